@@ -1,0 +1,27 @@
+//! Kernel parameters that PID 1 obeys. Every other word of the command line is the kernel's.
+
+/// `ferrite.slot=A|B`: boot this slot and spend no try. Set by PID 1 itself across kexec.
+pub const SLOT: &str = "ferrite.slot";
+/// `ferrite.disk=DEVICE`: the system disk, where looking for it would be wrong (`vda`).
+pub const DISK: &str = "ferrite.disk";
+/// `ferrite.hold`: on a fatal error stop and keep the message on the screen instead of rebooting.
+pub const HOLD: &str = "ferrite.hold";
+/// `ferrite.ready_timeout_s=N`: how long an unproven slot has to become ready.
+pub const READY_TIMEOUT_S: &str = "ferrite.ready_timeout_s";
+/// `ferrite.fatal_delay_s=N`: how long a fatal message stays on the console before the reboot.
+pub const FATAL_DELAY_S: &str = "ferrite.fatal_delay_s";
+/// `ferrite.kexec_tsc=N`: time-stamp counter when the previous kernel jumped into this one.
+pub const KEXEC_TSC: &str = "ferrite.kexec_tsc";
+
+/// Prefix that all of PID 1's parameters share.
+pub const PREFIX: &str = "ferrite.";
+
+/// Value of the last `name=value` word in a kernel command line; a bare `name` has the value `""`.
+#[must_use]
+pub fn value<'line>(command_line: &'line str, name: &str) -> Option<&'line str> {
+    command_line.split_ascii_whitespace().rev().find_map(|word| match word.split_once('=') {
+        Some((key, value)) if key == name => Some(value),
+        None if word == name => Some(""),
+        Some(_) | None => None,
+    })
+}

@@ -1,0 +1,7 @@
+//! What the bytes on a Ferrite disk mean: partition types and slot attributes, the slot header, the
+//! verity tree, boot parameters. Values and codecs only; nothing here opens a file.
+
+pub mod attributes;
+pub mod boot_params;
+pub mod slot;
+pub mod slot_header;

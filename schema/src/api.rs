@@ -1,0 +1,140 @@
+//! Types of the node's API: JSON over HTTPS with mutual TLS, under `/v1`.
+//!
+//! | request | body | answer |
+//! |---|---|---|
+//! | `GET /v1/machine` | | [`Machine`] |
+//! | `POST /v1/machine/reboot`, `/poweroff` | | 202 |
+//! | `GET /v1/boot` | | [`crate::timeline::Timeline`] |
+//! | `GET /v1/slots` | | [`crate::control::Status`] |
+//! | `POST /v1/slots/mark-good`, `/stage`, `/rollback` | | 200 |
+//! | `GET /v1/images` | | list of [`Image`] |
+//! | `POST /v1/images?name=NAME` | OCI archive (tar) | [`Image`] |
+//! | `GET /v1/units` | | list of [`UnitStatus`] |
+//! | `PUT /v1/units/NAME` | [`crate::unit::Unit`] | [`UnitStatus`] |
+//! | `GET /v1/units/NAME` | | [`UnitStatus`] |
+//! | `DELETE /v1/units/NAME` | | 204 |
+//! | `POST /v1/units/NAME/start`, `/stop` | | [`UnitStatus`] |
+//! | `GET /v1/units/NAME/logs?follow=BOOL` | | lines of [`LogLine`], JSON, one per line |
+//!
+//! Errors are [`ApiError`] with a fitting status code.
+
+use serde::{Deserialize, Serialize};
+
+/// A machine and what it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Machine ID.
+    pub id: String,
+    /// Hostname.
+    pub hostname: String,
+    /// OS version.
+    pub version: String,
+    /// Image variant.
+    pub variant: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Slot in use, `A` or `B`.
+    pub slot: String,
+    /// The node is as it should be.
+    pub ready: bool,
+    /// Seconds since the kernel started.
+    pub uptime_s: u64,
+    /// Things a person should know: a rejected configuration, a recreated STATE.
+    pub warnings: Vec<String>,
+}
+
+/// An image in the node's store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// Reference.
+    pub name: String,
+    /// Manifest digest, `sha256:…`.
+    pub digest: String,
+    /// Bytes of its blobs.
+    pub size_bytes: u64,
+}
+
+/// What a unit is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnitState {
+    /// Known, not asked to run.
+    Loaded,
+    /// Being started.
+    Starting,
+    /// Its container runs.
+    Running,
+    /// It was asked to stop and has not ended yet.
+    Stopping,
+    /// It ended with status 0 and is not started again.
+    Exited,
+    /// It ended otherwise, or could not be started, and is not started again.
+    Failed,
+    /// It ended and is started again after a delay.
+    BackingOff,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "kebab-case")]
+pub enum Exit {
+    /// It exited.
+    Status {
+        /// Exit status.
+        code: u8,
+    },
+    /// A signal killed it.
+    Signal {
+        /// Signal number.
+        signal: i32,
+    },
+}
+
+/// A unit and its container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitStatus {
+    /// Name.
+    pub name: String,
+    /// Image reference.
+    pub image: String,
+    /// State.
+    pub state: UnitState,
+    /// Why it is in this state, one sentence.
+    pub reason: Option<String>,
+    /// Process ID of its container on the node.
+    pub pid: Option<i32>,
+    /// Starts after the first.
+    pub restarts: u32,
+    /// How its last run ended.
+    pub last_exit: Option<Exit>,
+    /// When this state began, seconds since the epoch.
+    pub since_s: u64,
+}
+
+/// Output stream of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// A line that a container wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// When, microseconds since the epoch.
+    pub time_us: u64,
+    /// Where.
+    pub stream: Stream,
+    /// The line, without its end; bytes that are not UTF-8 are replaced.
+    pub line: String,
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiError {
+    /// One sentence for a person.
+    pub error: String,
+}

@@ -1,0 +1,10 @@
+//! What Ferrite's documents mean: the node's cloud-config, units, the API's types, what the agent and
+//! PID 1 say to each other, the boot timeline. Types, parsing and validation only; nothing here does I/O.
+
+pub mod api;
+pub mod control;
+pub mod document;
+pub mod names;
+pub mod node_config;
+pub mod timeline;
+pub mod unit;

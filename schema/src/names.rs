@@ -1,0 +1,37 @@
+//! Paths and names that several programs must agree on.
+
+/// Directory of run-time state; a tmpfs that PID 1 mounts.
+pub const RUN_DIR: &str = "/run/ferrite";
+/// PID 1's control socket (`SOCK_SEQPACKET`, one JSON message per packet, see [`crate::control`]).
+pub const CONTROL_SOCKET: &str = "/run/ferrite/init.sock";
+/// Public keys that may sign slots, in the initramfs and in the root: `NAME.pub`, 64 hexadecimal digits.
+pub const SLOT_KEYS_DIR: &str = "/etc/ferrite/slot-keys";
+/// Boot ID of the running initramfs (see `ferrite_layout::slot_header::SlotDocument::boot_id`).
+pub const BOOT_ID_FILE: &str = "/boot-id";
+/// STATE's mount point.
+pub const STATE_DIR: &str = "/var";
+/// What the agent keeps across boots.
+pub const LIB_DIR: &str = "/var/lib/ferrite";
+/// The machine's ID: 32 hexadecimal digits, made on first boot.
+pub const MACHINE_ID_FILE: &str = "/var/lib/ferrite/machine-id";
+/// OEM's mount point (read-only).
+pub const OEM_DIR: &str = "/oem";
+/// The cloud-config on the OEM partition.
+pub const OEM_CLOUD_CONFIG: &str = "/oem/cloud-config.toml";
+/// The cloud-config that QEMU hands over through fw_cfg.
+pub const FW_CFG_CLOUD_CONFIG: &str =
+    "/sys/firmware/qemu_fw_cfg/by_name/opt/org.ferrite/cloud-config/raw";
+/// Name of that fw_cfg entry on QEMU's command line.
+pub const FW_CFG_CLOUD_CONFIG_NAME: &str = "opt/org.ferrite/cloud-config";
+/// The agent in the root file system.
+pub const AGENT: &str = "/usr/bin/ferrite-agent";
+/// PID 1 in the root file system.
+pub const INIT: &str = "/usr/bin/ferrite-init";
+/// Version, variant and build of the running root, as `os-release(5)`.
+pub const OS_RELEASE: &str = "/usr/lib/os-release";
+/// Empty STATE file system, written where STATE is destroyed: see `ferrite_layout::sparse`.
+pub const STATE_TEMPLATE: &str = "/usr/share/ferrite/state.template";
+/// Checks and repairs a damaged STATE.
+pub const E2FSCK: &str = "/usr/sbin/e2fsck";
+/// Port of the node's API.
+pub const API_PORT: u16 = 7443;
