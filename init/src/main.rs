@@ -1,2 +1,3 @@
-//! placeholder
+//! PID 1 of Ferrite; see the library.
+
 fn main() {}

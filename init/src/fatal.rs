@@ -1,0 +1,193 @@
+//! The one way in which PID 1 gives up: say why, sync, wait so that a person can read it, reset the
+//! machine. The slot counters then do their work.
+//!
+//! Nothing here can fail, panic or return. Where even reset is refused the process ends, which makes
+//! the kernel panic, which resets the machine through `panic=`.
+
+use std::error::Error;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use ferrite_layout::boot_params;
+use rustix::event::Timespec;
+use rustix::system::RebootCommand;
+
+use crate::log::{self, Level};
+
+/// How long the message stays on the console by default: long enough to read, or to photograph.
+const DELAY: Duration = Duration::from_secs(10);
+/// Longest delay that the command line may ask for; a typing error must not hang a machine.
+const DELAY_MAX: Duration = Duration::from_secs(3600);
+/// A disk that has not taken our writes after this time will not take them.
+const SYNC_DEADLINE: Duration = Duration::from_secs(10);
+/// How often a hardware watchdog is fed while waiting; well below its timeout.
+const FEED_EVERY: Duration = Duration::from_secs(5);
+
+static ENTERED: AtomicBool = AtomicBool::new(false);
+static FEED: OnceLock<fn()> = OnceLock::new();
+
+/// Makes panics end in [`fatal`].
+pub fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map_or_else(String::new, |place| format!(" ({}:{})", place.file(), place.line()));
+        let payload = panic.payload();
+        let text = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        fatal(&format!("a defect in ferrite-init itself: {text}{place}"));
+    }));
+}
+
+/// Names the function that feeds the hardware watchdog while a fatal message is shown.
+pub fn feed_with(feed: fn()) {
+    FEED.set(feed).ok();
+}
+
+/// Gives up because of `error`; says the whole chain of causes.
+pub fn report(error: &dyn Error) -> ! {
+    fatal(&chain(error))
+}
+
+/// `error` and its causes, each after a colon.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Gives up because of what `sentence` says in plain words.
+pub fn fatal(sentence: &str) -> ! {
+    if rustix::process::getpid() != rustix::process::Pid::INIT {
+        // Not PID 1: a test or a curious person. Their machine is not ours to reset.
+        log::write(Level::Critical, format_args!("FATAL: {sentence}"));
+        std::process::abort();
+    }
+    if ENTERED.swap(true, Ordering::SeqCst) {
+        reset();
+    }
+    log::start();
+    log::write(Level::Critical, format_args!("FATAL: {sentence}"));
+    if !sync_within(SYNC_DEADLINE) {
+        log::error(format_args!(
+            "the disk did not take all writes within {} s; going on without",
+            SYNC_DEADLINE.as_secs()
+        ));
+    }
+    let command_line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    match plan(&command_line) {
+        Plan::Hold => hold(),
+        Plan::ResetAfter(delay) => count_down(delay),
+    }
+    reset()
+}
+
+/// Writes everything to disk; `false` when that takes longer than `deadline`.
+///
+/// `sync(2)` has no deadline of its own, so a second thread waits for it. It does nothing else.
+pub fn sync_within(deadline: Duration) -> bool {
+    let (done, finished) = mpsc::channel();
+    let spawned = std::thread::Builder::new().name("sync".to_owned()).spawn(move || {
+        rustix::fs::sync();
+        done.send(()).ok();
+    });
+    spawned.is_ok() && finished.recv_timeout(deadline).is_ok()
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Plan {
+    Hold,
+    ResetAfter(Duration),
+}
+
+fn plan(command_line: &str) -> Plan {
+    if boot_params::value(command_line, boot_params::HOLD).is_some() {
+        return Plan::Hold;
+    }
+    let delay = boot_params::value(command_line, boot_params::FATAL_DELAY_S)
+        .and_then(|seconds| seconds.parse().ok())
+        .map_or(DELAY, Duration::from_secs);
+    Plan::ResetAfter(delay.min(DELAY_MAX))
+}
+
+fn hold() -> ! {
+    log::write(
+        Level::Critical,
+        format_args!("holding, as ferrite.hold asks; ctrl-alt-del or the reset button restarts"),
+    );
+    rustix::system::reboot(RebootCommand::CadOn).ok();
+    loop {
+        wait(FEED_EVERY);
+    }
+}
+
+fn count_down(delay: Duration) {
+    let end = Instant::now() + delay;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        // Rounded, since waking up takes its time.
+        let left_s = (left + Duration::from_millis(500)).as_secs();
+        log::error(format_args!("restarting in {left_s} s"));
+        wait(left.min(if left_s > 5 { FEED_EVERY } else { Duration::from_secs(1) }));
+    }
+}
+
+fn wait(time: Duration) {
+    if let Some(feed) = FEED.get() {
+        feed();
+    }
+    let timeout = Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(1),
+        tv_nsec: i64::from(time.subsec_nanos()),
+    };
+    rustix::event::poll(&mut [], Some(&timeout)).ok();
+}
+
+fn reset() -> ! {
+    log::write(Level::Critical, format_args!("restarting now"));
+    rustix::system::reboot(RebootCommand::Restart).ok();
+    std::fs::write("/proc/sysrq-trigger", "b").ok();
+    std::process::abort()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_line_decides_what_happens_after_the_message() {
+        let check = |command_line, expected| assert_eq!(plan(command_line), expected);
+        check("quiet", Plan::ResetAfter(DELAY));
+        check("ferrite.fatal_delay_s=2", Plan::ResetAfter(Duration::from_secs(2)));
+        check("ferrite.fatal_delay_s=0", Plan::ResetAfter(Duration::ZERO));
+        check("ferrite.fatal_delay_s=soon", Plan::ResetAfter(DELAY));
+        check("ferrite.fatal_delay_s=99999999999", Plan::ResetAfter(DELAY_MAX));
+        check("ferrite.fatal_delay_s=2 ferrite.hold", Plan::Hold);
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("mount STATE")]
+    struct Outer {
+        source: std::io::Error,
+    }
+
+    #[test]
+    fn a_report_names_every_cause_once() {
+        let error = Outer { source: std::io::Error::other("no medium") };
+        assert_eq!(chain(&error), "mount STATE: no medium");
+    }
+}

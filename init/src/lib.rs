@@ -1,0 +1,10 @@
+//! Ferrite's PID 1.
+//!
+//! Responsible for: bringing the machine from the kernel's hand to a running agent, keeping it there,
+//! taking it down in order, and the slot counters on disk. One thread, no asynchronous runtime.
+//!
+//! Never does: networking, containers, anything that needs the cluster.
+
+pub mod fatal;
+pub mod log;
+pub mod timeline;
