@@ -3,5 +3,9 @@
 
 pub mod attributes;
 pub mod boot_params;
+pub mod disk_layout;
+pub mod gpt;
 pub mod slot;
 pub mod slot_header;
+pub mod sparse;
+pub mod verity;
