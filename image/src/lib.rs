@@ -1,1 +1,5 @@
-//! placeholder
+//! Builds Ferrite's disk images, unprivileged and deterministically.
+
+pub mod packages;
+pub mod progress;
+pub mod tools;

@@ -1,0 +1,167 @@
+//! Debian packages for an image: found, checked, kept and unpacked without root.
+//!
+//! A set of wanted packages is resolved once, by apt with a configuration of its own, to names, versions and
+//! SHA-256 sums. That answer is kept in the cache, so that the next build needs no network; `refresh` asks again.
+//! Package files are kept under their SHA-256, which apt has checked against the archive's signature.
+
+pub mod apt;
+pub mod cache;
+pub mod mirror;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::progress::Progress;
+use apt::{Apt, AptError};
+use cache::{Cache, CacheError};
+use mirror::{FindMirror, Mirrors};
+
+/// Debian release that every package comes from.
+pub const SUITE: &str = "trixie";
+
+/// One package at one version.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Package {
+    /// Name.
+    pub name: String,
+    /// Version, with epoch.
+    pub version: String,
+    /// Architecture: `amd64` or `all`.
+    pub architecture: String,
+    /// SHA-256 of the package file, lower-case hexadecimal.
+    pub sha256: String,
+    /// Size of the package file.
+    pub size_bytes: u64,
+}
+
+/// Packages that somebody needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Wanted {
+    /// Only these, because files are picked out of them.
+    pub exact: BTreeSet<String>,
+    /// These and everything that they depend on, because they are run.
+    pub with_dependencies: BTreeSet<String>,
+    /// Metapackages that stand for the newest kernel: the `linux-image-…` that they depend on is taken.
+    pub kernels: BTreeSet<String>,
+}
+
+/// What a [`Wanted`] was resolved to, sorted by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// Every package, each once.
+    pub packages: Vec<Package>,
+    /// Names of those that stand for [`Wanted::kernels`], in that order.
+    pub kernels: Vec<String>,
+}
+
+impl Resolved {
+    /// The package called `name`.
+    #[must_use]
+    pub fn package(&self, name: &str) -> Option<&Package> {
+        self.packages.iter().find(|package| package.name == name)
+    }
+}
+
+/// Why packages could not be had.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum PackageError {
+    #[error("find a Debian mirror")]
+    FindMirror { source: FindMirror },
+    #[error("resolve packages")]
+    Resolve { source: AptError },
+    #[error("fetch package {name} {version}")]
+    Fetch { name: String, version: String, source: AptError },
+    #[error("use the package cache")]
+    Cache {
+        #[from]
+        source: CacheError,
+    },
+}
+
+/// Where packages come from and where they are kept.
+#[derive(Debug)]
+pub struct PackageStore {
+    /// Cache; one per user.
+    pub cache: Cache,
+    /// Mirror to use instead of the host's own.
+    pub mirror: Option<String>,
+    /// Ask the mirror for versions even when an answer is in the cache.
+    pub refresh: bool,
+}
+
+impl PackageStore {
+    /// Resolves `wanted` and makes sure that every package file is in the cache.
+    ///
+    /// # Errors
+    /// No mirror, no network, no space, or apt does not accept what it got.
+    pub fn obtain(
+        &self,
+        wanted: &Wanted,
+        progress: &mut dyn Progress,
+    ) -> Result<Resolved, PackageError> {
+        let _lock = self.cache.lock()?;
+        let key = cache::sha256_hex(format!("{SUITE}\n{wanted:?}").as_bytes());
+        let remembered = if self.refresh { None } else { self.cache.resolution(&key)? };
+        if let Some(resolved) = remembered.filter(|resolved| self.missing(resolved).is_empty()) {
+            return Ok(resolved);
+        }
+        self.cache.check_space()?;
+        let mirrors = match &self.mirror {
+            Some(uri) => Mirrors { main: uri.clone(), security: None },
+            None => mirror::of_host().map_err(|source| PackageError::FindMirror { source })?,
+        };
+        let apt = Apt::new(&self.cache.apt_dir(), &mirrors)
+            .map_err(|source| PackageError::Resolve { source })?;
+        progress.begin(&format!("read package lists of {SUITE}"));
+        apt.update().map_err(|source| PackageError::Resolve { source })?;
+        let resolved = apt.resolve(wanted).map_err(|source| PackageError::Resolve { source })?;
+        progress.end(&format!("{} packages", resolved.packages.len()));
+        self.fetch(&apt, &resolved, progress)?;
+        self.cache.remember(&key, &resolved)?;
+        Ok(resolved)
+    }
+
+    /// Directory with the content of a package that [`Self::obtain`] named; unpacks it on first use.
+    ///
+    /// # Errors
+    /// The package cannot be unpacked.
+    pub fn unpacked(&self, package: &Package) -> Result<PathBuf, PackageError> {
+        Ok(self.cache.unpacked(package)?)
+    }
+
+    fn missing<'set>(&self, resolved: &'set Resolved) -> Vec<&'set Package> {
+        resolved.packages.iter().filter(|package| !self.cache.has(package)).collect()
+    }
+
+    fn fetch(
+        &self,
+        apt: &Apt,
+        resolved: &Resolved,
+        progress: &mut dyn Progress,
+    ) -> Result<(), PackageError> {
+        let missing = self.missing(resolved);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        progress.begin("fetch packages");
+        let total = missing.iter().map(|package| package.size_bytes).sum();
+        let mut done = 0;
+        for package in &missing {
+            let directory = self.cache.scratch()?;
+            let file =
+                apt.download(package, directory.path()).map_err(|source| PackageError::Fetch {
+                    name: package.name.clone(),
+                    version: package.version.clone(),
+                    source,
+                })?;
+            self.cache.keep(package, &file)?;
+            done += package.size_bytes;
+            progress.advance(done, total);
+        }
+        progress.end(&format!("{} packages, {} MB", missing.len(), total / 1_000_000));
+        Ok(())
+    }
+}
