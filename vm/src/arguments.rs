@@ -1,0 +1,158 @@
+//! QEMU's command line for a machine.
+
+use std::path::Path;
+
+use crate::disk::{Bus, Disk};
+use crate::host::{Acceleration, Host, HostError};
+use crate::machine::{Boot, Machine, Timing};
+
+/// Socket to which QEMU connects once it is set up; see [`crate::running`].
+pub(crate) const STARTER_SOCKET: &str = "starter.sock";
+/// QMP for whoever connects.
+pub(crate) const QMP_SOCKET: &str = "qmp.sock";
+/// The serial console's log.
+pub(crate) const SERIAL_LOG: &str = "serial.log";
+/// The machine's own UEFI variables.
+pub(crate) const UEFI_VARIABLES: &str = "vars.fd";
+/// Name of the one network device's backend.
+pub(crate) const NETWORK: &str = "net0";
+
+/// Arguments of QEMU, which runs inside the machine's directory.
+///
+/// # Errors
+/// The machine boots through UEFI and no firmware is installed.
+pub(crate) fn build(machine: &Machine, host: &Host) -> Result<Vec<String>, HostError> {
+    let mut arguments = Arguments(Vec::new());
+    arguments.push("-name", &escape(&machine.name));
+    processor(&mut arguments, machine, host.acceleration);
+    // Nothing that was not asked for: every device costs firmware and kernel time.
+    arguments.flag("-nodefaults");
+    arguments.flag("-no-user-config");
+    arguments.push("-display", "none");
+    arguments.push("-vga", if machine.screen { "std" } else { "none" });
+    consoles(&mut arguments);
+    arguments.push("-device", "i6300esb");
+    arguments.push("-action", "watchdog=reset");
+    arguments.push("-device", "virtio-rng-pci");
+    network(&mut arguments, &machine.forwards);
+    boot(&mut arguments, machine, host)?;
+    for (index, disk) in machine.disks.iter().enumerate() {
+        attach(&mut arguments, disk, index);
+    }
+    for entry in &machine.fw_cfg {
+        arguments
+            .push("-fw_cfg", &format!("name={},file={}", escape(&entry.name), path(&entry.file)));
+    }
+    arguments.0.extend(machine.extra_arguments.iter().cloned());
+    Ok(arguments.0)
+}
+
+struct Arguments(Vec<String>);
+
+impl Arguments {
+    fn flag(&mut self, flag: &str) {
+        self.0.push(flag.to_owned());
+    }
+
+    fn push(&mut self, option: &str, value: &str) {
+        self.0.push(option.to_owned());
+        self.0.push(value.to_owned());
+    }
+}
+
+fn processor(arguments: &mut Arguments, machine: &Machine, acceleration: Acceleration) {
+    arguments.push("-machine", "q35");
+    match (machine.timing, acceleration) {
+        (Timing::Real, Acceleration::Kvm) => {
+            arguments.push("-accel", "kvm");
+            arguments.push("-cpu", "host");
+        }
+        (Timing::Real, Acceleration::Tcg) => {
+            arguments.push("-accel", "tcg");
+            arguments.push("-cpu", TCG_PROCESSOR);
+        }
+        (Timing::Instructions, _) => {
+            arguments.push("-accel", "tcg");
+            arguments.push("-cpu", TCG_PROCESSOR);
+            arguments.push("-icount", "shift=0,sleep=off");
+        }
+    }
+    arguments.push("-smp", &machine.cpus.to_string());
+    arguments.push("-m", &machine.memory_mib.to_string());
+}
+
+/// The processor under translation: see the measurements beside [`crate::host::Acceleration`].
+const TCG_PROCESSOR: &str = "qemu64,+rdrand";
+
+fn consoles(arguments: &mut Arguments) {
+    arguments.push("-chardev", &format!("file,id=serial,path={SERIAL_LOG},append=on"));
+    arguments.push("-serial", "chardev:serial");
+    arguments.push("-chardev", &format!("socket,id=qmp,path={QMP_SOCKET},server=on,wait=off"));
+    arguments.push("-mon", "chardev=qmp,mode=control");
+    arguments.push("-chardev", &format!("socket,id=starter,path={STARTER_SOCKET}"));
+    arguments.push("-mon", "chardev=starter,mode=control");
+}
+
+fn network(arguments: &mut Arguments, forwards: &[u16]) {
+    let forwards: String =
+        forwards.iter().map(|port| format!(",hostfwd=tcp:127.0.0.1:0-:{port}")).collect();
+    arguments.push("-netdev", &format!("user,id={NETWORK}{forwards}"));
+    // No option ROM: network boot is not ours, and firmware spends a second on it.
+    arguments.push("-device", &format!("virtio-net-pci,netdev={NETWORK},romfile="));
+}
+
+fn boot(arguments: &mut Arguments, machine: &Machine, host: &Host) -> Result<(), HostError> {
+    match &machine.boot {
+        Boot::Direct { kernel, initramfs, command_line } => {
+            // These are whole arguments, not option lists: commas in them mean nothing.
+            arguments.push("-kernel", &kernel.to_string_lossy());
+            if let Some(initramfs) = initramfs {
+                arguments.push("-initrd", &initramfs.to_string_lossy());
+            }
+            arguments.push("-append", command_line);
+        }
+        Boot::Bios => {}
+        Boot::Uefi => {
+            let code = path(&host.firmware()?.code);
+            arguments.push("-drive", &format!("if=pflash,format=raw,readonly=on,file={code}"));
+            arguments.push("-drive", &format!("if=pflash,format=raw,file={UEFI_VARIABLES}"));
+        }
+    }
+    Ok(())
+}
+
+fn attach(arguments: &mut Arguments, disk: &Disk, index: usize) {
+    arguments.push(
+        "-drive",
+        &format!(
+            "if=none,id=disk{index},file={},format={},cache={},discard=unmap",
+            path(&disk.path),
+            disk.format.name(),
+            disk.cache.name()
+        ),
+    );
+    let model = match disk.bus {
+        Bus::Virtio => "virtio-blk-pci".to_owned(),
+        Bus::Nvme => format!("nvme,serial=disk{index}"),
+        Bus::Sata => format!("ide-hd,bus=ide.{index}"),
+        Bus::VirtioScsi => {
+            arguments.push("-device", &format!("virtio-scsi-pci,id=scsi{index}"));
+            format!("scsi-hd,bus=scsi{index}.0")
+        }
+    };
+    arguments.push("-device", &format!("{model},drive=disk{index},bootindex={index}"));
+}
+
+/// A path inside one of QEMU's option lists.
+fn path(path: &Path) -> String {
+    escape(&path.to_string_lossy())
+}
+
+/// A comma inside a value is written twice.
+fn escape(value: &str) -> String {
+    value.replace(',', ",,")
+}
+
+#[cfg(test)]
+#[path = "arguments_tests.rs"]
+mod tests;

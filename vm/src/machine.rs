@@ -1,0 +1,82 @@
+//! What a machine is: a plain description, from which its QEMU command line follows.
+
+use std::path::PathBuf;
+
+use crate::disk::Disk;
+
+/// A machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// Name, for people: process list and messages.
+    pub name: String,
+    /// Its directory (see the crate's documentation); must exist.
+    pub directory: PathBuf,
+    /// Virtual processors.
+    pub cpus: u8,
+    /// Memory.
+    pub memory_mib: u32,
+    /// How it boots.
+    pub boot: Boot,
+    /// Disks; the first is the one that firmware boots.
+    pub disks: Vec<Disk>,
+    /// Files handed over through fw_cfg.
+    pub fw_cfg: Vec<FwCfg>,
+    /// Ports of the guest that are reachable on the host's 127.0.0.1, each at a port that QEMU takes from
+    /// the kernel (no race) and [`crate::running::Running::forwarded_port`] tells.
+    pub forwards: Vec<u16>,
+    /// How guest time passes.
+    pub timing: Timing,
+    /// A graphics adapter, for what the screen console shows; costs boot time.
+    pub screen: bool,
+    /// Ends with the process that started it, or lives on.
+    pub lifetime: Lifetime,
+    /// Further QEMU arguments, at the end.
+    pub extra_arguments: Vec<String>,
+}
+
+/// How a machine boots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Boot {
+    /// QEMU loads the kernel itself.
+    Direct {
+        /// Kernel (bzImage).
+        kernel: PathBuf,
+        /// Initramfs.
+        initramfs: Option<PathBuf>,
+        /// Kernel command line.
+        command_line: String,
+    },
+    /// SeaBIOS boots the first disk.
+    Bios,
+    /// OVMF boots the first disk.
+    Uefi,
+}
+
+/// A file handed to the guest through fw_cfg.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FwCfg {
+    /// Name: `opt/org.ferrite/…`.
+    pub name: String,
+    /// The file; relative to the machine's directory or absolute.
+    pub file: PathBuf,
+}
+
+/// How guest time passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timing {
+    /// As the host's does.
+    Real,
+    /// By instructions (`-icount shift=0,sleep=off`): one per nanosecond, so that the guest's time-stamp
+    /// counter measures work, whatever the host's load. Needs one processor; never uses KVM.
+    Instructions,
+}
+
+/// How long a machine lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// In a session of its own, until somebody ends it: `ferrite cluster up`.
+    Detached,
+    /// Killed when its [`crate::running::Running`] is dropped and, by the kernel, when the *thread* that
+    /// started it ends, however that happens: tests.
+    Bound,
+}
