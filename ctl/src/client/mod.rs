@@ -1,0 +1,292 @@
+//! Client of the node's API: HTTP/1.1 over mutual TLS, one connection per request, a deadline on each.
+
+mod connection;
+mod error;
+mod tls;
+mod upload;
+
+use std::path::Path;
+use std::time::Duration;
+
+use ferrite_schema::api::{Image, LogLine, Machine, UnitStatus};
+use ferrite_schema::control::Status;
+use ferrite_schema::timeline::Timeline;
+use ferrite_schema::unit::Unit;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Bytes;
+use hyper::{Method, Request};
+use serde::de::DeserializeOwned;
+
+use self::connection::{Body, Exchange, Node};
+pub use self::error::ClientError;
+pub use self::tls::CredentialsError;
+use crate::context::Context;
+
+/// Longest wait for an answer that needs no work. Emulated nodes are slow: a TLS handshake alone may take
+/// a second there when the host is busy.
+const ANSWER: Duration = Duration::from_secs(30);
+/// Longest wait where the node has to write to its disk or stop something first.
+const WORK: Duration = Duration::from_secs(120);
+/// An import that is slower than this many bytes per second is given up.
+const UPLOAD_MIN_BYTES_PER_S: u64 = 512 * 1024;
+
+/// How a machine is sent down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Down {
+    /// Reset.
+    Reboot,
+    /// Switch off.
+    Poweroff,
+}
+
+/// A verb on the slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotVerb {
+    /// The running slot is good.
+    MarkGood,
+    /// The other slot is next, on trial.
+    Stage,
+    /// The running slot is given up.
+    Rollback,
+}
+
+/// A node that can be talked to. Cheap to make: nothing is sent before the first request.
+#[derive(Debug)]
+pub struct Client {
+    node: Node,
+}
+
+impl Client {
+    /// Reads the context's address and credentials.
+    ///
+    /// # Errors
+    /// One of them cannot be used.
+    pub fn new(context: &Context) -> Result<Self, ClientError> {
+        Ok(Self { node: Node::new(context)? })
+    }
+
+    /// The machine.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; so for every other request.
+    pub async fn machine(&self) -> Result<Machine, ClientError> {
+        self.get("ask for the machine's status", "/v1/machine").await
+    }
+
+    /// Sends the machine down.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn down(&self, how: Down) -> Result<(), ClientError> {
+        let (act, path) = match how {
+            Down::Reboot => ("reboot", "/v1/machine/reboot"),
+            Down::Poweroff => ("power off", "/v1/machine/poweroff"),
+        };
+        self.done(act, Method::POST, path, empty()).await
+    }
+
+    /// The boot timeline.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn boot(&self) -> Result<Timeline, ClientError> {
+        self.get("ask for the boot timeline", "/v1/boot").await
+    }
+
+    /// PID 1's view: slots and services.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn slots(&self) -> Result<Status, ClientError> {
+        self.get("ask for the slots", "/v1/slots").await
+    }
+
+    /// Changes slots.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn slot(&self, verb: SlotVerb) -> Result<(), ClientError> {
+        let (act, path) = match verb {
+            SlotVerb::MarkGood => ("mark the running slot good", "/v1/slots/mark-good"),
+            SlotVerb::Stage => ("stage the other slot", "/v1/slots/stage"),
+            SlotVerb::Rollback => ("roll back", "/v1/slots/rollback"),
+        };
+        self.done(act, Method::POST, path, empty()).await
+    }
+
+    /// Images in the node's store.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn images(&self) -> Result<Vec<Image>, ClientError> {
+        self.get("list images", "/v1/images").await
+    }
+
+    /// Uploads an OCI archive; `progress` hears of every piece, in bytes.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn import(
+        &self,
+        archive: &Path,
+        name: &str,
+        progress: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Result<Image, ClientError> {
+        let (body, size_bytes) = upload::file(archive, progress).await?;
+        let act = format!("import {}", archive.display());
+        let path = format!("/v1/images?name={}", upload::percent_encoded(name));
+        let request = request(&act, Method::POST, &path, body).map(|mut request| {
+            request.headers_mut().insert(hyper::header::CONTENT_LENGTH, size_bytes.into());
+            request
+        })?;
+        let within = WORK + Duration::from_secs(size_bytes / UPLOAD_MIN_BYTES_PER_S);
+        let answer = self.node.exchange(&act, request, within).await?;
+        answer.json().await
+    }
+
+    /// All units.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn units(&self) -> Result<Vec<UnitStatus>, ClientError> {
+        self.get("list units", "/v1/units").await
+    }
+
+    /// One unit.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn unit(&self, name: &str) -> Result<UnitStatus, ClientError> {
+        self.get(&format!("ask for unit {name:?}"), &unit_path(name, "")).await
+    }
+
+    /// A unit as it was submitted.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn unit_definition(&self, name: &str) -> Result<Unit, ClientError> {
+        self.get(&format!("read unit {name:?}"), &unit_path(name, "/definition")).await
+    }
+
+    /// Creates a unit or replaces it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn put_unit(&self, unit: &Unit) -> Result<UnitStatus, ClientError> {
+        let act = format!("submit unit {:?}", unit.name);
+        let body = serde_json::to_vec(unit).map_err(|source| ClientError::Answer {
+            act: act.clone(),
+            node: self.node.name.clone(),
+            source,
+        })?;
+        let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
+        self.json(&act, Method::PUT, &unit_path(&unit.name, ""), body).await
+    }
+
+    /// Starts a unit.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn start_unit(&self, name: &str) -> Result<UnitStatus, ClientError> {
+        let act = format!("start unit {name:?}");
+        self.json(&act, Method::POST, &unit_path(name, "/start"), empty()).await
+    }
+
+    /// Stops a unit.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn stop_unit(&self, name: &str) -> Result<UnitStatus, ClientError> {
+        let act = format!("stop unit {name:?}");
+        self.json(&act, Method::POST, &unit_path(name, "/stop"), empty()).await
+    }
+
+    /// Removes a unit.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn destroy_unit(&self, name: &str) -> Result<(), ClientError> {
+        self.done(&format!("destroy unit {name:?}"), Method::DELETE, &unit_path(name, ""), empty())
+            .await
+    }
+
+    /// A unit's output, from its beginning; with `follow` it goes on until the unit is gone.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn unit_logs(&self, name: &str, follow: bool) -> Result<Logs, ClientError> {
+        let act = format!("read the output of unit {name:?}");
+        let path = unit_path(name, &format!("/logs?follow={follow}"));
+        let request = request(&act, Method::GET, &path, empty())?;
+        let exchange = self.node.exchange(&act, request, ANSWER).await?;
+        Ok(Logs { exchange, quiet: (!follow).then_some(ANSWER) })
+    }
+
+    async fn get<T: DeserializeOwned>(&self, act: &str, path: &str) -> Result<T, ClientError> {
+        let request = request(act, Method::GET, path, empty())?;
+        self.node.exchange(act, request, ANSWER).await?.json().await
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        act: &str,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<T, ClientError> {
+        let request = request(act, method, path, body)?;
+        self.node.exchange(act, request, WORK).await?.json().await
+    }
+
+    async fn done(
+        &self,
+        act: &str,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<(), ClientError> {
+        let request = request(act, method, path, body)?;
+        self.node.exchange(act, request, WORK).await.map(drop)
+    }
+}
+
+/// Lines of a unit's output as they arrive.
+#[derive(Debug)]
+pub struct Logs {
+    exchange: Exchange,
+    /// Longest silence; `None` where silence is normal.
+    quiet: Option<Duration>,
+}
+
+impl Logs {
+    /// The next line; `None` at the end.
+    ///
+    /// # Errors
+    /// The connection broke or the line is not one.
+    pub async fn next(&mut self) -> Result<Option<LogLine>, ClientError> {
+        self.exchange.next_line(self.quiet).await
+    }
+}
+
+fn unit_path(name: &str, rest: &str) -> String {
+    format!("/v1/units/{}{rest}", upload::percent_encoded(name))
+}
+
+fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+fn request(
+    act: &str,
+    method: Method,
+    path: &str,
+    body: Body,
+) -> Result<Request<Body>, ClientError> {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(hyper::header::CONTENT_TYPE, "application/json")
+        .header(hyper::header::USER_AGENT, concat!("ferrite/", env!("CARGO_PKG_VERSION")))
+        .body(body)
+        .map_err(|source| ClientError::Request { act: act.to_owned(), source })
+}

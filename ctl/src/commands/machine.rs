@@ -1,0 +1,69 @@
+//! `ferrite machine`.
+
+use ferrite_schema::api::Machine;
+
+use crate::cli::MachineCommand;
+use crate::client::Down;
+use crate::failure::Failure;
+use crate::output::{facts, seconds};
+use crate::session::Session;
+
+pub(super) fn run(command: &MachineCommand, session: &mut Session<'_>) -> Result<(), Failure> {
+    let client = session.client()?;
+    match command {
+        MachineCommand::Status => {
+            let machine = session.wait_for(async { Ok(client.machine().await?) })?;
+            session.show(&machine, table)
+        }
+        MachineCommand::Reboot => {
+            session.wait_for(async { Ok(client.down(Down::Reboot).await?) })?;
+            session.say("the machine stops its units and restarts")
+        }
+        MachineCommand::Poweroff => {
+            session.wait_for(async { Ok(client.down(Down::Poweroff).await?) })?;
+            session.say("the machine stops its units and switches itself off")
+        }
+    }
+}
+
+fn table(machine: &Machine) -> String {
+    let ready = if machine.ready { "yes" } else { "not yet" };
+    let mut rows = vec![
+        ("hostname", machine.hostname.clone()),
+        ("id", machine.id.clone()),
+        ("ready", ready.to_owned()),
+        ("version", format!("{} ({})", machine.version, machine.variant)),
+        ("kernel", machine.kernel.clone()),
+        ("slot", machine.slot.clone()),
+        ("up", seconds(machine.uptime_s)),
+    ];
+    rows.extend(machine.warnings.iter().map(|warning| ("warning", warning.clone())));
+    facts(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::table;
+    use ferrite_schema::api::Machine;
+
+    #[test]
+    fn every_warning_is_seen() {
+        let machine = Machine {
+            id: "0123".to_owned(),
+            hostname: "node-1".to_owned(),
+            version: "0.1.0".to_owned(),
+            variant: "cloud".to_owned(),
+            kernel: "6.12".to_owned(),
+            slot: "A".to_owned(),
+            ready: true,
+            uptime_s: 61,
+            warnings: vec!["STATE was made anew".to_owned(), "no [api]".to_owned()],
+        };
+        assert_eq!(
+            table(&machine),
+            "hostname  node-1\nid        0123\nready     yes\nversion   0.1.0 (cloud)\n\
+             kernel    6.12\nslot      A\nup        1m 1s\n\
+             warning   STATE was made anew\nwarning   no [api]"
+        );
+    }
+}

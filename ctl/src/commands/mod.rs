@@ -1,0 +1,38 @@
+//! One module per noun: ask the node, show the answer.
+
+mod boot;
+mod config;
+mod context;
+mod import;
+mod machine;
+mod slot;
+mod topics;
+mod unit;
+mod unit_logs;
+mod verdicts;
+
+use crate::cli::Command;
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// Carries out `command`.
+///
+/// # Errors
+/// Why it was not done.
+pub fn run(command: Command, session: &mut Session<'_>) -> Result<(), Failure> {
+    match command {
+        Command::Image(command) => match command {},
+        Command::Keys(command) => match command {},
+        Command::Cluster(command) => match command {},
+        Command::Config(command) => config::run(&command, session),
+        Command::Import(arguments) => import::run(&arguments, session),
+        Command::Images => import::list(session),
+        Command::Unit(command) => unit::run(command, session),
+        Command::Machine(command) => machine::run(&command, session),
+        Command::Slot(command) => slot::run(&command, session),
+        Command::Boot(arguments) => boot::run(&arguments, session),
+        Command::Context(command) => context::run(&command, session),
+        Command::Completions { shell } => topics::completions(shell, session),
+        Command::Help { topic } => topics::help(&topic, session),
+    }
+}

@@ -1,0 +1,81 @@
+use super::{as_toml, is_file, list_table, reached, status_table, trouble};
+use crate::cli::Until;
+use ferrite_schema::api::{Exit, UnitState, UnitStatus};
+use ferrite_schema::unit;
+
+const STATES: [UnitState; 7] = [
+    UnitState::Loaded,
+    UnitState::Starting,
+    UnitState::Running,
+    UnitState::Stopping,
+    UnitState::Exited,
+    UnitState::Failed,
+    UnitState::BackingOff,
+];
+
+fn status(state: UnitState) -> UnitStatus {
+    UnitStatus {
+        name: "hello".to_owned(),
+        image: "busybox".to_owned(),
+        state,
+        reason: Some("exit status 3".to_owned()),
+        pid: None,
+        restarts: 2,
+        last_exit: Some(Exit::Status { code: 3 }),
+        since_s: 1_000_000_000,
+    }
+}
+
+#[test]
+fn what_ends_each_wait() {
+    let ends = |until| STATES.map(|state| reached(state, until));
+    assert_eq!(ends(Until::Accepted), [true; 7]);
+    assert_eq!(ends(Until::Running), [false, false, true, false, true, true, true]);
+    assert_eq!(ends(Until::Ended), [false, false, false, false, true, true, false]);
+}
+
+#[test]
+fn only_failed_and_restarting_units_are_trouble() {
+    let found = STATES.map(|state| trouble(&status(state)));
+    let expected = [
+        None,
+        None,
+        None,
+        None,
+        None,
+        Some("failed: exit status 3".to_owned()),
+        Some("ended and is started again after a delay: exit status 3".to_owned()),
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_file_is_told_from_a_name() {
+    for (what, expected) in
+        [("hello.toml", true), ("./hello", true), ("-", true), ("hello", false), ("hel.lo", false)]
+    {
+        assert_eq!(is_file(what), expected, "{what:?}");
+    }
+}
+
+#[test]
+fn tables() {
+    assert_eq!(
+        status_table(&status(UnitState::Failed)),
+        "unit      hello\nimage     busybox\nstate     failed\nreason    exit status 3\n\
+         last end  exit status 3\nrestarts  2\nsince     2001-09-09T01:46:40Z"
+    );
+    assert_eq!(
+        list_table(&[status(UnitState::Failed)], 1_000_000_075),
+        "UNIT   STATE   FOR     RESTARTS  LAST END       IMAGE\n\
+         hello  failed  1m 15s  2         exit status 3  busybox"
+    );
+    assert!(list_table(&[], 0).starts_with("no units"));
+}
+
+#[test]
+fn a_shown_unit_can_be_submitted_again() {
+    let text = "name = \"hello\"\nimage = \"busybox\"\ncommand = [\"sh\"]\n[env]\nA = \"1\"\n";
+    let unit = unit::parse(text).unwrap();
+    assert_eq!(unit::parse(&as_toml(&unit)).unwrap(), unit);
+}

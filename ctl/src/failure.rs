@@ -1,0 +1,126 @@
+//! How a command fails: one error for all of them, its exit code, and what a person can do about it.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+
+use crate::archive::ArchiveError;
+use crate::client::ClientError;
+use crate::context::ContextError;
+use crate::document::DocumentError;
+use crate::exit::Exit;
+use crate::output::OutputError;
+
+/// Why a command did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum Failure {
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error("start the asynchronous runtime")]
+    Runtime { source: io::Error },
+    #[error("write {path}")]
+    Write { path: PathBuf, source: io::Error },
+    #[error("write {path}: it exists already")]
+    Exists { path: PathBuf },
+    #[error("unit {name:?} {what}")]
+    Unit { name: String, what: String },
+    #[error("wait for unit {name:?}: it is still {state} after {}", humantime::format_duration(*within))]
+    UnitDeadline { name: String, state: String, within: std::time::Duration },
+    #[error("help on {topic:?}: there is no such command")]
+    NoTopic { topic: String },
+}
+
+impl Failure {
+    /// The exit code that the command ends with.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Context(error) => match error {
+                ContextError::Invalid { .. } => Exit::Invalid,
+                ContextError::Unknown { .. }
+                | ContextError::BadName { .. }
+                | ContextError::NoneCurrent { .. } => Exit::Usage,
+                ContextError::NoFolder => Exit::Environment,
+                ContextError::List { .. }
+                | ContextError::Read { .. }
+                | ContextError::Write { .. }
+                | ContextError::Encode { .. } => Exit::Failed,
+            },
+            Self::Client(error) => error.exit(),
+            Self::Document(_) | Self::Archive(_) => Exit::Invalid,
+            Self::Output(_)
+            | Self::Runtime { .. }
+            | Self::Write { .. }
+            | Self::Exists { .. }
+            | Self::Unit { .. }
+            | Self::UnitDeadline { .. } => Exit::Failed,
+            Self::NoTopic { .. } => Exit::Usage,
+        }
+    }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Context(ContextError::NoneCurrent { known }) if known.is_empty() => {
+                Some("`ferrite cluster up` starts a node and makes a context for it".to_owned())
+            }
+            Self::Context(ContextError::NoneCurrent { known }) => {
+                Some(format!("choose one with `ferrite context use NAME`: {}", known.join(", ")))
+            }
+            Self::Context(ContextError::Unknown { known, .. }) if known.is_empty() => {
+                Some("no context is known yet; `ferrite cluster up` makes one".to_owned())
+            }
+            Self::Context(ContextError::Unknown { known, .. }) => {
+                Some(format!("known here: {}", known.join(", ")))
+            }
+            Self::Client(error) => error.hint().map(str::to_owned),
+            Self::Archive(error) => error.hint().map(str::to_owned),
+            Self::Exists { .. } => Some("`--force` replaces it".to_owned()),
+            Self::Unit { name, .. } | Self::UnitDeadline { name, .. } => {
+                Some(format!("`ferrite unit logs {name}` shows what it wrote"))
+            }
+            Self::NoTopic { .. } => Some("`ferrite --help` lists all commands".to_owned()),
+            Self::Context(_)
+            | Self::Document(_)
+            | Self::Output(_)
+            | Self::Runtime { .. }
+            | Self::Write { .. } => None,
+        }
+    }
+}
+
+/// An error and its causes as text: `a: b: c`, each cause once.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        if !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// What a person reads on standard error.
+#[must_use]
+pub fn report(failure: &Failure) -> String {
+    let error = format!("error: {}\n", chain(failure));
+    match failure.hint() {
+        Some(hint) => format!("{error}help: {hint}\n"),
+        None => error,
+    }
+}
