@@ -10,6 +10,7 @@
 //! them before it hands them on.
 
 mod copy;
+pub mod mbr;
 #[cfg(test)]
 mod tests;
 
