@@ -12,6 +12,7 @@
 //! | `GET /v1/units` | | list of [`UnitStatus`] |
 //! | `PUT /v1/units/NAME` | [`crate::unit::Unit`] | [`UnitStatus`] |
 //! | `GET /v1/units/NAME` | | [`UnitStatus`] |
+//! | `GET /v1/units/NAME/definition` | | [`crate::unit::Unit`], as it was submitted |
 //! | `DELETE /v1/units/NAME` | | 204 |
 //! | `POST /v1/units/NAME/start`, `/stop` | | [`UnitStatus`] |
 //! | `GET /v1/units/NAME/logs?follow=BOOL` | | lines of [`LogLine`], JSON, one per line |
