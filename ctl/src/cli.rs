@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::cluster::ClusterCommand;
 use crate::output::Format;
 
 /// The whole command line.
@@ -99,10 +100,6 @@ pub enum Command {
         topic: Vec<String>,
     },
 }
-
-/// Placeholder until the cluster commands are wired in.
-#[derive(Debug, Subcommand)]
-pub enum ClusterCommand {}
 
 /// Placeholder until the image commands are wired in.
 #[derive(Debug, Subcommand)]

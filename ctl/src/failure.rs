@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::archive::ArchiveError;
 use crate::client::ClientError;
+use crate::cluster::ClusterError;
 use crate::context::ContextError;
 use crate::document::DocumentError;
 use crate::exit::Exit;
@@ -23,6 +24,8 @@ pub enum Failure {
     Document(#[from] DocumentError),
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     #[error(transparent)]
     Output(#[from] OutputError),
     #[error("start the asynchronous runtime")]
@@ -56,6 +59,7 @@ impl Failure {
                 | ContextError::Encode { .. } => Exit::Failed,
             },
             Self::Client(error) => error.exit(),
+            Self::Cluster(error) => error.exit(),
             Self::Document(_) | Self::Archive(_) => Exit::Invalid,
             Self::Output(_)
             | Self::Runtime { .. }
@@ -84,6 +88,7 @@ impl Failure {
                 Some(format!("known here: {}", known.join(", ")))
             }
             Self::Client(error) => error.hint().map(str::to_owned),
+            Self::Cluster(error) => error.hint(),
             Self::Archive(error) => error.hint().map(str::to_owned),
             Self::Exists { .. } => Some("`--force` replaces it".to_owned()),
             Self::Unit { name, .. } | Self::UnitDeadline { name, .. } => {

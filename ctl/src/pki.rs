@@ -80,8 +80,7 @@ pub fn make_server(authority: &Authority, node: &str) -> Result<Identity, MakeCe
 pub fn make_client(authority: &Authority, user: &str) -> Result<Identity, MakeCertificate> {
     let mut params = params(user);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    sign(authority, params)
-        .map_err(|source| MakeCertificate { subject: user.to_owned(), source })
+    sign(authority, params).map_err(|source| MakeCertificate { subject: user.to_owned(), source })
 }
 
 fn authority_subject(cluster: &str) -> String {

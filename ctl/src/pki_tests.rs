@@ -53,10 +53,7 @@ fn server(authority: &Authority, identity: &Identity) -> ServerConnection {
 }
 
 /// Carries bytes between the two until neither has anything to say.
-fn shake(
-    mut client: ClientConnection,
-    mut server: ServerConnection,
-) -> Result<(), rustls::Error> {
+fn shake(mut client: ClientConnection, mut server: ServerConnection) -> Result<(), rustls::Error> {
     let mut wire = Vec::new();
     while client.wants_write() || server.wants_write() {
         client.write_tls(&mut wire).unwrap();

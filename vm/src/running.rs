@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::arguments::{self, QMP_SOCKET, SERIAL_LOG, STARTER_SOCKET, UEFI_VARIABLES};
+use crate::arguments::{self, NETWORK, QMP_SOCKET, SERIAL_LOG, STARTER_SOCKET, UEFI_VARIABLES};
 use crate::console::{Console, ConsoleError};
 use crate::deadline::{Deadline, wait_readable};
 use crate::host::{Host, HostError};
@@ -145,6 +145,18 @@ impl Running {
             .into_iter()
             .find_map(|(guest, host)| (guest == guest_port).then_some(host))
             .ok_or(MachineError::FindForward { guest_port })
+    }
+
+    /// Plugs the network cable in or pulls it out.
+    ///
+    /// # Errors
+    /// QEMU refuses.
+    pub fn set_network(&mut self, up: bool) -> Result<(), MachineError> {
+        let link = serde_json::json!({"name": NETWORK, "up": up});
+        self.qmp
+            .execute("set_link", &link)
+            .map(drop)
+            .map_err(|source| MachineError::Talk { source })
     }
 
     /// Cuts the power: QEMU is killed at whatever instruction it is. Also the way to end a machine for

@@ -127,20 +127,20 @@ pub struct UpArguments {
     /// Cloud-config of the node; its API's certificates are added
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// How the machine boots
-    #[arg(long, value_enum, default_value_t = BootMethod::Direct)]
-    pub boot: BootMethod,
-    /// Virtual processors of a node
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
-    pub cpus: u8,
-    /// Memory of a node, in MiB
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(256..), value_name = "MIB")]
-    pub memory: u32,
+    /// How the machine boots; as it did before, or direct
+    #[arg(long, value_enum, value_name = "METHOD")]
+    pub boot: Option<BootMethod>,
+    /// Virtual processors of a node; as many as before, or 2
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=16), value_name = "N")]
+    pub cpus: Option<u8>,
+    /// Memory of a node, in MiB; as much as before, or 1024
+    #[arg(long, value_parser = clap::value_parser!(u32).range(256..), value_name = "MIB")]
+    pub memory: Option<u32>,
     /// Size of a new node's disk, in GiB; STATE grows to fill it
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=65536), value_name = "GIB")]
     pub disk_size: u32,
     /// Nodes; more than one is not possible yet
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=1), value_name = "N")]
+    #[arg(long, default_value_t = 1, value_parser = parse_nodes, value_name = "N")]
     pub nodes: u8,
     /// Make the cluster anew, with an empty disk, if the image has changed since it was made
     #[arg(long)]
@@ -151,6 +151,18 @@ pub struct UpArguments {
     /// Longest wait until the node is ready
     #[arg(long, default_value = "5m", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
+}
+
+/// Machines that know nothing of one another would be no cluster: until nodes form one, there is one.
+fn parse_nodes(text: &str) -> Result<u8, String> {
+    match text.parse() {
+        Ok(1) => Ok(1),
+        Ok(0) | Err(_) => Err("a number from 1".to_owned()),
+        Ok(_) => {
+            Err("this version runs clusters of one node; more nodes come with a later one"
+                .to_owned())
+        }
+    }
 }
 
 /// How a machine boots.
@@ -219,7 +231,7 @@ pub enum ClusterError {
     Signals { source: io::Error },
     #[error("start cluster {name:?}: the machine gave up; its console's last lines:\n{tail}")]
     GaveUp { name: String, tail: String },
-    #[error("start cluster {name:?}: interrupted, everything is as it was before")]
+    #[error("start cluster {name:?}: interrupted; its machine was stopped again")]
     Interrupted { name: String },
 }
 

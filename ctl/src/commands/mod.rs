@@ -23,7 +23,7 @@ pub fn run(command: Command, session: &mut Session<'_>) -> Result<(), Failure> {
     match command {
         Command::Image(command) => match command {},
         Command::Keys(command) => match command {},
-        Command::Cluster(command) => match command {},
+        Command::Cluster(command) => crate::cluster::run(command, session),
         Command::Config(command) => config::run(&command, session),
         Command::Import(arguments) => import::run(&arguments, session),
         Command::Images => import::list(session),

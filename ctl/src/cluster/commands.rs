@@ -1,0 +1,131 @@
+//! The verbs that end, freeze or disturb a running cluster.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ferrite_vm::deadline::Deadline;
+use ferrite_vm::running::{MachineError, Running};
+
+use super::record::Record;
+use super::{ClusterError, create, folder};
+use crate::context;
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// Switches a cluster off in order, and cuts its power where that takes too long.
+pub(super) fn down(
+    name: &str,
+    delete: bool,
+    timeout: Duration,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    let _lock = folder::lock(name)?;
+    let (cluster, record) = load(name)?;
+    let deadline = Deadline::after(timeout);
+    let mut was_running = false;
+    let mut cut = false;
+    for node in &record.nodes {
+        let machine = create::node_folder(&cluster, node);
+        let Some(mut running) = Running::attach(&machine).map_err(ClusterError::from)? else {
+            continue;
+        };
+        was_running = true;
+        cut |= !power_off(&mut running, deadline)?;
+    }
+    if delete {
+        context::remove(name)?;
+        folder::delete(&cluster)?;
+    }
+    let ended = match (was_running, cut) {
+        (false, _) => "was down already",
+        (true, false) => "is down: it stopped in order",
+        (true, true) => "is down: it did not stop in time and its power was cut",
+    };
+    let deleted = if delete { "; deleted" } else { "" };
+    session.say(&format!("{name} {ended}{deleted}"))
+}
+
+/// Presses the power button and waits. False where the power had to be cut.
+fn power_off(running: &mut Running, deadline: Deadline) -> Result<bool, ClusterError> {
+    // A frozen machine cannot obey its button.
+    running.qmp().resume()?;
+    running.qmp().power_button()?;
+    match running.wait_end(deadline) {
+        Ok(()) => Ok(true),
+        Err(MachineError::StillRunning) => {
+            running.cut()?;
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Cuts the power of a cluster.
+pub(super) fn kill(name: &str, session: &mut Session<'_>) -> Result<(), Failure> {
+    each(name, |running| Ok(running.cut()?))?;
+    session.say(&format!("{name}: power cut; `ferrite cluster up {name}` starts it again"))
+}
+
+/// Pulls or restores network cables.
+pub(super) fn cut(name: &str, restore: bool, session: &mut Session<'_>) -> Result<(), Failure> {
+    each(name, |running| Ok(running.set_network(restore)?))?;
+    session.say(&format!("{name}: network {}", if restore { "restored" } else { "cut" }))
+}
+
+/// Freezes a cluster.
+pub(super) fn pause(name: &str, session: &mut Session<'_>) -> Result<(), Failure> {
+    each(name, |running| Ok(running.qmp().pause()?))?;
+    session.say(&format!("{name}: paused; `ferrite cluster resume {name}` lets it go on"))
+}
+
+/// Lets a frozen cluster go on.
+pub(super) fn resume(name: &str, session: &mut Session<'_>) -> Result<(), Failure> {
+    each(name, |running| Ok(running.qmp().resume()?))?;
+    session.say(&format!("{name}: goes on"))
+}
+
+/// Ends whatever runs of the cluster, finished or not, and deletes its folder.
+pub(super) fn end_and_delete(name: &str) -> Result<(), ClusterError> {
+    let cluster = folder::of(name)?;
+    for machine in machine_folders(&cluster)? {
+        if let Some(mut running) = Running::attach(&machine)? {
+            running.cut()?;
+        }
+    }
+    folder::delete(&cluster)
+}
+
+/// Folders in the cluster's folder that may hold a machine; asks no record, which may be missing.
+fn machine_folders(cluster: &std::path::Path) -> Result<Vec<PathBuf>, ClusterError> {
+    let read = |source| ClusterError::Read { path: cluster.to_owned(), source };
+    match std::fs::read_dir(cluster) {
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path()).map_err(read)).collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(read(source)),
+    }
+}
+
+/// Does something to every running machine of a cluster.
+fn each(
+    name: &str,
+    act: impl Fn(&mut Running) -> Result<(), ClusterError>,
+) -> Result<(), ClusterError> {
+    let _lock = folder::lock(name)?;
+    let (cluster, record) = load(name)?;
+    for node in &record.nodes {
+        match Running::attach(&create::node_folder(&cluster, node))? {
+            Some(mut running) => act(&mut running)?,
+            None => return Err(ClusterError::NotRunning { name: name.to_owned() }),
+        }
+    }
+    Ok(())
+}
+
+/// The folder and record of a cluster that exists.
+pub(super) fn load(name: &str) -> Result<(PathBuf, Record), ClusterError> {
+    let cluster = folder::of(name)?;
+    match Record::load(&cluster)? {
+        Some(record) => Ok((cluster, record)),
+        None => Err(ClusterError::Unknown { name: name.to_owned() }),
+    }
+}

@@ -1,0 +1,219 @@
+//! Makes a cluster's folder from an image.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ferrite_schema::names::{API_PORT, FW_CFG_CLOUD_CONFIG_NAME};
+use ferrite_schema::node_config::{self, ApiConfig, MARKER, NodeConfig};
+use ferrite_vm::disk::{self, Bus, Cache, Disk, Format};
+use ferrite_vm::host::{self, Host};
+use ferrite_vm::machine::{Boot, FwCfg, Lifetime, Machine, Timing};
+
+use super::record::Record;
+use super::{BootMethod, ClusterError, UpArguments, folder};
+use crate::context::Context;
+use crate::pki::{self, Identity};
+
+/// Room that a cluster's folder needs: the image's content, and what a node writes at first.
+const SPACE_BYTES: u64 = 1 << 30;
+
+/// Files of an image that a node takes with it, so that building the image anew changes nothing for it.
+const IMAGE_FILES: [&str; 5] = [DISK, KERNEL, INITRAMFS, COMMAND_LINE, MANIFEST];
+const DISK: &str = "disk.raw";
+const KERNEL: &str = "kernel";
+const INITRAMFS: &str = "initramfs";
+const COMMAND_LINE: &str = "cmdline";
+const MANIFEST: &str = "manifest.json";
+
+const OVERLAY: &str = "disk.qcow2";
+const CLOUD_CONFIG: &str = "cloud-config";
+
+/// Folder of a node's machine.
+pub(super) fn node_folder(cluster: &Path, node: &str) -> PathBuf {
+    cluster.join(node)
+}
+
+/// Checks that `image` is the folder of an image, and returns its absolute path.
+pub(super) fn check_image(image: &Path) -> Result<PathBuf, ClusterError> {
+    for file in IMAGE_FILES {
+        if !image.join(file).is_file() {
+            return Err(ClusterError::NoImage { folder: image.to_owned(), file });
+        }
+    }
+    fs::canonicalize(image).map_err(|source| ClusterError::Read { path: image.to_owned(), source })
+}
+
+/// Whether the cluster was made from what `image` holds now. The manifest has the hashes of everything.
+pub(super) fn is_of_image(
+    cluster: &Path,
+    record: &Record,
+    image: &Path,
+) -> Result<bool, ClusterError> {
+    let of_image = folder::read_if_there(&image.join(MANIFEST))?;
+    for node in &record.nodes {
+        if folder::read_if_there(&node_folder(cluster, node).join(MANIFEST))? != of_image {
+            return Ok(false);
+        }
+    }
+    Ok(of_image.is_some())
+}
+
+/// Makes the folder of a new cluster; the record comes last and makes it valid.
+pub(super) fn create(
+    cluster: &Path,
+    record: &Record,
+    arguments: &UpArguments,
+    host: &Host,
+) -> Result<(), ClusterError> {
+    let size_bytes = u64::from(arguments.disk_size) << 30;
+    let image_bytes = fs::metadata(record.image.join(DISK))
+        .map_err(|source| ClusterError::Read { path: record.image.join(DISK), source })?
+        .len();
+    if size_bytes < image_bytes {
+        let asked_gib = arguments.disk_size;
+        return Err(ClusterError::DiskTooSmall { asked_gib, image_mib: image_bytes >> 20 });
+    }
+    host::require_space(cluster, SPACE_BYTES)?;
+    let config = read_config(arguments.config.as_deref())?;
+
+    let pki = cluster.join("pki");
+    folder::make_private(&pki)?;
+    let authority = pki::make_authority(&record.name)?;
+    save_identity(&pki, "ca", &authority.identity)?;
+    save_identity(&pki, "client", &pki::make_client(&authority, "ferrite")?)?;
+    for node in &record.nodes {
+        let machine = node_folder(cluster, node);
+        folder::make_private(&machine)?;
+        save_identity(&pki, node, &pki::make_server(&authority, node)?)?;
+        write_config(cluster, node, config.clone())?;
+        for file in IMAGE_FILES {
+            take(&record.image.join(file), &machine.join(file))?;
+        }
+        let overlay = machine.join(OVERLAY);
+        // The base is named relative to the overlay: the folder may be moved.
+        disk::create_overlay(host, Path::new(DISK), Format::Raw, &overlay, Some(size_bytes))?;
+    }
+    record.save(cluster)
+}
+
+/// Writes the cloud-config that the nodes of an existing cluster get from now on.
+pub(super) fn replace_config(
+    cluster: &Path,
+    record: &Record,
+    path: &Path,
+) -> Result<(), ClusterError> {
+    let config = read_config(Some(path))?;
+    record.nodes.iter().try_for_each(|node| write_config(cluster, node, config.clone()))
+}
+
+/// The machine of a node.
+pub(super) fn machine(
+    cluster: &Path,
+    record: &Record,
+    node: &str,
+) -> Result<Machine, ClusterError> {
+    let directory = node_folder(cluster, node);
+    let boot = match record.boot {
+        BootMethod::Bios => Boot::Bios,
+        BootMethod::Uefi => Boot::Uefi,
+        BootMethod::Direct => {
+            let path = directory.join(COMMAND_LINE);
+            let command_line =
+                fs::read_to_string(&path).map_err(|source| ClusterError::Read { path, source })?;
+            Boot::Direct {
+                kernel: KERNEL.into(),
+                initramfs: Some(INITRAMFS.into()),
+                command_line: command_line.trim().to_owned(),
+            }
+        }
+    };
+    Ok(Machine {
+        name: format!("ferrite-{node}"),
+        directory,
+        cpus: record.cpus,
+        memory_mib: record.memory_mib,
+        boot,
+        disks: vec![Disk {
+            path: OVERLAY.into(),
+            format: Format::Qcow2,
+            cache: Cache::Writeback,
+            bus: Bus::Virtio,
+        }],
+        fw_cfg: vec![FwCfg {
+            name: FW_CFG_CLOUD_CONFIG_NAME.to_owned(),
+            file: CLOUD_CONFIG.into(),
+        }],
+        forwards: vec![API_PORT],
+        timing: Timing::Real,
+        screen: false,
+        lifetime: Lifetime::Detached,
+        extra_arguments: Vec::new(),
+    })
+}
+
+/// How the client reaches the cluster whose API is at `port` of this computer.
+pub(super) fn context(cluster: &Path, record: &Record, port: u16) -> Result<Context, ClusterError> {
+    let client = load_identity(&cluster.join("pki"), "client")?;
+    Ok(Context {
+        name: record.name.clone(),
+        endpoint: format!("https://127.0.0.1:{port}"),
+        ca: load_identity(&cluster.join("pki"), "ca")?.certificate,
+        certificate: client.certificate,
+        key: client.key,
+    })
+}
+
+fn read_config(path: Option<&Path>) -> Result<NodeConfig, ClusterError> {
+    let Some(path) = path else { return Ok(NodeConfig::default()) };
+    let text = fs::read_to_string(path)
+        .map_err(|source| ClusterError::Read { path: path.to_owned(), source })?;
+    let config = node_config::parse(&text)
+        .map_err(|problem| ClusterError::Config { path: path.to_owned(), problem })?;
+    if config.api.is_some() {
+        return Err(ClusterError::ConfigApi { path: path.to_owned() });
+    }
+    Ok(config)
+}
+
+/// Writes a node's cloud-config: what was asked for, its name unless another was given, and its API's
+/// identity.
+fn write_config(cluster: &Path, node: &str, config: NodeConfig) -> Result<(), ClusterError> {
+    let pki = cluster.join("pki");
+    let server = load_identity(&pki, node)?;
+    let api = ApiConfig {
+        ca: load_identity(&pki, "ca")?.certificate,
+        certificate: server.certificate,
+        key: server.key,
+    };
+    let mut config = config;
+    config.hostname.get_or_insert_with(|| node.to_owned());
+    config.api = Some(api);
+    let path = node_folder(cluster, node).join(CLOUD_CONFIG);
+    let text = toml::to_string(&config).map_err(|error| ClusterError::Write {
+        path: path.clone(),
+        source: io::Error::other(error),
+    })?;
+    folder::write_private(&path, format!("{MARKER}\n{text}").as_bytes())
+}
+
+fn save_identity(pki: &Path, name: &str, identity: &Identity) -> Result<(), ClusterError> {
+    folder::write_private(&pki.join(format!("{name}.pem")), identity.certificate.as_bytes())?;
+    folder::write_private(&pki.join(format!("{name}.key")), identity.key.as_bytes())
+}
+
+fn load_identity(pki: &Path, name: &str) -> Result<Identity, ClusterError> {
+    let read = |extension: &str| {
+        let path = pki.join(format!("{name}.{extension}"));
+        fs::read_to_string(&path).map_err(|source| ClusterError::Read { path, source })
+    };
+    Ok(Identity { certificate: read("pem")?, key: read("key")? })
+}
+
+/// Makes `to` the same file as `from`, which costs nothing; builders replace files and never rewrite them.
+/// Across file systems it becomes a copy.
+fn take(from: &Path, to: &Path) -> Result<(), ClusterError> {
+    fs::hard_link(from, to)
+        .or_else(|_| fs::copy(from, to).map(drop))
+        .map_err(|source| ClusterError::Write { path: to.to_owned(), source })
+}

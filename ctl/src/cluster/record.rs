@@ -1,0 +1,72 @@
+//! What is remembered about a cluster: `cluster.json`.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{BootMethod, ClusterError, UpArguments, folder};
+
+/// Processors of a node where nothing else was said.
+const CPUS: u8 = 2;
+/// Memory of a node where nothing else was said: etcd and a few containers fit.
+const MEMORY_MIB: u32 = 1024;
+const FILE: &str = "cluster.json";
+
+/// A cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Name.
+    pub name: String,
+    /// Its nodes' names.
+    pub nodes: Vec<String>,
+    /// Folder of the image that its disks were made from.
+    pub image: PathBuf,
+    /// How its machines boot.
+    pub boot: BootMethod,
+    /// Virtual processors of a node.
+    pub cpus: u8,
+    /// Memory of a node.
+    pub memory_mib: u32,
+}
+
+impl Record {
+    /// A new cluster.
+    pub(super) fn new(arguments: &UpArguments, image: PathBuf) -> Self {
+        Self {
+            name: arguments.name.clone(),
+            nodes: vec![format!("{}-1", arguments.name)],
+            image,
+            boot: arguments.boot.unwrap_or(BootMethod::Direct),
+            cpus: arguments.cpus.unwrap_or(CPUS),
+            memory_mib: arguments.memory.unwrap_or(MEMORY_MIB),
+        }
+    }
+
+    /// The same cluster with what was asked for this time.
+    pub(super) fn adapted(self, arguments: &UpArguments) -> Self {
+        Self {
+            boot: arguments.boot.unwrap_or(self.boot),
+            cpus: arguments.cpus.unwrap_or(self.cpus),
+            memory_mib: arguments.memory.unwrap_or(self.memory_mib),
+            ..self
+        }
+    }
+
+    /// Reads the record in a cluster's folder; `None` where there is none.
+    pub(super) fn load(cluster: &Path) -> Result<Option<Self>, ClusterError> {
+        let path = cluster.join(FILE);
+        let Some(text) = folder::read_if_there(&path)? else { return Ok(None) };
+        serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|source| ClusterError::Damaged { path, source })
+    }
+
+    /// Writes the record into a cluster's folder.
+    pub(super) fn save(&self, cluster: &Path) -> Result<(), ClusterError> {
+        let path = cluster.join(FILE);
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|source| ClusterError::Damaged { path: path.clone(), source })?;
+        folder::write_private(&path, &text)
+    }
+}

@@ -1,0 +1,143 @@
+//! `ferrite cluster up`.
+
+use std::path::Path;
+
+use ferrite_schema::names::API_PORT;
+use ferrite_vm::host::{Acceleration, Host};
+use ferrite_vm::running::{self, Running};
+
+use super::record::Record;
+use super::start::{self, Interrupt, Unfinished, Wait};
+use super::view::{self, Status};
+use super::{ClusterError, UpArguments, commands, create, folder};
+use crate::context;
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// Makes the cluster unless it exists, starts it unless it runs, and says how to talk to it.
+pub(super) fn up(arguments: &UpArguments, session: &mut Session<'_>) -> Result<(), Failure> {
+    let cluster = folder::of(&arguments.name)?;
+    let _lock = folder::lock(&arguments.name)?;
+    let existing = Record::load(&cluster)?;
+    let anew = match &existing {
+        None => true,
+        Some(record) => arguments.fresh || is_stale(&cluster, record, arguments, session)?,
+    };
+    if let (Some(record), false) = (&existing, anew)
+        && is_running(&cluster, record)?
+    {
+        use_context(&cluster, record)?;
+        return show(&cluster, record, &format!("{} is up already", record.name), session);
+    }
+    let host = Host::probe().map_err(ClusterError::from)?;
+    let interrupt = Interrupt::catch()?;
+    let mut unfinished = None;
+    let record = match existing {
+        Some(record) if !anew => record.adapted(arguments),
+        _ => {
+            let image = create::check_image(&arguments.image)?;
+            let record = Record::new(arguments, image);
+            // Whatever is there is either to be replaced or was never finished.
+            commands::end_and_delete(&arguments.name)?;
+            unfinished = Some(Unfinished::new(&cluster));
+            create::create(&cluster, &record, arguments, &host)?;
+            record
+        }
+    };
+    if let Some(config) = arguments.config.as_deref().filter(|_| unfinished.is_none()) {
+        create::replace_config(&cluster, &record, config)?;
+    }
+    let headline = start_nodes(&cluster, &record, arguments, (&host, &interrupt), session);
+    if let (Some(unfinished), false) = (&mut unfinished, is_interrupt(&headline)) {
+        // A machine that failed stays, so that its console can be read.
+        unfinished.keep();
+    }
+    let headline = headline?;
+    record.save(&cluster)?;
+    use_context(&cluster, &record)?;
+    show(&cluster, &record, &headline, session)
+}
+
+fn start_nodes(
+    cluster: &Path,
+    record: &Record,
+    arguments: &UpArguments,
+    (host, interrupt): (&Host, &Interrupt),
+    session: &mut Session<'_>,
+) -> Result<String, ClusterError> {
+    let mut seconds = 0.0_f32;
+    for node in &record.nodes {
+        let machine = create::machine(cluster, record, node)?;
+        let draws = session.draws_progress();
+        let wait = Wait { node, timeout: arguments.timeout, draws, interrupt };
+        let took = start::start(&machine, host, &wait, session.err)?;
+        seconds = seconds.max(took.as_secs_f32());
+    }
+    let means = match host.acceleration {
+        Acceleration::Kvm => "with KVM",
+        Acceleration::Tcg => "emulated, since KVM does not work here",
+    };
+    Ok(format!("{} is up: ready after {seconds:.1} s ({} boot, {means})", record.name, record.boot))
+}
+
+fn is_interrupt<T>(outcome: &Result<T, ClusterError>) -> bool {
+    matches!(outcome, Err(ClusterError::Interrupted { .. }))
+}
+
+/// Whether `--renew` was given and the image has changed. Says so where it has and it was not.
+fn is_stale(
+    cluster: &Path,
+    record: &Record,
+    arguments: &UpArguments,
+    session: &mut Session<'_>,
+) -> Result<bool, Failure> {
+    if !arguments.image.is_dir() || create::is_of_image(cluster, record, &arguments.image)? {
+        return Ok(false);
+    }
+    if !arguments.renew {
+        session.say(&format!(
+            "note: {} has another image than {}; `--renew` starts over with it",
+            arguments.image.display(),
+            record.name
+        ))?;
+    }
+    Ok(arguments.renew)
+}
+
+fn is_running(cluster: &Path, record: &Record) -> Result<bool, ClusterError> {
+    for node in &record.nodes {
+        if running::find(&create::node_folder(cluster, node))?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Points the client at the cluster. The port is another one at every start.
+fn use_context(cluster: &Path, record: &Record) -> Result<(), ClusterError> {
+    let Some(node) = record.nodes.first() else { return Ok(()) };
+    let Some(mut running) = Running::attach(&create::node_folder(cluster, node))? else {
+        return Err(ClusterError::NotRunning { name: record.name.clone() });
+    };
+    let port = running.forwarded_port(API_PORT)?;
+    Ok(context::save_as_current(&create::context(cluster, record, port)?)?)
+}
+
+fn show(
+    cluster: &Path,
+    record: &Record,
+    headline: &str,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    let status = view::status_of(cluster, record)?;
+    session.show(&status, |status: &Status| {
+        let name = &status.name;
+        let name = if name == super::DEFAULT_NAME { String::new() } else { format!(" {name}") };
+        format!(
+            "{headline}\n  \
+             talk to it   ferrite machine status\n  \
+             its console  ferrite cluster console{name}\n  \
+             stop it      ferrite cluster down{name}\n"
+        )
+    })
+}
