@@ -5,6 +5,10 @@
 //!
 //! Never does: networking, containers, anything that needs the cluster.
 
+pub mod boot;
+pub mod disk;
 pub mod fatal;
 pub mod log;
+pub mod modules;
+pub mod run;
 pub mod timeline;

@@ -83,6 +83,9 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// STATE was unusable and had to be made anew during this boot; says why.
     pub state_recreated: Option<String>,
+    /// Other things that went wrong during this boot and that a person should know.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// A slot on disk.

@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "the one crate that may: every other denies it")]
 
 pub mod block;
+pub mod child;
 pub mod device_mapper;
 pub mod ext4;
 pub mod kexec;

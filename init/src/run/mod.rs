@@ -1,0 +1,151 @@
+//! Stage 2: PID 1 in the slot's root, from there until the machine is down.
+//!
+//! The pure files decide (`machine`, `supervisor`, `shutdown`, `trial`, `slots`), the others do.
+
+pub mod agent_output;
+pub mod cgroups;
+pub mod children;
+pub mod control;
+pub mod event_loop;
+pub mod finish;
+pub mod machine;
+pub mod power_button;
+pub mod requests;
+pub mod shutdown;
+pub mod slot_disk;
+pub mod slots;
+pub mod supervisor;
+pub mod sysctl;
+pub mod trial;
+pub mod watchdog;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use ferrite_layout::boot_params;
+use ferrite_schema::names;
+use ferrite_schema::timeline::Phase;
+use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::system::{RebootCommand, reboot, sethostname};
+
+use crate::boot::handover::BootState;
+use crate::boot::header;
+use crate::disk::SystemDisk;
+use crate::fatal::{self, chain, report};
+use crate::log;
+use crate::modules::{Hotplug, Loader};
+use crate::timeline::Recorder;
+use event_loop::EventLoop;
+use machine::Machine;
+use requests::Node;
+use slot_disk::SlotDisk;
+use trial::Trial;
+
+/// How long a slot that was never healthy has to become ready, unless the command line says otherwise: etcd
+/// elections and a slow first boot fit in many times over.
+const READY_TIMEOUT: Duration = Duration::from_secs(300);
+/// Name of a node until the agent has read its configuration.
+const HOSTNAME: &str = "ferrite";
+/// Open files: what a program gets, and what it may ask for.
+const OPEN_FILES: Rlimit = Rlimit { current: Some(1024), maximum: Some(524_288) };
+
+/// Brings the machine up from its root, keeps it up, takes it down.
+pub fn run(boot: BootState) -> ! {
+    fatal::feed_with(watchdog::feed);
+    prepare_process();
+    let BootState { slot, unproven, version, disk, warnings, timeline: mut recorder, .. } = boot;
+    log::info(format_args!("Ferrite {version} from slot {slot} on {disk}"));
+    apply_settings(&mut recorder);
+    if let Err(error) = recorder.step(Phase::Init, "control groups", cgroups::make_tree) {
+        report(&error);
+    }
+    let hotplug = load_drivers(&mut recorder);
+    watchdog::arm();
+
+    let keys = header::trusted_keys(Path::new(names::SLOT_KEYS_DIR));
+    let disk = SystemDisk::new(disk);
+    let node = Node {
+        slot,
+        slots: SlotDisk::new(disk.clone(), keys),
+        disk,
+        recorder,
+        ready: false,
+        state_recreated: None,
+        warnings,
+        damage_seen: false,
+    };
+    let trial = if unproven {
+        let timeout = ready_timeout(&fs::read_to_string("/proc/cmdline").unwrap_or_default());
+        log::info(format_args!(
+            "slot {slot} is on trial: it has {} s to become ready",
+            timeout.as_secs()
+        ));
+        Trial::until(event_loop::now().saturating_add(timeout))
+    } else {
+        Trial::proven()
+    };
+    match EventLoop::new(Machine::new(trial), node, hotplug) {
+        Ok(event_loop) => event_loop.run(),
+        Err(error) => report(&error),
+    }
+}
+
+/// What only PID 1 itself has: none of it is worth not booting for.
+fn prepare_process() {
+    let warn = |what: &str, error: &dyn std::fmt::Display| {
+        log::warn(format_args!("{what}: {error}"));
+    };
+    if let Err(error) = reboot(RebootCommand::CadOff) {
+        warn("ctrl-alt-del resets at once instead of in order", &error);
+    }
+    if let Err(error) = fs::write("/proc/self/oom_score_adj", "-1000") {
+        warn("PID 1 is not safe from the kernel's out-of-memory killer", &error);
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, OPEN_FILES) {
+        warn("the limit of open files stays as the kernel set it", &error);
+    }
+    if let Err(error) = sethostname(HOSTNAME.as_bytes()) {
+        warn("the hostname is not set", &error);
+    }
+}
+
+fn apply_settings(recorder: &mut Recorder) {
+    let apply = || sysctl::apply(Path::new(sysctl::FILE));
+    match recorder.step(Phase::Init, "kernel settings", apply) {
+        Ok(count) => recorder.note(format!("{count} settings")),
+        Err(error) => log::error(format_args!("the kernel is not hardened: {}", chain(&error))),
+    }
+}
+
+fn load_drivers(recorder: &mut Recorder) -> Option<Hotplug> {
+    match recorder.step(Phase::Init, "drivers", || Hotplug::open(Loader::open())) {
+        Ok(mut hotplug) => {
+            let new = hotplug.coldplug();
+            recorder.note(new.join(" "));
+            Some(hotplug)
+        }
+        Err(error) => {
+            log::error(format_args!("new devices will not be noticed: {error}"));
+            None
+        }
+    }
+}
+
+fn ready_timeout(command_line: &str) -> Duration {
+    boot_params::value(command_line, boot_params::READY_TIMEOUT_S)
+        .and_then(|seconds| seconds.parse().ok())
+        .map_or(READY_TIMEOUT, Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_may_change_the_ready_timeout() {
+        assert_eq!(ready_timeout("quiet ferrite.ready_timeout_s=20"), Duration::from_secs(20));
+        assert_eq!(ready_timeout("ferrite.ready_timeout_s=soon"), READY_TIMEOUT);
+        assert_eq!(ready_timeout(""), READY_TIMEOUT);
+    }
+}

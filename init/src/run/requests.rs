@@ -1,0 +1,201 @@
+//! What PID 1 answers on its control socket.
+
+use std::time::Duration;
+
+use ferrite_layout::slot::Slot;
+use ferrite_schema::control::{Request, Response, Status};
+
+use super::machine::{Event, Machine};
+use super::slot_disk::{Outcome, SlotDisk, SlotError};
+use crate::boot::damage::{self, Remedy};
+use crate::disk::SystemDisk;
+use crate::fatal::chain;
+use crate::log;
+use crate::timeline::{self, Recorder};
+
+/// Longest reason for a shutdown that is logged, in characters.
+const REASON_MAX_CHARS: usize = 200;
+
+/// What is known about this boot and can be asked for.
+#[derive(Debug)]
+pub struct Node {
+    /// Slot that the root comes from.
+    pub slot: Slot,
+    /// System disk.
+    pub disk: SystemDisk,
+    /// Its slots.
+    pub slots: SlotDisk,
+    /// The boot timeline.
+    pub recorder: Recorder,
+    /// The agent said that the node is as it should be.
+    pub ready: bool,
+    /// Why STATE had to be made anew.
+    pub state_recreated: Option<String>,
+    /// What else went wrong during this boot.
+    pub warnings: Vec<String>,
+    /// Damage of the running root was dealt with.
+    pub damage_seen: bool,
+}
+
+impl Node {
+    /// Answers a request; an event is what the machine must know of it.
+    pub fn answer(
+        &mut self,
+        request: Request,
+        machine: &Machine,
+        now: Duration,
+    ) -> (Response, Option<Event>) {
+        match request {
+            Request::Status => (Response::Status(self.status(machine, now)), None),
+            Request::Timeline => {
+                (Response::Timeline(self.recorder.timeline(timeline::now())), None)
+            }
+            Request::Span { span } => {
+                let response = if self.recorder.add(span) {
+                    Response::Done
+                } else {
+                    refused("the step ends before it starts, or the timeline is full")
+                };
+                (response, None)
+            }
+            Request::Shutdown { mode, reason } => {
+                if machine.is_shutting_down() {
+                    return (Response::AlreadySo, None);
+                }
+                let reason = reason.chars().take(REASON_MAX_CHARS).collect();
+                (Response::Done, Some(Event::Shutdown { mode, reason }))
+            }
+            Request::Ready | Request::MarkGood | Request::Stage | Request::Rollback
+                if machine.is_shutting_down() =>
+            {
+                (refused("the machine is going down"), None)
+            }
+            Request::Ready => self.become_ready(),
+            Request::MarkGood => {
+                let result = self.slots.mark_good(self.slot);
+                let event = result.is_ok().then_some(Event::SlotProven);
+                (self.told("is marked good", self.slot, result), event)
+            }
+            Request::Stage => {
+                let result = self.slots.stage(self.slot);
+                (self.told("is next, on trial", self.slot.other(), result), None)
+            }
+            Request::Rollback => {
+                let result = self.slots.roll_back(self.slot);
+                (self.told("is next, as it is", self.slot.other(), result), None)
+            }
+        }
+    }
+
+    /// Whether the slot that does not run could boot; if not, why.
+    ///
+    /// # Errors
+    /// The reason, for a person.
+    pub fn other_slot_can_boot(&self) -> Result<(), String> {
+        match self.slots.can_boot(self.slot.other()) {
+            Ok(verdict) => verdict.map_err(|refusal| refusal.to_string()),
+            Err(error) => Err(chain(&error)),
+        }
+    }
+
+    /// The kernel found a damaged block under the root. `true` when the machine should be reset, since the
+    /// other slot is next. Acts once: a damaged disk announces itself over and over.
+    pub fn root_is_damaged(&mut self) -> bool {
+        if std::mem::replace(&mut self.damage_seen, true) {
+            return false;
+        }
+        match damage::give_up(&self.disk, self.slot) {
+            Ok(Remedy::Restart) => {
+                log::error(format_args!(
+                    "slot {} is damaged on the disk and given up; slot {} is next",
+                    self.slot,
+                    self.slot.other()
+                ));
+                true
+            }
+            Ok(Remedy::RunOn) => {
+                self.warn(format!(
+                    "slot {} is damaged on the disk, and no other slot can boot: running on; \
+                     damaged files cannot be read",
+                    self.slot
+                ));
+                false
+            }
+            Err(error) => {
+                self.warn(format!(
+                    "slot {} is damaged on the disk and cannot be given up: {}",
+                    self.slot,
+                    chain(&error)
+                ));
+                false
+            }
+        }
+    }
+
+    fn warn(&mut self, sentence: String) {
+        log::error(format_args!("{sentence}"));
+        self.warnings.push(sentence);
+    }
+
+    fn become_ready(&mut self) -> (Response, Option<Event>) {
+        let at = timeline::now();
+        let outcome = match self.slots.mark_good(self.slot) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                let reason = chain(&error);
+                log::error(format_args!(
+                    "the agent is ready, but slot {} cannot be marked good: {reason}",
+                    self.slot
+                ));
+                return (Response::Refused { reason }, None);
+            }
+        };
+        let newly_good = matches!(outcome, Outcome::Done);
+        if std::mem::replace(&mut self.ready, true) {
+            let response = if newly_good { Response::Done } else { Response::AlreadySo };
+            return (response, Some(Event::SlotProven));
+        }
+        self.recorder.ready(at);
+        log::info(format_args!("ready tsc={} boottime_us={}", at.tsc, at.boottime_us));
+        let good = if newly_good { "; it is marked good now" } else { "" };
+        log::info(format_args!("the node is ready, running slot {}{good}", self.slot));
+        (Response::Done, Some(Event::SlotProven))
+    }
+
+    /// Logs what came of a verb and says it to the client.
+    fn told(&self, done: &str, slot: Slot, result: Result<Outcome, SlotError>) -> Response {
+        match result {
+            Ok(Outcome::Done) => {
+                log::info(format_args!("slot {slot} {done}"));
+                Response::Done
+            }
+            Ok(Outcome::AlreadySo) => Response::AlreadySo,
+            Ok(Outcome::Refused(refusal)) => Response::Refused { reason: refusal.to_string() },
+            Err(error) => {
+                let reason = chain(&error);
+                log::error(format_args!("slots are left as they are: {reason}"));
+                Response::Refused { reason }
+            }
+        }
+    }
+
+    fn status(&self, machine: &Machine, now: Duration) -> Status {
+        let slots = self.slots.status().unwrap_or_else(|error| {
+            log::error(format_args!("{}", chain(&error)));
+            Vec::new()
+        });
+        Status {
+            slot: self.slot,
+            slots,
+            ready: self.ready,
+            shutting_down: machine.is_shutting_down(),
+            services: machine.services(now),
+            state_recreated: self.state_recreated.clone(),
+            warnings: self.warnings.clone(),
+        }
+    }
+}
+
+fn refused(reason: &str) -> Response {
+    Response::Refused { reason: reason.to_owned() }
+}
