@@ -1,0 +1,112 @@
+//! What the probe can be asked to do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Orphans that exist at the same time: each costs some hundred kilobytes of a small machine's memory.
+const ORPHANS_AT_ONCE: usize = 500;
+
+/// Something to look at or to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Request {
+    Identity,
+    Processes,
+    Ports,
+    WriteRoot { path: PathBuf },
+    Executables { folder: PathBuf },
+    Orphans { count: usize, batch: usize },
+    OrphanParent { count: usize },
+    Orphan,
+    SyncWriter { folder: PathBuf },
+    SyncCheck { folder: PathBuf },
+    Listen { port: u16 },
+    Spew { count: u64 },
+    IgnoreTerm,
+    AwaitTerm { folder: Option<PathBuf> },
+    Hang,
+    Exit { code: u8 },
+}
+
+/// The words after the program's name. In the place of the agent nobody passes any: there the kernel's
+/// command line says `probe=WORD,WORD,…`, and without that the probe is an agent that never gets ready.
+pub(crate) fn arguments() -> Vec<String> {
+    let mut words = std::env::args();
+    let name = words.next().unwrap_or_default();
+    if Path::new(&name).file_name().is_some_and(|name| name == "ferrite-agent") {
+        let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+        return of_agent(&line);
+    }
+    words.collect()
+}
+
+fn of_agent(command_line: &str) -> Vec<String> {
+    command_line.split_ascii_whitespace().find_map(|word| word.strip_prefix("probe=")).map_or_else(
+        || vec!["hang".to_owned()],
+        |words| words.split(',').map(str::to_owned).collect(),
+    )
+}
+
+/// Understands `arguments`.
+pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    Ok(match words.as_slice() {
+        ["identity"] => Request::Identity,
+        ["processes"] => Request::Processes,
+        ["ports"] => Request::Ports,
+        ["write-root", path] => Request::WriteRoot { path: path.into() },
+        ["executables", folder] => Request::Executables { folder: folder.into() },
+        ["orphans", count] => Request::Orphans { count: number(count)?, batch: ORPHANS_AT_ONCE },
+        ["orphans", count, batch] => {
+            Request::Orphans { count: number(count)?, batch: number(batch)? }
+        }
+        ["orphan-parent", count] => Request::OrphanParent { count: number(count)? },
+        ["orphan"] => Request::Orphan,
+        ["sync-writer", folder] => Request::SyncWriter { folder: folder.into() },
+        ["sync-check", folder] => Request::SyncCheck { folder: folder.into() },
+        ["listen", port] => Request::Listen { port: number(port)? },
+        ["spew"] => Request::Spew { count: 1000 },
+        ["spew", count] => Request::Spew { count: number(count)? },
+        ["ignore-term"] => Request::IgnoreTerm,
+        ["await-term"] => Request::AwaitTerm { folder: None },
+        ["await-term", folder] => Request::AwaitTerm { folder: Some(folder.into()) },
+        ["hang"] => Request::Hang,
+        ["exit", code] => Request::Exit { code: number(code)? },
+        _ => return Err(io::Error::other(USAGE)),
+    })
+}
+
+const USAGE: &str = "usage: identity | processes | ports | write-root PATH | executables DIR | orphans N [AT-ONCE] | \
+     sync-writer DIR | sync-check DIR | listen PORT | spew [N, 0: for ever] | ignore-term | await-term [DIR] | \
+     hang | exit CODE";
+
+fn number<T: std::str::FromStr>(word: &str) -> io::Result<T> {
+    word.parse().map_err(|_not_a_number| io::Error::other(format!("{word:?} is not a number here")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Request, of_agent, parse};
+
+    fn check(line: &str, expected: Option<Request>) {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        assert_eq!(parse(&words).ok(), expected, "{line:?}");
+    }
+
+    #[test]
+    fn requests() {
+        check("identity", Some(Request::Identity));
+        check("orphans 10", Some(Request::Orphans { count: 10, batch: 500 }));
+        check("orphans 10 5", Some(Request::Orphans { count: 10, batch: 5 }));
+        check("exit 7", Some(Request::Exit { code: 7 }));
+        check("exit 256", None);
+        check("write-root /", Some(Request::WriteRoot { path: "/".into() }));
+        check("identity please", None);
+        check("", None);
+    }
+
+    #[test]
+    fn an_agent_hangs_unless_the_kernel_command_line_says_otherwise() {
+        assert_eq!(of_agent("quiet panic=10"), ["hang"]);
+        assert_eq!(of_agent("quiet probe=orphans,10000 panic=10"), ["orphans", "10000"]);
+    }
+}
