@@ -140,7 +140,9 @@ fn attach(arguments: &mut Arguments, disk: &Disk, index: usize) {
             format!("scsi-hd,bus=scsi{index}.0")
         }
     };
-    arguments.push("-device", &format!("{model},drive=disk{index},bootindex={index}"));
+    // From 1: with a kernel on the command line, 0 is that kernel's.
+    let boot_index = index + 1;
+    arguments.push("-device", &format!("{model},drive=disk{index},bootindex={boot_index}"));
 }
 
 /// A path inside one of QEMU's option lists.

@@ -55,7 +55,7 @@ fn everything_of_the_description_is_on_the_line() {
         "-accel kvm -cpu host",
         "-smp 2 -m 1024",
         "file=disk,,1.qcow2,format=qcow2,cache=writeback",
-        "virtio-blk-pci,drive=disk0,bootindex=0",
+        "virtio-blk-pci,drive=disk0,bootindex=1",
         "hostfwd=tcp:127.0.0.1:0-:7443,hostfwd=tcp:127.0.0.1:0-:8080",
         "-fw_cfg name=opt/x,file=cloud-config",
         "-device i6300esb -action watchdog=reset",
