@@ -5,7 +5,7 @@ use ferrite_schema::control::{ServiceState, ServiceStatus, SlotStatus, Status};
 use crate::cli::SlotCommand;
 use crate::client::SlotVerb;
 use crate::failure::Failure;
-use crate::output::columns;
+use crate::output::{columns, printable};
 use crate::session::Session;
 
 pub(super) fn run(command: &SlotCommand, session: &mut Session<'_>) -> Result<(), Failure> {
@@ -38,7 +38,10 @@ fn table(status: &Status) -> String {
         text.push_str(&columns(["SERVICE", "STATE", "PID", "RESTARTS", "LAST END"], &services));
     }
     if let Some(reason) = &status.state_recreated {
-        text.push_str(&format!("\n\nSTATE was made anew at this boot: {reason}"));
+        text.push_str(&format!("\n\nSTATE was made anew at this boot: {}", printable(reason)));
+    }
+    for warning in &status.warnings {
+        text.push_str(&format!("\n\nwarning: {}", printable(warning)));
     }
     if status.shutting_down {
         text.push_str("\n\nthe machine is going down");
@@ -119,6 +122,7 @@ mod tests {
                 backoff_ms: Some(1500),
             }],
             state_recreated: Some("no superblock".to_owned()),
+            warnings: vec!["the primary partition table was repaired".to_owned()],
         };
         let expected = "\
 SLOT  IN USE  VERSION  PRIORITY  TRIES  SUCCESSFUL  PROBLEM
@@ -128,7 +132,9 @@ B             -        0         0                  empty
 SERVICE  STATE                        PID  RESTARTS  LAST END
 agent    backing off, starts in 1.5s       3         killed by SIGKILL
 
-STATE was made anew at this boot: no superblock";
+STATE was made anew at this boot: no superblock
+
+warning: the primary partition table was repaired";
         assert_eq!(table(&status), expected);
     }
 }
