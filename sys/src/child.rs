@@ -8,8 +8,8 @@ use std::process::Command;
 
 use rustix::fs::{Mode, OFlags};
 
-/// How far a child is set apart. The standard library gives it an empty signal mask and the default action
-/// for `SIGPIPE`; PID 1 never changes any other action.
+/// How far a child is set apart. The standard library gives it the default action for `SIGPIPE`, and PID 1
+/// changes no other; the empty signal mask is ours to give.
 #[derive(Debug)]
 pub struct Apart {
     /// Its control group's `cgroup.procs`, open for writing; where absent, it stays in its parent's.
@@ -22,6 +22,7 @@ pub struct Apart {
 pub fn set_apart(command: &mut Command, apart: Apart) {
     let in_child = move || -> io::Result<()> {
         rustix::process::setsid()?;
+        nix::sys::signal::SigSet::empty().thread_set_mask()?;
         if let Some(cgroup) = &apart.cgroup {
             // "0" is whoever writes.
             rustix::io::write(cgroup, b"0")?;
@@ -45,6 +46,9 @@ mod tests {
 
     #[test]
     fn the_child_leads_its_own_session_with_nothing_blocked() {
+        let mut blocked = nix::sys::signal::SigSet::empty();
+        blocked.add(nix::sys::signal::Signal::SIGCHLD);
+        blocked.thread_block().unwrap();
         let mut command = Command::new("/usr/bin/cat");
         command.args(["/proc/self/stat", "/proc/self/oom_score_adj", "/proc/self/status"]);
         set_apart(&mut command, Apart { cgroup: None, oom_score_adj: "500" });
