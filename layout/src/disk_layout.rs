@@ -67,6 +67,9 @@ pub enum PartitionType {
 }
 
 impl PartitionType {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Kernel, Self::Root, Self::LinuxData, Self::EfiSystem];
+
     /// The type GUID.
     #[must_use]
     pub const fn guid(self) -> Uuid {

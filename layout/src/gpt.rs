@@ -249,6 +249,12 @@ impl Table {
         &self.other_copy
     }
 
+    /// What the other copy is like, to be kept.
+    #[must_use]
+    pub fn into_other_copy(self) -> OtherCopy {
+        self.other_copy
+    }
+
     /// One of the copies is bad or stale: write the table, even unchanged, to mend it.
     #[must_use]
     pub const fn needs_repair(&self) -> bool {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::attributes::SlotAttributes;
+use crate::attributes::{FIELD_MAX, SlotAttributes};
 
 /// Tries that a freshly written slot gets before it counts as bad.
 ///
@@ -122,4 +122,16 @@ pub fn choose(a: SlotAttributes, b: SlotAttributes) -> Option<Choice> {
         return Some(Choice { slot, reason });
     }
     best(|_| true).map(|(slot, _)| Choice { slot, reason: Reason::LastResort })
+}
+
+/// Attributes of the staged slot and of the other one after something new was written into the first: it is
+/// booted next, on trial. The other keeps its place behind it; priorities start again from 1 where the field
+/// is full.
+#[must_use]
+pub fn stage(other: SlotAttributes) -> (SlotAttributes, SlotAttributes) {
+    let trial = |priority| SlotAttributes { priority, tries: FRESH_TRIES, successful: false };
+    if other.priority < FIELD_MAX {
+        return (trial(other.priority + 1), other);
+    }
+    (trial(2), SlotAttributes { priority: 1, ..other })
 }

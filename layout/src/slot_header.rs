@@ -13,8 +13,12 @@
 use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
+use crate::verity;
+
 /// Bytes reserved for the header at the start of a KERN partition.
 pub const HEADER_BYTES: usize = 16 * 1024;
+/// Kernel and initramfs start at multiples of this, so that they can be read past the page cache.
+pub const BLOB_ALIGN_BYTES: u64 = 4096;
 /// Bytes that a signature covers before the document, so that no other signed thing passes as a header.
 pub const SIGNING_CONTEXT: &[u8] = b"ferrite slot header v1\0";
 
@@ -35,6 +39,15 @@ pub struct Blob {
     pub size_bytes: u64,
     /// SHA-256 of the blob, lower-case hexadecimal.
     pub sha256: String,
+}
+
+impl Blob {
+    /// First place after the blob where another one may start.
+    #[must_use]
+    pub fn end_bytes(&self) -> u64 {
+        let end = self.offset_bytes.saturating_add(self.size_bytes);
+        end.checked_next_multiple_of(BLOB_ALIGN_BYTES).unwrap_or(u64::MAX)
+    }
 }
 
 /// The root file system in the slot's ROOT partition and its dm-verity tree.
@@ -72,6 +85,20 @@ pub struct SlotDocument {
     pub key: String,
     /// The key is a development key: anyone could have made this slot.
     pub development: bool,
+}
+
+impl SlotDocument {
+    /// Bytes of the KERN partition that the slot uses.
+    #[must_use]
+    pub fn kern_bytes(&self) -> u64 {
+        self.kernel.end_bytes().max(self.initramfs.end_bytes())
+    }
+
+    /// Bytes of the ROOT partition that the slot uses.
+    #[must_use]
+    pub fn root_bytes(&self) -> u64 {
+        self.root.hash_offset_bytes.saturating_add(verity::tree_bytes(self.root.data_bytes))
+    }
 }
 
 /// A public key that may sign slots.

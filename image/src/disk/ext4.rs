@@ -25,6 +25,7 @@ const GROW_TO: &str = "4T";
 /// syncs often, so it is larger than mke2fs would make it.
 const JOURNAL_DIVISOR: u64 = 8;
 const JOURNAL_MIN_MIB: u64 = 4;
+const MIB: u64 = 1024 * 1024;
 
 /// The STATE template that the root carries: the very file system that a new disk has.
 ///
@@ -84,7 +85,7 @@ fn format(place: &LayoutPartition, tools: &dyn Toolbox, path: &Path) -> Result<(
     let mut command = fixed(tools, "mke2fs");
     command.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-i", "16384", "-m", "0"]);
     if place.grow {
-        let journal_mib = (place.size_bytes / JOURNAL_DIVISOR >> 20).max(JOURNAL_MIN_MIB);
+        let journal_mib = (place.size_bytes / JOURNAL_DIVISOR / MIB).max(JOURNAL_MIN_MIB);
         command.arg("-J").arg(format!("size={journal_mib}"));
         features = format!("{FEATURES},{WRITABLE_FEATURES}");
         extended = format!("{extended},resize={GROW_TO}");

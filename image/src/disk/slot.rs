@@ -12,8 +12,6 @@ use sha2::{Digest, Sha256};
 
 use super::{BuildDisk, Parts, check_fits, create, identity, open, partition};
 
-/// Kernel and initramfs start at multiples of this, so that they can be read past the page cache.
-const BLOB_ALIGN_BYTES: u64 = 4096;
 const COPY_BYTES: usize = 1024 * 1024;
 
 /// Writes the ROOT payload: the file system and the tree over it.
@@ -61,8 +59,8 @@ pub(super) fn write_kern(
 ) -> Result<SlotDocument, BuildDisk> {
     let mut target = create(path)?;
     let kernel = append(&parts.kernel, header_bytes(), &mut target, path)?;
-    let initramfs = append(&parts.initramfs, end_bytes(&kernel), &mut target, path)?;
-    let total_bytes = end_bytes(&initramfs);
+    let initramfs = append(&parts.initramfs, kernel.end_bytes(), &mut target, path)?;
+    let total_bytes = initramfs.end_bytes();
     check_fits(
         "slot header, kernel and initramfs",
         total_bytes,
@@ -113,11 +111,6 @@ fn append(
         size_bytes += u64::try_from(count).unwrap_or(u64::MAX);
     }
     Ok(Blob { offset_bytes, size_bytes, sha256: hex::encode(hash.finalize()) })
-}
-
-/// Where the next blob may start.
-pub(crate) fn end_bytes(blob: &Blob) -> u64 {
-    blob.offset_bytes.saturating_add(blob.size_bytes).next_multiple_of(BLOB_ALIGN_BYTES)
 }
 
 fn header_bytes() -> u64 {

@@ -30,7 +30,9 @@ pub enum CopyProblem {
     Header { source: gptman::Error },
     #[error("its header is meant for sector {found}, but lies in sector {expected}")]
     OwnPlace { expected: u64, found: u64 },
-    #[error("it says that the other copy is in sector {found}, which cannot be")]
+    #[error(
+        "it says that the other copy is in sector {found}, where none can be: was the disk cut short?"
+    )]
     OtherPlace { found: u64 },
     #[error("it claims {count} entries of {size_bytes} bytes")]
     EntryShape { count: u32, size_bytes: u32 },
