@@ -12,6 +12,7 @@ mod processes;
 mod records;
 mod requests;
 mod root;
+mod serve;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -54,6 +55,13 @@ fn run(request: &Request) -> io::Result<ExitCode> {
         Request::AwaitTerm { folder } => load::await_term(folder.as_deref()),
         Request::Hang => load::hang(),
         Request::Exit { code } => Ok(ExitCode::from(*code)),
+        Request::Beside { program } => serve::beside(program),
+        Request::Serve => serve::serve(),
+        Request::Kill { pid, signal } => answer(&serve::kill(*pid, *signal)?),
+        Request::FreezeInit => answer(&serve::freeze_init()?),
+        Request::PanicKernel => answer(&serve::panic_kernel()?),
+        Request::Read { path } => answer(&serve::read(path)?),
+        Request::Write { path, text } => answer(&serve::write(path, text)?),
     }
 }
 

@@ -25,6 +25,13 @@ pub(crate) enum Request {
     AwaitTerm { folder: Option<PathBuf> },
     Hang,
     Exit { code: u8 },
+    Beside { program: String },
+    Serve,
+    Kill { pid: i32, signal: i32 },
+    FreezeInit,
+    PanicKernel,
+    Read { path: PathBuf },
+    Write { path: PathBuf, text: String },
 }
 
 /// The words after the program's name. In the place of the agent nobody passes any: there the kernel's
@@ -32,7 +39,9 @@ pub(crate) enum Request {
 pub(crate) fn arguments() -> Vec<String> {
     let mut words = std::env::args();
     let name = words.next().unwrap_or_default();
-    if Path::new(&name).file_name().is_some_and(|name| name == "ferrite-agent") {
+    let is_agent = Path::new(&name).file_name().is_some_and(|name| name == "ferrite-agent");
+    // It runs itself with words, and then the name is still the agent's.
+    if is_agent && words.len() == 0 {
         let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
         return of_agent(&line);
     }
@@ -71,13 +80,20 @@ pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
         ["await-term", folder] => Request::AwaitTerm { folder: Some(folder.into()) },
         ["hang"] => Request::Hang,
         ["exit", code] => Request::Exit { code: number(code)? },
+        ["beside", program] => Request::Beside { program: (*program).to_owned() },
+        ["serve"] => Request::Serve,
+        ["kill", pid, signal] => Request::Kill { pid: number(pid)?, signal: number(signal)? },
+        ["freeze-init"] => Request::FreezeInit,
+        ["panic-kernel"] => Request::PanicKernel,
+        ["read", path] => Request::Read { path: path.into() },
+        ["write", path, text] => Request::Write { path: path.into(), text: (*text).to_owned() },
         _ => return Err(io::Error::other(USAGE)),
     })
 }
 
 const USAGE: &str = "usage: identity | processes | ports | write-root PATH | executables DIR | orphans N [AT-ONCE] | \
      sync-writer DIR | sync-check DIR | listen PORT | spew [N, 0: for ever] | ignore-term | await-term [DIR] | \
-     hang | exit CODE";
+     hang | exit CODE | beside PROGRAM | serve | kill PID SIGNAL | freeze-init | panic-kernel | read PATH | write PATH TEXT";
 
 fn number<T: std::str::FromStr>(word: &str) -> io::Result<T> {
     word.parse().map_err(|_not_a_number| io::Error::other(format!("{word:?} is not a number here")))
