@@ -1,0 +1,72 @@
+//! What stage 1 tells stage 2 of PID 1.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use ferrite_layout::slot::{Reason, Slot};
+use ferrite_schema::names;
+use serde::{Deserialize, Serialize};
+
+use crate::timeline::Recorder;
+
+/// The file; on the tmpfs that moves along.
+pub const BOOT_STATE_FILE: &str = "/run/ferrite/boot-state.json";
+/// Name of the root's device-mapper device.
+pub const ROOT_DEVICE: &str = "ferrite-root";
+
+/// How this boot came about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BootState {
+    /// Slot that the root comes from.
+    pub slot: Slot,
+    /// Why it was chosen.
+    pub reason: Reason,
+    /// It has not been healthy yet: it must become ready in time.
+    pub unproven: bool,
+    /// Version in the slot.
+    pub version: String,
+    /// Variant in the slot.
+    pub variant: String,
+    /// Kernel name of the system disk: `vda`.
+    pub disk: String,
+    /// Things that were wrong and are worth telling, such as a slot that was given up.
+    pub warnings: Vec<String>,
+    /// The timeline up to now.
+    pub timeline: Recorder,
+}
+
+/// The hand-over did not work.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum HandOver {
+    #[error("write the boot state to {path}")]
+    Write { path: PathBuf, source: io::Error },
+    #[error("read the boot state from {path}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("encode or decode the boot state")]
+    Codec { source: serde_json::Error },
+}
+
+impl BootState {
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// /run does not take it.
+    pub fn write(&self) -> Result<(), HandOver> {
+        let text = serde_json::to_vec(self).map_err(|source| HandOver::Codec { source })?;
+        fs::create_dir_all(names::RUN_DIR)
+            .and_then(|()| fs::write(BOOT_STATE_FILE, text))
+            .map_err(|source| HandOver::Write { path: BOOT_STATE_FILE.into(), source })
+    }
+
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// It is not there or not readable: stage 1 did not run.
+    pub fn read() -> Result<Self, HandOver> {
+        let text = fs::read(BOOT_STATE_FILE)
+            .map_err(|source| HandOver::Read { path: BOOT_STATE_FILE.into(), source })?;
+        serde_json::from_slice(&text).map_err(|source| HandOver::Codec { source })
+    }
+}

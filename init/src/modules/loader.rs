@@ -1,0 +1,155 @@
+//! Loads modules into the running kernel.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use crate::modules::index::{Index, Step, Texts};
+
+/// Where modules lie; in the initramfs and, through a link, in the root.
+const MODULES_DIR: &str = "/lib/modules";
+/// `MODULE_INIT_COMPRESSED_FILE` of `<linux/module.h>`: the kernel decompresses.
+const COMPRESSED: i32 = 4;
+
+/// A module that did not get into the kernel.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum LoadModule {
+    #[error("open module {path}")]
+    Open { path: PathBuf, source: io::Error },
+    #[error("load module {path}")]
+    Load { path: PathBuf, source: Errno },
+}
+
+/// The running kernel's modules.
+#[derive(Debug)]
+pub struct Loader {
+    directory: PathBuf,
+    index: Index,
+    loaded: HashSet<String>,
+}
+
+impl Loader {
+    /// Reads the index of the running kernel's modules. Without a directory there is nothing to load.
+    #[must_use]
+    pub fn open() -> Self {
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        Self::open_in(&Path::new(MODULES_DIR).join(release))
+    }
+
+    fn open_in(directory: &Path) -> Self {
+        let text = |name: &str| fs::read_to_string(directory.join(name)).unwrap_or_default();
+        let index = Index::parse(Texts {
+            dependencies: &text("modules.dep"),
+            aliases: &text("modules.alias"),
+            soft_dependencies: &text("modules.softdep"),
+            builtin: &text("modules.builtin"),
+        });
+        Self { directory: directory.to_owned(), index, loaded: HashSet::new() }
+    }
+
+    /// The kernel has no modules at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Loads the module of that name and what it needs; returns what was new. A name without a file is taken
+    /// for built in.
+    ///
+    /// # Errors
+    /// The first module that the kernel refuses.
+    pub fn load(&mut self, name: &str) -> Result<Vec<String>, LoadModule> {
+        let mut new = Vec::new();
+        for Step { name, path, optional } in self.index.load_order(name, &self.loaded) {
+            match insert(&self.directory.join(path)) {
+                Ok(was_new) => {
+                    self.loaded.insert(name.to_owned());
+                    if was_new {
+                        new.push(name.to_owned());
+                    }
+                }
+                Err(_) if optional => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(new)
+    }
+
+    /// Loads every module that is for `modalias`. One that fails does not keep others from being tried: the
+    /// failures come back beside the names of what was new.
+    pub fn load_for(&mut self, modalias: &str) -> (Vec<String>, Vec<LoadModule>) {
+        let modules: Vec<String> = self
+            .index
+            .matching(modalias)
+            .into_iter()
+            .filter(|module| !self.loaded.contains(*module))
+            .map(str::to_owned)
+            .collect();
+        let mut new = Vec::new();
+        let mut failures = Vec::new();
+        for module in modules {
+            match self.load(&module) {
+                Ok(names) => new.extend(names),
+                Err(error) if is_absence(&error) => {
+                    // Asking again for every device of the same kind would cost time and say nothing new.
+                    self.loaded.insert(module);
+                }
+                Err(error) => {
+                    self.loaded.insert(module);
+                    failures.push(error);
+                }
+            }
+        }
+        (new, failures)
+    }
+}
+
+/// The module is there for hardware that it then did not find, which is no failure; or the image leaves it out.
+fn is_absence(error: &LoadModule) -> bool {
+    match error {
+        LoadModule::Load { source, .. } => matches!(*source, Errno::NODEV | Errno::NXIO),
+        LoadModule::Open { source, .. } => source.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+/// `false` when it was loaded already.
+fn insert(path: &Path) -> Result<bool, LoadModule> {
+    let open = |source| LoadModule::Open { path: path.to_owned(), source };
+    let file = File::open(path).map_err(open)?;
+    let flags =
+        if path.extension().is_some_and(|extension| extension == "ko") { 0 } else { COMPRESSED };
+    match rustix::system::finit_module(&file, c"", flags) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(source) => Err(LoadModule::Load { path: path.to_owned(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_modules_needs_none() {
+        let mut loader = Loader::open_in(Path::new("/nonexistent"));
+        assert!(loader.is_empty());
+        assert!(loader.load("dm_verity").unwrap().is_empty());
+        let (new, failures) = loader.load_for("virtio:d00000002v00001AF4");
+        assert!(new.is_empty() && failures.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_the_image_leaves_out_is_not_a_failure_of_hardware() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("modules.dep"), "kernel/x.ko:\n").unwrap();
+        fs::write(directory.path().join("modules.alias"), "alias pci:v1* x\n").unwrap();
+        let mut loader = Loader::open_in(directory.path());
+        assert!(matches!(loader.load("x"), Err(LoadModule::Open { .. })));
+        let (new, failures) = loader.load_for("pci:v1d2");
+        assert!(new.is_empty() && failures.is_empty());
+    }
+}
