@@ -13,6 +13,7 @@ mod records;
 mod requests;
 mod root;
 mod serve;
+mod stamp;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -55,6 +56,7 @@ fn run(request: &Request) -> io::Result<ExitCode> {
         Request::AwaitTerm { folder } => load::await_term(folder.as_deref()),
         Request::Hang => load::hang(),
         Request::Exit { code } => Ok(ExitCode::from(*code)),
+        Request::Stamp { event } => stamp::stamp(event),
         Request::Beside { program } => serve::beside(program),
         Request::Serve => serve::serve(),
         Request::Kill { pid, signal } => answer(&serve::kill(*pid, *signal)?),

@@ -25,6 +25,7 @@ pub(crate) enum Request {
     AwaitTerm { folder: Option<PathBuf> },
     Hang,
     Exit { code: u8 },
+    Stamp { event: String },
     Beside { program: String },
     Serve,
     Kill { pid: i32, signal: i32 },
@@ -36,11 +37,15 @@ pub(crate) enum Request {
 
 /// The words after the program's name. In the place of the agent nobody passes any: there the kernel's
 /// command line says `probe=WORD,WORD,…`, and without that the probe is an agent that never gets ready.
+/// As the kernel's first program it is the bare init that boot times are compared with.
 pub(crate) fn arguments() -> Vec<String> {
     let mut words = std::env::args();
     let name = words.next().unwrap_or_default();
     let is_agent = Path::new(&name).file_name().is_some_and(|name| name == "ferrite-agent");
     // It runs itself with words, and then the name is still the agent's.
+    if std::process::id() == 1 && name == "/init" {
+        return vec!["stamp".to_owned(), "bare-init".to_owned()];
+    }
     if is_agent && words.len() == 0 {
         let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
         return of_agent(&line);
@@ -80,6 +85,7 @@ pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
         ["await-term", folder] => Request::AwaitTerm { folder: Some(folder.into()) },
         ["hang"] => Request::Hang,
         ["exit", code] => Request::Exit { code: number(code)? },
+        ["stamp", event] => Request::Stamp { event: (*event).to_owned() },
         ["beside", program] => Request::Beside { program: (*program).to_owned() },
         ["serve"] => Request::Serve,
         ["kill", pid, signal] => Request::Kill { pid: number(pid)?, signal: number(signal)? },
@@ -93,7 +99,7 @@ pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
 
 const USAGE: &str = "usage: identity | processes | ports | write-root PATH | executables DIR | orphans N [AT-ONCE] | \
      sync-writer DIR | sync-check DIR | listen PORT | spew [N, 0: for ever] | ignore-term | await-term [DIR] | \
-     hang | exit CODE | beside PROGRAM | serve | kill PID SIGNAL | freeze-init | panic-kernel | read PATH | write PATH TEXT";
+     hang | exit CODE | stamp EVENT | beside PROGRAM | serve | kill PID SIGNAL | freeze-init | panic-kernel | read PATH | write PATH TEXT";
 
 fn number<T: std::str::FromStr>(word: &str) -> io::Result<T> {
     word.parse().map_err(|_not_a_number| io::Error::other(format!("{word:?} is not a number here")))
