@@ -1,14 +1,24 @@
 //! Builds Ferrite's disk images, unprivileged and deterministically.
 
+pub mod boot_files;
+pub mod build;
 pub mod disk;
 pub mod file_system;
+pub mod initramfs;
+pub mod initramfs_archive;
 pub mod inspect;
 pub mod keys;
+pub mod modules;
 pub mod opened;
 pub mod packages;
 pub mod progress;
 pub mod qcow2;
+pub mod root_container;
+pub mod root_file_system;
+pub mod root_tree;
 pub mod stage;
 pub mod tools;
+pub mod tree;
+pub mod variant;
 pub mod verify;
 mod window;

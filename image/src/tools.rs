@@ -133,6 +133,12 @@ impl Tools {
         self.directory.join("root").join(path)
     }
 
+    /// Identifies the tools: what they make can only differ where this does.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.directory.file_name().map(|name| name.display().to_string()).unwrap_or_default()
+    }
+
     fn bin(&self) -> PathBuf {
         self.directory.join("bin")
     }
