@@ -11,4 +11,5 @@ pub mod fatal;
 pub mod log;
 pub mod modules;
 pub mod run;
+pub mod state;
 pub mod timeline;

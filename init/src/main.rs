@@ -1,12 +1,17 @@
 //! PID 1 of Ferrite; see the library.
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use ferrite_init::boot::handover::BootState;
+use ferrite_init::modules::autoload;
 use ferrite_init::{boot, fatal, log, run, timeline};
 use ferrite_schema::names;
 
-fn main() {
+fn main() -> ExitCode {
+    if !rustix::process::getpid().is_init() {
+        return serve_kernel();
+    }
     let first = timeline::now();
     fatal::install_panic_hook();
     if Path::new(names::BOOT_ID_FILE).exists() {
@@ -16,5 +21,13 @@ fn main() {
     match BootState::read() {
         Ok(state) => run::run(state),
         Err(error) => fatal::report(&error),
+    }
+}
+
+/// The kernel runs this program as its `modprobe`; there is nothing else to run it for.
+fn serve_kernel() -> ExitCode {
+    match autoload::requested(std::env::args()) {
+        Some(name) if autoload::load(&name) => ExitCode::SUCCESS,
+        Some(_) | None => ExitCode::FAILURE,
     }
 }

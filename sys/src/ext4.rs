@@ -21,3 +21,25 @@ pub fn resize(file: BorrowedFd<'_>, blocks: u64) -> Result<(), Errno> {
     // SAFETY: the request only reads its argument; a driver that does not know the opcode answers ENOTTY.
     unsafe { ioctl::ioctl(file, request) }
 }
+
+/// `EXT4_IOC_SETFSUUID`: `_IOW('f', 44, struct fsuuid)`, whose size is that of its two numbers.
+const SET_UUID: ioctl::Opcode = opcode::write::<[u32; 2]>(b'f', 44);
+
+/// `struct fsuuid` of `<linux/ext4.h>` with room for the identity itself.
+#[repr(C)]
+struct FsUuid {
+    length: u32,
+    flags: u32,
+    uuid: [u8; 16],
+}
+
+/// Gives the mounted ext4 that `file` lies in another identity.
+///
+/// # Errors
+/// `EOPNOTSUPP` without the feature `metadata_csum_seed`, `ENOTTY` for another file system or an old kernel.
+pub fn set_uuid(file: BorrowedFd<'_>, uuid: [u8; 16]) -> Result<(), Errno> {
+    // SAFETY: `SET_UUID` is the opcode whose argument is a pointer to a `struct fsuuid` that says its own length.
+    let request = unsafe { Setter::<SET_UUID, FsUuid>::new(FsUuid { length: 16, flags: 0, uuid }) };
+    // SAFETY: the kernel reads the two numbers and then `length` bytes, all of which `FsUuid` has.
+    unsafe { ioctl::ioctl(file, request) }
+}

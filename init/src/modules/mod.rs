@@ -2,6 +2,7 @@
 //!
 //! A kernel without modules has no `/lib/modules/RELEASE`; then there is nothing to load and nothing fails.
 
+pub mod autoload;
 pub mod coldplug;
 pub mod glob;
 pub mod hotplug;

@@ -34,7 +34,8 @@ use crate::boot::header;
 use crate::disk::SystemDisk;
 use crate::fatal::{self, chain, report};
 use crate::log;
-use crate::modules::{Hotplug, Loader};
+use crate::modules::{Hotplug, Loader, autoload};
+use crate::state;
 use crate::timeline::Recorder;
 use event_loop::EventLoop;
 use machine::Machine;
@@ -62,16 +63,22 @@ pub fn run(boot: BootState) -> ! {
     }
     let hotplug = load_drivers(&mut recorder);
     watchdog::arm();
+    let disk = SystemDisk::new(disk);
+    let mut warnings = warnings;
+    let storage = match state::bring_up(&disk, &mut recorder) {
+        Ok(storage) => storage,
+        Err(error) => report(&error),
+    };
+    warnings.extend(storage.warnings);
 
     let keys = header::trusted_keys(Path::new(names::SLOT_KEYS_DIR));
-    let disk = SystemDisk::new(disk);
     let node = Node {
         slot,
         slots: SlotDisk::new(disk.clone(), keys),
         disk,
         recorder,
         ready: false,
-        state_recreated: None,
+        state_recreated: storage.state_recreated,
         warnings,
         damage_seen: false,
     };
@@ -119,6 +126,9 @@ fn apply_settings(recorder: &mut Recorder) {
 }
 
 fn load_drivers(recorder: &mut Recorder) -> Option<Hotplug> {
+    if let Err(error) = autoload::enable() {
+        log::warn(format_args!("the kernel cannot ask for modules: {error}"));
+    }
     match recorder.step(Phase::Init, "drivers", || Hotplug::open(Loader::open())) {
         Ok(mut hotplug) => {
             let new = hotplug.coldplug();
