@@ -69,9 +69,10 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Starts to show the boot of `name`; `draws` says whether standard error is a terminal.
+    /// Starts to show the boot of `name`, which begins with `phase`; `draws` says whether standard error is a
+    /// terminal.
     #[must_use]
-    pub fn start(name: &str, draws: bool) -> Self {
+    pub fn start(name: &str, phase: Phase, draws: bool) -> Self {
         let spinner = draws.then(|| {
             let spinner = ProgressBar::new_spinner();
             // The template is constant: were it wrong, the plain style would do.
@@ -81,12 +82,12 @@ impl Progress {
                 spinner.set_style(style);
             }
             spinner.set_prefix(format!("starting {name}"));
-            spinner.set_message(Phase::Firmware.words());
+            spinner.set_message(phase.words());
             spinner.enable_steady_tick(TICK);
             spinner
         });
         let name = name.to_owned();
-        Self { name, started: Instant::now(), phase: Phase::Firmware, spinner }
+        Self { name, started: Instant::now(), phase, spinner }
     }
 
     /// Time since the start.
@@ -139,7 +140,7 @@ mod tests {
 
     #[test]
     fn without_a_terminal_every_phase_is_one_line() {
-        let mut progress = Progress::start("dev", false);
+        let mut progress = Progress::start("dev", Phase::Firmware, false);
         let mut written = Vec::new();
         for line in ["Linux version 6", "ferrite-init: a", "ferrite-init: b", "Linux version 6"] {
             progress.line(line, &mut written).unwrap();

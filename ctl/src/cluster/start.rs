@@ -9,13 +9,13 @@ use std::time::Duration;
 use ferrite_vm::console::{Console, ConsoleError, Until};
 use ferrite_vm::deadline::Deadline;
 use ferrite_vm::host::Host;
-use ferrite_vm::machine::Machine;
+use ferrite_vm::machine::{Boot, Machine};
 use ferrite_vm::running::{self, Running};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::{pipe, unregister};
 
 use super::ClusterError;
-use super::progress::Progress;
+use super::progress::{Phase, Progress};
 
 /// What PID 1 says when the node is ready.
 const READY: &str = "ferrite-init: ready";
@@ -85,7 +85,7 @@ pub(super) fn start(
     // Before the machine starts: what it said in earlier lives is not waited for.
     let mut console = Console::open(&running::serial_log(&machine.directory))?;
     console.skip_to_end()?;
-    let mut progress = Progress::start(wait.node, wait.draws);
+    let mut progress = Progress::start(wait.node, first_phase(&machine.boot), wait.draws);
     let mut running = Running::start(machine, host)?;
     let outcome = wait_ready(&running, &mut console, wait, (&mut progress, err));
     progress.finish();
@@ -95,6 +95,13 @@ pub(super) fn start(
             running.cut()?;
             Err(error)
         }
+    }
+}
+
+fn first_phase(boot: &Boot) -> Phase {
+    match boot {
+        Boot::Direct { .. } => Phase::Kernel,
+        Boot::Bios | Boot::Uefi => Phase::Firmware,
     }
 }
 

@@ -75,7 +75,7 @@ fn start_nodes(
     }
     let means = match host.acceleration {
         Acceleration::Kvm => "with KVM",
-        Acceleration::Tcg => "emulated, since KVM does not work here",
+        Acceleration::Tcg => "without KVM, which does not work here",
     };
     Ok(format!("{} is up: ready after {seconds:.1} s ({} boot, {means})", record.name, record.boot))
 }
