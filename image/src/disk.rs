@@ -133,6 +133,8 @@ pub enum BuildDisk {
     EncodeTable { source: EncodeTable },
     #[error("encode the STATE template")]
     Template { source: EncodeSparse },
+    #[error("write {name} onto OEM: debugfs says {message:?}")]
+    WriteOemFile { name: String, message: String },
     #[error("run {tool}")]
     StartTool { tool: &'static str, source: io::Error },
     #[error("run {tool}: {status}: {message}")]

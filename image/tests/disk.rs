@@ -11,5 +11,8 @@ mod fixture;
 #[path = "disk/foreign_tools.rs"]
 mod foreign_tools;
 #[cfg(test)]
+#[path = "disk/refusals.rs"]
+mod refusals;
+#[cfg(test)]
 #[path = "disk/staging.rs"]
 mod staging;

@@ -17,7 +17,11 @@ const LABEL: &str = "EFI-SYSTEM";
 /// FAT32 needs 65525 clusters at least; firmware is known to refuse fewer, so keep a distance.
 const CLUSTERS_MIN: u64 = 70_000;
 /// Bytes of a FAT sector, whatever the disk's.
-const FAT_SECTOR_BYTES: u64 = 512;
+const SECTOR_BYTES: u64 = 512;
+/// Bytes that a cluster takes in each of the two tables.
+const TABLE_ENTRY_BYTES: u64 = 4;
+/// Room for the sectors before the tables (32 of them), the top directory and syslinux' two files (180 KiB).
+const RESERVED_BYTES: u64 = 256 * 1024;
 /// Sector of the boot sector's copy, where `mkfs.fat` puts it.
 const BACKUP_BOOT_SECTOR: u64 = 6;
 
@@ -30,10 +34,12 @@ pub(super) fn make(
 ) -> Result<(), BuildDisk> {
     let place = partition(layout, number::EFI_SYSTEM)?;
     let files = sorted(&parts.esp)?;
-    check_room(&files, place)?;
+    let loader_directory = parts.bios.as_ref().map(|bios| bios.directory.trim_matches('/'));
+    let directories = directories(&files, loader_directory)?;
+    check_room(&files, directories.len(), place)?;
     let image = create_sized(path, place.size_bytes)?;
     format(place, tools, path)?;
-    for directory in directories(&files, parts.bios.as_ref().map(|bios| bios.directory.as_str())) {
+    for directory in directories {
         let mut command = fixed(tools, "mmd");
         command.arg("-i").arg(path).arg(format!("::/{directory}"));
         run("mmd", command)?;
@@ -54,56 +60,70 @@ pub(super) fn make(
 }
 
 fn format(place: &LayoutPartition, tools: &dyn Toolbox, path: &Path) -> Result<(), BuildDisk> {
-    let cluster_sectors = [8, 4, 2, 1]
-        .into_iter()
-        .find(|sectors| place.size_bytes / (sectors * FAT_SECTOR_BYTES) >= CLUSTERS_MIN)
-        .unwrap_or(1);
     let volume_id = identity::constant(LABEL).as_fields().0;
     let mut command = fixed(tools, "mkfs.fat");
     command
         .args(["--invariant", "-F", "32", "-n", LABEL, "-i"])
         .arg(format!("{volume_id:08x}"))
         .arg("-s")
-        .arg(cluster_sectors.to_string())
+        .arg((cluster_bytes(place) / SECTOR_BYTES).to_string())
         // A BIOS loader adds this to every sector number.
         .arg("-h")
-        .arg((place.offset_bytes / FAT_SECTOR_BYTES).to_string())
+        .arg((place.offset_bytes / SECTOR_BYTES).to_string())
         .arg(path);
-    run("mkfs.fat", command)
+    run("mkfs.fat", command)?;
+    Ok(())
+}
+
+/// The largest cluster, up to a page, with which there are enough of them.
+fn cluster_bytes(place: &LayoutPartition) -> u64 {
+    [4096, 2048, 1024]
+        .into_iter()
+        .find(|cluster_bytes| place.size_bytes / cluster_bytes >= CLUSTERS_MIN)
+        .unwrap_or(SECTOR_BYTES)
 }
 
 /// Files in a fixed order, since the order decides which clusters they get.
 fn sorted(files: &[EspFile]) -> Result<Vec<&EspFile>, BuildDisk> {
-    if let Some(file) = files.iter().find(|file| !file.path.split('/').all(is_plain)) {
-        return Err(BuildDisk::FileName { partition: LABEL, name: file.path.clone() });
-    }
+    files.iter().try_for_each(|file| check_path(&file.path))?;
     let mut files: Vec<_> = files.iter().collect();
     files.sort();
     Ok(files)
 }
 
 /// Every directory that a file or the BIOS loader needs, parents first.
-fn directories(files: &[&EspFile], bios: Option<&str>) -> BTreeSet<String> {
+fn directories(files: &[&EspFile], loader: Option<&str>) -> Result<BTreeSet<String>, BuildDisk> {
+    let loader = loader.filter(|directory| !directory.is_empty());
+    loader.map_or(Ok(()), check_path)?;
     let of_files = files.iter().filter_map(|file| file.path.rsplit_once('/')).map(|(dir, _)| dir);
-    let of_bios = bios.map(|directory| directory.trim_matches('/'));
-    of_files
-        .chain(of_bios)
-        .flat_map(|directory| {
-            directory
-                .match_indices('/')
-                .filter_map(|(end, _)| directory.get(..end))
-                .chain([directory])
-        })
-        .filter(|directory| !directory.is_empty())
-        .map(str::to_owned)
-        .collect()
+    let with_parents = |directory: &'_ str| -> Vec<String> {
+        let parents = directory.match_indices('/').filter_map(|(end, _)| directory.get(..end));
+        parents.chain([directory]).map(str::to_owned).collect()
+    };
+    Ok(of_files.chain(loader).flat_map(with_parents).collect())
 }
 
-fn check_room(files: &[&EspFile], place: &LayoutPartition) -> Result<(), BuildDisk> {
-    let mut total_bytes = 0;
+fn check_path(path: &str) -> Result<(), BuildDisk> {
+    if path.split('/').all(is_plain) {
+        return Ok(());
+    }
+    Err(BuildDisk::FileName { partition: LABEL, name: path.to_owned() })
+}
+
+/// Files and directories in whole clusters, the file system's own tables and the BIOS loader must fit.
+fn check_room(
+    files: &[&EspFile],
+    directories: usize,
+    place: &LayoutPartition,
+) -> Result<(), BuildDisk> {
+    let cluster_bytes = cluster_bytes(place);
+    let table_bytes = place.size_bytes / cluster_bytes * TABLE_ENTRY_BYTES;
+    let directories = u64::try_from(directories).unwrap_or(u64::MAX);
+    let mut total_bytes = RESERVED_BYTES + 2 * table_bytes + directories * cluster_bytes;
     for file in files {
         let reading = |source| BuildDisk::Read { path: file.source.clone(), source };
-        total_bytes += open(&file.source)?.metadata().map_err(reading)?.len();
+        let size_bytes = open(&file.source)?.metadata().map_err(reading)?.len();
+        total_bytes += size_bytes.next_multiple_of(cluster_bytes);
     }
     check_fits("the files of the EFI system partition", total_bytes, place)
 }
@@ -112,5 +132,5 @@ fn check_room(files: &[&EspFile], place: &LayoutPartition) -> Result<(), BuildDi
 fn copy_boot_sector(image: &File) -> std::io::Result<()> {
     let mut sector = [0; 512];
     image.read_exact_at(&mut sector, 0)?;
-    image.write_all_at(&sector, BACKUP_BOOT_SECTOR * FAT_SECTOR_BYTES)
+    image.write_all_at(&sector, BACKUP_BOOT_SECTOR * SECTOR_BYTES)
 }

@@ -9,22 +9,28 @@ use ferrite_layout::disk_layout::{DiskLayout, LayoutPartition};
 use ferrite_layout::sparse;
 
 use super::toolbox::{Toolbox, fixed, is_plain, run};
-use super::{BuildDisk, Parts, check_fits, create_sized, identity, number, open, partition};
+use super::{
+    BuildDisk, OemFile, Parts, check_fits, create_sized, identity, number, open, partition,
+};
 
 /// Features of both file systems, named one by one so that no host's configuration has a say.
 ///
-/// `64bit` and `resize_inode` with reserved descriptor blocks (see [`GROW_TO`]) let STATE grow while it is
-/// mounted; `metadata_csum_seed` lets its UUID change without rewriting it.
+/// `metadata_csum_seed` lets the UUID change without rewriting everything.
 const FEATURES: &str = "none,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,\
-     huge_file,dir_nlink,extra_isize,resize_inode,metadata_csum,metadata_csum_seed";
-/// What a file system has in addition when it is written to: a journal, and quick clean-up after a cut.
-const WRITABLE_FEATURES: &str = "has_journal,orphan_file";
-/// STATE has descriptor blocks reserved up to this size; beyond it the kernel switches to `meta_bg` by itself.
+     huge_file,dir_nlink,extra_isize,metadata_csum,metadata_csum_seed";
+/// What STATE has in addition: a journal, quick clean-up after a cut, and room to grow while it is mounted.
+const STATE_FEATURES: &str = "has_journal,orphan_file,resize_inode";
+/// `resize_inode` keeps descriptor blocks up to this size; beyond it the kernel switches to `meta_bg` by itself.
 const GROW_TO: &str = "4T";
 /// The journal's part of STATE in an image: it stays as large as it is when the file system grows, and etcd
 /// syncs often, so it is larger than mke2fs would make it.
 const JOURNAL_DIVISOR: u64 = 8;
 const JOURNAL_MIN_MIB: u64 = 4;
+const BLOCK_BYTES: u64 = 4096;
+const INODE_BYTES: u64 = 256;
+const BYTES_PER_INODE: u64 = 16 * 1024;
+/// Room for superblock, descriptors, bitmaps, the top directory and `lost+found`.
+const RESERVED_BYTES: u64 = 128 * 1024;
 const MIB: u64 = 1024 * 1024;
 
 /// The STATE template that the root carries: the very file system that a new disk has.
@@ -62,8 +68,7 @@ pub(super) fn make_oem(
     path: &Path,
 ) -> Result<(), BuildDisk> {
     let place = partition(layout, number::OEM)?;
-    let total = parts.oem.iter().map(|file| u64::try_from(file.content.len()).unwrap_or(u64::MAX));
-    check_fits("the files of the OEM partition", total.sum(), place)?;
+    check_room(&parts.oem, place)?;
     format(place, tools, path)?;
     let mut files: Vec<_> = parts.oem.iter().collect();
     files.sort();
@@ -76,6 +81,16 @@ pub(super) fn make_oem(
     Ok(())
 }
 
+/// Files in whole blocks and what the file system needs for itself must fit.
+fn check_room(files: &[OemFile], place: &LayoutPartition) -> Result<(), BuildDisk> {
+    let content = files.iter().map(|file| {
+        u64::try_from(file.content.len()).unwrap_or(u64::MAX).next_multiple_of(BLOCK_BYTES)
+    });
+    let inodes = place.size_bytes / BYTES_PER_INODE * INODE_BYTES;
+    let total_bytes = content.sum::<u64>() + inodes + RESERVED_BYTES;
+    check_fits("the files of the OEM partition", total_bytes, place)
+}
+
 fn format(place: &LayoutPartition, tools: &dyn Toolbox, path: &Path) -> Result<(), BuildDisk> {
     drop(create_sized(path, place.size_bytes)?);
     let uuid = identity::constant(&place.label);
@@ -83,18 +98,22 @@ fn format(place: &LayoutPartition, tools: &dyn Toolbox, path: &Path) -> Result<(
     let mut extended =
         format!("hash_seed={uuid},root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0,nodiscard");
     let mut command = fixed(tools, "mke2fs");
-    command.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-i", "16384", "-m", "0"]);
+    command
+        .args(["-q", "-F", "-t", "ext4", "-m", "0", "-e", "remount-ro"])
+        .args(["-b", &BLOCK_BYTES.to_string(), "-I", &INODE_BYTES.to_string()])
+        .args(["-i", &BYTES_PER_INODE.to_string()]);
     if place.grow {
         let journal_mib = (place.size_bytes / JOURNAL_DIVISOR / MIB).max(JOURNAL_MIN_MIB);
         command.arg("-J").arg(format!("size={journal_mib}"));
-        features = format!("{FEATURES},{WRITABLE_FEATURES}");
+        features = format!("{FEATURES},{STATE_FEATURES}");
         extended = format!("{extended},resize={GROW_TO}");
     }
     command
-        .args(["-e", "remount-ro", "-O", &features, "-E", &extended])
+        .args(["-O", &features, "-E", &extended])
         .args(["-L", &place.label, "-U", &uuid.to_string()])
         .arg(path);
-    run("mke2fs", command)
+    run("mke2fs", command)?;
+    Ok(())
 }
 
 /// Writes a file into the top directory, owned by root: `debugfs` takes neither owner nor times from the host.
@@ -114,5 +133,13 @@ fn write_file(
     script_file.write_all(script.as_bytes()).map_err(writing)?;
     let mut command = fixed(tools, "debugfs");
     command.arg("-w").arg("-f").arg(script_file.path()).arg(image).stdout(Stdio::null());
-    run("debugfs", command)
+    // It exits with 0 whatever happens; after its version, any word is a complaint.
+    let said = run("debugfs", command)?;
+    match said.split_once("; ") {
+        None => Ok(()),
+        Some((_version, message)) => {
+            let (name, message) = (name.to_owned(), message.to_owned());
+            Err(BuildDisk::WriteOemFile { name, message })
+        }
+    }
 }

@@ -33,13 +33,13 @@ pub(super) fn fixed(tools: &dyn Toolbox, tool: &str) -> Command {
     command
 }
 
-/// Runs a command to its end; what it says is in the error when it fails.
-pub(super) fn run(tool: &'static str, mut command: Command) -> Result<(), BuildDisk> {
+/// Runs a command to its end and returns its messages; they are in the error when it fails.
+pub(super) fn run(tool: &'static str, mut command: Command) -> Result<String, BuildDisk> {
     let output = command.output().map_err(|source| BuildDisk::StartTool { tool, source })?;
-    if output.status.success() {
-        return Ok(());
-    }
     let message = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+    if output.status.success() {
+        return Ok(message);
+    }
     Err(BuildDisk::Tool { tool, status: output.status, message })
 }
 
