@@ -1,0 +1,74 @@
+//! Ferrite's benchmarks: figures beside the figures of others, as a table and as JSON.
+//!
+//! Responsible for running each side under the same conditions and reporting all of it, lost comparisons included.
+//! Never decides whether a build is good: that is for tests.
+
+mod baseline;
+mod boot;
+mod machine;
+mod memory;
+mod report;
+mod size;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+use crate::report::Report;
+
+/// Ferrite's benchmarks.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    suite: Suite,
+}
+
+#[derive(Debug, Subcommand)]
+enum Suite {
+    /// Boot ticks, image sizes, memory after a minute idle.
+    Boot(BootArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct BootArguments {
+    /// Image, as `ferrite image build` leaves it.
+    #[arg(long)]
+    image: PathBuf,
+    /// The same image with the probe beside the agent, for what can only be seen from inside.
+    #[arg(long)]
+    probed_image: PathBuf,
+    /// The probe, which is the bare init of the comparison.
+    #[arg(long)]
+    probe: PathBuf,
+    /// Debian 13 with systemd and podman, as a tar of its root; left out, that comparison is skipped.
+    #[arg(long)]
+    debian: Option<PathBuf>,
+    /// Seconds that the last image build took, with everything compiled.
+    #[arg(long)]
+    build_s: Option<f64>,
+    /// Runs of each side. Ticks repeat to 0.2 %, so a few are enough.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Where the figures go as JSON.
+    #[arg(long)]
+    json: PathBuf,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().suite {
+        Suite::Boot(arguments) => boot_suite(&arguments),
+    }
+}
+
+fn boot_suite(arguments: &BootArguments) -> Result<()> {
+    let mut report = Report::default();
+    boot::measure(arguments, &mut report).context("measure boots")?;
+    size::measure(&arguments.image, &mut report).context("measure sizes")?;
+    memory::measure(&arguments.probed_image, &mut report).context("measure memory")?;
+    if let Some(seconds) = arguments.build_s {
+        report.target("image build, everything compiled", seconds, "s", 30.0);
+    }
+    report.write_json(&arguments.json)?;
+    report.print()
+}

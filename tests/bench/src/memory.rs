@@ -1,0 +1,64 @@
+//! Memory of PID 1 and the agent after a minute of doing nothing.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use ferrite_vm::host::Host;
+use ferrite_vm::machine::{Boot, Timing};
+use ferrite_vm::running::Running;
+use serde_json::Value;
+
+use crate::machine::{node, tsc};
+use crate::report::Report;
+
+/// Port of the probe's server in a probed image.
+const PROBE_PORT: u16 = 7444;
+const IDLE: Duration = Duration::from_secs(60);
+const PID1_TARGET_MIB: f64 = 2.0;
+const AGENT_TARGET_MIB: f64 = 12.0;
+const KIB_PER_MIB: f64 = 1024.0;
+
+/// Boots the probed image, leaves it alone, and adds what its processes hold.
+pub(crate) fn measure(image: &Path, report: &mut Report) -> Result<()> {
+    let host = Host::probe()?;
+    let scratch = tempfile::tempdir()?;
+    let mut machine = node(&host, image, scratch.path(), Timing::Real)?;
+    machine.forwards.push(PROBE_PORT);
+    if let Boot::Direct { command_line, .. } = &mut machine.boot {
+        command_line.push_str(" probe=beside,/usr/libexec/ferrite-agent");
+    }
+    let mut running = Running::start(&machine, &host)?;
+    tsc(&mut running.console()?, "ferrite-init: ready")?;
+    idle();
+    let processes = ask(running.forwarded_port(PROBE_PORT)?, &["processes"])?;
+    let pss = |wanted: &dyn Fn(&Value) -> bool| {
+        processes
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|process| wanted(process))
+            .and_then(|process| process.get("pss_kib")?.as_f64())
+            .with_context(|| format!("find the process in {processes}"))
+    };
+    let pid1 = pss(&|process| process["pid"] == 1)?;
+    let agent = pss(&|process| process["name"] == "ferrite-agent" && process["parent"] == 1)?;
+    report.target("PID 1 after a minute idle, PSS", pid1 / KIB_PER_MIB, "MiB", PID1_TARGET_MIB);
+    report.target("agent after a minute idle, PSS", agent / KIB_PER_MIB, "MiB", AGENT_TARGET_MIB);
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "a minute of doing nothing is what is measured")]
+fn idle() {
+    std::thread::sleep(IDLE);
+}
+
+fn ask(port: u16, words: &[&str]) -> Result<Value> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).context("reach the probe")?;
+    writeln!(stream, "{}", serde_json::to_string(words)?)?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    serde_json::from_str(&answer).with_context(|| format!("understand {answer:?}"))
+}
