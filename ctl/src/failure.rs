@@ -4,6 +4,16 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
+use ferrite_image::build::BuildError;
+use ferrite_image::disk::BuildDisk;
+use ferrite_image::keys::KeyError;
+use ferrite_image::opened::OpenImage;
+use ferrite_image::packages::PackageError;
+use ferrite_image::qcow2::ConvertDisk;
+use ferrite_image::tools::ToolError;
+use ferrite_image::verify::VerifyImage;
+use ferrite_layout::slot_header::ReadHeader;
+
 use crate::archive::ArchiveError;
 use crate::client::ClientError;
 use crate::cluster::ClusterError;
@@ -26,6 +36,39 @@ pub enum Failure {
     Archive(#[from] ArchiveError),
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    #[error(transparent)]
+    OpenImage(#[from] OpenImage),
+    #[error(transparent)]
+    VerifyImage(#[from] VerifyImage),
+    #[error("build the image")]
+    Build {
+        #[from]
+        source: BuildError,
+    },
+    #[error("build the image: obtain packages")]
+    Packages {
+        #[from]
+        source: PackageError,
+    },
+    #[error("build the image: obtain tools")]
+    Tools {
+        #[from]
+        source: ToolError,
+    },
+    #[error("build the disk")]
+    BuildDisk {
+        #[from]
+        source: BuildDisk,
+    },
+    #[error("build the disk")]
+    ConvertDisk {
+        #[from]
+        source: ConvertDisk,
+    },
+    #[error("find the program {path} for the image")]
+    NoProgram { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Output(#[from] OutputError),
     #[error("start the asynchronous runtime")]
@@ -60,7 +103,29 @@ impl Failure {
             },
             Self::Client(error) => error.exit(),
             Self::Cluster(error) => error.exit(),
-            Self::Document(_) | Self::Archive(_) => Exit::Invalid,
+            Self::Keys(error) => match error {
+                KeyError::Name { .. } | KeyError::Reserved | KeyError::Extension { .. } => {
+                    Exit::Usage
+                }
+                KeyError::Exists { .. } | KeyError::Random { .. } | KeyError::Write { .. } => {
+                    Exit::Failed
+                }
+                KeyError::Read { .. }
+                | KeyError::Digits { .. }
+                | KeyError::Point { .. }
+                | KeyError::TooOpen { .. } => Exit::Invalid,
+            },
+            Self::VerifyImage(VerifyImage::Open(_)) => Exit::Invalid,
+            Self::VerifyImage(VerifyImage::Read { .. }) => Exit::Failed,
+            Self::VerifyImage(_) => Exit::Unverified,
+            Self::Document(_) | Self::Archive(_) | Self::OpenImage(_) => Exit::Invalid,
+            Self::NoProgram { .. } | Self::Packages { .. } | Self::Tools { .. } => {
+                Exit::Environment
+            }
+            Self::Build { source: BuildError::Variant { .. } } => Exit::Invalid,
+            Self::Build { source: BuildError::Packages { .. } | BuildError::Tools { .. } }
+            | Self::ConvertDisk { source: ConvertDisk::Start { .. } } => Exit::Environment,
+            Self::Build { .. } | Self::BuildDisk { .. } | Self::ConvertDisk { .. } => Exit::Failed,
             Self::Output(_)
             | Self::Runtime { .. }
             | Self::Write { .. }
@@ -95,13 +160,42 @@ impl Failure {
                 Some(format!("`ferrite unit logs {name}` shows what it wrote"))
             }
             Self::NoTopic { .. } => Some("`ferrite --help` lists all commands".to_owned()),
+            Self::NoProgram { .. } => Some(
+                "build it with `cargo build --release -p ferrite-init -p ferrite-agent`, or name its \
+                 folder with `--binaries DIR`"
+                    .to_owned(),
+            ),
+            Self::VerifyImage(error) if is_unknown_key(error) => Some(
+                "trust the key that signed it with `--trust NAME.pub`, if you know whose it is"
+                    .to_owned(),
+            ),
             Self::Context(_)
             | Self::Document(_)
+            | Self::Keys(_)
+            | Self::OpenImage(_)
+            | Self::VerifyImage(_)
+            | Self::Build { .. }
+            | Self::Packages { .. }
+            | Self::Tools { .. }
+            | Self::BuildDisk { .. }
+            | Self::ConvertDisk { .. }
             | Self::Output(_)
             | Self::Runtime { .. }
             | Self::Write { .. } => None,
         }
     }
+}
+
+/// The image may well be whole: whoever signed it is just not known here.
+fn is_unknown_key(error: &VerifyImage) -> bool {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(cause) = next {
+        if let Some(ReadHeader::UnknownKey { .. }) = cause.downcast_ref() {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 /// An error and its causes as text: `a: b: c`, each cause once.

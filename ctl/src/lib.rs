@@ -14,5 +14,6 @@ pub mod exit;
 pub mod failure;
 pub mod output;
 pub mod pki;
+pub mod progress;
 pub mod session;
 pub mod timeline_svg;

@@ -32,7 +32,8 @@ const PHASES: [(Phase, &str, &str); 5] = [
 ];
 
 const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#24292f}.title{font-size:17px;font-weight:600}\
-.faint{fill:#6e7781}.grid{stroke:#d8dee4}.ready{stroke:#1a7f37;stroke-width:1.5;stroke-dasharray:4 3}\
+.faint{fill:#6e7781}\
+.took{fill:#6e7781;paint-order:stroke;stroke:#ffffff;stroke-width:3px}.grid{stroke:#d8dee4}.ready{stroke:#1a7f37;stroke-width:1.5;stroke-dasharray:4 3}\
 .is-ready{fill:#1a7f37;font-weight:600}";
 
 /// The timeline as an SVG document: a row for each step, coloured by who ran it, over a scale of time since
@@ -52,11 +53,11 @@ pub fn render(timeline: &Timeline) -> String {
     svg.push_str(&title(timeline));
     svg.push_str(&legend(timeline));
     svg.push_str(&grid(&scale, bottom_px));
-    for (row, span) in (0..).zip(&timeline.spans) {
-        svg.push_str(&bar(&scale, span, TOP_PX + row * ROW_PX));
-    }
     if let Some(ready_us) = timeline.ready_us {
         svg.push_str(&ready(&scale, ready_us, bottom_px));
+    }
+    for (row, span) in (0..).zip(&timeline.spans) {
+        svg.push_str(&bar(&scale, span, TOP_PX + row * ROW_PX));
     }
     svg.push_str("</svg>\n");
     svg
@@ -168,7 +169,7 @@ fn bar(scale: &Scale, span: &Span, top_px: i64) -> String {
         "<g><title>{}</title>\
          <text x=\"{}\" y=\"{base_px}\" text-anchor=\"end\">{}</text>\
          <rect x=\"{}\" y=\"{top_px}\" width=\"{}\" height=\"{BAR_PX}\" rx=\"2\" fill=\"{colour}\"/>\
-         <text class=\"faint\" x=\"{}\" y=\"{base_px}\">{}</text></g>\n",
+         <text class=\"took\" x=\"{}\" y=\"{base_px}\">{}</text></g>\n",
         escaped(&tooltip),
         LEFT_PX - 10,
         escaped(&shortened(&span.name)),

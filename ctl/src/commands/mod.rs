@@ -3,7 +3,10 @@
 mod boot;
 mod config;
 mod context;
+mod image;
+mod image_build;
 mod import;
+mod keys;
 mod machine;
 mod slot;
 mod topics;
@@ -11,7 +14,7 @@ mod unit;
 mod unit_logs;
 mod verdicts;
 
-use crate::cli::Command;
+use crate::cli::{Command, ImageCommand};
 use crate::failure::Failure;
 use crate::session::Session;
 
@@ -21,8 +24,14 @@ use crate::session::Session;
 /// Why it was not done.
 pub fn run(command: Command, session: &mut Session<'_>) -> Result<(), Failure> {
     match command {
-        Command::Image(command) => match command {},
-        Command::Keys(command) => match command {},
+        Command::Image(ImageCommand::Build(arguments)) => image_build::run(&arguments, session),
+        Command::Image(ImageCommand::Inspect { file, trust }) => {
+            image::inspect(&file, &trust, session)
+        }
+        Command::Image(ImageCommand::Verify { file, trust }) => {
+            image::verify(&file, &trust, session)
+        }
+        Command::Keys(command) => keys::run(&command, session),
         Command::Cluster(command) => crate::cluster::run(command, session),
         Command::Config(command) => config::run(&command, session),
         Command::Import(arguments) => import::run(&arguments, session),
