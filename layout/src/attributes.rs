@@ -51,3 +51,37 @@ impl SlotAttributes {
             | if self.successful { SUCCESSFUL_BIT } else { 0 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_are_where_cgpt_has_them() {
+        for (priority, tries, successful, bits) in [
+            (1, 0, false, 0x0001_0000_0000_0000),
+            (0, 1, false, 0x0010_0000_0000_0000),
+            (0, 0, true, 0x0100_0000_0000_0000),
+            (15, 3, true, 0x013f_0000_0000_0000),
+        ] {
+            let state = SlotAttributes { priority, tries, successful };
+            assert_eq!(state.apply_to(0), bits);
+            assert_eq!(SlotAttributes::from_bits(bits), state);
+        }
+    }
+
+    #[test]
+    fn other_bits_stay() {
+        let ours = 0x01ff_0000_0000_0000;
+        let state = SlotAttributes { priority: 5, tries: 10, successful: false };
+        assert_eq!(state.apply_to(u64::MAX) & !ours, !ours);
+        assert_eq!(SlotAttributes::from_bits(state.apply_to(u64::MAX)), state);
+        assert_eq!(SlotAttributes::from_bits(!ours), SlotAttributes::default());
+    }
+
+    #[test]
+    fn values_out_of_range_do_not_spill() {
+        let state = SlotAttributes { priority: 255, tries: 16, successful: false };
+        assert_eq!(state.apply_to(0), 0x00ff_0000_0000_0000);
+    }
+}

@@ -25,3 +25,28 @@ pub fn value<'line>(command_line: &'line str, name: &str) -> Option<&'line str> 
         Some(_) | None => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_with_the_name_counts() {
+        let check =
+            |line, expected: Option<&str>| assert_eq!(value(line, SLOT), expected, "{line}");
+        check("quiet ferrite.slot=A panic=10", Some("A"));
+        check("ferrite.slot=A ferrite.slot=B", Some("B"));
+        check("ferrite.slot=B ferrite.slot", Some(""));
+        check("ferrite.slot=", Some(""));
+        check("ferrite.slot=a=b\n", Some("a=b"));
+        check("ferrite.slotty=A xferrite.slot=A", None);
+        check("", None);
+    }
+
+    #[test]
+    fn every_name_has_the_prefix() {
+        for name in [SLOT, DISK, HOLD, READY_TIMEOUT_S, FATAL_DELAY_S, KEXEC_TSC] {
+            assert!(name.starts_with(PREFIX), "{name}");
+        }
+    }
+}

@@ -9,7 +9,9 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use uuid::Uuid;
 
+use crate::document::{self, Problem};
 use crate::gpt;
+use crate::slot::Slot;
 
 /// Numbers and labels that the boot code relies on; a layout without one of them is refused.
 pub const REQUIRED: [(u32, &str, PartitionType); 9] = [
@@ -82,18 +84,6 @@ impl PartitionType {
     }
 }
 
-/// A layout that cannot be used. `line` and `column` count from 1.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}, column {column}: {message}")]
-pub struct LayoutProblem {
-    /// Line of the offending word.
-    pub line: usize,
-    /// Column of the offending word.
-    pub column: usize,
-    /// What is wrong.
-    pub message: String,
-}
-
 impl DiskLayout {
     /// Bytes of an image of this disk: the partitions and room for the backup table behind them.
     #[must_use]
@@ -118,13 +108,12 @@ impl LayoutPartition {
 }
 
 impl FromStr for DiskLayout {
-    type Err = LayoutProblem;
+    type Err = Problem;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let document: Document = toml::from_str(text).map_err(|error| {
-            problem(text, error.span().unwrap_or_default(), error.message().to_owned())
-        })?;
-        document.resolve().map_err(|(span, message)| problem(text, span, message))
+        document::parse::<Document>(text)?
+            .resolve()
+            .map_err(|(span, message)| Problem::at(text, span.start, message))
     }
 }
 
@@ -171,6 +160,7 @@ impl Document {
         check_names(entries)?;
         check_required(entries, &self.partition.span())?;
         check_growing(entries)?;
+        check_twins(entries)?;
         Ok(DiskLayout { sector_bytes, align_bytes, partitions: place(entries, align_bytes)? })
     }
 }
@@ -228,6 +218,20 @@ fn check_growing(entries: &[Entry]) -> Result<(), Refused> {
     Ok(())
 }
 
+/// Both slots have the same room: what fits one must fit the other.
+fn check_twins(entries: &[Entry]) -> Result<(), Refused> {
+    let find = |number| entries.iter().find(|entry| *entry.number.get_ref() == number);
+    let pairs = [Slot::kern_partition, Slot::root_partition].map(|of| (of(Slot::A), of(Slot::B)));
+    for (one, other) in pairs {
+        let (Some(one), Some(other)) = (find(one), find(other)) else { continue };
+        if one.size.get_ref() != other.size.get_ref() {
+            let (one, name) = (one.label.get_ref(), other.label.get_ref());
+            return Err((other.size.span(), format!("{name} must be as large as {one}")));
+        }
+    }
+    Ok(())
+}
+
 /// Gives each partition its place, one after the other.
 fn place(entries: &[Entry], align_bytes: u64) -> Result<Vec<LayoutPartition>, Refused> {
     let mut offset_bytes = align_bytes;
@@ -253,13 +257,6 @@ fn place(entries: &[Entry], align_bytes: u64) -> Result<Vec<LayoutPartition>, Re
         partitions.push(partition);
     }
     Ok(partitions)
-}
-
-fn problem(text: &str, span: Range<usize>, message: String) -> LayoutProblem {
-    let before = text.get(..span.start).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.chars().rev().take_while(|character| *character != '\n').count() + 1;
-    LayoutProblem { line, column, message }
 }
 
 impl fmt::Display for PartitionType {
@@ -313,5 +310,88 @@ impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: &str = include_str!("../../configs/disk-layout.toml");
+
+    #[test]
+    fn the_projects_layout_is_valid_and_roomy() {
+        let layout: DiskLayout = OURS.parse().unwrap();
+        let size = |number| layout.partition(number).unwrap().size_bytes;
+        assert_eq!((size(2), size(4)), (64 << 20, 64 << 20));
+        assert_eq!((size(3), size(5)), (1 << 30, 1 << 30));
+        let last = layout.partitions.last().unwrap();
+        assert_eq!((last.label.as_str(), last.grow), ("STATE", true));
+        assert!(last.end_bytes() + layout.align_bytes <= layout.disk_bytes());
+        let mut end = layout.align_bytes;
+        for partition in &layout.partitions {
+            assert!(partition.offset_bytes >= end, "{} overlaps", partition.label);
+            assert!(partition.offset_bytes.is_multiple_of(layout.align_bytes));
+            end = partition.end_bytes();
+        }
+    }
+
+    /// Replaces `from` once, parses, and compares the problem.
+    fn check(from: &str, to: &str, expected: &str) {
+        assert!(OURS.contains(from), "{from:?} is not in the layout");
+        let problem = OURS.replacen(from, to, 1).parse::<DiskLayout>().unwrap_err().to_string();
+        assert!(problem.contains(expected), "{problem:?} does not say {expected:?}");
+        assert!(problem.starts_with("line "), "{problem}");
+    }
+
+    #[test]
+    fn problems_name_line_and_column() {
+        let problem = OURS.replacen("grow = true", "grows = true", 1).parse::<DiskLayout>();
+        let problem = problem.unwrap_err();
+        let line = OURS.lines().position(|line| line == "grow = true").unwrap() + 1;
+        assert_eq!((problem.line, problem.column), (line, 1));
+        assert!(problem.message.contains("unknown field `grows`"), "{problem}");
+        assert!(problem.message.contains("did you mean `grow`?"), "{problem}");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        check("sector_bytes = 512", "sector_bytes = 520", "512 or 4096 bytes, not 520");
+        check("sector_bytes = 512", "sector_size = 512", "unknown field `sector_size`");
+        check("\"1 MiB\"", "\"3 MiB\"", "power of two of at least 1 MiB, not 3 MiB");
+        check("\"1 MiB\"", "\"512 KiB\"", "power of two of at least 1 MiB, not 512 KiB");
+        check("\"256 MiB\"", "\"256MB\"", "\"256MB\" is not a size");
+        check("\"256 MiB\"", "\"0 MiB\"", "above 0 and at most 16 TiB");
+        check("\"256 MiB\"", "\"99999999999 TiB\"", "is not a size");
+        check("\"256 MiB\"", "\"17 TiB\"", "above 0 and at most 16 TiB");
+        check("\"256 MiB\"", "\"1 KiB\"", "multiple of 4 KiB");
+        check("number = 12", "number = 8", "number 8 is used twice");
+        check("number = 12", "number = 129", "not between 1 and 128");
+        check("number = 12", "number = 13", "partition 12 (EFI-SYSTEM) is missing");
+        check("label = \"OEM\"", "label = \"OM\"", "partition 8 must have the label OEM");
+        check("label = \"OEM\"", "label = \"EFI-SYSTEM\"", "is used twice");
+        check("type = \"root\"", "type = \"kernel\"", "ROOT-C must have the type root");
+        check("type = \"root\"", "type = \"rot\"", "unknown variant `rot`");
+        check("size = \"64 MiB\"\n", "size = \"64 MiB\"\ngrow = true\n", "OEM cannot grow");
+        check("[[partition]]", "[partition]", "line 1");
+    }
+
+    #[test]
+    fn slots_are_twins() {
+        let smaller = OURS.replace(
+            "\"KERN-B\"\ntype = \"kernel\"\nsize = \"64",
+            "\"KERN-B\"\ntype = \"kernel\"\nsize = \"32",
+        );
+        assert_ne!(smaller, OURS);
+        let problem = smaller.parse::<DiskLayout>().unwrap_err();
+        assert!(problem.message.contains("KERN-B must be as large as KERN-A"), "{problem}");
+    }
+
+    #[test]
+    fn sizes_are_written_as_they_are_read() {
+        for text in ["1 KiB", "64 MiB", "1 GiB", "3 TiB"] {
+            assert_eq!(text.parse::<Size>().unwrap().to_string(), text);
+        }
+        assert_eq!(Size(1000).to_string(), "1000 B");
     }
 }

@@ -1,9 +1,10 @@
 //! What the bytes on a Ferrite disk mean: partition types and slot attributes, the slot header, the
-//! verity tree, boot parameters. Values and codecs only; nothing here opens a file.
+//! verity tree, boot parameters, the disk layout's document. Values and codecs only; nothing here opens a file.
 
 pub mod attributes;
 pub mod boot_params;
 pub mod disk_layout;
+pub mod document;
 pub mod gpt;
 pub mod slot;
 pub mod slot_header;

@@ -135,3 +135,75 @@ pub fn stage(other: SlotAttributes) -> (SlotAttributes, SlotAttributes) {
     }
     (trial(2), SlotAttributes { priority: 1, ..other })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every state that a slot can have.
+    fn every_state() -> impl Iterator<Item = SlotAttributes> + Clone {
+        (0..=FIELD_MAX).flat_map(|priority| {
+            (0..=FIELD_MAX).flat_map(move |tries| {
+                [false, true]
+                    .map(|successful| SlotAttributes { priority, tries, successful })
+                    .into_iter()
+            })
+        })
+    }
+
+    /// The rule as a person would carry it out: go down the priorities and take the first that will do.
+    fn by_hand(a: SlotAttributes, b: SlotAttributes) -> Option<Choice> {
+        for last_resort in [false, true] {
+            for priority in (1..=FIELD_MAX).rev() {
+                for (slot, state) in [(Slot::A, a), (Slot::B, b)] {
+                    let reason = match (state.successful, state.tries, last_resort) {
+                        (true, _, false) => Reason::Successful,
+                        (false, 1.., false) => Reason::Trial,
+                        (_, _, true) => Reason::LastResort,
+                        (false, 0, false) => continue,
+                    };
+                    if state.priority == priority {
+                        return Some(Choice { slot, reason });
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn choice_is_the_rule_in_every_state() {
+        let mut cells = 0;
+        for a in every_state() {
+            for b in every_state() {
+                assert_eq!(choose(a, b), by_hand(a, b), "A {a:?}, B {b:?}");
+                cells += 1;
+            }
+        }
+        assert_eq!(cells, 512 * 512);
+    }
+
+    #[test]
+    fn a_staged_slot_is_next_and_the_other_is_behind_it() {
+        for other in every_state() {
+            let (staged, behind) = stage(other);
+            let trial = Some(Choice { slot: Slot::B, reason: Reason::Trial });
+            assert_eq!(choose(behind, staged), trial, "other {other:?}");
+            assert_eq!((behind.tries, behind.successful), (other.tries, other.successful));
+            assert_eq!(behind.priority == 0, other.priority == 0, "other {other:?}");
+            let failed = SlotAttributes { tries: 0, ..staged };
+            let fallback = choose(behind, failed).map(|choice| choice.slot);
+            let can_boot = behind.priority > 0 && (behind.successful || behind.tries > 0);
+            assert_eq!(fallback, Some(if can_boot { Slot::A } else { Slot::B }), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for slot in Slot::ALL {
+            assert_eq!(slot.to_string().parse(), Ok(slot));
+            assert_eq!(slot.other().other(), slot);
+        }
+        assert_eq!("C".parse::<Slot>(), Err(ParseSlot("C".to_owned())));
+    }
+}

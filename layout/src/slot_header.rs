@@ -218,3 +218,97 @@ fn split(bytes: &[u8]) -> Result<(SlotDocument, &[u8], Signature), ReadHeader> {
 fn signed_bytes(body: &[u8]) -> Vec<u8> {
     [SIGNING_CONTEXT, body].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(seed: u8, name: &str) -> (SigningKey, TrustedKey) {
+        let secret = SigningKey::from_bytes(&[seed; 32]);
+        let trusted = TrustedKey { name: name.to_owned(), key: secret.verifying_key() };
+        (secret, trusted)
+    }
+
+    fn document() -> SlotDocument {
+        let blob =
+            |offset_bytes, size_bytes| Blob { offset_bytes, size_bytes, sha256: "00".repeat(32) };
+        SlotDocument {
+            version: "1.2.3".to_owned(),
+            variant: "cloud".to_owned(),
+            boot_id: "b007".to_owned(),
+            kernel: blob(16_384, 5000),
+            initramfs: blob(24_576, 1),
+            cmdline: "console=ttyS0".to_owned(),
+            root: Root {
+                data_bytes: 8192,
+                hash_offset_bytes: 8192,
+                root_hash: "11".repeat(32),
+                salt: String::new(),
+            },
+            key: "release".to_owned(),
+            development: false,
+        }
+    }
+
+    #[test]
+    fn what_is_signed_is_read() {
+        let (secret, trusted) = key(1, "release");
+        let header = encode(&document(), &secret).unwrap();
+        assert_eq!(header.len(), HEADER_BYTES);
+        assert_eq!(decode(&header, &[key(2, "other").1, trusted]).unwrap(), document());
+    }
+
+    #[test]
+    fn no_changed_byte_passes() {
+        let (secret, trusted) = key(1, "release");
+        let header = encode(&document(), &secret).unwrap();
+        let used = DOCUMENT_OFFSET + serde_json::to_vec(&document()).unwrap().len();
+        for offset in 0..used {
+            for bit in [0x01, 0x20, 0x80] {
+                let mut damaged = header.clone();
+                damaged[offset] ^= bit;
+                let read = decode(&damaged, std::slice::from_ref(&trusted));
+                assert!(read.is_err(), "byte {offset} with bit {bit:#x} flipped is accepted");
+            }
+        }
+    }
+
+    #[test]
+    fn each_failure_has_its_name() {
+        let (secret, trusted) = key(1, "release");
+        let header = encode(&document(), &secret).unwrap();
+        let check = |header: &[u8], keys: &[TrustedKey], expected: &str| {
+            let error = decode(header, keys).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error:?} does not say {expected:?}");
+        };
+        let with = |offset: usize, bytes: &[u8]| {
+            let mut changed = header.clone();
+            changed[offset..offset + bytes.len()].copy_from_slice(bytes);
+            changed
+        };
+        let trusted = std::slice::from_ref(&trusted);
+        check(&header[..4], trusted, "4 bytes are too few");
+        check(&header[..90], trusted, "90 bytes are too few");
+        check(&[0; HEADER_BYTES], trusted, "no magic");
+        check(&with(8, &[9]), trusted, "format version 9");
+        check(&with(12, &[255; 4]), trusted, "document length 4294967295");
+        check(&with(80, b"!"), trusted, "document is not valid");
+        check(&header, &[], "signed by key \"release\", which is not trusted");
+        check(&header, &[key(2, "release").1], "it does not match the document");
+    }
+
+    #[test]
+    fn a_document_that_does_not_fit_is_refused() {
+        let document = SlotDocument { cmdline: "x".repeat(HEADER_BYTES), ..document() };
+        let error = encode(&document, &key(1, "release").0).unwrap_err();
+        assert!(matches!(error, WriteHeader::TooLong { .. }), "{error}");
+    }
+
+    #[test]
+    fn sizes_count_whole_blocks_and_the_tree() {
+        assert_eq!(document().kern_bytes(), 28_672);
+        assert_eq!(document().root_bytes(), 8192 + 2 * 4096);
+        let wild = Blob { offset_bytes: u64::MAX, size_bytes: 2, sha256: String::new() };
+        assert_eq!(wild.end_bytes(), u64::MAX);
+    }
+}

@@ -151,3 +151,71 @@ fn check_order(blocks: &[Block<'_>], size_bytes: u64) -> Result<(), DecodeSparse
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn expand(image: &SparseImage<'_>) -> Vec<u8> {
+        let mut bytes = vec![0; usize::try_from(image.size_bytes).unwrap()];
+        for block in &image.blocks {
+            let start = usize::try_from(block.offset_bytes).unwrap();
+            bytes[start..start + block.bytes.len()].copy_from_slice(block.bytes);
+        }
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(fill in prop::collection::vec(0u8..3, 0..40)) {
+            let image: Vec<u8> = fill.iter().flat_map(|byte| [*byte; BLOCK]).collect();
+            let encoded = encode(&mut image.as_slice(), image.len() as u64).unwrap();
+            let decoded = decode(&encoded).unwrap();
+            prop_assert_eq!(expand(&decoded), image);
+            prop_assert_eq!(decoded.blocks.len(), fill.iter().filter(|byte| **byte > 0).count());
+        }
+
+        #[test]
+        fn any_bytes_are_decoded_or_refused(
+            mut bytes in prop::collection::vec(any::<u8>(), 0..3 * RECORD_BYTES),
+            magic in any::<bool>(),
+        ) {
+            if let Some(start) = bytes.first_chunk_mut().filter(|_| magic) {
+                *start = *MAGIC;
+            }
+            drop(decode(&bytes));
+        }
+    }
+
+    #[test]
+    fn each_failure_has_its_name() {
+        let image = [[1; BLOCK], [2; BLOCK]].concat();
+        let encoded = encode(&mut image.as_slice(), 8192).unwrap();
+        let check = |change: &dyn Fn(&mut Vec<u8>), expected| {
+            let mut bytes = encoded.clone();
+            change(&mut bytes);
+            assert_eq!(decode(&bytes), Err(expected));
+        };
+        check(&|bytes| bytes.truncate(9), DecodeSparse::Truncated { found: 9 });
+        let one_less = encoded.len() - 1;
+        check(&|bytes| bytes.truncate(one_less), DecodeSparse::Truncated { found: one_less });
+        check(&|bytes| bytes.push(0), DecodeSparse::Trailing { found: 1 });
+        check(&|bytes| bytes[0] = b'f', DecodeSparse::Magic);
+        check(&|bytes| bytes[8] = 1, DecodeSparse::Size { found: 8193 });
+        check(&|bytes| bytes[9] = 0x10, DecodeSparse::Offset { offset_bytes: 4096 });
+        check(&|bytes| bytes[HEADER_BYTES] = 1, DecodeSparse::Offset { offset_bytes: 1 });
+        let second = HEADER_BYTES + RECORD_BYTES + 1;
+        check(&|bytes| bytes[second] = 0, DecodeSparse::Offset { offset_bytes: 0 });
+        check(&|bytes| bytes[19] = 255, DecodeSparse::Truncated { found: encoded.len() });
+    }
+
+    #[test]
+    fn an_image_of_odd_size_or_too_short_is_refused() {
+        let encode = |bytes: &[u8], size_bytes| encode(&mut { bytes }, size_bytes).unwrap_err();
+        assert!(matches!(encode(&[0; 5000], 5000), EncodeSparse::Size { found: 5000 }));
+        let short = encode(&[0; 5000], 8192);
+        assert!(matches!(short, EncodeSparse::Read { offset_bytes: 4096, .. }), "{short}");
+    }
+}

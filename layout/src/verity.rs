@@ -250,3 +250,131 @@ fn read_block(reader: &mut impl Read) -> io::Result<[u8; BLOCK]> {
 fn decode_hex(field: &'static str, text: &str) -> Result<Vec<u8>, VerifyTree> {
     hex::decode(text).ok().ok_or_else(|| VerifyTree::Field { field, text: text.to_owned() })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SALT: [u8; 4] = [0xde, 0xad, 0xbe, 0xef];
+
+    const ROOTS_OF_VERITYSETUP: [(u64, &str); 5] = [
+        (1, "04c94e489488c1f6e2ab1fae3283ab07b693fe079b723246e8bccf7851d03e7d"),
+        (2, "58f6622bf7d313e7bf96503b14b4ae20b70fb21e22b1b6bbfc28b3d76ca414f2"),
+        (128, "5846e84a69bb753d87366c1598a7e1ee089df0a35012c68b8214388306f9ceb8"),
+        (129, "fca13bff29b02736c3fd53d95bc3c260c7dedd2412fbf2eaad5d9c9090ee26c3"),
+        (16385, "0df54bbc5bf244eb41a8eeebd215e16f46984f9f3c8ca31cc2c1137582dd79d5"),
+    ];
+
+    /// Blocks that all differ.
+    fn data(blocks: u64) -> Vec<u8> {
+        (0..blocks).flat_map(|block| block.to_le_bytes().repeat(BLOCK / 8)).collect()
+    }
+
+    fn tree_over(data: &[u8]) -> (Tree, Root) {
+        let data_bytes = data.len() as u64;
+        let tree = build(&mut { data }, data_bytes, &SALT, [7; 16]).unwrap();
+        let root = Root {
+            data_bytes,
+            hash_offset_bytes: data_bytes,
+            root_hash: hex::encode(tree.root_hash),
+            salt: hex::encode(SALT),
+        };
+        (tree, root)
+    }
+
+    fn check(data: &[u8], tree: &[u8], root: &Root) -> Result<(), String> {
+        verify(&mut { data }, &mut { tree }, root).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn roots_are_those_of_veritysetup() {
+        // veritysetup format --salt deadbeef over the same data.
+        for (blocks, expected) in ROOTS_OF_VERITYSETUP {
+            let (tree, root) = tree_over(&data(blocks));
+            assert_eq!(root.root_hash, expected, "{blocks} blocks");
+            assert_eq!(tree.bytes.len() as u64, tree_bytes(blocks * BLOCK_BYTES));
+        }
+    }
+
+    #[test]
+    fn every_level_is_checked() {
+        let data = data(129 * 128);
+        let (tree, root) = tree_over(&data);
+        assert_eq!(check(&data, &tree.bytes, &root), Ok(()));
+        // Superblock, one topmost block, two in the middle, 129 over the data.
+        assert_eq!(tree.bytes.len(), (1 + 1 + 2 + 129) * BLOCK);
+        for (block, expected) in [
+            (0, "its superblock differs"),
+            (1, "the root hash is"),
+            (2, "hash block 1 is damaged"),
+            (3, "hash block 2 is damaged"),
+            (4, "hash block 3 is damaged"),
+            (132, "hash block 131 is damaged"),
+        ] {
+            let mut damaged = tree.bytes.clone();
+            damaged[block * BLOCK + 40] ^= 1;
+            let problem = check(&data, &damaged, &root).unwrap_err();
+            assert!(problem.contains(expected), "block {block}: {problem}");
+        }
+        for block in [0, 1, 127, 128, 129 * 128 - 1] {
+            let mut damaged = data.clone();
+            damaged[block * BLOCK + 4095] ^= 0x80;
+            let problem = check(&damaged, &tree.bytes, &root).unwrap_err();
+            assert!(
+                problem.starts_with(&format!("check verity data: block {block} ")),
+                "{problem}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_refused() {
+        let data = data(3);
+        let (tree, root) = tree_over(&data);
+        let other = |change: fn(&mut Root)| {
+            let mut root = root.clone();
+            change(&mut root);
+            check(&data, &tree.bytes, &root).unwrap_err()
+        };
+        assert!(other(|root| root.salt = "00".to_owned()).contains("its superblock differs"));
+        assert!(other(|root| root.salt = "0g".to_owned()).contains("salt \"0g\" is not hex"));
+        assert!(other(|root| root.root_hash = "00".to_owned()).contains("root hash \"00\""));
+        assert!(other(|root| root.root_hash = "00".repeat(32)).contains("the root hash is"));
+        assert!(other(|root| root.data_bytes = 8192).contains("its superblock differs"));
+        assert_eq!(other(|root| root.data_bytes = 8193), "rebuild the verity tree");
+        assert_eq!(check(&data, &tree.bytes[..BLOCK], &root).unwrap_err(), "read the verity tree");
+        let long = build(&mut data.as_slice(), 4096, &[0; 257], [0; 16]).unwrap_err();
+        assert!(matches!(long, BuildTree::Salt { found: 257 }), "{long}");
+        let empty = build(&mut data.as_slice(), 0, &[], [0; 16]).unwrap_err();
+        assert!(matches!(empty, BuildTree::Size { found: 0 }), "{empty}");
+    }
+
+    #[test]
+    fn the_table_line_points_behind_the_superblock() {
+        let (_, root) = tree_over(&data(2));
+        let line = table_line("/dev/vda3", &root);
+        let hash = &root.root_hash;
+        let expected = format!("1 /dev/vda3 /dev/vda3 4096 4096 2 3 sha256 {hash} deadbeef");
+        assert_eq!(line, expected);
+        let unsalted = Root { salt: String::new(), ..root };
+        assert!(table_line("8:3", &unsalted).ends_with(" -"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_flipped_bit_passes(blocks in 1u64..300, at in any::<prop::sample::Index>()) {
+            let data = data(blocks);
+            let (tree, root) = tree_over(&data);
+            prop_assert_eq!(check(&data, &tree.bytes, &root), Ok(()));
+            let mut damaged = [data.clone(), tree.bytes].concat();
+            let at = at.index(damaged.len());
+            damaged[at] ^= 1;
+            let uuid = data.len() + UUID_OFFSET..data.len() + UUID_OFFSET + 16;
+            let (data, tree) = damaged.split_at(data.len());
+            // The UUID means nothing to verity.
+            prop_assert_eq!(check(data, tree, &root).is_ok(), uuid.contains(&at));
+        }
+    }
+}
