@@ -1,0 +1,7 @@
+//! Scenarios on whole machines. One module per part of the acceptance list.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "JSON answers: an absent member is null, and the assertion then says so"
+)]
+
+mod boot;

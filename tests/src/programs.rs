@@ -1,0 +1,61 @@
+//! The programs under test, beside the test program itself.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, bail};
+
+/// Folder that cargo puts programs into: the parent of the tests' own.
+///
+/// # Errors
+/// The test program does not know where it is.
+pub fn folder() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("find the test program")?;
+    own.ancestors().nth(2).map(Path::to_owned).context("find the folder above the tests'")
+}
+
+/// A program of the workspace.
+///
+/// # Errors
+/// It has not been built.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let path = folder()?.join(name);
+    if path.is_file() {
+        return Ok(path);
+    }
+    bail!("{} is missing: build it with `cargo build --release --workspace --bins`", path.display())
+}
+
+/// Root of the checkout.
+#[must_use]
+pub fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// Where scenarios keep what they make.
+///
+/// # Errors
+/// See [`folder`].
+pub fn artifacts() -> Result<PathBuf> {
+    // target/TRIPLE/release → target
+    let target = folder()?.ancestors().nth(2).map(Path::to_owned);
+    Ok(target.context("find the target folder")?.join("test-artifacts"))
+}
+
+/// Runs `command` and returns what it wrote to standard output.
+///
+/// # Errors
+/// It cannot be run, or fails: the error carries everything that it said.
+pub fn succeed(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("run {command:?}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    bail!("{command:?} ended with {}:\n{}", output.status, said(&output))
+}
+
+/// Everything that a program said.
+#[must_use]
+pub fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
