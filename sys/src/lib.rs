@@ -8,6 +8,7 @@ pub mod child;
 pub mod device_mapper;
 pub mod ext4;
 pub mod kexec;
+pub mod memory;
 pub mod tsc;
 pub mod watchdog;
 

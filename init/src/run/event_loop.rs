@@ -22,10 +22,11 @@ use super::machine::{Effect, Event, Machine};
 use super::power_button::PowerButtons;
 use super::requests::Node;
 use super::{cgroups, finish, watchdog};
-use crate::boot::damage;
+use crate::boot::{damage, root};
 use crate::fatal::{chain, fatal};
 use crate::log;
 use crate::modules::Hotplug;
+use crate::state::memory;
 
 /// Processes reaped per turn: ten thousand orphans must not keep the watchdog hungry.
 const REAP_BATCH: usize = 4096;
@@ -118,6 +119,10 @@ impl EventLoop {
     /// Runs until the machine is down.
     pub fn run(mut self) -> ! {
         self.handle(Event::Start);
+        // Damage that was found before anybody listened for it.
+        if root::is_root_damaged() {
+            self.leave_damaged_root();
+        }
         loop {
             for source in self.wait() {
                 self.serve(source);
@@ -252,10 +257,7 @@ impl EventLoop {
         };
         for uevent in uevents {
             if damage::is_damage(&uevent) {
-                let reset = self.node.root_is_damaged();
-                if reset {
-                    self.shut_down(ShutdownMode::Reboot, "the running slot is damaged");
-                }
+                self.leave_damaged_root();
             }
             if uevent.action != "add" {
                 continue;
@@ -267,6 +269,12 @@ impl EventLoop {
                 ("watchdog", Some(_)) => watchdog::arm(),
                 _ => {}
             }
+        }
+    }
+
+    fn leave_damaged_root(&mut self) {
+        if self.node.root_is_damaged() {
+            self.shut_down(ShutdownMode::Reboot, "the running slot is damaged");
         }
     }
 
@@ -324,19 +332,30 @@ impl EventLoop {
                 children::signal_everyone(Signal::KILL);
                 self.reap_due = true;
             }
-            Effect::Finish => match finish::start() {
-                Ok(pipe) => self.finishing = Some((pipe, Vec::new())),
-                Err(error) => {
-                    let problem = Some(format!("file systems cannot be unmounted: {error}"));
-                    return Some(Event::Finished { problem });
-                }
-            },
+            Effect::Finish => {
+                // A floor for the next boot's clock; a node without it only trusts its hardware's.
+                memory::remember_clock().ok();
+                return self.finish();
+            }
             Effect::JudgeOtherSlot => {
                 return Some(Event::OtherSlot { can_boot: self.node.other_slot_can_boot() });
             }
             Effect::Power(mode) => power(mode),
         }
         None
+    }
+
+    fn finish(&mut self) -> Option<Event> {
+        match finish::start() {
+            Ok(pipe) => {
+                self.finishing = Some((pipe, Vec::new()));
+                None
+            }
+            Err(error) => {
+                let problem = Some(format!("file systems cannot be unmounted: {error}"));
+                Some(Event::Finished { problem })
+            }
+        }
     }
 
     fn spawn(&mut self) -> Event {

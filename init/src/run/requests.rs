@@ -159,6 +159,7 @@ impl Node {
         log::info(format_args!("ready tsc={} boottime_us={}", at.tsc, at.boottime_us));
         let good = if newly_good { "; it is marked good now" } else { "" };
         log::info(format_args!("the node is ready, running slot {}{good}", self.slot));
+        ferrite_sys::memory::forget_start_up_code();
         (Response::Done, Some(Event::SlotProven))
     }
 
