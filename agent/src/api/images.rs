@@ -1,0 +1,109 @@
+//! Requests about images: what is there, and imports.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use ferrite_schema::api::Image;
+use futures_util::StreamExt;
+use serde::Deserialize;
+use tokio::io::AsyncWriteExt;
+
+use super::error::Failure;
+use crate::image::import::{self, Import};
+use crate::image::layer::Layer;
+use crate::image::store::{self, Store};
+use crate::node::Node;
+
+/// Largest archive: it fills STATE while it is imported.
+const ARCHIVE_MAX_BYTES: u64 = 16 << 30;
+
+/// Distinguishes uploads at the same time.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+pub(super) async fn list(State(node): State<Arc<Node>>) -> Result<Json<Vec<Image>>, Failure> {
+    node.images.list().map(Json).map_err(|error| Failure::internal(&error))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ImportQuery {
+    name: Option<String>,
+}
+
+pub(super) async fn import(
+    State(node): State<Arc<Node>>,
+    Query(query): Query<ImportQuery>,
+    body: Body,
+) -> Result<(StatusCode, Json<Image>), Failure> {
+    if let Some(name) = &query.name {
+        store::check_name(name).map_err(|error| Failure::bad_request(error.to_string()))?;
+    }
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let upload = Upload { path: node.images.staging().join(format!("upload-{number}")) };
+    receive(body, &upload.path).await?;
+    let work =
+        move || import::import(&upload.path, query.name.as_deref(), &node.images, &node.layers);
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(record)) => Ok((StatusCode::CREATED, Json(record.summary()))),
+        Ok(Err(error)) => Err(Failure::new(status_of(&error), crate::chain(&error))),
+        Err(error) => Err(Failure::internal(&error)),
+    }
+}
+
+/// An archive being received; gone when it is dropped, whatever happens to its request.
+struct Upload {
+    path: PathBuf,
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // What stays is removed at the next start.
+        drop(std::fs::remove_file(&self.path));
+    }
+}
+
+async fn receive(body: Body, path: &Path) -> Result<(), Failure> {
+    let mut file = tokio::fs::File::create(path).await.map_err(|error| disk(&error))?;
+    let mut received = 0_u64;
+    let mut parts = body.into_data_stream();
+    while let Some(part) = parts.next().await {
+        let part =
+            part.map_err(|error| Failure::bad_request(format!("receive the archive: {error}")))?;
+        received += part.len() as u64;
+        if received > ARCHIVE_MAX_BYTES {
+            let why = format!("the archive is larger than {ARCHIVE_MAX_BYTES} bytes");
+            return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, why));
+        }
+        file.write_all(&part).await.map_err(|error| disk(&error))?;
+    }
+    file.flush().await.map_err(|error| disk(&error))
+}
+
+fn disk(error: &std::io::Error) -> Failure {
+    Failure::new(StatusCode::INSUFFICIENT_STORAGE, format!("write the archive to STATE: {error}"))
+}
+
+/// What the archive is to blame for, and what the node is.
+fn status_of(error: &Import) -> StatusCode {
+    match error {
+        Import::ReadArchive(_)
+        | Import::RefuseArchive { .. }
+        | Import::RefuseBlob { .. }
+        | Import::FindBlob { .. }
+        | Import::ReadDocument { .. }
+        | Import::Digest(_)
+        | Import::Store(Store::RefuseName { .. })
+        | Import::Layer(
+            Layer::Decompress { .. } | Layer::Unpack { .. } | Layer::RefuseContent { .. },
+        ) => StatusCode::UNPROCESSABLE_ENTITY,
+        Import::Stage { .. } | Import::Layer(Layer::Prepare { .. }) => {
+            StatusCode::INSUFFICIENT_STORAGE
+        }
+        Import::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}

@@ -1,0 +1,76 @@
+//! Requests about the machine: its state, its boot, its slots, its power.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use ferrite_schema::api::Machine;
+use ferrite_schema::control::{Request, Response, ShutdownMode, Status};
+use ferrite_schema::timeline::Timeline;
+
+use super::error::Failure;
+use crate::control;
+use crate::node::Node;
+
+pub(super) async fn show(State(node): State<Arc<Node>>) -> Json<Machine> {
+    Json(node.machine())
+}
+
+pub(super) async fn reboot() -> Result<StatusCode, Failure> {
+    go_down(ShutdownMode::Reboot).await
+}
+
+pub(super) async fn poweroff() -> Result<StatusCode, Failure> {
+    go_down(ShutdownMode::Poweroff).await
+}
+
+async fn go_down(mode: ShutdownMode) -> Result<StatusCode, Failure> {
+    order(Request::Shutdown { mode, reason: "asked through the API".to_owned() }).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+pub(super) async fn mark_good() -> Result<StatusCode, Failure> {
+    order(Request::MarkGood).await
+}
+
+pub(super) async fn stage() -> Result<StatusCode, Failure> {
+    order(Request::Stage).await
+}
+
+pub(super) async fn rollback() -> Result<StatusCode, Failure> {
+    order(Request::Rollback).await
+}
+
+async fn order(request: Request) -> Result<StatusCode, Failure> {
+    match ask(request).await? {
+        Response::Done | Response::AlreadySo => Ok(StatusCode::OK),
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) async fn boot() -> Result<Json<Timeline>, Failure> {
+    match ask(Request::Timeline).await? {
+        Response::Timeline(timeline) => Ok(Json(timeline)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) async fn slots() -> Result<Json<Status>, Failure> {
+    match ask(Request::Status).await? {
+        Response::Status(status) => Ok(Json(status)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+async fn ask(request: Request) -> Result<Response, Failure> {
+    match control::ask_later(request).await {
+        Ok(Response::Refused { reason }) => Err(Failure::new(StatusCode::CONFLICT, reason)),
+        Ok(response) => Ok(response),
+        Err(error) => Err(Failure::internal(&error)),
+    }
+}
+
+fn unexpected(response: &Response) -> Failure {
+    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, format!("PID 1 answered {response:?}"))
+}

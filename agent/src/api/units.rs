@@ -1,0 +1,85 @@
+//! Requests about units.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ferrite_schema::api::UnitStatus;
+use ferrite_schema::unit::{self, Unit};
+use serde::Deserialize;
+
+use super::error::Failure;
+use super::log_stream;
+use crate::node::Node;
+
+type Answer = Result<Json<UnitStatus>, Failure>;
+
+pub(super) async fn list(State(node): State<Arc<Node>>) -> Json<Vec<UnitStatus>> {
+    Json(node.units.list().await)
+}
+
+pub(super) async fn show(State(node): State<Arc<Node>>, Path(name): Path<String>) -> Answer {
+    Ok(Json(node.units.get(&name).await?))
+}
+
+pub(super) async fn definition(
+    State(node): State<Arc<Node>>,
+    Path(name): Path<String>,
+) -> Result<Json<Unit>, Failure> {
+    Ok(Json(node.units.definition(&name).await?))
+}
+
+pub(super) async fn put(
+    State(node): State<Arc<Node>>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Answer {
+    let unit: Unit = serde_json::from_slice(&body)
+        .map_err(|error| Failure::bad_request(format!("the body is no unit: {error}")))?;
+    unit::check(&unit).map_err(|problem| Failure::bad_request(problem.to_string()))?;
+    if unit.name != name {
+        let why = format!("the unit is called {}, but the request is about {name}", unit.name);
+        return Err(Failure::bad_request(why));
+    }
+    Ok(Json(node.units.put(unit).await?))
+}
+
+pub(super) async fn remove(
+    State(node): State<Arc<Node>>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Failure> {
+    node.units.remove(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn start(State(node): State<Arc<Node>>, Path(name): Path<String>) -> Answer {
+    Ok(Json(node.units.start(&name).await?))
+}
+
+pub(super) async fn stop(State(node): State<Arc<Node>>, Path(name): Path<String>) -> Answer {
+    Ok(Json(node.units.stop(&name).await?))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogQuery {
+    #[serde(default)]
+    follow: bool,
+}
+
+pub(super) async fn logs(
+    State(node): State<Arc<Node>>,
+    Path(name): Path<String>,
+    Query(query): Query<LogQuery>,
+) -> Result<Response, Failure> {
+    // Answers for known units only; a name that is none never becomes a path.
+    let status = node.units.get(&name).await?;
+    let folder = node.logs.join(&status.name);
+    let stream =
+        log_stream::open(&folder, query.follow).map_err(|error| Failure::internal(&error))?;
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(stream))
+        .into_response())
+}

@@ -1,0 +1,137 @@
+//! The node's configuration: where it comes from, and what happens when it is bad.
+//!
+//! A configuration is used whole or not at all. The last good one is kept on STATE; a node whose new one is
+//! bad runs with that, and says so on the console and in its status.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ferrite_schema::node_config::{self, NodeConfig};
+
+use crate::durable;
+
+/// Where configurations are looked for.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// Files, the first that is there counts.
+    pub files: Vec<PathBuf>,
+    /// The last good one.
+    pub last_good: PathBuf,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// What the node runs with.
+    pub config: NodeConfig,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// Loads the configuration; never fails, since a node without one must still be able to say so.
+#[must_use]
+pub fn load(sources: &Sources) -> Loaded {
+    let mut warnings = Vec::new();
+    for path in &sources.files {
+        match read(path) {
+            Ok(None) => {}
+            Ok(Some(text)) => match node_config::parse(&text) {
+                Ok(config) => {
+                    keep(&sources.last_good, &text, &mut warnings);
+                    return Loaded { config, warnings };
+                }
+                Err(problem) => {
+                    warnings
+                        .push(format!("configuration {} is not used: {problem}", path.display()));
+                    return last_good(sources, warnings);
+                }
+            },
+            Err(error) => {
+                warnings.push(format!("configuration {} cannot be read: {error}", path.display()));
+                return last_good(sources, warnings);
+            }
+        }
+    }
+    warnings.push(
+        "there is no configuration: neither from QEMU (fw_cfg) nor on the OEM partition".to_owned(),
+    );
+    Loaded { config: NodeConfig::default(), warnings }
+}
+
+/// A text of bytes that are not UTF-8 is a text with a problem, not a file that cannot be read.
+fn read(path: &Path) -> io::Result<Option<String>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn keep(path: &Path, text: &str, warnings: &mut Vec<String>) {
+    let kept = durable::read_optional(path);
+    if matches!(kept, Ok(Some(ref old)) if old == text) {
+        return;
+    }
+    if let Err(error) = durable::write(path, text.as_bytes()) {
+        warnings.push(format!(
+            "the configuration could not be kept as the last good one: {}",
+            crate::chain(&error)
+        ));
+    }
+}
+
+fn last_good(sources: &Sources, mut warnings: Vec<String>) -> Loaded {
+    let text = durable::read_optional(&sources.last_good).ok().flatten();
+    let config = text.and_then(|text| node_config::parse(&text).ok());
+    warnings.push(match config {
+        Some(_) => "the node runs with its last good configuration".to_owned(),
+        None => "there is no last good configuration: the node runs with none".to_owned(),
+    });
+    Loaded { config: config.unwrap_or_default(), warnings }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "#cloud-config\nhostname = \"a\"\n";
+    const BAD: &str = "#cloud-config\nhostnam = \"b\"\n";
+
+    fn check(
+        texts: [Option<&str>; 2],
+        kept: Option<&str>,
+        hostname: Option<&str>,
+        warnings: usize,
+    ) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let files = vec![folder.path().join("0"), folder.path().join("1")];
+        let last_good = folder.path().join("good");
+        for (file, text) in files.iter().chain([&last_good]).zip([texts[0], texts[1], kept]) {
+            if let Some(text) = text {
+                std::fs::write(file, text).unwrap();
+            }
+        }
+        let loaded = load(&Sources { files, last_good: last_good.clone() });
+        assert_eq!(loaded.config.hostname.as_deref(), hostname);
+        assert_eq!(loaded.warnings.len(), warnings, "{:?}", loaded.warnings);
+        if warnings == 0 {
+            assert_eq!(std::fs::read_to_string(last_good).unwrap(), GOOD);
+        }
+        loaded.warnings
+    }
+
+    #[test]
+    fn the_first_that_is_there_counts_and_is_kept() {
+        check([Some(GOOD), Some(BAD)], None, Some("a"), 0);
+        check([None, Some(GOOD)], Some(BAD), Some("a"), 0);
+        check([None, None], Some(GOOD), None, 1);
+    }
+
+    #[test]
+    fn a_bad_one_is_never_half_applied() {
+        let warnings = check([Some(BAD), None], Some(GOOD), Some("a"), 2);
+        assert!(warnings[0].contains("line 2, column 1"), "{warnings:?}");
+        assert!(warnings[0].contains("hostname"), "{warnings:?}");
+        check([Some("#cloud-config\nhostname = \"b\"\nx = 1\n"), None], None, None, 2);
+    }
+}

@@ -1,0 +1,211 @@
+//! Unpacked layers: one folder per layer, named by the digest of its tar, made once and shared by all images.
+//!
+//! A layer is unpacked into `tmp-…`, its file system flushed, and only then renamed to its digest: a power cut
+//! leaves a whole layer or none.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::digest::{Digest, Hashing};
+use super::unpack::{self, Limits, Unpack};
+use crate::durable;
+
+/// Largest tar of a layer, and most entries. Larger than any image in use, smaller than what fills a node.
+pub const LIMITS: Limits = Limits { tar_max_bytes: 32 << 30, entries_max: 2_000_000 };
+
+/// Prefix of folders that are being filled.
+const UNFINISHED: &str = "tmp-";
+
+/// Distinguishes layers unpacked at the same time by this process.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// A layer could not be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum Layer {
+    /// A folder of the store failed.
+    #[error("prepare {}", path.display())]
+    Prepare {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The blob could not be opened or decompressed.
+    #[error("decompress layer {digest}")]
+    Decompress {
+        /// Digest of the layer's tar.
+        digest: Digest,
+        /// Why.
+        source: io::Error,
+    },
+    /// The tar could not be applied.
+    #[error("unpack layer {digest}")]
+    Unpack {
+        /// Digest of the layer's tar.
+        digest: Digest,
+        /// Why.
+        source: Unpack,
+    },
+    /// The tar is another than the image's configuration says.
+    #[error("refuse layer {expected}: its content has the digest {found}")]
+    RefuseContent {
+        /// What the configuration says.
+        expected: Digest,
+        /// What it is.
+        found: Digest,
+    },
+}
+
+/// The folder of all layers.
+#[derive(Debug, Clone)]
+pub struct Layers {
+    root: PathBuf,
+}
+
+impl Layers {
+    /// Opens the folder and removes what an interrupted unpack left.
+    ///
+    /// # Errors
+    /// The folder cannot be made or read.
+    pub fn open(root: &Path) -> Result<Self, Layer> {
+        let layers = Self { root: root.to_owned() };
+        layers.clean().map_err(|source| Layer::Prepare { path: layers.root.clone(), source })?;
+        Ok(layers)
+    }
+
+    fn clean(&self) -> io::Result<()> {
+        fs::create_dir_all(&self.root)?;
+        for entry in fs::read_dir(&self.root)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder of a layer.
+    #[must_use]
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        self.root.join(digest.hex())
+    }
+
+    /// Unpacks `blob`, compressed or not, unless the layer is there.
+    ///
+    /// # Errors
+    /// The layer is not there, and nothing of it is left.
+    pub fn ensure(&self, digest: &Digest, blob: &Path) -> Result<(), Layer> {
+        if self.path(digest).is_dir() {
+            return Ok(());
+        }
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = self.root.join(format!("{UNFINISHED}{}-{number}", std::process::id()));
+        let result = self.fill(digest, blob, &folder);
+        if result.is_err() {
+            // Reported is why the layer failed; a folder that stays is removed at the next start.
+            drop(fs::remove_dir_all(&folder));
+        }
+        result
+    }
+
+    fn fill(&self, digest: &Digest, blob: &Path, folder: &Path) -> Result<(), Layer> {
+        let prepare = |source| Layer::Prepare { path: folder.to_owned(), source };
+        fs::create_dir(folder).map_err(prepare)?;
+        let root = File::open(folder).map_err(prepare)?;
+        // Layers without an entry for their root get this one.
+        rustix::fs::fchmod(&root, rustix::fs::Mode::from_raw_mode(0o755))
+            .map_err(|errno| prepare(errno.into()))?;
+        let tar =
+            decompress(blob).map_err(|source| Layer::Decompress { digest: *digest, source })?;
+        let mut tar = Hashing::new(tar);
+        unpack::unpack(&mut tar, root.as_fd(), &LIMITS)
+            .map_err(|source| Layer::Unpack { digest: *digest, source })?;
+        let (found, _, _) = tar.finish();
+        if found != *digest {
+            return Err(Layer::RefuseContent { expected: *digest, found });
+        }
+        rustix::fs::syncfs(&root).map_err(|errno| prepare(errno.into()))?;
+        fs::rename(folder, self.path(digest))
+            .and_then(|()| durable::sync_folder(&self.root))
+            .map_err(prepare)
+    }
+}
+
+/// Opens a blob; its first bytes, not what a document calls it, say how it is compressed.
+fn decompress(blob: &Path) -> io::Result<Box<dyn Read>> {
+    let mut magic = [0; 4];
+    let length = File::open(blob)?.read(&mut magic)?;
+    let file = BufReader::with_capacity(64 * 1024, File::open(blob)?);
+    Ok(match magic.get(..length).unwrap_or_default() {
+        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        [0x28, 0xb5, 0x2f, 0xfd] => Box::new(zstd::Decoder::with_buffer(file)?),
+        _ => Box::new(file),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tar() -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(3);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, "a", &b"abc"[..]).unwrap();
+        builder.into_inner().unwrap()
+    }
+
+    fn ensure(
+        compressed: &[u8],
+        digest: &Digest,
+    ) -> (tempfile::TempDir, Layers, Result<(), Layer>) {
+        let folder = tempfile::tempdir().unwrap();
+        let layers = Layers::open(&folder.path().join("layers")).unwrap();
+        let blob = folder.path().join("blob");
+        fs::write(&blob, compressed).unwrap();
+        let result = layers.ensure(digest, &blob);
+        (folder, layers, result)
+    }
+
+    #[test]
+    fn every_compression_gives_the_same_layer() {
+        let plain = tar();
+        let digest = Digest::of(&plain);
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        io::Write::write_all(&mut gzip, &plain).unwrap();
+        let zstd = zstd::encode_all(&plain[..], 1).unwrap();
+        for blob in [plain.clone(), gzip.finish().unwrap(), zstd] {
+            let (_folder, layers, result) = ensure(&blob, &digest);
+            result.unwrap();
+            assert_eq!(fs::read(layers.path(&digest).join("a")).unwrap(), b"abc");
+        }
+    }
+
+    #[test]
+    fn other_content_than_announced_is_refused_and_removed() {
+        let (folder, layers, result) = ensure(&tar(), &Digest::of(b"other"));
+        assert!(matches!(result, Err(Layer::RefuseContent { .. })), "{result:?}");
+        assert!(!layers.path(&Digest::of(b"other")).exists());
+        assert_eq!(fs::read_dir(folder.path().join("layers")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_truncated_layer_is_refused_and_removed() {
+        let zstd = zstd::encode_all(&tar()[..], 1).unwrap();
+        let (folder, _, result) = ensure(&zstd[..zstd.len() - 5], &Digest::of(&tar()));
+        assert!(result.is_err());
+        assert_eq!(fs::read_dir(folder.path().join("layers")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_unfinished_layer_is_removed_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("tmp-1-0/usr")).unwrap();
+        Layers::open(folder.path()).unwrap();
+        assert!(!folder.path().join("tmp-1-0").exists());
+    }
+}

@@ -1,0 +1,7 @@
+//! OCI images on STATE: a content-addressed store, its imports, and layers unpacked for overlayfs.
+
+pub mod digest;
+pub mod import;
+pub mod layer;
+pub mod store;
+pub mod unpack;

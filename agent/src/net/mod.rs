@@ -1,0 +1,184 @@
+//! The node's own network: loopback, and DHCP on every Ethernet interface as soon as it is there.
+//!
+//! Interfaces are heard of through netlink, never polled for, so one that appears late is set up late and
+//! nothing waits for it.
+
+mod dhcp;
+mod lease;
+
+use std::collections::HashMap;
+use std::io;
+
+use futures_util::StreamExt;
+use futures_util::TryStreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::{
+    LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+};
+use rtnetlink::{Handle, LinkUnspec, MulticastGroup};
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::node::Node;
+
+/// Bytes of an Ethernet address.
+const MAC_BYTES: usize = 6;
+
+/// The network could not be reached at all.
+#[derive(Debug, thiserror::Error)]
+#[error("open a netlink socket")]
+pub struct OpenNetlink(#[source] io::Error);
+
+/// The kernel's interfaces, listened to.
+pub struct Network {
+    connection: BoxFuture<'static, ()>,
+    handle: Handle,
+    messages: BoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>,
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Network").finish_non_exhaustive()
+    }
+}
+
+/// An Ethernet interface that may get an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Interface {
+    index: u32,
+    name: String,
+    mac: [u8; MAC_BYTES],
+    up: bool,
+    carrier: bool,
+}
+
+impl Network {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// There is no netlink.
+    pub fn begin() -> Result<Self, OpenNetlink> {
+        let (connection, handle, messages) =
+            rtnetlink::new_multicast_connection(&[MulticastGroup::Link]).map_err(OpenNetlink)?;
+        Ok(Self {
+            connection: Box::pin(connection),
+            handle,
+            messages: messages.map(|(message, _)| message).boxed(),
+        })
+    }
+
+    /// Sets up what is there and what comes. Never ends.
+    pub async fn work(self, node: &Node) {
+        let Self { connection, handle, mut messages } = self;
+        let mut interfaces = Interfaces { handle, leases: JoinSet::new(), running: HashMap::new() };
+        let listen = async {
+            interfaces.take_stock(node).await;
+            loop {
+                tokio::select! {
+                    message = messages.next() => match message {
+                        Some(message) => interfaces.hear(message, node).await,
+                        None => return,
+                    },
+                    Some(_) = interfaces.leases.join_next() => {}
+                }
+            }
+        };
+        tokio::select! {
+            () = connection => {}
+            () = listen => {}
+        }
+        node.warn(
+            "the kernel's news about network interfaces ended; they are not set up any more"
+                .to_owned(),
+        );
+        std::future::pending::<()>().await;
+    }
+}
+
+struct Interfaces {
+    handle: Handle,
+    leases: JoinSet<()>,
+    /// Interfaces with a DHCP client.
+    running: HashMap<u32, AbortHandle>,
+}
+
+impl Interfaces {
+    async fn take_stock(&mut self, node: &Node) {
+        let links: Result<Vec<LinkMessage>, _> =
+            self.handle.link().get().execute().try_collect().await;
+        match links {
+            Ok(links) => {
+                for link in &links {
+                    if link.header.flags.contains(LinkFlags::Loopback) {
+                        self.set_up(link.header.index, "lo", node).await;
+                    }
+                    self.consider(link, node).await;
+                }
+            }
+            Err(error) => node
+                .warn(format!("network interfaces could not be listed: {}", crate::chain(&error))),
+        }
+    }
+
+    async fn hear(&mut self, message: NetlinkMessage<RouteNetlinkMessage>, node: &Node) {
+        match message.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
+                self.consider(&link, node).await;
+            }
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => {
+                if let Some(client) = self.running.remove(&link.header.index) {
+                    client.abort();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    async fn consider(&mut self, link: &LinkMessage, node: &Node) {
+        let Some(interface) = interface(link) else { return };
+        if !interface.up {
+            self.set_up(interface.index, &interface.name, node).await;
+        } else if interface.carrier && !self.running.contains_key(&interface.index) {
+            tracing::info!(interface = interface.name, "dhcp-begins");
+            let client = dhcp::keep(self.handle.clone(), interface.clone(), node.hostname.clone());
+            self.running.insert(interface.index, self.leases.spawn(client));
+        }
+    }
+
+    async fn set_up(&self, index: u32, name: &str, node: &Node) {
+        let request = self.handle.link().set(LinkUnspec::new_with_index(index).up().build());
+        if let Err(error) = request.execute().await {
+            node.warn(format!(
+                "network interface {name} could not be set up: {}",
+                crate::chain(&error)
+            ));
+        }
+    }
+}
+
+/// A hardware Ethernet interface; bridges, tunnels and the like have a kind and belong to whoever made them.
+fn interface(link: &LinkMessage) -> Option<Interface> {
+    let flags = link.header.flags;
+    if link.header.link_layer_type != LinkLayerType::Ether || flags.contains(LinkFlags::Loopback) {
+        return None;
+    }
+    let (mut name, mut mac) = (None, None);
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::IfName(text) => name = Some(text.clone()),
+            LinkAttribute::Address(bytes) => {
+                mac = <[u8; MAC_BYTES]>::try_from(bytes.as_slice()).ok()
+            }
+            LinkAttribute::LinkInfo(info)
+                if info.iter().any(|info| matches!(info, LinkInfo::Kind(_))) =>
+            {
+                return None;
+            }
+            _ => {}
+        }
+    }
+    let (up, carrier) = (flags.contains(LinkFlags::Up), flags.contains(LinkFlags::LowerUp));
+    Some(Interface { index: link.header.index, name: name?, mac: mac?, up, carrier })
+}

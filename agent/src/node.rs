@@ -1,0 +1,72 @@
+//! What the API knows about the node, shared by all requests.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ferrite_schema::api::Machine;
+
+use crate::image::layer::Layers;
+use crate::image::store::ImageStore;
+use crate::unit::supervisor::Units;
+
+/// Most warnings that are kept: the newest.
+const WARNINGS_MAX: usize = 100;
+
+/// The node.
+#[derive(Debug)]
+pub struct Node {
+    /// Machine ID.
+    pub id: String,
+    /// Hostname.
+    pub hostname: String,
+    /// OS version.
+    pub version: String,
+    /// Image variant.
+    pub variant: String,
+    /// Running slot; empty where PID 1 is not ours.
+    pub slot: String,
+    /// Units.
+    pub units: Units,
+    /// Images.
+    pub images: ImageStore,
+    /// Unpacked layers.
+    pub layers: Layers,
+    /// Folder of the units' logs.
+    pub logs: PathBuf,
+    /// PID 1 was told that the node is ready.
+    pub ready: AtomicBool,
+    /// Things a person should know.
+    pub warnings: Mutex<Vec<String>>,
+}
+
+impl Node {
+    /// Keeps a warning for the node's status and logs it.
+    pub fn warn(&self, warning: String) {
+        tracing::warn!("{warning}");
+        let mut warnings = self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if warnings.len() >= WARNINGS_MAX {
+            warnings.remove(0);
+        }
+        warnings.push(warning);
+    }
+
+    /// Status for the API.
+    #[must_use]
+    pub fn machine(&self) -> Machine {
+        let info = rustix::system::uname();
+        let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec;
+        let warnings = self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Machine {
+            id: self.id.clone(),
+            hostname: self.hostname.clone(),
+            version: self.version.clone(),
+            variant: self.variant.clone(),
+            kernel: info.release().to_string_lossy().into_owned(),
+            slot: self.slot.clone(),
+            ready: self.ready.load(Ordering::Relaxed),
+            uptime_s: u64::try_from(uptime).unwrap_or(0),
+            warnings: warnings.clone(),
+        }
+    }
+}

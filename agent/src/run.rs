@@ -1,0 +1,176 @@
+//! The agent's main line: configuration, identity, stores, units, API, network; then ready; then, some day, down.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context;
+use ferrite_schema::control::{Request, Response};
+use ferrite_schema::names;
+use ferrite_schema::node_config::NodeConfig;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::api::{self, server::Server};
+use crate::config::{self, Loaded, Sources};
+use crate::control::{self, Step};
+use crate::identity;
+use crate::image::layer::Layers;
+use crate::image::store::ImageStore;
+use crate::net;
+use crate::node::Node;
+use crate::unit::launch::Places;
+use crate::unit::store::UnitStore;
+use crate::unit::supervisor::{self, Tools, Units};
+
+/// The configuration that the node ran with before.
+const LAST_GOOD_CONFIG: &str = "/var/lib/ferrite/config.last-good.toml";
+
+/// Runs the agent until PID 1 asks it to end.
+///
+/// # Errors
+/// The node cannot be managed: PID 1 starts the agent again.
+pub async fn run() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
+    let step = Step::begin("configuration");
+    let Loaded { config, warnings } = config::load(&Sources {
+        files: vec![names::FW_CFG_CLOUD_CONFIG.into(), names::OEM_CLOUD_CONFIG.into()],
+        last_good: LAST_GOOD_CONFIG.into(),
+    });
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    step.end();
+    let step = Step::begin("network");
+    let network = net::Network::begin().context("begin to set up the network")?;
+    step.end();
+    let step = Step::begin("images and units");
+    let (node, supervisor) = prepare(&config, warnings).await?;
+    step.end();
+    let server = listen(&config, &node).await;
+    let serve = async {
+        match server {
+            Some(server) => server.serve(api::router(Arc::clone(&node))).await,
+            None => std::future::pending().await,
+        }
+    };
+    let ready = async {
+        say_ready(&node).await;
+        std::future::pending::<()>().await;
+    };
+    let stopped = async {
+        let asked = terminate.recv().await;
+        tracing::info!(?asked, "going-down");
+        node.units.stop_all().await
+    };
+    tokio::select! {
+        left = stopped => {
+            if !left.is_empty() {
+                tracing::error!(units = left.join(","), "units-not-stopped");
+            }
+        }
+        () = supervisor => anyhow::bail!("the supervisor ended"),
+        () = serve => anyhow::bail!("the API ended"),
+        () = network.work(&node) => anyhow::bail!("the network's task ended"),
+        () = ready => {}
+    }
+    rustix::fs::sync();
+    Ok(())
+}
+
+async fn prepare(
+    config: &NodeConfig,
+    mut warnings: Vec<String>,
+) -> anyhow::Result<(Arc<Node>, impl Future<Output = ()>)> {
+    let lib = Path::new(names::LIB_DIR);
+    std::fs::create_dir_all(lib).context("make the agent's folder on STATE")?;
+    let id = identity::machine_id(Path::new(names::MACHINE_ID_FILE))?;
+    let hostname = identity::set_hostname(config.hostname.as_deref(), &id)?;
+    let images = ImageStore::open(&lib.join("images"))?;
+    let layers = Layers::open(&lib.join("layers"))?;
+    let logs = lib.join("logs");
+    let places = Places {
+        run: PathBuf::from(names::RUN_DIR).join("units"),
+        scratch: lib.join("scratch"),
+        logs: logs.clone(),
+        shim_cgroup: "/sys/fs/cgroup/system/shims".into(),
+        unit_cgroup: "/units".to_owned(),
+    };
+    let store = UnitStore::open(&lib.join("units"))?;
+    let tools = Tools { store, images: images.clone(), layers: layers.clone(), places };
+    let (units, problems, supervisor) = supervisor::begin(tools).await?;
+    warnings.extend(problems);
+    let slot = init_status(&mut warnings).await;
+    let release = std::fs::read_to_string(names::OS_RELEASE).unwrap_or_default();
+    let value = |key| identity::os_release(&release, key).unwrap_or_default();
+    let node = Node {
+        id,
+        hostname,
+        version: value("VERSION_ID"),
+        variant: value("VARIANT_ID"),
+        slot,
+        units,
+        images,
+        layers,
+        logs,
+        ready: AtomicBool::new(false),
+        warnings: Mutex::new(warnings),
+    };
+    Ok((Arc::new(node), supervisor))
+}
+
+/// The running slot; a recreated STATE is worth a warning for the whole boot.
+async fn init_status(warnings: &mut Vec<String>) -> String {
+    match control::ask_later(Request::Status).await {
+        Ok(Response::Status(status)) => {
+            if let Some(why) = status.state_recreated {
+                warnings.push(format!(
+                    "STATE was made anew in this boot, and what it held is lost: {why}"
+                ));
+            }
+            warnings.extend(status.warnings);
+            status.slot.to_string()
+        }
+        Ok(other) => {
+            tracing::warn!(answer = ?other, "init-status-unexpected");
+            String::new()
+        }
+        Err(error) => {
+            tracing::warn!(error = crate::chain(&error), "init-not-asked");
+            String::new()
+        }
+    }
+}
+
+async fn listen(config: &NodeConfig, node: &Node) -> Option<Server> {
+    let Some(api) = &config.api else {
+        node.warn("no API is served: the configuration has no [api]".to_owned());
+        return None;
+    };
+    let step = Step::begin("api");
+    match Server::listen(api, names::API_PORT).await {
+        Ok(server) => {
+            step.end();
+            tracing::info!(port = names::API_PORT, "api-listening");
+            Some(server)
+        }
+        Err(error) => {
+            node.warn(format!("no API is served: {}", crate::chain(&error)));
+            None
+        }
+    }
+}
+
+/// Tells PID 1 once that the node is as it should be.
+async fn say_ready(node: &Node) {
+    let mut units: Units = node.units.clone();
+    units.settled().await;
+    match control::ask_later(Request::Ready).await {
+        Ok(Response::Done | Response::AlreadySo) => {
+            node.ready.store(true, Ordering::Relaxed);
+            tracing::info!("ready");
+        }
+        Ok(other) => node.warn(format!("PID 1 does not take the node as ready: {other:?}")),
+        Err(error) => node
+            .warn(format!("PID 1 was not told that the node is ready: {}", crate::chain(&error))),
+    }
+}

@@ -1,0 +1,232 @@
+//! The container's log on STATE: what it wrote, a [`LogLine`] as JSON per line, in two files of bounded size.
+//!
+//! A full disk never blocks the container: what cannot be written is counted, and the count is written once
+//! there is room again.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ferrite_schema::api::{LogLine, Stream};
+
+use crate::logs::{CURRENT, PREVIOUS};
+
+/// Size at which a file is rotated, and longest line. Two files of this size per unit are what STATE pays at most.
+pub(super) const LIMITS: Limits = Limits { file_max_bytes: 8 << 20, line_max_bytes: 16 << 10 };
+
+/// Bounds of a log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Size at which the file is moved away.
+    pub(super) file_max_bytes: u64,
+    /// Longer lines are cut into several.
+    pub(super) line_max_bytes: usize,
+}
+
+/// The log could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("open the log {}", path.display())]
+pub(super) struct OpenLog {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// A log being written.
+pub(super) struct Log {
+    folder: PathBuf,
+    file: File,
+    bytes: u64,
+    limits: Limits,
+    partial: [Vec<u8>; 2],
+    lost: u64,
+}
+
+impl Log {
+    /// Goes on with the log in `folder`.
+    pub(super) fn open(folder: &Path, limits: Limits) -> Result<Self, OpenLog> {
+        let path = folder.join(CURRENT);
+        let open = || {
+            fs::create_dir_all(folder)?;
+            let file = File::options().create(true).append(true).open(&path)?;
+            let bytes = file.metadata()?.len();
+            Ok((file, bytes))
+        };
+        let (file, bytes) = open().map_err(|source| OpenLog { path: path.clone(), source })?;
+        let partial = [Vec::new(), Vec::new()];
+        Ok(Self { folder: folder.to_owned(), file, bytes, limits, partial, lost: 0 })
+    }
+
+    /// Takes what the container wrote to one of its streams.
+    pub(super) fn take(&mut self, stream: Stream, bytes: &[u8]) {
+        let time_us = now_us();
+        let mut out = Vec::new();
+        let mut count = 0;
+        for byte in bytes {
+            let [stdout, stderr] = &mut self.partial;
+            let partial = match stream {
+                Stream::Stdout => stdout,
+                Stream::Stderr => stderr,
+            };
+            if *byte == b'\n' || partial.len() >= self.limits.line_max_bytes {
+                frame(&mut out, time_us, stream, partial);
+                count += 1;
+                partial.clear();
+            }
+            if *byte != b'\n' {
+                partial.push(*byte);
+            }
+        }
+        self.write(&out, count);
+    }
+
+    /// Writes what was not ended by a newline.
+    pub(super) fn finish(&mut self) {
+        let mut out = Vec::new();
+        let mut count = 0;
+        for (stream, partial) in [Stream::Stdout, Stream::Stderr].into_iter().zip(&mut self.partial)
+        {
+            if !partial.is_empty() {
+                frame(&mut out, now_us(), stream, partial);
+                count += 1;
+                partial.clear();
+            }
+        }
+        self.write(&out, count);
+    }
+
+    fn write(&mut self, lines: &[u8], count: u64) {
+        if lines.is_empty() {
+            return;
+        }
+        if self.bytes >= self.limits.file_max_bytes {
+            self.rotate();
+        }
+        if self.lost > 0 {
+            let notice = format!("ferrite: {} lines before this one could not be kept", self.lost);
+            let mut framed = Vec::new();
+            frame(&mut framed, now_us(), Stream::Stderr, notice.as_bytes());
+            if self.append(&framed).is_ok() {
+                self.lost = 0;
+            }
+        }
+        if self.append(lines).is_err() {
+            self.lost = self.lost.saturating_add(count);
+        }
+    }
+
+    /// A part of a line that a full disk cut is taken away again.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = self.file.write_all(bytes);
+        if let Err(error) = written {
+            self.file.set_len(self.bytes)?;
+            return Err(error);
+        }
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// On failure the log goes on in the old file: longer than it should be is better than lost.
+    fn rotate(&mut self) {
+        let (current, previous) = (self.folder.join(CURRENT), self.folder.join(PREVIOUS));
+        let next = fs::rename(&current, &previous)
+            .and_then(|()| File::options().create(true).append(true).open(&current));
+        if let Ok(file) = next {
+            self.file = file;
+            self.bytes = 0;
+        }
+    }
+}
+
+fn frame(out: &mut Vec<u8>, time_us: u64, stream: Stream, line: &[u8]) {
+    let line = LogLine { time_us, stream, line: String::from_utf8_lossy(line).into_owned() };
+    // Serialising strings and numbers into memory cannot fail; a line that did would be left out.
+    if serde_json::to_writer(&mut *out, &line).is_ok() {
+        out.push(b'\n');
+    }
+}
+
+fn now_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(path: &Path) -> Vec<LogLine> {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn lines_of_both_streams_are_framed_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = Log::open(folder.path(), LIMITS).unwrap();
+        log.take(Stream::Stdout, b"one\ntw");
+        log.take(Stream::Stderr, b"bad \xff\n");
+        log.take(Stream::Stdout, b"o\n\nend");
+        log.finish();
+        let found: Vec<_> = lines(&folder.path().join(CURRENT))
+            .into_iter()
+            .map(|line| (line.stream, line.line))
+            .collect();
+        let expected = [
+            (Stream::Stdout, "one"),
+            (Stream::Stderr, "bad \u{fffd}"),
+            (Stream::Stdout, "two"),
+            (Stream::Stdout, ""),
+            (Stream::Stdout, "end"),
+        ];
+        assert_eq!(found, expected.map(|(stream, line)| (stream, line.to_owned())));
+    }
+
+    #[test]
+    fn long_lines_are_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits { line_max_bytes: 4, ..LIMITS };
+        let mut log = Log::open(folder.path(), limits).unwrap();
+        log.take(Stream::Stdout, b"12345678\n9\n");
+        let found: Vec<_> =
+            lines(&folder.path().join(CURRENT)).into_iter().map(|line| line.line).collect();
+        assert_eq!(found, ["1234", "5678", "9"]);
+    }
+
+    #[test]
+    fn two_files_of_bounded_size_hold_the_newest_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits { file_max_bytes: 1000, ..LIMITS };
+        let mut log = Log::open(folder.path(), limits).unwrap();
+        for number in 0..200 {
+            log.take(Stream::Stdout, format!("{number}\n").as_bytes());
+        }
+        drop(log);
+        // A shim that goes on does so in the same file.
+        let mut log = Log::open(folder.path(), limits).unwrap();
+        log.take(Stream::Stdout, b"200\n");
+        let mut all = lines(&folder.path().join(PREVIOUS));
+        all.extend(lines(&folder.path().join(CURRENT)));
+        let numbers: Vec<u32> = all.iter().map(|line| line.line.parse().unwrap()).collect();
+        assert_eq!(numbers.last(), Some(&200));
+        assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]));
+        for name in [CURRENT, PREVIOUS] {
+            assert!(fs::metadata(folder.path().join(name)).unwrap().len() < 1100);
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_a_full_disk_cannot_keep_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = Log::open(folder.path(), LIMITS).unwrap();
+        log.file = File::options().write(true).open("/dev/full").unwrap();
+        log.take(Stream::Stdout, b"a\nb\n");
+        assert_eq!(log.lost, 2);
+        log.file = File::options().append(true).open(folder.path().join(CURRENT)).unwrap();
+        log.take(Stream::Stdout, b"c\n");
+        let found: Vec<_> =
+            lines(&folder.path().join(CURRENT)).into_iter().map(|line| line.line).collect();
+        assert_eq!(found, ["ferrite: 2 lines before this one could not be kept", "c"]);
+    }
+}

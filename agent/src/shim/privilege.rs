@@ -1,0 +1,43 @@
+//! What the shim is among processes, and what it may do.
+
+use std::io;
+
+use caps::{CapSet, Capability, CapsHashSet};
+use nix::mount::MsFlags;
+use nix::sched::CloneFlags;
+
+/// The shim could not be set apart from the agent.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Privilege {
+    #[error("start a session")]
+    Session(#[source] io::Error),
+    #[error("become the reaper of the container's processes")]
+    Subreaper(#[source] io::Error),
+    #[error("make a mount namespace")]
+    MountNamespace(#[source] io::Error),
+    #[error("drop capabilities")]
+    DropCapabilities(#[source] caps::errors::CapsError),
+}
+
+/// Own session (no signal meant for the agent's reaches it), own mount namespace (no mount of a container is
+/// ever visible on the node, and all of them vanish with the shim), reaper of what the container leaves.
+pub(super) fn separate() -> Result<(), Privilege> {
+    nix::unistd::setsid().map_err(|errno| Privilege::Session(errno.into()))?;
+    nix::sys::prctl::set_child_subreaper(true)
+        .map_err(|errno| Privilege::Subreaper(errno.into()))?;
+    let namespace = |errno: nix::errno::Errno| Privilege::MountNamespace(errno.into());
+    nix::sched::unshare(CloneFlags::CLONE_NEWNS).map_err(namespace)?;
+    let flags = MsFlags::MS_SLAVE | MsFlags::MS_REC;
+    nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).map_err(namespace)
+}
+
+/// Keeps only what sending a signal to another user's process needs: the shim lives as long as its container
+/// and reads what that writes.
+pub(super) fn drop_capabilities() -> Result<(), Privilege> {
+    let kept: CapsHashSet = [Capability::CAP_KILL].into_iter().collect();
+    for set in [CapSet::Ambient, CapSet::Inheritable] {
+        caps::clear(None, set).map_err(Privilege::DropCapabilities)?;
+    }
+    caps::set(None, CapSet::Effective, &kept).map_err(Privilege::DropCapabilities)?;
+    caps::set(None, CapSet::Permitted, &kept).map_err(Privilege::DropCapabilities)
+}

@@ -1,0 +1,7 @@
+//! Units: what should run here, what does, and the steps between.
+
+pub mod launch;
+pub mod machine;
+pub mod shims;
+pub mod store;
+pub mod supervisor;
