@@ -373,7 +373,7 @@ mod tests {
         check("type = \"root\"", "type = \"kernel\"", "ROOT-C must have the type root");
         check("type = \"root\"", "type = \"rot\"", "unknown variant `rot`");
         check("size = \"64 MiB\"\n", "size = \"64 MiB\"\ngrow = true\n", "OEM cannot grow");
-        check("[[partition]]", "[partition]", "line 1");
+        check("[[partition]]", "[partition]", "duplicate key");
     }
 
     #[test]

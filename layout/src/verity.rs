@@ -363,6 +363,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn no_flipped_bit_passes(blocks in 1u64..300, at in any::<prop::sample::Index>()) {
             let data = data(blocks);

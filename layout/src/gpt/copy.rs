@@ -105,7 +105,12 @@ fn read_header(
         return Err(CopyProblem::OwnPlace { expected: lba, found: header.primary_lba });
     }
     let other = header.backup_lba;
-    if other > geometry.last_lba() || other == lba || (lba != PRIMARY_LBA && other != PRIMARY_LBA) {
+    let in_place = if lba == PRIMARY_LBA {
+        other > lba && other <= geometry.last_lba()
+    } else {
+        other == PRIMARY_LBA
+    };
+    if !in_place {
         return Err(CopyProblem::OtherPlace { found: other });
     }
     let (count, size_bytes) = (header.number_of_partition_entries, header.size_of_partition_entry);
