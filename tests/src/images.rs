@@ -1,10 +1,11 @@
 //! Images that scenarios boot, each made once per run by `ferrite image build`.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::programs::{artifacts, checkout, program, succeed};
 
@@ -13,21 +14,12 @@ use crate::programs::{artifacts, checkout, program, succeed};
 pub enum Kind {
     /// As people get it.
     Product,
-    /// The product and, beside its agent, the probe's server.
+    /// The product with the probe in the agent's place, which becomes the agent after starting its server,
+    /// or does what [`crate::node::Node::agent_does`] says.
     Probed,
-    /// Another version with another command line, hence another boot ID: for the second slot. Probed.
+    /// [`Self::Probed`] in another version with another kernel command line, hence another boot ID.
     Next,
-    /// A next version whose agent never gets ready.
-    NeverReady,
-    /// A next version whose agent ends as soon as it is started.
-    CrashLoop,
 }
-
-/// Where a probed image has the real agent.
-pub const AGENT_BESIDE: &str = "/usr/libexec/ferrite-agent";
-
-/// Kernel parameter that makes the probe, in the agent's place, start its server and become the agent.
-pub const PROBE_BESIDE: &str = "probe=beside,/usr/libexec/ferrite-agent";
 
 impl Kind {
     fn name(self) -> &'static str {
@@ -35,39 +27,42 @@ impl Kind {
             Self::Product => "product",
             Self::Probed => "probed",
             Self::Next => "next",
-            Self::NeverReady => "never-ready",
-            Self::CrashLoop => "crash-loop",
         }
     }
 
     /// Arguments of `ferrite image build`.
     fn arguments(self) -> Result<Vec<String>> {
         let probe = program("ferrite-probe")?.display().to_string();
-        let beside = format!("{AGENT_BESIDE}={}", program("ferrite-agent")?.display());
-        let words: &[&str] = match self {
-            Self::Product => &[],
-            Self::Probed => &["--agent", &probe, "--add", &beside, "--append", PROBE_BESIDE],
-            Self::Next => &[
-                "--os-version",
-                "99.0.0",
-                "--agent",
-                &probe,
-                "--add",
-                &beside,
-                "--append",
-                PROBE_BESIDE,
-                "--append",
-                "next=1",
-            ],
-            Self::NeverReady => {
-                &["--os-version", "99.0.1", "--agent", &probe, "--append", "probe=hang"]
-            }
-            Self::CrashLoop => {
-                &["--os-version", "99.0.2", "--agent", &probe, "--append", "probe=exit,3"]
+        let beside = format!("/usr/libexec/ferrite-agent={}", program("ferrite-agent")?.display());
+        let configs = next_configs()?.display().to_string();
+        let probed = ["--agent", &probe, "--add", &beside];
+        let words = match self {
+            Self::Product => Vec::new(),
+            Self::Probed => probed.to_vec(),
+            Self::Next => {
+                [&probed[..], &["--os-version", NEXT_VERSION, "--configs", &configs]].concat()
             }
         };
-        Ok(words.iter().map(|word| (*word).to_owned()).collect())
+        Ok(words.into_iter().map(str::to_owned).collect())
     }
+}
+
+/// Version of [`Kind::Next`].
+pub const NEXT_VERSION: &str = "99.0.0";
+/// Word on the command line of [`Kind::Next`].
+pub const NEXT_WORD: &str = "next_kernel=1";
+
+/// A copy of the configuration with another kernel command line.
+fn next_configs() -> Result<PathBuf> {
+    let folder = artifacts()?.join("next-configs");
+    fs::create_dir_all(&folder)?;
+    succeed(Command::new("cp").arg("-rT").arg(checkout().join("configs")).arg(&folder))?;
+    let variant = folder.join("variants/cloud.toml");
+    let text = fs::read_to_string(&variant)?;
+    let changed = text.replacen("\"panic=10\"", &format!("\"panic=10\", \"{NEXT_WORD}\""), 1);
+    ensure!(changed != text, "{} has no \"panic=10\" to add to", variant.display());
+    fs::write(&variant, changed)?;
+    Ok(folder)
 }
 
 static BUILT: Mutex<Vec<Kind>> = Mutex::new(Vec::new());

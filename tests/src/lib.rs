@@ -5,6 +5,7 @@
 //! a failure shows the console's tail. What a scenario leaves is in `target/test-artifacts/NAME`.
 
 pub mod demo;
+pub mod disk;
 pub mod images;
 pub mod node;
 pub mod programs;

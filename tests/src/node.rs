@@ -93,6 +93,17 @@ impl Node {
         }
     }
 
+    /// Says what the probe does in the agent's place, in images that have it there: `exit 3`, `hang`, …
+    ///
+    /// # Errors
+    /// The words cannot be written.
+    pub fn agent_does(&mut self, words: &str) -> Result<()> {
+        let file = self.machine.directory.join("probe-words");
+        fs::write(&file, words)?;
+        self.machine.fw_cfg.push(FwCfg { name: "opt/org.ferrite.probe/words".to_owned(), file });
+        Ok(())
+    }
+
     /// Switches the power on.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ferrite_vm::host::Host;
-use ferrite_vm::machine::{Boot, Timing};
+use ferrite_vm::machine::Timing;
 use ferrite_vm::running::Running;
 use serde_json::Value;
 
@@ -27,9 +27,6 @@ pub(crate) fn measure(image: &Path, report: &mut Report) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let mut machine = node(&host, image, scratch.path(), Timing::Real)?;
     machine.forwards.push(PROBE_PORT);
-    if let Boot::Direct { command_line, .. } = &mut machine.boot {
-        command_line.push_str(" probe=beside,/usr/libexec/ferrite-agent");
-    }
     let mut running = Running::start(&machine, &host)?;
     tsc(&mut running.console()?, "ferrite-init: ready")?;
     idle();

@@ -35,9 +35,13 @@ pub(crate) enum Request {
     Write { path: PathBuf, text: String },
 }
 
-/// The words after the program's name. In the place of the agent nobody passes any: there the kernel's
-/// command line says `probe=WORD,WORD,…`, and without that the probe is an agent that never gets ready.
-/// As the kernel's first program it is the bare init that boot times are compared with.
+/// What the probe does in the place of the agent, as the test says through fw_cfg.
+const AGENT_WORDS: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/org.ferrite.probe/words/raw";
+/// Where a test image has the real agent, which the probe becomes where nothing else is said.
+const AGENT_BESIDE: &str = "/usr/libexec/ferrite-agent";
+
+/// The words after the program's name. In the place of the agent nobody passes any. As the kernel's first
+/// program the probe is the bare init that boot times are compared with.
 pub(crate) fn arguments() -> Vec<String> {
     let mut words = std::env::args();
     let name = words.next().unwrap_or_default();
@@ -47,16 +51,15 @@ pub(crate) fn arguments() -> Vec<String> {
         return vec!["stamp".to_owned(), "bare-init".to_owned()];
     }
     if is_agent && words.len() == 0 {
-        let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
-        return of_agent(&line);
+        return of_agent(std::fs::read_to_string(AGENT_WORDS).ok());
     }
     words.collect()
 }
 
-fn of_agent(command_line: &str) -> Vec<String> {
-    command_line.split_ascii_whitespace().find_map(|word| word.strip_prefix("probe=")).map_or_else(
-        || vec!["hang".to_owned()],
-        |words| words.split(',').map(str::to_owned).collect(),
+fn of_agent(words: Option<String>) -> Vec<String> {
+    words.map_or_else(
+        || vec!["beside".to_owned(), AGENT_BESIDE.to_owned()],
+        |words| words.split_whitespace().map(str::to_owned).collect(),
     )
 }
 
@@ -127,8 +130,8 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_hangs_unless_the_kernel_command_line_says_otherwise() {
-        assert_eq!(of_agent("quiet panic=10"), ["hang"]);
-        assert_eq!(of_agent("quiet probe=orphans,10000 panic=10"), ["orphans", "10000"]);
+    fn in_the_place_of_the_agent_it_becomes_the_agent_unless_told_otherwise() {
+        assert_eq!(of_agent(None), ["beside", "/usr/libexec/ferrite-agent"]);
+        assert_eq!(of_agent(Some("exit 3\n".to_owned())), ["exit", "3"]);
     }
 }

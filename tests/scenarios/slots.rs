@@ -1,0 +1,166 @@
+//! Which slot is booted, and how a bad one is left.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use ferrite_image::stage::{self, Payload};
+use ferrite_layout::attributes::SlotAttributes;
+use ferrite_layout::slot::Slot;
+use ferrite_tests::disk::partition_start;
+use ferrite_tests::images::{self, Kind, NEXT_VERSION, NEXT_WORD};
+use ferrite_tests::node::{BOOT, Node, PID1, READY, SOON};
+
+/// Three tries of a slot that resets the machine, and the boot after them.
+const FALL_BACK: Duration = Duration::from_secs(480);
+
+const GOOD: SlotAttributes = SlotAttributes { priority: 1, tries: 0, successful: true };
+
+/// A node whose slot A is good and whose slot B holds the next version, on trial.
+fn with_next(name: &str) -> Result<Node> {
+    let node = Node::new(name, Kind::Probed)?;
+    let next = images::image(Kind::Next)?;
+    let payload = Payload { kern: next.join("slot.kern"), root: next.join("slot.root") };
+    stage::set_slot(&node.disk(), Slot::A, GOOD)?;
+    stage::install(&node.disk(), Slot::B, &payload)?;
+    Ok(node)
+}
+
+fn overwrite(disk: &Path, offset_bytes: u64, change: impl Fn(u8) -> u8) -> Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(disk)?;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset_bytes)?;
+    file.write_all_at(&[change(byte[0])], offset_bytes).context("damage the disk")
+}
+
+#[test]
+fn a_staged_slot_with_another_kernel_is_kexecd_and_kept() -> Result<()> {
+    let mut node = with_next("slot-next")?;
+    node.boot()?;
+    let machine = node.ask(&["machine", "status"])?;
+    assert_eq!((&machine["slot"], &machine["version"]), (&"B".into(), &NEXT_VERSION.into()));
+    let command_line = node.probe(&["read", "/proc/cmdline"])?;
+    assert!(command_line["text"].as_str().unwrap_or_default().contains(NEXT_WORD));
+    assert_eq!(node.console_text()?.matches(PID1).count(), 2, "one kexec");
+    node.ferrite(&["machine", "poweroff"])?;
+    node.wait_off(SOON)?;
+    let slots = stage::slots(&node.disk())?;
+    assert!(slots.b.successful && slots.b.priority > slots.a.priority, "{slots:?}");
+    assert!(slots.a.successful);
+    Ok(())
+}
+
+#[test]
+fn a_slot_that_never_gets_ready_is_left_after_its_tries() -> Result<()> {
+    let mut node = Node::new("slot-never-ready", Kind::Product)?;
+    stage_next(&node)?;
+    node.agent_does("hang")?;
+    node.append("ferrite.ready_timeout_s=4");
+    node.power_on()?;
+    node.wait_for(READY, FALL_BACK)?;
+    assert_eq!(node.ask(&["machine", "status"])?["slot"], "A");
+    // Three boots of B, each a kexec from A's kernel, and one of A.
+    assert_eq!(node.console_text()?.matches(PID1).count(), 7);
+    node.ferrite(&["machine", "poweroff"])?;
+    node.wait_off(SOON)?;
+    let slots = stage::slots(&node.disk())?;
+    assert_eq!((slots.b.tries, slots.b.successful), (0, false));
+    Ok(())
+}
+
+/// Stages the next version on a node with the plain product in A.
+fn stage_next(node: &Node) -> Result<()> {
+    let next = images::image(Kind::Next)?;
+    let payload = Payload { kern: next.join("slot.kern"), root: next.join("slot.root") };
+    stage::set_slot(&node.disk(), Slot::A, GOOD)?;
+    stage::install(&node.disk(), Slot::B, &payload)?;
+    Ok(())
+}
+
+/// Boots with one try for B, in which the probe does `words`, and expects A to be reached.
+fn one_try(name: &str, words: &str, expected: &[&'static str]) -> Result<()> {
+    let mut node = Node::new(name, Kind::Product)?;
+    stage_next(&node)?;
+    let staged = stage::slots(&node.disk())?.b;
+    stage::set_slot(&node.disk(), Slot::B, SlotAttributes { tries: 1, ..staged })?;
+    node.expected.extend(expected);
+    node.agent_does(words)?;
+    node.power_on()?;
+    node.wait_for(READY, FALL_BACK)?;
+    assert_eq!(node.ask(&["machine", "status"])?["slot"], "A");
+    Ok(())
+}
+
+#[test]
+fn a_slot_whose_kernel_panics_is_left() -> Result<()> {
+    one_try("slot-panic", "panic-kernel", &["sysrq", "Kernel panic", "end Kernel panic"])
+}
+
+#[test]
+fn a_slot_whose_init_hangs_is_left_by_the_watchdog() -> Result<()> {
+    one_try("slot-init-hangs", "freeze-init", &[])
+}
+
+#[test]
+fn a_bad_signature_boots_the_other_slot() -> Result<()> {
+    let mut node = with_next("slot-bad-signature")?;
+    stage::set_slot(&node.disk(), Slot::A, SlotAttributes { priority: 9, ..GOOD })?;
+    let header = partition_start(&node.disk(), Slot::A.kern_partition())?;
+    // Inside the document: the signature no longer fits.
+    overwrite(&node.disk(), header + 100, |byte| byte ^ 1)?;
+    node.boot()?;
+    assert_eq!(node.ask(&["machine", "status"])?["slot"], "B");
+    node.cut()?;
+    assert_eq!(stage::slots(&node.disk())?.a.priority, 0);
+    Ok(())
+}
+
+#[test]
+fn a_flipped_bit_under_root_is_never_read_as_data() -> Result<()> {
+    for (name, offset_bytes) in [("super block", 1024), ("a file's data", 6 << 20)] {
+        let mut node = with_next(&format!("slot-flipped-{}", name.replace([' ', '\''], "-")))?;
+        stage::set_slot(&node.disk(), Slot::A, SlotAttributes { priority: 9, ..GOOD })?;
+        let root = partition_start(&node.disk(), Slot::A.root_partition())?;
+        for block in 0..64 {
+            overwrite(&node.disk(), root + offset_bytes + block * 4096, |byte| byte ^ 4)?;
+        }
+        node.expected.extend(["verity", "erofs", "I/O error", "FATAL", "Buffer I/O"]);
+        node.power_on()?;
+        node.wait_for(READY, FALL_BACK).with_context(|| format!("damage of {name}"))?;
+        assert_eq!(node.ask(&["machine", "status"])?["slot"], "B", "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn without_a_good_slot_the_machine_says_so_and_reboots() -> Result<()> {
+    let mut node = Node::new("slot-none", Kind::Product)?;
+    for slot in Slot::ALL {
+        stage::set_slot(&node.disk(), slot, SlotAttributes::default())?;
+    }
+    node.append("ferrite.fatal_delay_s=2");
+    node.expected.push("FATAL");
+    node.power_on()?;
+    let message = node.wait_for("ferrite-init: FATAL", BOOT)?;
+    assert!(message.contains("slot"), "{message}");
+    node.wait_for(PID1, BOOT).context("reboot after the delay")?;
+    Ok(())
+}
+
+#[test]
+fn cgpt_and_the_node_agree_on_attributes() -> Result<()> {
+    let node = Node::new("slot-cgpt", Kind::Product)?;
+    let disk = node.disk().display().to_string();
+    let cgpt = |words: &[&str]| {
+        let mut command = std::process::Command::new("cgpt");
+        ferrite_tests::programs::succeed(command.args(words).arg(&disk))
+    };
+    assert_eq!(cgpt(&["show", "-i", "2", "-P"])?.trim(), "1");
+    assert_eq!(cgpt(&["show", "-i", "2", "-T"])?.trim(), "3");
+    cgpt(&["add", "-i", "4", "-P", "7", "-T", "2", "-S", "1"])?;
+    let expected = SlotAttributes { priority: 7, tries: 2, successful: true };
+    assert_eq!(stage::slots(&node.disk())?.b, expected);
+    Ok(())
+}
