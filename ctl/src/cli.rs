@@ -150,6 +150,12 @@ pub struct BuildArguments {
     /// Folder with ferrite-init and ferrite-agent; the one that `ferrite` itself is in where absent
     #[arg(long, value_name = "DIR")]
     pub binaries: Option<PathBuf>,
+    /// Program that is the image's agent, for test images; ferrite-agent where absent
+    #[arg(long, value_name = "FILE")]
+    pub agent: Option<PathBuf>,
+    /// Further program in the image, for test images
+    #[arg(long, value_name = "PATH=FILE", value_parser = path_and_file)]
+    pub add: Vec<(String, PathBuf)>,
     /// Version of the OS that the image says it is
     #[arg(long, default_value = env!("CARGO_PKG_VERSION"), value_name = "VERSION")]
     pub os_version: String,
@@ -165,6 +171,16 @@ pub struct BuildArguments {
     /// Look for newer packages instead of using what is in the cache
     #[arg(long)]
     pub refresh: bool,
+}
+
+/// Reads `PATH=FILE`: an absolute path in the image and a file here.
+fn path_and_file(words: &str) -> Result<(String, PathBuf), String> {
+    match words.split_once('=') {
+        Some((path, file)) if path.starts_with('/') && !file.is_empty() => {
+            Ok((path.to_owned(), file.into()))
+        }
+        Some(_) | None => Err("it must look like /path/in/the/image=file".to_owned()),
+    }
 }
 
 /// Keys that are trusted while looking at an image.

@@ -1,21 +1,54 @@
-//! Builds an image: everything from package names to files in the output directory.
+//! Builds an image: everything from package names to the files of the output folder.
+//!
+//! Equal inputs give equal bytes, wherever, whenever and by whomever it is built. A folder that is up to date is
+//! left alone; otherwise everything is made beside it, and `manifest.json` appears last: a folder with a manifest
+//! is complete.
 
-use std::path::PathBuf;
+mod parts;
+mod stamp;
 
-use crate::boot_files::{BootFileError, BootFiles, Payload};
-use crate::initramfs::{self, InitramfsError, PublicKey};
-use crate::modules::{KernelModules, ModuleError};
-use crate::packages::{Package, PackageError, PackageStore};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ferrite_layout::disk_layout::DiskLayout;
+use ferrite_layout::slot_header::TrustedKey;
+use ferrite_schema::document::Problem;
+
+pub use parts::{Parts, PartsRequest, parts};
+
+use crate::boot_files::BootFileError;
+use crate::disk::{self, BiosLoader, BuildDisk, Disk, EspFile, OemFile};
+use crate::initramfs::{InitramfsError, PublicKey};
+use crate::keys::SlotKey;
+use crate::manifest::{Manifest, OutputFile};
+use crate::modules::ModuleError;
+use crate::packages::cache::{sha256_of, write_whole};
+use crate::packages::{PackageError, PackageStore};
 use crate::progress::Progress;
-use crate::root_file_system::{self, RootFileSystemError};
-use crate::root_tree::{Ingredients, RootError, os_release};
+use crate::qcow2::{self, ConvertDisk};
+use crate::root_file_system::RootFileSystemError;
+use crate::root_tree::RootError;
+use crate::sbom;
 use crate::tools::{ToolError, Tools};
-use crate::tree::{TreeError, read};
-use crate::variant::{ReadVariant, Variant};
+use crate::tree::TreeError;
+use crate::variant::ReadVariant;
+use stamp::Stamp;
 
-/// What to build from.
+/// Describes the image; written last.
+pub const MANIFEST: &str = "manifest.json";
+/// Bill of materials, SPDX 2.3.
+pub const SBOM: &str = "sbom.spdx.json";
+/// Everything else that a build leaves, in the order in which it appears.
+pub const OUTPUTS: [&str; 7] =
+    ["kernel", "initramfs", "cmdline", "slot.kern", "slot.root", "disk.qcow2", "disk.raw"];
+
+/// Folder on the EFI system partition for the BIOS loader.
+const BIOS_FOLDER: &str = "/syslinux";
+
+/// What to build from and where to.
 #[derive(Debug)]
-pub struct PartsRequest {
+pub struct BuildRequest {
     /// Directory with `variants/`, `sysctl.conf`, `disk-layout.toml`.
     pub configs: PathBuf,
     /// Name of the variant.
@@ -26,33 +59,27 @@ pub struct PartsRequest {
     pub init: PathBuf,
     /// Agent, static.
     pub agent: PathBuf,
-    /// Keys that may sign slots.
-    pub keys: Vec<PublicKey>,
-    /// Empty STATE file system, in the form of `ferrite_layout::sparse`.
-    pub state_template: Vec<u8>,
+    /// Further programs: path in the root and file here. For test images.
+    pub programs: Vec<(String, PathBuf)>,
+    /// Signs the slot.
+    pub key: SlotKey,
+    /// Further keys that may sign slots.
+    pub trusted: Vec<TrustedKey>,
+    /// Files for the OEM partition.
+    pub oem: Vec<OemFile>,
+    /// Output folder.
+    pub out: PathBuf,
 }
 
-/// The parts of a slot, and what firmware starts it with.
+/// What a build left.
 #[derive(Debug)]
-pub struct Parts {
-    /// The variant.
-    pub variant: Variant,
-    /// Kernel (bzImage).
-    pub kernel: Vec<u8>,
-    /// Its release.
-    pub release: String,
-    /// Initramfs.
-    pub initramfs: Vec<u8>,
-    /// Command line.
-    pub command_line: String,
-    /// Identifies the three above.
-    pub boot_id: String,
-    /// The root file system. The file belongs to the cache.
-    pub root: PathBuf,
-    /// Files for firmware.
-    pub boot_files: BootFiles,
-    /// Packages in the image, sorted by name.
-    pub packages: Vec<Package>,
+pub struct BuildOutput {
+    /// The folder.
+    pub out: PathBuf,
+    /// Nothing had changed since the last build, so nothing was written.
+    pub unchanged: bool,
+    /// What is in it.
+    pub manifest: Manifest,
 }
 
 /// Why an image cannot be built.
@@ -106,75 +133,180 @@ pub enum BuildError {
         #[from]
         source: BootFileError,
     },
+    #[error("read {path}")]
+    Layout { path: PathBuf, source: Problem },
+    #[error("build the disk")]
+    Disk {
+        #[from]
+        source: BuildDisk,
+    },
+    #[error("make the qcow2 image")]
+    Qcow2 {
+        #[from]
+        source: ConvertDisk,
+    },
+    #[error("describe the image")]
+    Describe { source: serde_json::Error },
+    #[error("{act} {path}")]
+    Access { act: &'static str, path: PathBuf, source: io::Error },
 }
 
-/// Makes the parts of a slot.
+/// Builds an image.
 ///
 /// # Errors
-/// Something is missing or cannot be made; nothing but the cache was changed.
-pub fn parts(
-    request: &PartsRequest,
-    (store, tools): (&PackageStore, &Tools),
+/// An input is missing or not valid, packages cannot be had, a part does not fit, there is no space. The output
+/// folder then has what it had before, or is without a manifest.
+pub fn build(
+    request: &BuildRequest,
+    store: &PackageStore,
     progress: &mut dyn Progress,
-) -> Result<Parts, BuildError> {
-    let variant_file =
-        request.configs.join("variants").join(&request.variant).with_extension("toml");
-    let variant = Variant::read(&variant_file)?;
-    let resolved = store.obtain(&variant.wanted(), progress)?;
-    let package = resolved
-        .kernels
-        .first()
-        .and_then(|name| resolved.package(name))
-        .ok_or_else(|| BuildError::NoKernel { name: variant.kernel.package.clone() })?;
-
-    progress.begin("make kernel and initramfs");
-    let modules = KernelModules::open(store, tools, package)?;
-    let kernel = read(&modules.directory.join(format!("boot/vmlinuz-{}", modules.release)))?;
-    let command_line = variant.kernel.command_line();
-    let contents = initramfs::Contents::collect(
-        &request.init,
-        &request.keys,
-        (&modules, &variant.modules.initramfs),
-        (store, tools),
-    )?;
-    let boot_id = contents.boot_id(&kernel, &command_line);
-    let initramfs = contents.finish(&boot_id)?;
-    progress.end(&format!("Linux {}", modules.release));
-
-    progress.begin("make the root file system");
-    let tree = Ingredients {
-        variant: &variant,
-        version: &request.version,
-        boot_id: &boot_id,
-        init: &request.init,
-        agent: &request.agent,
-        sysctl: &request.configs.join("sysctl.conf"),
-        state_template: &request.state_template,
-        keys: &request.keys,
-        packages: &resolved,
-        modules: &modules,
+) -> Result<BuildOutput, BuildError> {
+    let layout = read_layout(&request.configs)?;
+    let tools = Tools::obtain(store, progress)?;
+    let stamp = Stamp::of(request, store, &tools, progress)?;
+    if let Some(manifest) = stamp.up_to_date(&request.out) {
+        return Ok(BuildOutput { out: request.out.clone(), unchanged: true, manifest });
     }
-    .tree((store, tools))?;
-    let root = root_file_system::make(&tree, &store.cache, tools)?;
-    progress.end(&format!("{} files", tree.nodes().count()));
-
-    let payload = Payload {
-        kernel: &kernel,
-        release: &modules.release,
-        initramfs: &initramfs.bytes,
-        command_line: &command_line,
-        os_release: &os_release(&request.version, &variant.name, &boot_id),
+    fs::create_dir_all(&request.out).map_err(access("make", &request.out))?;
+    let scratch = tempfile::Builder::new()
+        .prefix(".ferrite-build-")
+        .tempdir_in(&request.out)
+        .map_err(access("make a directory in", &request.out))?;
+    let scratch = scratch.path();
+    let parts_request = PartsRequest {
+        configs: request.configs.clone(),
+        variant: request.variant.clone(),
+        version: request.version.clone(),
+        init: request.init.clone(),
+        agent: request.agent.clone(),
+        keys: public_keys(request),
+        state_template: disk::state_template(&layout, &tools, scratch)?,
+        programs: request.programs.clone(),
     };
-    let boot_files = BootFiles::make(payload, tools)?;
-    Ok(Parts {
-        release: modules.release,
-        kernel,
-        initramfs: initramfs.bytes,
-        command_line,
-        boot_id,
-        root,
-        boot_files,
-        packages: resolved.packages,
-        variant,
+    let made = parts(&parts_request, (store, &tools), progress)?;
+    let disk_parts = on_disk(request, &made, scratch)?;
+    let disk = disk::build(&disk_parts, &layout, &tools, scratch, progress)?;
+    progress.begin("make qcow2, manifest and bill of materials");
+    qcow2::convert(&disk.raw, &scratch.join("disk.qcow2"))?;
+    let manifest = describe(request, &made, &disk, (&tools, scratch))?;
+    publish(scratch, &request.out)?;
+    stamp.write(&request.out)?;
+    progress.end(&format!("{} packages", manifest.packages.len()));
+    Ok(BuildOutput { out: request.out.clone(), unchanged: false, manifest })
+}
+
+fn read_layout(configs: &Path) -> Result<DiskLayout, BuildError> {
+    let path = configs.join("disk-layout.toml");
+    let text = fs::read_to_string(&path).map_err(access("read", &path))?;
+    text.parse().map_err(|source| BuildError::Layout { path, source })
+}
+
+/// The signing key first.
+fn public_keys(request: &BuildRequest) -> Vec<PublicKey> {
+    std::iter::once(&request.key.trusted())
+        .chain(&request.trusted)
+        .map(|key| PublicKey { name: key.name.clone(), hex: hex::encode(key.key.as_bytes()) })
+        .collect()
+}
+
+/// Writes the parts into `scratch`, for the disk builder and for the output folder.
+fn on_disk(
+    request: &BuildRequest,
+    made: &Parts,
+    scratch: &Path,
+) -> Result<disk::Parts, BuildError> {
+    let write = |name: &str, content: &[u8]| {
+        let path = scratch.join(name);
+        fs::write(&path, content).map_err(access("write", &path))?;
+        Ok::<_, BuildError>(path)
+    };
+    let mut esp = Vec::new();
+    for (index, file) in made.boot_files.esp.iter().enumerate() {
+        let source = write(&format!("esp-{index}"), &file.content)?;
+        esp.push(EspFile { path: file.path.clone(), source });
+    }
+    write("cmdline", format!("{}\n", made.command_line).as_bytes())?;
+    Ok(disk::Parts {
+        version: request.version.clone(),
+        variant: made.variant.name.clone(),
+        boot_id: made.boot_id.clone(),
+        kernel: write("kernel", &made.kernel)?,
+        initramfs: write("initramfs", &made.initramfs)?,
+        cmdline: made.command_line.clone(),
+        root: made.root.clone(),
+        esp,
+        bios: Some(BiosLoader {
+            boot_code: write("boot-code", &made.boot_files.mbr_boot_code)?,
+            directory: BIOS_FOLDER.to_owned(),
+        }),
+        oem: request.oem.clone(),
+        key: request.key.clone(),
     })
+}
+
+/// Writes manifest and bill of materials into `scratch`.
+fn describe(
+    request: &BuildRequest,
+    made: &Parts,
+    disk: &Disk,
+    (tools, scratch): (&Tools, &Path),
+) -> Result<Manifest, BuildError> {
+    let hashed = |path: &Path| -> Result<OutputFile, BuildError> {
+        let size_bytes = fs::metadata(path).map_err(access("read", path))?.len();
+        Ok(OutputFile { sha256: sha256_of(path).map_err(access("read", path))?, size_bytes })
+    };
+    let mut programs = vec![
+        (ferrite_schema::names::INIT.to_owned(), request.init.clone()),
+        (ferrite_schema::names::AGENT.to_owned(), request.agent.clone()),
+    ];
+    programs.extend(request.programs.iter().cloned());
+    let mut manifest = Manifest {
+        format: crate::manifest::FORMAT,
+        slot: disk.document.clone(),
+        kernel_release: made.release.clone(),
+        programs: Default::default(),
+        packages: made.packages.clone(),
+        tools: tools.packages.clone(),
+        files: Default::default(),
+    };
+    for (name, path) in programs {
+        manifest.programs.insert(name, hashed(&path)?);
+    }
+    for name in OUTPUTS {
+        manifest.files.insert(name.to_owned(), hashed(&scratch.join(name))?);
+    }
+    write_json(&scratch.join(SBOM), &sbom::document(&manifest))?;
+    manifest.files.insert(SBOM.to_owned(), hashed(&scratch.join(SBOM))?);
+    write_json(&scratch.join(MANIFEST), &manifest)?;
+    Ok(manifest)
+}
+
+fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), BuildError> {
+    let mut text =
+        serde_json::to_vec_pretty(value).map_err(|source| BuildError::Describe { source })?;
+    text.push(b'\n');
+    write_whole(path, &text).map_err(access("write", path))
+}
+
+/// Moves everything into the output folder. Its manifest goes first and comes last, so that a folder with a
+/// manifest is never half of one build and half of another.
+fn publish(scratch: &Path, out: &Path) -> Result<(), BuildError> {
+    let stale = out.join(MANIFEST);
+    match fs::remove_file(&stale) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(access("replace", &stale)(source)),
+    }
+    for name in OUTPUTS.into_iter().chain([SBOM, MANIFEST]) {
+        let target = out.join(name);
+        fs::rename(scratch.join(name), &target).map_err(access("write", &target))?;
+    }
+    Ok(())
+}
+
+fn access<'path>(
+    act: &'static str,
+    path: &'path Path,
+) -> impl FnOnce(io::Error) -> BuildError + 'path {
+    move |source| BuildError::Access { act, path: path.to_owned(), source }
 }

@@ -1,5 +1,6 @@
 //! `ferrite image build`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,12 +9,12 @@ use ferrite_image::build::{self, Parts, PartsRequest};
 use ferrite_image::disk::{self, BiosLoader, EspFile};
 use ferrite_image::initramfs::PublicKey;
 use ferrite_image::keys::{self, SlotKey};
-use ferrite_image::packages::PackageStore;
-use ferrite_image::packages::cache::Cache;
+use ferrite_image::packages::cache::{Cache, sha256_of, write_whole};
+use ferrite_image::packages::{Package, PackageStore};
 use ferrite_image::qcow2;
 use ferrite_image::tools::Tools;
 use ferrite_layout::disk_layout::DiskLayout;
-use ferrite_layout::slot_header::TrustedKey;
+use ferrite_layout::slot_header::{SlotDocument, TrustedKey};
 use serde::Serialize;
 
 use super::keys::own_folder;
@@ -70,6 +71,7 @@ pub(super) fn run(arguments: &BuildArguments, session: &mut Session<'_>) -> Resu
         agent,
         keys: public_keys(&key, &arguments.trust)?,
         state_template: disk::state_template(&layout, &tools, scratch.path())?,
+        programs: arguments.add.clone(),
     };
     let made = build::parts(&request, (&store, &tools), &mut steps)?;
     let parts = on_disk(&made, &request, key, scratch.path())?;
@@ -80,6 +82,8 @@ pub(super) fn run(arguments: &BuildArguments, session: &mut Session<'_>) -> Resu
         fs::rename(scratch.path().join(name), &target)
             .map_err(|source| writing(&target, source))?;
     }
+
+    write_manifest(&out, &made, &disk.document)?;
 
     let outcome = Outcome {
         folder: out,
@@ -93,6 +97,30 @@ pub(super) fn run(arguments: &BuildArguments, session: &mut Session<'_>) -> Resu
         root_bytes: disk.document.root.data_bytes,
     };
     session.show(&outcome, table)
+}
+
+/// What an image consists of, with the hash of everything.
+#[derive(Debug, Serialize)]
+struct Manifest<'build> {
+    slot: &'build SlotDocument,
+    files: BTreeMap<&'static str, String>,
+    packages: &'build [Package],
+}
+
+/// Files whose hashes are in the manifest; the disk is made of nothing else.
+const HASHED: [&str; 5] = ["cmdline", "initramfs", "kernel", "slot.kern", "slot.root"];
+
+fn write_manifest(out: &Path, made: &Parts, slot: &SlotDocument) -> Result<(), Failure> {
+    let mut files = BTreeMap::new();
+    for name in HASHED {
+        let path = out.join(name);
+        files.insert(name, sha256_of(&path).map_err(|source| writing(&path, source))?);
+    }
+    let path = out.join("manifest.json");
+    let manifest = Manifest { slot, files, packages: &made.packages };
+    let text = serde_json::to_vec_pretty(&manifest)
+        .map_err(|source| crate::output::OutputError::Json { source })?;
+    write_whole(&path, &text).map_err(|source| writing(&path, source))
 }
 
 fn read_layout(configs: &Path) -> Result<DiskLayout, Failure> {
@@ -124,7 +152,11 @@ fn programs(arguments: &BuildArguments) -> Result<(PathBuf, PathBuf), Failure> {
             Err(source) => Err(Failure::NoProgram { path, source }),
         }
     };
-    Ok((program("ferrite-init")?, program("ferrite-agent")?))
+    let agent = match &arguments.agent {
+        Some(path) => path.clone(),
+        None => program("ferrite-agent")?,
+    };
+    Ok((program("ferrite-init")?, agent))
 }
 
 fn public_keys(key: &SlotKey, further: &[PathBuf]) -> Result<Vec<PublicKey>, Failure> {
