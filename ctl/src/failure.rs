@@ -5,12 +5,10 @@ use std::io;
 use std::path::PathBuf;
 
 use ferrite_image::build::BuildError;
-use ferrite_image::disk::BuildDisk;
 use ferrite_image::keys::KeyError;
 use ferrite_image::opened::OpenImage;
 use ferrite_image::packages::PackageError;
 use ferrite_image::qcow2::ConvertDisk;
-use ferrite_image::tools::ToolError;
 use ferrite_image::verify::VerifyImage;
 use ferrite_layout::slot_header::ReadHeader;
 
@@ -51,21 +49,6 @@ pub enum Failure {
     Packages {
         #[from]
         source: PackageError,
-    },
-    #[error("build the image: obtain tools")]
-    Tools {
-        #[from]
-        source: ToolError,
-    },
-    #[error("build the disk")]
-    BuildDisk {
-        #[from]
-        source: BuildDisk,
-    },
-    #[error("build the disk")]
-    ConvertDisk {
-        #[from]
-        source: ConvertDisk,
     },
     #[error("find the program {path} for the image")]
     NoProgram { path: PathBuf, source: io::Error },
@@ -119,13 +102,14 @@ impl Failure {
             Self::VerifyImage(VerifyImage::Read { .. }) => Exit::Failed,
             Self::VerifyImage(_) => Exit::Unverified,
             Self::Document(_) | Self::Archive(_) | Self::OpenImage(_) => Exit::Invalid,
-            Self::NoProgram { .. } | Self::Packages { .. } | Self::Tools { .. } => {
-                Exit::Environment
-            }
-            Self::Build { source: BuildError::Variant { .. } } => Exit::Invalid,
-            Self::Build { source: BuildError::Packages { .. } | BuildError::Tools { .. } }
-            | Self::ConvertDisk { source: ConvertDisk::Start { .. } } => Exit::Environment,
-            Self::Build { .. } | Self::BuildDisk { .. } | Self::ConvertDisk { .. } => Exit::Failed,
+            Self::NoProgram { .. } | Self::Packages { .. } => Exit::Environment,
+            Self::Build { source } => match source {
+                BuildError::Variant { .. } | BuildError::Layout { .. } => Exit::Invalid,
+                BuildError::Packages { .. }
+                | BuildError::Tools { .. }
+                | BuildError::Qcow2 { source: ConvertDisk::Start { .. } } => Exit::Environment,
+                _ => Exit::Failed,
+            },
             Self::Output(_)
             | Self::Runtime { .. }
             | Self::Write { .. }
@@ -176,9 +160,6 @@ impl Failure {
             | Self::VerifyImage(_)
             | Self::Build { .. }
             | Self::Packages { .. }
-            | Self::Tools { .. }
-            | Self::BuildDisk { .. }
-            | Self::ConvertDisk { .. }
             | Self::Output(_)
             | Self::Runtime { .. }
             | Self::Write { .. } => None,
