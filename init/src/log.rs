@@ -48,7 +48,8 @@ impl Level {
             Self::Critical => 2,
             Self::Error => 3,
             Self::Warning => 4,
-            Self::Info => 6,
+            // "notice": consoles show it beside warnings, and leave out the kernel's own talk.
+            Self::Info => 5,
             Self::Debug => 7,
         }
     }
@@ -250,7 +251,7 @@ mod tests {
         log.sink = Some(Sink::Kmsg(File::create(&path).unwrap()));
         log.flush();
         log.write(Level::Debug, "third".to_owned());
-        assert_eq!(std::fs::read_to_string(path).unwrap(), "<30>first\n<27>second\n<31>third\n");
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "<29>first\n<27>second\n<31>third\n");
     }
 
     #[test]
