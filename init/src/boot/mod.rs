@@ -29,6 +29,7 @@ use crate::boot::handover::BootState;
 use crate::boot::plan::{Attempt, Plan, Verdict, Way};
 use crate::disk::{DiskError, SystemDisk};
 use crate::fatal::{chain, fatal, report};
+use crate::haste;
 use crate::log;
 use crate::modules::{Hotplug, Loader};
 use crate::timeline::{self, Instant, Recorder};
@@ -83,6 +84,7 @@ pub fn run(first: Instant) -> ! {
         report(&error);
     }
     log::start();
+    haste::begin();
     let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let number = |name| boot_params::value(&command_line, name).and_then(|text| text.parse().ok());
     let mut recorder = Recorder::start(first, number(boot_params::KEXEC_TSC));

@@ -10,7 +10,7 @@ use crate::modules::coldplug;
 use crate::modules::loader::{LoadModule, Loader};
 use crate::modules::uevent::{Received, Uevent, UeventSocket};
 
-const DEVICES_DIR: &str = "/sys/devices";
+const SYS_DIR: &str = "/sys";
 /// Announcements handled per call, so that a storm of them does not hold up the caller's loop.
 const BATCH_MAX: usize = 64;
 
@@ -41,7 +41,7 @@ impl Hotplug {
         if self.loader.is_empty() {
             return Vec::new();
         }
-        coldplug::modaliases(Path::new(DEVICES_DIR))
+        coldplug::modaliases(Path::new(SYS_DIR))
             .iter()
             .flat_map(|modalias| self.load_for(modalias))
             .collect()

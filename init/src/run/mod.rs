@@ -33,10 +33,11 @@ use crate::boot::handover::BootState;
 use crate::boot::header;
 use crate::disk::SystemDisk;
 use crate::fatal::{self, chain, report};
+use crate::haste;
 use crate::log;
 use crate::modules::{Hotplug, Loader, autoload};
 use crate::state;
-use crate::timeline::Recorder;
+use crate::timeline::{self, Recorder};
 use event_loop::EventLoop;
 use machine::Machine;
 use requests::Node;
@@ -54,6 +55,7 @@ const OPEN_FILES: Rlimit = Rlimit { current: Some(1024), maximum: Some(524_288) 
 /// Brings the machine up from its root, keeps it up, takes it down.
 pub fn run(boot: BootState) -> ! {
     fatal::feed_with(watchdog::feed);
+    haste::begin();
     prepare_process();
     let BootState { slot, unproven, version, disk, warnings, timeline: mut recorder, .. } = boot;
     log::info(format_args!("Ferrite {version} from slot {slot} on {disk}"));
@@ -129,10 +131,14 @@ fn load_drivers(recorder: &mut Recorder) -> Option<Hotplug> {
     if let Err(error) = autoload::enable() {
         log::warn(format_args!("the kernel cannot ask for modules: {error}"));
     }
-    match recorder.step(Phase::Init, "drivers", || Hotplug::open(Loader::open())) {
+    let start = timeline::now();
+    match Hotplug::open(Loader::open()) {
         Ok(mut hotplug) => {
             let new = hotplug.coldplug();
-            recorder.note(new.join(" "));
+            recorder.end(Phase::Init, "drivers", start);
+            if !new.is_empty() {
+                recorder.note(new.join(" "));
+            }
             Some(hotplug)
         }
         Err(error) => {

@@ -10,6 +10,7 @@ use super::slot_disk::{Outcome, SlotDisk, SlotError};
 use crate::boot::damage::{self, Remedy};
 use crate::disk::SystemDisk;
 use crate::fatal::chain;
+use crate::haste;
 use crate::log;
 use crate::timeline::{self, Recorder};
 
@@ -159,6 +160,7 @@ impl Node {
         log::info(format_args!("ready tsc={} boottime_us={}", at.tsc, at.boottime_us));
         let good = if newly_good { "; it is marked good now" } else { "" };
         log::info(format_args!("the node is ready, running slot {}{good}", self.slot));
+        haste::end();
         ferrite_sys::memory::forget_start_up_code();
         (Response::Done, Some(Event::SlotProven))
     }
