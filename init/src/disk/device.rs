@@ -128,7 +128,9 @@ impl SystemDisk {
     pub fn settle(&self) -> Result<Table, DiskError> {
         let mut table = self.read_table()?;
         let disk_bytes = self.size_bytes()?;
-        let mut wrong: Vec<String> = self.describe_copies(&table).into_iter().collect();
+        let grew = table.disk_bytes() < disk_bytes;
+        // On a disk that grew, the backup is not where it should be: that is no damage.
+        let mut wrong: Vec<String> = self.describe_copies(&table, grew).into_iter().collect();
         if table.disk_bytes() != disk_bytes {
             match table.grow(STATE_PARTITION, disk_bytes, ALIGN_BYTES) {
                 Ok(_) => wrong.push(format!(
@@ -152,10 +154,11 @@ impl SystemDisk {
         self.read_table()
     }
 
-    fn describe_copies(&self, table: &Table) -> Option<String> {
+    fn describe_copies(&self, table: &Table, grew: bool) -> Option<String> {
         let name = &self.name;
         match (table.source(), table.other_copy()) {
             (_, OtherCopy::Same) => None,
+            (Source::Primary, _) if grew => None,
             (Source::Backup, OtherCopy::Bad(problem)) => Some(format!(
                 "the primary partition table of {name} is bad ({problem}); using the backup"
             )),
@@ -163,7 +166,7 @@ impl SystemDisk {
                 Some(format!("the backup partition table of {name} is bad ({problem})"))
             }
             (_, OtherCopy::Different) => Some(format!(
-                "the two partition tables of {name} differ; the writing of one was cut short, or the disk grew"
+                "the two partition tables of {name} differ: the writing of one was cut short"
             )),
         }
     }
