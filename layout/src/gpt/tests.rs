@@ -305,6 +305,7 @@ fn wild_numbers_are_refused_one_by_one() {
         (3, 3, "its entries start in sector 3"),
         (3, u64::MAX, "its entries start in sector 18446744073709551615"),
         (4, 0, "it claims 0 entries"),
+        (4, 257, "it claims 257 entries"),
         (4, u64::from(u32::MAX), "it claims 4294967295 entries"),
         (5, 0, "entries of 0 bytes"),
         (5, 4096, "entries of 4096 bytes"),
@@ -327,6 +328,7 @@ fn entries_that_overlap_or_lie_outside_are_refused() {
         (33, 4000, "partition 2 has the impossible extent 33 to 4000"),
         (4000, u64::MAX, "partition 2 has the impossible extent"),
         (4500, 4600, "partitions 4 and 2 overlap"),
+        (2048, 4096, "partitions 2 and 4 overlap"),
     ] {
         let mut table = table();
         let entry = table.entry_mut(2).unwrap();
