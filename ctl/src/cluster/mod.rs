@@ -229,9 +229,13 @@ pub enum ClusterError {
     Write { path: PathBuf, source: io::Error },
     #[error("watch for Ctrl-C")]
     Signals { source: io::Error },
-    #[error("start cluster {name:?}: the machine gave up; its console's last lines:\n{tail}")]
+    #[error("start {name}: the machine gave up; its console's last lines:\n{tail}")]
     GaveUp { name: String, tail: String },
-    #[error("start cluster {name:?}: interrupted; its machine was stopped again")]
+    #[error("start {name}: not ready in {}; its console's last lines:\n{tail}", humantime::format_duration(*within))]
+    NotReady { name: String, within: Duration, tail: String },
+    #[error("start {name}: the machine ended; its console's last lines:\n{tail}")]
+    Ended { name: String, tail: String },
+    #[error("start {name}: interrupted; its machine was stopped again")]
     Interrupted { name: String },
 }
 
@@ -260,6 +264,8 @@ impl ClusterError {
             | Self::Write { .. }
             | Self::Signals { .. }
             | Self::GaveUp { .. }
+            | Self::NotReady { .. }
+            | Self::Ended { .. }
             | Self::Interrupted { .. } => Exit::Failed,
         }
     }
@@ -279,6 +285,12 @@ impl ClusterError {
                 Some("`ferrite cluster up --fresh` makes the cluster anew".to_owned())
             }
             Self::ConfigApi { .. } => Some("remove the section".to_owned()),
+            Self::NotReady { .. } => {
+                Some("a busy computer needs longer: `--timeout 15m`; `ferrite cluster console` shows all of it".to_owned())
+            }
+            Self::GaveUp { .. } | Self::Ended { .. } => {
+                Some("`ferrite cluster console -n 1000` shows all of it".to_owned())
+            }
             _ => None,
         }
     }

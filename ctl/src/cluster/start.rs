@@ -123,6 +123,13 @@ fn wait_ready(
             Err(ConsoleError::Interrupted) => {
                 return Err(ClusterError::Interrupted { name: name() });
             }
+            Err(ConsoleError::Deadline { .. }) => {
+                let tail = console.tail(TAIL_LINES)?;
+                return Err(ClusterError::NotReady { name: name(), within: wait.timeout, tail });
+            }
+            Err(ConsoleError::Ended { .. }) => {
+                return Err(ClusterError::Ended { name: name(), tail: console.tail(TAIL_LINES)? });
+            }
             Err(error) => return Err(error.into()),
         };
         if line.contains(READY) {

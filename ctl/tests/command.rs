@@ -1,0 +1,239 @@
+//! Runs the command as people do: what it answers, where, and how it ends.
+
+#![expect(clippy::unwrap_used, reason = "what a test needs may fail loudly")]
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// A user without anything: no contexts, no keys.
+struct User {
+    home: TempDir,
+}
+
+impl User {
+    fn new() -> Self {
+        Self { home: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.home.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn file(&self, name: &str, content: &str) -> String {
+        std::fs::write(self.home.path().join(name), content).unwrap();
+        self.path(name)
+    }
+
+    fn runs(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_ferrite"))
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.home.path())
+            .current_dir(self.home.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// Runs it, asserts the exit code, and returns standard output and standard error.
+    fn ends(&self, arguments: &[&str], code: i32) -> (String, String) {
+        let output = self.runs(arguments);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let (out, err) = (text(output.stdout), text(output.stderr));
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {out}{err}");
+        (out, err)
+    }
+
+    /// Runs it and asserts that it ends with `code`, says `words` on standard error and nothing on standard
+    /// output.
+    fn fails(&self, arguments: &[&str], code: i32, words: &str) {
+        let (out, err) = self.ends(arguments, code);
+        assert!(err.contains(words), "{arguments:?}: {err}");
+        assert_eq!(out, "", "{arguments:?}");
+    }
+
+    /// A context whose node does not exist.
+    fn has_context(&self, endpoint: &str) {
+        let folder = self.home.path().join(".config/ferrite/contexts");
+        std::fs::create_dir_all(&folder).unwrap();
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (certificate, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+        let text = format!(
+            "name = \"dev\"\nendpoint = \"{endpoint}\"\nca = '''{certificate}'''\n\
+             certificate = '''{certificate}'''\nkey = '''{key}'''\n"
+        );
+        std::fs::write(folder.join("dev.toml"), text).unwrap();
+        self.ends(&["context", "use", "dev"], 0);
+    }
+}
+
+#[test]
+fn wrong_command_lines_end_with_2() {
+    let user = User::new();
+    for arguments in [
+        &[][..],
+        &["unit"],
+        &["unit", "start"],
+        &["unit", "strat", "hello"],
+        &["import", "x.tar"],
+        &["boot", "-o", "xml"],
+        &["unit", "stop", "hello", "--timeout", "soon"],
+        &["unit", "start", "x", "--no-wait", "--until", "ended"],
+        &["image", "build", "--add", "relative=file"],
+        &["completions", "tcl"],
+        &["help", "nonsense"],
+        &["context", "use", "nobody"],
+        &["context", "use", "../../etc/passwd"],
+        &["keys", "new", "a/b"],
+        &["keys", "new", "development"],
+        &["machine", "status"],
+        &["--context", "nobody", "machine", "status"],
+    ] {
+        let output = user.runs(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_ne!(output.stderr, b"", "{arguments:?}");
+    }
+}
+
+#[test]
+fn help_is_there_for_every_command() {
+    let user = User::new();
+    let (out, _) = user.ends(&["--help"], 0);
+    for command in [
+        "image",
+        "keys",
+        "cluster",
+        "config",
+        "import",
+        "images",
+        "unit",
+        "machine",
+        "slot",
+        "boot",
+        "context",
+        "completions",
+    ] {
+        assert!(out.contains(&format!("  {command} ")), "{out}");
+        user.ends(&["help", command], 0);
+        user.ends(&[command, "--help"], 0);
+    }
+    let (out, _) = user.ends(&["help", "exit-codes"], 0);
+    assert_eq!(out.lines().filter(|line| line.starts_with("  ")).count(), 8, "{out}");
+    let (out, _) = user.ends(&["help", "unit", "start"], 0);
+    assert!(out.contains("Examples:"), "{out}");
+}
+
+#[test]
+fn completions_know_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (out, _) = User::new().ends(&["completions", shell], 0);
+        assert!(out.contains("poweroff") && out.contains("mark-good"), "{shell}");
+    }
+}
+
+#[test]
+fn a_bad_unit_is_shown_with_its_place() {
+    let user = User::new();
+    let unit = user.file("hello.toml", "name = \"hello\"\nimage = \"x\"\nrestrat = \"never\"\n");
+    let (_, err) = user.ends(&["unit", "verify", &unit], 3);
+    assert!(err.contains("hello.toml:3:1: unknown field `restrat`"), "{err}");
+    assert!(err.contains("did you mean `restart`?"), "{err}");
+    assert!(err.contains("3 | restrat = \"never\"\n  | ^"), "{err}");
+    // Found before a node is even looked for.
+    user.fails(&["unit", "start", &unit], 3, "did you mean `restart`?");
+}
+
+#[test]
+fn several_files_are_all_judged() {
+    let user = User::new();
+    let good = user.file("good.toml", "#cloud-config\nhostname = \"a\"\n");
+    let bad = user.file("bad.toml", "hostname = \"a\"\n");
+    let worse = user.file("worse.toml", "#cloud-config\nhostnam = \"a\"\n");
+    let (out, err) = user.ends(&["config", "validate", &good, &bad, &worse], 3);
+    assert_eq!(out, format!("{good}: valid\n"));
+    assert!(err.contains("bad.toml:1:1") && err.contains("worse.toml:2:1"), "{err}");
+    assert!(err.contains("2 of 3 files are not valid"), "{err}");
+    let (out, _) = user.ends(&["config", "validate", &good, &worse, "-o", "json"], 3);
+    let verdicts: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(verdicts[0]["valid"], true);
+    assert_eq!((&verdicts[1]["line"], &verdicts[1]["column"]), (&2.into(), &1.into()));
+}
+
+#[test]
+fn a_new_config_is_valid_and_never_replaces_a_file() {
+    let user = User::new();
+    let path = user.path("node.toml");
+    user.ends(&["config", "new", "--hostname", "web-1", &path], 0);
+    user.ends(&["config", "validate", &path], 0);
+    user.fails(&["config", "new", &path], 1, "it exists already");
+    user.ends(&["config", "new", "--force", &path], 0);
+    user.fails(&["config", "new", &user.path("no/folder/x.toml")], 1, "No such file");
+}
+
+#[test]
+fn what_is_no_image_is_refused() {
+    let user = User::new();
+    let text = user.file("text.raw", "this is not a disk");
+    let empty = user.file("empty.raw", "");
+    let absent = user.path("absent.raw");
+    for command in ["inspect", "verify"] {
+        for file in [&text, &empty, &absent] {
+            user.fails(&["image", command, file], 3, "error: ");
+        }
+    }
+    for (file, words) in [
+        (&text, "it is not a tar archive"),
+        (&empty, "it is not a tar archive"),
+        (&absent, "No such file"),
+        (&user.path("."), "it is a folder"),
+    ] {
+        user.fails(&["import", file, "--name", "x"], 3, words);
+    }
+}
+
+#[test]
+fn an_image_is_not_built_without_its_programs() {
+    let user = User::new();
+    let arguments = ["image", "build", "--binaries", "nowhere", "--out", "image"];
+    user.fails(&arguments, 6, "find the program nowhere/ferrite-init");
+    assert!(!Path::new(&user.path("image")).exists(), "nothing is left behind");
+}
+
+#[test]
+fn a_new_key_is_listed_and_never_replaced() {
+    let user = User::new();
+    user.ends(&["keys", "new", "release"], 0);
+    let (out, _) = user.ends(&["keys", "list", "-o", "json"], 0);
+    let keys: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(keys[0]["name"], "release");
+    assert_eq!(keys[0]["public"].as_str().unwrap().len(), 64);
+    user.fails(&["keys", "new", "release"], 1, "exists already");
+    let text = user.file("bad.pub", "not a key");
+    user.fails(&["image", "inspect", "x", "--trust", &text], 3, "64 hexadecimal digits");
+}
+
+#[test]
+fn a_node_that_does_not_run_is_told_from_one_that_is_not_known() {
+    let user = User::new();
+    user.fails(&["machine", "status"], 2, "`ferrite cluster up` starts a node");
+    // Port 9 of this computer: nobody listens there.
+    user.has_context("https://127.0.0.1:9");
+    user.fails(&["machine", "status"], 5, "`ferrite cluster up` starts it");
+    for arguments in [&["unit", "list"][..], &["images"], &["boot"], &["slot", "status"]] {
+        user.fails(arguments, 5, "connect to node \"dev\" at 127.0.0.1:9");
+    }
+    let (out, _) = user.ends(&["context", "list", "-o", "yaml"], 0);
+    assert!(out.contains("name: dev") && out.contains("current: true"), "{out}");
+    assert!(!out.contains("PRIVATE"), "a key is never shown");
+}
+
+#[test]
+fn a_damaged_context_is_not_valid() {
+    let user = User::new();
+    user.has_context("http://127.0.0.1:9");
+    user.fails(&["machine", "status"], 3, "it must look like https://HOST:PORT");
+    user.file(".config/ferrite/contexts/dev.toml", "name = 1\n");
+    user.fails(&["machine", "status"], 3, "line 1, column 8");
+}
