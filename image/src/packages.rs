@@ -20,6 +20,8 @@ use mirror::{FindMirror, Mirrors};
 
 /// Debian release that every package comes from.
 pub const SUITE: &str = "trixie";
+/// Packages up to this size together are fetched at once.
+const BATCH_BYTES: u64 = 8 << 20;
 
 /// One package at one version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -72,8 +74,8 @@ pub enum PackageError {
     FindMirror { source: FindMirror },
     #[error("resolve packages")]
     Resolve { source: AptError },
-    #[error("fetch package {name} {version}")]
-    Fetch { name: String, version: String, source: AptError },
+    #[error("fetch packages {names}")]
+    Fetch { names: String, source: AptError },
     #[error("use the package cache")]
     Cache {
         #[from]
@@ -149,19 +151,56 @@ impl PackageStore {
         progress.begin("fetch packages");
         let total = missing.iter().map(|package| package.size_bytes).sum();
         let mut done = 0;
-        for package in &missing {
+        for batch in batches(&missing) {
             let directory = self.cache.scratch()?;
-            let file =
-                apt.download(package, directory.path()).map_err(|source| PackageError::Fetch {
-                    name: package.name.clone(),
-                    version: package.version.clone(),
-                    source,
-                })?;
-            self.cache.keep(package, &file)?;
-            done += package.size_bytes;
+            let files = apt
+                .download(batch, directory.path())
+                .map_err(|source| PackageError::Fetch { names: names(batch), source })?;
+            self.cache.keep(batch, &files)?;
+            done += batch.iter().map(|package| package.size_bytes).sum::<u64>();
             progress.advance(done, total);
         }
         progress.end(&format!("{} packages, {} MB", missing.len(), total / 1_000_000));
         Ok(())
+    }
+}
+
+/// Neighbours that are fetched by one run of apt: each run takes a second of its own, and progress is told
+/// after each.
+fn batches<'set>(packages: &'set [&'set Package]) -> impl Iterator<Item = &'set [&'set Package]> {
+    let mut size_bytes = 0;
+    packages.chunk_by(move |package, next| {
+        size_bytes += package.size_bytes;
+        let together = size_bytes + next.size_bytes <= BATCH_BYTES;
+        if !together {
+            size_bytes = 0;
+        }
+        together
+    })
+}
+
+fn names(packages: &[&Package]) -> String {
+    let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_hold_every_package_once_and_stay_small() {
+        let package = |(index, size_mb): (usize, u64)| Package {
+            name: format!("p{index}"),
+            version: "1".to_owned(),
+            architecture: "amd64".to_owned(),
+            sha256: String::new(),
+            size_bytes: size_mb << 20,
+        };
+        let all: Vec<Package> =
+            [1, 2, 34, 1, 6, 2, 1].into_iter().enumerate().map(package).collect();
+        let all: Vec<&Package> = all.iter().collect();
+        let found: Vec<String> = batches(&all).map(names).collect();
+        assert_eq!(found, ["p0, p1", "p2", "p3, p4", "p5, p6"]);
     }
 }

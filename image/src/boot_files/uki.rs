@@ -123,3 +123,57 @@ fn put(image: &mut [u8], offset: usize, bytes: &[u8]) -> Result<(), UkiError> {
 fn to_usize(word: u32) -> Result<usize, UkiError> {
     usize::try_from(word).map_err(|_out_of_range| UkiError::NotPe)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object::{Object, ObjectSection};
+
+    /// A PE file of headers only, with room for `sections` more of them.
+    fn stub(sections: usize) -> Vec<u8> {
+        const PE: usize = 64;
+        let optional_size = 112_u16;
+        let table = PE + OPTIONAL_HEADER + usize::from(optional_size);
+        let headers = table + sections * SECTION_HEADER_BYTES;
+        let mut stub = vec![0; headers.next_multiple_of(512)];
+        stub[..2].copy_from_slice(b"MZ");
+        put(&mut stub, PE_OFFSET, &64_u32.to_le_bytes()).unwrap();
+        put(&mut stub, PE, PE_MAGIC).unwrap();
+        put(&mut stub, PE + 4, &0x8664_u16.to_le_bytes()).unwrap();
+        put(&mut stub, PE + OPTIONAL_SIZE, &optional_size.to_le_bytes()).unwrap();
+        put(&mut stub, PE + OPTIONAL_HEADER, &0x20b_u16.to_le_bytes()).unwrap();
+        put(&mut stub, PE + SECTION_ALIGNMENT, &4096_u32.to_le_bytes()).unwrap();
+        put(&mut stub, PE + FILE_ALIGNMENT, &512_u32.to_le_bytes()).unwrap();
+        put(&mut stub, PE + IMAGE_SIZE, &4096_u32.to_le_bytes()).unwrap();
+        let headers = u32::try_from(headers).unwrap();
+        put(&mut stub, PE + HEADERS_SIZE, &headers.to_le_bytes()).unwrap();
+        stub
+    }
+
+    #[test]
+    fn another_reader_finds_the_sections_where_they_belong() {
+        let content = vec![7; 5000];
+        let sections = [
+            Section { name: ".cmdline", content: b"quiet" },
+            Section { name: ".linux", content: &content },
+        ];
+        let image = append(&stub(2), &sections).unwrap();
+        let file = object::read::pe::PeFile64::parse(image.as_slice()).unwrap();
+        let found: Vec<_> = file
+            .sections()
+            .map(|section| (section.name().unwrap().to_owned(), section.address(), section.size()))
+            .collect();
+        assert_eq!(found, [(".cmdline".to_owned(), 4096, 5), (".linux".to_owned(), 8192, 5000)]);
+        let linux = file.section_by_name(".linux").unwrap();
+        assert_eq!(linux.data().unwrap().get(..5000), Some(content.as_slice()));
+        assert_eq!(word(&image, 64 + IMAGE_SIZE), Ok(16384));
+    }
+
+    #[test]
+    fn a_stub_without_room_and_a_file_that_is_no_stub_are_refused() {
+        let sections = [Section { name: ".linux", content: b"x" }];
+        assert_eq!(append(&stub(0), &sections), Err(UkiError::NoRoom { name: ".linux" }));
+        assert_eq!(append(b"MZ", &sections), Err(UkiError::NotPe));
+        assert_eq!(append(&[0; 128], &sections), Err(UkiError::NotPe));
+    }
+}

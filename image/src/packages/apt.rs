@@ -3,7 +3,6 @@
 //! The host's apt configuration still counts for how to reach the network (proxies, credentials), not for
 //! what is fetched or run.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,8 +34,8 @@ pub enum AptError {
     Unknown { package: String },
     #[error("resolve metapackage {package}: it depends on no {KERNEL_PREFIX}…")]
     NoKernel { package: String },
-    #[error("fetch: apt left no package file in {path}")]
-    NoFile { path: PathBuf },
+    #[error("read {path}")]
+    Read { path: PathBuf, source: io::Error },
 }
 
 /// A private apt.
@@ -102,22 +101,26 @@ impl Apt {
         Ok(Resolved { packages, kernels })
     }
 
-    /// Fetches the package into `directory` and returns the file's path.
+    /// Fetches the packages into `directory`, which must be empty, and returns the files' paths in any order.
     ///
     /// # Errors
-    /// It cannot be fetched, or is not what the lists say.
-    pub fn download(&self, package: &Package, directory: &Path) -> Result<PathBuf, AptError> {
-        let wanted = format!("{}={}", package.name, package.version);
-        let mut command = self.command("apt-get", ["download", "-qq", &wanted]);
+    /// One cannot be fetched, or is not what the lists say.
+    pub fn download(
+        &self,
+        packages: &[&Package],
+        directory: &Path,
+    ) -> Result<Vec<PathBuf>, AptError> {
+        let wanted: Vec<String> = packages
+            .iter()
+            .map(|package| format!("{}={}", package.name, package.version))
+            .collect();
+        let arguments = ["download", "-qq"].into_iter().chain(wanted.iter().map(String::as_str));
+        let mut command = self.command("apt-get", arguments);
         command.current_dir(directory);
         run("apt-get", "fetch", command)?;
-        let failed = |source| AptError::Write { path: directory.to_owned(), source };
-        fs::read_dir(directory)
-            .map_err(failed)?
-            .flatten()
-            .map(|entry| entry.path())
-            .find(|path| path.extension() == Some(OsStr::new("deb")))
-            .ok_or_else(|| AptError::NoFile { path: directory.to_owned() })
+        let entries = fs::read_dir(directory)
+            .map_err(|source| AptError::Read { path: directory.to_owned(), source })?;
+        Ok(entries.flatten().map(|entry| entry.path()).collect())
     }
 
     fn records(&self, names: &[String]) -> Result<Vec<Package>, AptError> {

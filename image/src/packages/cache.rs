@@ -38,8 +38,10 @@ pub enum CacheError {
         "use {path}: {free_mb} MB are free, {needed_mb} MB are needed; free some space or set XDG_CACHE_HOME"
     )]
     Space { path: PathBuf, free_mb: u64, needed_mb: u64 },
-    #[error("check {path}: its SHA-256 is {found}, the archive says {expected}")]
-    Checksum { path: PathBuf, found: String, expected: String },
+    #[error("check {path}: its SHA-256 is {sha256}, which is not what the archive says")]
+    Checksum { path: PathBuf, sha256: String },
+    #[error("fetch package {name}: apt was content and did not leave its file")]
+    NotFetched { name: String },
     #[error("unpack {path}: dpkg-deb {status}: {stderr}")]
     Unpack { path: PathBuf, status: std::process::ExitStatus, stderr: String },
     #[error("read {path}: not a remembered resolution; remove it")]
@@ -166,21 +168,23 @@ impl Cache {
         self.deb(package).is_file()
     }
 
-    /// Takes the fetched `file` in as `package`.
+    /// Takes in the fetched `files`, which must be exactly the `packages`.
     ///
     /// # Errors
-    /// It is not that package, or cannot be moved.
-    pub fn keep(&self, package: &Package, file: &Path) -> Result<(), CacheError> {
-        let found = sha256_of(file).map_err(access("read", file))?;
-        if found != package.sha256 {
-            return Err(CacheError::Checksum {
-                path: file.to_owned(),
-                found,
-                expected: package.sha256.clone(),
-            });
+    /// A file is none of them, a package is not among them, or a file cannot be moved.
+    pub fn keep(&self, packages: &[&Package], files: &[PathBuf]) -> Result<(), CacheError> {
+        for file in files {
+            let sha256 = sha256_of(file).map_err(access("read", file))?;
+            let Some(package) = packages.iter().find(|package| package.sha256 == sha256) else {
+                return Err(CacheError::Checksum { path: file.clone(), sha256 });
+            };
+            let target = self.deb(package);
+            fs::rename(file, &target).map_err(access("write", &target))?;
         }
-        let target = self.deb(package);
-        fs::rename(file, &target).map_err(access("write", &target))
+        match packages.iter().find(|package| !self.has(package)) {
+            Some(package) => Err(CacheError::NotFetched { name: package.name.clone() }),
+            None => Ok(()),
+        }
     }
 
     /// Directory with the package's content; unpacks it on first use.
