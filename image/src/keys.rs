@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
@@ -17,6 +17,8 @@ pub const DEVELOPMENT: &str = "development";
 /// Longest name of a key.
 const NAME_MAX_CHARACTERS: usize = 64;
 const KEY_BYTES: usize = 32;
+/// Mode bits that let anyone but the owner at a file.
+const OTHERS: u32 = 0o077;
 
 /// A key that signs slots.
 #[derive(Debug, Clone)]
@@ -86,11 +88,7 @@ impl SlotKey {
     pub fn load(path: &Path) -> Result<Self, KeyError> {
         let name = stem(path, "key")?;
         let reading = |source| KeyError::Read { path: path.to_owned(), source };
-        let mode = {
-            use std::os::unix::fs::MetadataExt;
-            fs::metadata(path).map_err(reading)?.mode()
-        };
-        if mode & 0o077 != 0 {
+        if fs::metadata(path).map_err(reading)?.mode() & OTHERS != 0 {
             return Err(KeyError::TooOpen { path: path.to_owned() });
         }
         Ok(Self { name, secret: SigningKey::from_bytes(&read_digits(path)?) })
@@ -137,8 +135,8 @@ impl SlotKey {
         fs::create_dir_all(directory)
             .map_err(|source| KeyError::Write { path: directory.to_owned(), source })?;
         let path = |extension| directory.join(format!("{name}.{extension}"));
-        // The public half first: where it is written and the other is not, the name stays free to be used
-        // once the left-over is removed, and no secret lies about without its public half.
+        // The public half first, and gone again where the secret cannot be written: no secret without its
+        // public half, and no name that is taken by half a key.
         write_once(name, &path("pub"), &key.public_text(), 0o644)?;
         let secret_text = format!("{}\n", hex::encode(secret));
         write_once(name, &path("key"), &secret_text, 0o600).inspect_err(|_| {
