@@ -5,4 +5,7 @@
 )]
 
 mod boot;
+mod image;
+mod pid1;
+mod power;
 mod slots;

@@ -212,27 +212,44 @@ impl Node {
     /// # Errors
     /// There is no server, or it could not: the error has what it said.
     pub fn probe(&mut self, words: &[&str]) -> Result<Value> {
-        let answer = self.probe_anyway(words)?;
+        self.probe_within(words, SOON)
+    }
+
+    /// Like [`Self::probe`], with a time limit of its own.
+    ///
+    /// # Errors
+    /// See [`Self::probe`].
+    pub fn probe_within(&mut self, words: &[&str], duration: Duration) -> Result<Value> {
+        let port = self.running()?.forwarded_port(PROBE_PORT)?;
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).context("reach the probe")?;
+        stream.set_read_timeout(Some(duration))?;
+        writeln!(stream, "{}", serde_json::to_string(words)?)?;
+        let mut answer = String::new();
+        BufReader::new(stream)
+            .read_line(&mut answer)
+            .with_context(|| format!("probe {words:?}"))?;
+        let answer: Value =
+            serde_json::from_str(&answer).with_context(|| format!("understand {answer:?}"))?;
         if let Some(trouble) = answer.get("trouble") {
             bail!("probe {words:?}: {trouble}");
         }
         Ok(answer)
     }
 
-    /// Like [`Self::probe`], for requests that the guest does not survive or that may fail.
+    /// Has the probe's server run something that answers in many lines.
     ///
     /// # Errors
-    /// There is no server or no answer.
-    pub fn probe_anyway(&mut self, words: &[&str]) -> Result<Value> {
+    /// There is no server.
+    pub fn probe_lines(
+        &mut self,
+        words: &[&str],
+        duration: Duration,
+    ) -> Result<BufReader<TcpStream>> {
         let port = self.running()?.forwarded_port(PROBE_PORT)?;
         let mut stream = TcpStream::connect(("127.0.0.1", port)).context("reach the probe")?;
-        stream.set_read_timeout(Some(BOOT))?;
+        stream.set_read_timeout(Some(duration))?;
         writeln!(stream, "{}", serde_json::to_string(words)?)?;
-        let mut answer = String::new();
-        BufReader::new(stream)
-            .read_line(&mut answer)
-            .with_context(|| format!("probe {words:?}"))?;
-        serde_json::from_str(&answer).with_context(|| format!("understand {answer:?}"))
+        Ok(BufReader::new(stream))
     }
 
     fn write_credentials(&self) -> Result<()> {

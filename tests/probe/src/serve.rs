@@ -7,6 +7,7 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -50,25 +51,29 @@ pub(crate) fn serve() -> io::Result<ExitCode> {
 fn answer_all(stream: &TcpStream) -> io::Result<()> {
     let mut writer = stream;
     for line in BufReader::new(stream).lines() {
-        let answer = serde_json::from_str(&line?)
+        let done = serde_json::from_str(&line?)
             .map_err(io::Error::from)
-            .and_then(|words: Vec<String>| run(&words))
-            .unwrap_or_else(|error| json!({ "trouble": error.to_string() }));
-        writeln!(writer, "{answer}")?;
+            .and_then(|words: Vec<String>| run(&words, stream));
+        if let Err(error) = done {
+            writeln!(writer, "{}", json!({ "trouble": error.to_string() }))?;
+        }
     }
     Ok(())
 }
 
-/// Runs the probe and passes on what it answered; what it said on standard error where it answered nothing.
-fn run(words: &[String]) -> io::Result<Value> {
-    let output = Command::new(std::env::current_exe()?).args(words).output()?;
-    let said = if output.stdout.is_empty() { &output.stderr } else { &output.stdout };
-    match serde_json::from_slice(said) {
-        Ok(answer) => Ok(answer),
-        Err(_not_json) => {
-            Ok(json!({ "text": String::from_utf8_lossy(said), "status": output.status.code() }))
-        }
+/// Runs the probe. What it answers goes straight into the connection, line by line.
+fn run(words: &[String], stream: &TcpStream) -> io::Result<()> {
+    let answers = OwnedFd::from(stream.try_clone()?);
+    let output = Command::new(std::env::current_exe()?)
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(answers))
+        .stderr(Stdio::piped())
+        .output()?;
+    if output.status.success() {
+        return Ok(());
     }
+    Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()))
 }
 
 /// Sends `signal` to `pid`.
