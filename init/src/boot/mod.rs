@@ -59,8 +59,7 @@ impl SlotFailure {
             Self::Header(error) => error.verdict(),
             Self::Kexec(error) => error.verdict(),
             Self::Root(error) => error.verdict(),
-            Self::Stray => Verdict::Bad,
-            Self::Spend { .. } => Verdict::Doubtful,
+            Self::Stray | Self::Spend { .. } => Verdict::Doubtful,
         }
     }
 }
@@ -171,7 +170,10 @@ impl Boot {
         if document.development {
             log::warn(format_args!("slot {} is signed with a development key", attempt.slot));
         }
-        match plan::way(attempt, &document.boot_id, &self.boot_id) {
+        // Only for the slot that it names: falling back to the other one is a jump of its own.
+        let jumped = attempt.pinned
+            && boot_params::value(&self.command_line, boot_params::KEXEC_TSC).is_some();
+        match plan::way(jumped, &document.boot_id, &self.boot_id) {
             Way::Stray => Err(SlotFailure::Stray),
             Way::Kexec => self.jump(attempt.slot, &kern, &document),
             Way::Root => self.enter_root(attempt, &document),
@@ -267,7 +269,7 @@ fn attributes_of(table: &Table, slot: Slot) -> SlotAttributes {
 fn say(attempt: Attempt, attributes: SlotAttributes) {
     let slot = attempt.slot;
     match (attempt.pinned, attempt.reason) {
-        (true, _) => log::info(format_args!("slot {slot}: chosen by the kernel before this one")),
+        (true, _) => log::info(format_args!("slot {slot}: named by the kernel command line")),
         (false, Reason::Successful) => {
             log::info(format_args!(
                 "slot {slot}: it was healthy before (priority {})",
