@@ -98,11 +98,19 @@ pub(super) fn end_and_delete(name: &str) -> Result<(), ClusterError> {
 /// Folders in the cluster's folder that may hold a machine; asks no record, which may be missing.
 fn machine_folders(cluster: &std::path::Path) -> Result<Vec<PathBuf>, ClusterError> {
     let read = |source| ClusterError::Read { path: cluster.to_owned(), source };
-    match std::fs::read_dir(cluster) {
-        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path()).map_err(read)).collect(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => Err(read(source)),
+    let entries = match std::fs::read_dir(cluster) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(read(source)),
+    };
+    let mut folders = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(read)?.path();
+        if path.is_dir() {
+            folders.push(path);
+        }
     }
+    Ok(folders)
 }
 
 /// Does something to every running machine of a cluster.
