@@ -8,7 +8,8 @@ use rustix::time::ClockId;
 use serde::{Deserialize, Serialize};
 
 /// Spans kept. Clients may add their own; a client that never stops must not fill our memory.
-const SPANS_MAX: usize = 512;
+/// All of them with the longest texts fit into one packet of the control socket, or nearly so.
+const SPANS_MAX: usize = 256;
 /// Longest name or detail that a client may give, in bytes.
 const TEXT_MAX_BYTES: usize = 200;
 /// Shortest time over which the counter's frequency can be taken to 0.1 %: reading both clocks takes

@@ -104,6 +104,7 @@ mod tests {
         assert_eq!(parse("= 1"), Err(1));
         assert_eq!(parse("../../etc/passwd = 1"), Err(1));
         assert_eq!(parse("kernel/../x = 1"), Err(1));
+        assert_eq!(parse("kernel..x = 1"), Err(1));
     }
 
     #[test]
