@@ -31,6 +31,7 @@ mod watch;
 use std::path::Path;
 
 use protocol::Outcome;
+use watch::Finished;
 
 use crate::durable;
 
@@ -40,14 +41,18 @@ use crate::durable;
 /// The outcome could not be recorded: the agent will find the container lost.
 pub fn run() -> anyhow::Result<()> {
     let folder = std::env::current_dir()?;
-    let outcome = own(&folder)
-        .unwrap_or_else(|error| Outcome::StartFailed { reason: crate::chain(error.as_ref()) });
-    durable::write(&folder.join(protocol::OUTCOME), &serde_json::to_vec(&outcome)?)?;
+    let finished = own(&folder).unwrap_or_else(|error| Finished {
+        outcome: Outcome::StartFailed { reason: crate::chain(error.as_ref()) },
+        connections: Vec::new(),
+    });
+    durable::write(&folder.join(protocol::OUTCOME), &serde_json::to_vec(&finished.outcome)?)?;
+    // Only now: the agent takes the end of a connection for the sign to read the outcome.
+    drop(finished.connections);
     Ok(())
 }
 
-/// The container's whole life; the sockets are closed only by the end of the process, after the outcome.
-fn own(folder: &Path) -> anyhow::Result<Outcome> {
+/// The container's whole life.
+fn own(folder: &Path) -> anyhow::Result<Finished> {
     let request: protocol::Request =
         serde_json::from_slice(&std::fs::read(folder.join(protocol::REQUEST))?)?;
     privilege::separate()?;
@@ -60,8 +65,8 @@ fn own(folder: &Path) -> anyhow::Result<Outcome> {
     let running = container::create_and_start(&request, &spec, folder)
         .inspect_err(|_error| drop(cgroup.clear()))?;
     privilege::drop_capabilities()?;
-    let outcome = watch::watch(running, log, &cgroup)?;
+    let finished = watch::watch(running, log, &cgroup)?;
     // The container is gone; its files go with the next start, an empty cgroup costs nothing.
     drop(std::fs::remove_dir_all(folder.join("state")));
-    Ok(outcome)
+    Ok(finished)
 }

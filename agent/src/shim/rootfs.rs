@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags};
 
 use super::protocol::Request;
@@ -23,6 +23,8 @@ pub(super) enum Rootfs {
     SetOption { key: &'static str, value: String, source: io::Error },
     #[error("mount overlayfs on {}", path.display())]
     MountOverlay { path: PathBuf, source: io::Error },
+    #[error("make the working directory {path} in the image")]
+    MakeCwd { path: String, source: io::Error },
     #[error("run an image without layers")]
     NoLayers,
 }
@@ -71,5 +73,53 @@ pub(super) fn mount(request: &Request, folder: &Path) -> Result<PathBuf, Rootfs>
         .map_err(mounting)?;
     let from_fd = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     rustix::mount::move_mount(mount.as_fd(), "", CWD, &root, from_fd).map_err(mounting)?;
+    make_cwd(&root, &request.cwd)
+        .map_err(|source| Rootfs::MakeCwd { path: request.cwd.clone(), source })?;
     Ok(root)
+}
+
+/// Images may name a working directory that they do not hold. The image's symlinks never lead out of its root.
+fn make_cwd(root: &Path, cwd: &str) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let root = rustix::fs::openat(CWD, root, flags, Mode::empty())?;
+    let open = |path: &str| rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve);
+    let mut parent = open(".")?;
+    let mut path = String::from(".");
+    for part in cwd.split('/').filter(|part| !part.is_empty()) {
+        path.push('/');
+        path.push_str(part);
+        parent = match open(&path) {
+            Err(rustix::io::Errno::NOENT) => {
+                rustix::fs::mkdirat(&parent, part, Mode::from_raw_mode(0o755))?;
+                open(&path)?
+            }
+            other => other?,
+        };
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_working_directory_is_made_inside_the_root() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        fs::create_dir_all(root.join("srv")).unwrap();
+        std::os::unix::fs::symlink("/srv", root.join("link")).unwrap();
+        std::os::unix::fs::symlink("../..", root.join("up")).unwrap();
+        make_cwd(&root, "/").unwrap();
+        make_cwd(&root, "/a/b").unwrap();
+        make_cwd(&root, "/link/c").unwrap();
+        make_cwd(&root, "/up/d").unwrap();
+        assert!(
+            root.join("a/b").is_dir() && root.join("srv/c").is_dir() && root.join("d").is_dir()
+        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        fs::write(root.join("file"), "").unwrap();
+        assert!(make_cwd(&root, "/file/x").is_err());
+    }
 }

@@ -8,7 +8,7 @@ use ferrite_schema::api::{Exit, Stream};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus};
 
-use super::cgroup::{Cgroup, CgroupProblem};
+use super::cgroup::Cgroup;
 use super::container::Running;
 use super::log::Log;
 use super::protocol::{Command, LINE_MAX_BYTES, Notice, Outcome};
@@ -27,8 +27,6 @@ pub(super) enum Watch {
     Wait(#[source] io::Error),
     #[error("make the notice for the agent")]
     Notice(#[from] serde_json::Error),
-    #[error(transparent)]
-    Cgroup(#[from] CgroupProblem),
 }
 
 /// A connection and what of a line has arrived.
@@ -48,8 +46,15 @@ struct Loop<'a> {
     greeting: Vec<u8>,
 }
 
+/// The end of a container.
+pub(super) struct Finished {
+    pub(super) outcome: Outcome,
+    /// Closing them tells the agent that the outcome can be read: to be kept until it is written.
+    pub(super) connections: Vec<UnixStream>,
+}
+
 /// Watches the container until it ended and everything it wrote is in the log.
-pub(super) fn watch(mut running: Running, log: Log, cgroup: &Cgroup) -> Result<Outcome, Watch> {
+pub(super) fn watch(mut running: Running, log: Log, cgroup: &Cgroup) -> Result<Finished, Watch> {
     let listener =
         UnixListener::from(io::stdin().as_fd().try_clone_to_owned().map_err(Watch::TakeSocket)?);
     listener.set_nonblocking(true).map_err(Watch::TakeSocket)?;
@@ -70,18 +75,30 @@ pub(super) fn watch(mut running: Running, log: Log, cgroup: &Cgroup) -> Result<O
         cgroup,
         greeting,
     };
-    let exit = loop {
-        if let Some(exit) = state.turn()? {
-            break exit;
-        }
+    let ended = state.until_end();
+    // Whatever the container's init left behind ends with it. What cannot be killed keeps its streams open, and
+    // the next start will say so.
+    if cgroup.clear().is_ok() {
+        state.drain();
+    }
+    state.accept();
+    let outcome = match ended {
+        Ok(exit) => Outcome::Ended { exit },
+        Err(error) => Outcome::StartFailed { reason: crate::chain(&error) },
     };
-    // Whatever the container's init left behind ends with it.
-    cgroup.clear()?;
-    state.drain();
-    Ok(Outcome::Ended { exit })
+    let connections = state.connections.into_iter().map(|connection| connection.stream).collect();
+    Ok(Finished { outcome, connections })
 }
 
 impl Loop<'_> {
+    fn until_end(&mut self) -> Result<Exit, Watch> {
+        loop {
+            if let Some(exit) = self.turn()? {
+                return Ok(exit);
+            }
+        }
+    }
+
     /// Waits for something and handles it; the container's exit, once it is there.
     fn turn(&mut self) -> Result<Option<Exit>, Watch> {
         let ready = self.poll()?;

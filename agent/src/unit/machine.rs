@@ -273,7 +273,8 @@ impl Machine {
 
     fn start_failed(&mut self, reason: String, now: Instant) -> Vec<Effect> {
         match self.state {
-            State::Starting => match self.policy.restart {
+            // A shim that fails after the start reports it so too; it killed the container.
+            State::Starting | State::Running { .. } => match self.policy.restart {
                 RestartPolicy::Never => {
                     self.state = State::Failed;
                     self.reason = Some(reason);
@@ -282,11 +283,7 @@ impl Machine {
                 RestartPolicy::Always | RestartPolicy::OnFailure => self.back_off(reason, now),
             },
             State::Stopping { then_start, .. } => self.stopped(then_start),
-            State::Loaded
-            | State::Running { .. }
-            | State::BackingOff
-            | State::Exited
-            | State::Failed => Vec::new(),
+            State::Loaded | State::BackingOff | State::Exited | State::Failed => Vec::new(),
         }
     }
 

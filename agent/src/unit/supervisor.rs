@@ -321,6 +321,8 @@ impl Supervisor {
             Some(entry) => {
                 entry.machine.set_policy(policy(&unit));
                 entry.unit = unit;
+                // It was to be forgotten as soon as it stopped: now it is not.
+                entry.removing = false;
             }
             None => {
                 self.entries.insert(name.clone(), new_entry(unit, false));

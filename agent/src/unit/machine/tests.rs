@@ -72,7 +72,7 @@ fn every_cell_of_the_table() {
         (Running, Event::Start, Running, none()),
         (Running, Event::Stop, Stopping, vec![Effect::Signal, grace()]),
         (Running, started(), Running, none()),
-        (Running, fail(), Running, none()),
+        (Running, fail(), BackingOff, vec![first()]),
         (Running, dirty(), BackingOff, vec![first()]),
         (Running, Event::Lost, BackingOff, vec![first()]),
         (Running, Event::Deadline, Running, none()),
