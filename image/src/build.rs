@@ -45,6 +45,8 @@ pub const OUTPUTS: [&str; 7] =
 
 /// Folder on the EFI system partition for the BIOS loader.
 const BIOS_FOLDER: &str = "/syslinux";
+/// Begins the name of the folder that a build works in, inside the output folder.
+const SCRATCH_PREFIX: &str = ".ferrite-build-";
 
 /// What to build from and where to.
 #[derive(Debug)]
@@ -168,8 +170,12 @@ pub fn build(
         return Ok(BuildOutput { out: request.out.clone(), unchanged: true, manifest });
     }
     fs::create_dir_all(&request.out).map_err(access("make", &request.out))?;
+    let folder = fs::File::open(&request.out).map_err(access("open", &request.out))?;
+    rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive)
+        .map_err(|errno| access("lock", &request.out)(errno.into()))?;
+    remove_interrupted(&request.out);
     let scratch = tempfile::Builder::new()
-        .prefix(".ferrite-build-")
+        .prefix(SCRATCH_PREFIX)
         .tempdir_in(&request.out)
         .map_err(access("make a directory in", &request.out))?;
     let scratch = scratch.path();
@@ -193,6 +199,15 @@ pub fn build(
     stamp.write(&request.out)?;
     progress.end(&format!("{} packages", manifest.packages.len()));
     Ok(BuildOutput { out: request.out.clone(), unchanged: false, manifest })
+}
+
+/// Removes what builds left that were killed; the caller holds the folder's lock. Where that does not succeed, it is in nobody's way.
+fn remove_interrupted(out: &Path) {
+    for entry in fs::read_dir(out).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(SCRATCH_PREFIX) {
+            drop(fs::remove_dir_all(entry.path()));
+        }
+    }
 }
 
 fn read_layout(configs: &Path) -> Result<DiskLayout, BuildError> {
