@@ -116,7 +116,7 @@ pub struct TrustedKey {
 pub enum ReadHeader {
     #[error("read slot header: {found} bytes are too few")]
     Truncated { found: usize },
-    #[error("read slot header: the partition holds no slot (no magic)")]
+    #[error("read slot header: the slot is empty")]
     Empty,
     #[error("read slot header: format version {found} is not known, this version reads 1")]
     Version { found: u32 },
@@ -289,7 +289,7 @@ mod tests {
         let trusted = std::slice::from_ref(&trusted);
         check(&header[..4], trusted, "4 bytes are too few");
         check(&header[..90], trusted, "90 bytes are too few");
-        check(&[0; HEADER_BYTES], trusted, "no magic");
+        check(&[0; HEADER_BYTES], trusted, "empty");
         check(&with(8, &[9]), trusted, "format version 9");
         check(&with(12, &[255; 4]), trusted, "document length 4294967295");
         check(&with(80, b"!"), trusted, "document is not valid");

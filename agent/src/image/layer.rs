@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::digest::{Digest, Hashing};
+use super::padding::Padded;
 use super::unpack::{self, Limits, Unpack};
 use crate::durable;
 
@@ -125,7 +126,7 @@ impl Layers {
         let tar =
             decompress(blob).map_err(|source| Layer::Decompress { digest: *digest, source })?;
         let mut tar = Hashing::new(tar);
-        unpack::unpack(&mut tar, root.as_fd(), &LIMITS)
+        unpack::unpack(&mut Padded::new(&mut tar), root.as_fd(), &LIMITS)
             .map_err(|source| Layer::Unpack { digest: *digest, source })?;
         let (found, _, _) = tar.finish();
         if found != *digest {
@@ -190,6 +191,16 @@ mod tests {
             result.unwrap();
             assert_eq!(fs::read(layers.path(&digest).join("a")).unwrap(), b"abc");
         }
+    }
+
+    #[test]
+    fn a_layer_that_ends_with_its_last_files_data_is_whole() {
+        let whole = tar();
+        // A header's block and three bytes, as `umoci insert` leaves it.
+        let cut = &whole[..512 + 3];
+        let (_folder, layers, result) = ensure(cut, &Digest::of(cut));
+        result.unwrap();
+        assert_eq!(fs::read(layers.path(&Digest::of(cut)).join("a")).unwrap(), b"abc");
     }
 
     #[test]

@@ -3,5 +3,6 @@
 pub mod digest;
 pub mod import;
 pub mod layer;
+pub mod padding;
 pub mod store;
 pub mod unpack;
