@@ -9,7 +9,7 @@ use ferrite_tests::node::{BOOT, Node, SOON};
 use serde_json::Value;
 
 /// Ten thousand processes are started and end on a machine without KVM.
-const ORPHANS_DONE: Duration = Duration::from_secs(500);
+const ORPHANS_DONE: Duration = Duration::from_secs(300);
 const SIGKILL: &str = "9";
 /// Counts for ever, a few lines a second.
 const COUNT: &str = r#"["/bin/sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done"]"#;
@@ -45,7 +45,7 @@ fn start(node: &Node, name: &str, command: &str) -> Result<()> {
 #[test]
 fn ten_thousand_orphans_at_once_leave_no_zombie() -> Result<()> {
     let mut node = Node::new("orphans", Kind::Probed)?;
-    node.machine.memory_mib = 8192;
+    node.machine.memory_mib = 4096;
     node.boot()?;
     let outcome = node.probe_within(&["orphans", "10000", "10000"], ORPHANS_DONE)?;
     assert_eq!(outcome["made"], 10_000, "{outcome}");

@@ -1,12 +1,16 @@
 //! Orphans: processes whose parent is gone, which all end at the same moment.
 //!
-//! A parent starts them and ends at once. They hold a pipe open and read from another; when the latter is
-//! closed they all end, and the former's end of file says that the last one did.
+//! A parent starts them and ends at once. Each says that it lives and then waits for ever; they are one process
+//! group, and one signal ends them all. (A pipe that they all read from would not do: the kernel wakes every
+//! remaining reader whenever one of them ends.)
 
 use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use rustix::event::{Timespec, poll};
 use serde::Serialize;
 
@@ -43,26 +47,26 @@ pub(crate) fn make(count: usize, batch: usize) -> io::Result<Orphans> {
 }
 
 fn one_batch(size: usize) -> io::Result<Duration> {
-    let (hold_reader, hold_writer) = io::pipe()?;
     let (mut alive_reader, alive_writer) = io::pipe()?;
-    let status = itself(&["orphan-parent", &size.to_string()])?
-        .stdin(Stdio::from(hold_reader))
+    let mut parent = itself(&["orphan-parent", &size.to_string()])?
+        .stdin(Stdio::null())
         .stdout(Stdio::from(alive_writer))
-        .spawn()?
-        .wait()?;
+        .process_group(0)
+        .spawn()?;
+    let group = Pid::from_raw(i32::try_from(parent.id()).map_err(io::Error::other)?);
+    let status = parent.wait()?;
     if !status.success() {
         return Err(io::Error::other(format!("the orphans' parent ended with {status}")));
     }
-    let mut started = vec![0; size];
-    alive_reader.read_exact(&mut started)?;
-    drop(hold_writer);
-    alive_reader.read_to_end(&mut started)?;
-    until_reaped()
+    alive_reader.read_exact(&mut vec![0; size])?;
+    killpg(group, Signal::SIGKILL)?;
+    until_reaped(group)
 }
 
-fn until_reaped() -> io::Result<Duration> {
+/// A process group exists until the last of its processes was waited for.
+fn until_reaped(group: Pid) -> io::Result<Duration> {
     let start = Instant::now();
-    while processes::zombies()? > 0 && start.elapsed() < REAPED_WITHIN {
+    while killpg(group, None).is_ok() && start.elapsed() < REAPED_WITHIN {
         poll(&mut [], Some(&LOOK_PAUSE))?;
     }
     Ok(start.elapsed())
@@ -72,18 +76,19 @@ fn until_reaped() -> io::Result<Duration> {
 pub(crate) fn parent(count: usize) -> io::Result<ExitCode> {
     for _ in 0..count {
         // Dropping the handle leaves the process alone.
-        drop(itself(&["orphan"])?.stdin(Stdio::inherit()).stdout(Stdio::inherit()).spawn()?);
+        drop(itself(&["orphan"])?.stdin(Stdio::null()).stdout(Stdio::inherit()).spawn()?);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Is an orphan: says that it lives, and ends when told to.
+/// Is an orphan: says that it lives, and waits to be killed.
 pub(crate) fn orphan() -> io::Result<ExitCode> {
     let mut out = io::stdout();
     out.write_all(b".")?;
     out.flush()?;
-    io::stdin().read_to_end(&mut Vec::new())?;
-    Ok(ExitCode::SUCCESS)
+    loop {
+        nix::unistd::pause();
+    }
 }
 
 fn itself(arguments: &[&str]) -> io::Result<Command> {
