@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use ferrite_layout::slot_header::{self, HEADER_BYTES};
 use ferrite_tests::disk::{extract, partition_start};
 use ferrite_tests::images::{self, Kind};
-use ferrite_tests::programs::{artifacts, program, said, succeed};
+use ferrite_tests::programs::{artifacts, checkout, program, said, succeed};
 
 /// A copy of the product's disk in a folder of the scenario's own, to take apart.
 fn disk_copy(name: &str) -> Result<std::path::PathBuf> {
@@ -64,5 +64,64 @@ fn verify_is_content_with_the_product_and_names_the_first_damage() -> Result<()>
     let (code, text) = verify()?;
     assert_eq!(code, Some(4), "{text}");
     assert!(text.contains("ROOT-A") || text.contains("verity"), "{text}");
+    Ok(())
+}
+
+/// User and group that own nothing, on every Debian.
+const NOBODY: &str = "65534";
+
+/// Everything that a build reads, in a folder that anybody may enter and `nobody` owns.
+fn for_nobody(folder: &Path) -> Result<()> {
+    let mut copy = Command::new("cp");
+    copy.args(["-r", "--reflink=auto"]).arg(checkout().join("configs"));
+    for name in ["ferrite", "ferrite-init", "ferrite-agent"] {
+        copy.arg(program(name)?);
+    }
+    succeed(copy.arg(folder))?;
+    for (variable, below_home, part) in [
+        ("XDG_CACHE_HOME", ".cache", "ferrite/packages"),
+        ("XDG_DATA_HOME", ".local/share", "ferrite/keys"),
+    ] {
+        let home = || std::env::home_dir().map(|home| home.join(below_home));
+        let source = std::env::var_os(variable).map(Into::into).or_else(home);
+        let target = folder.join(variable).join(part);
+        fs::create_dir_all(target.parent().context("a folder above")?)?;
+        let source = source.context("find the home folder")?.join(part);
+        succeed(Command::new("cp").args(["-r", "--reflink=auto"]).arg(source).arg(target))?;
+    }
+    if rustix::process::geteuid().is_root() {
+        succeed(Command::new("chown").args(["-R", &format!("{NOBODY}:{NOBODY}")]).arg(folder))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_unprivileged_user_elsewhere_builds_the_same_bytes() -> Result<()> {
+    let product = images::image(Kind::Product)?;
+    let folder = tempfile::tempdir()?;
+    for_nobody(folder.path())?;
+    let ferrite = folder.path().join("ferrite");
+    let mut build = if rustix::process::geteuid().is_root() {
+        let mut drop_privileges = Command::new("setpriv");
+        drop_privileges
+            .args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--"])
+            .arg(ferrite);
+        drop_privileges
+    } else {
+        Command::new(ferrite)
+    };
+    build.args(["image", "build", "--out", "elsewhere"]).current_dir(folder.path());
+    for variable in ["XDG_CACHE_HOME", "XDG_DATA_HOME"] {
+        build.env(variable, folder.path().join(variable));
+    }
+    succeed(build.env("HOME", folder.path()).env("TZ", "Pacific/Auckland"))?;
+    for file in ["disk.raw", "disk.qcow2", "kernel", "initramfs", "manifest.json", "sbom.spdx.json"]
+    {
+        let same = Command::new("cmp")
+            .arg(product.join(file))
+            .arg(folder.path().join("elsewhere").join(file))
+            .output()?;
+        assert!(same.status.success(), "{}", said(&same));
+    }
     Ok(())
 }
