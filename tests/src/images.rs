@@ -1,11 +1,10 @@
 //! Images that scenarios boot, each made once per run by `ferrite image build`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::programs::{artifacts, checkout, program, succeed};
 
@@ -17,7 +16,7 @@ pub enum Kind {
     /// The product with the probe in the agent's place, which becomes the agent after starting its server,
     /// or does what [`crate::node::Node::agent_does`] says.
     Probed,
-    /// [`Self::Probed`] in another version with another kernel command line, hence another boot ID.
+    /// [`Self::Probed`] in another version and variant, with another kernel.
     Next,
 }
 
@@ -34,13 +33,12 @@ impl Kind {
     fn arguments(self) -> Result<Vec<String>> {
         let probe = program("ferrite-probe")?.display().to_string();
         let beside = format!("/usr/libexec/ferrite-agent={}", program("ferrite-agent")?.display());
-        let configs = next_configs()?.display().to_string();
         let probed = ["--agent", &probe, "--add", &beside];
         let words = match self {
             Self::Product => Vec::new(),
             Self::Probed => probed.to_vec(),
             Self::Next => {
-                [&probed[..], &["--os-version", NEXT_VERSION, "--configs", &configs]].concat()
+                [&probed[..], &["--os-version", NEXT_VERSION, "--variant", "metal"]].concat()
             }
         };
         Ok(words.into_iter().map(str::to_owned).collect())
@@ -49,22 +47,6 @@ impl Kind {
 
 /// Version of [`Kind::Next`].
 pub const NEXT_VERSION: &str = "99.0.0";
-/// Word on the command line of [`Kind::Next`].
-pub const NEXT_WORD: &str = "next_kernel=1";
-
-/// A copy of the configuration with another kernel command line.
-fn next_configs() -> Result<PathBuf> {
-    let folder = artifacts()?.join("next-configs");
-    fs::create_dir_all(&folder)?;
-    succeed(Command::new("cp").arg("-rT").arg(checkout().join("configs")).arg(&folder))?;
-    let variant = folder.join("variants/cloud.toml");
-    let text = fs::read_to_string(&variant)?;
-    let changed = text.replacen("\"panic=10\"", &format!("\"panic=10\", \"{NEXT_WORD}\""), 1);
-    ensure!(changed != text, "{} has no \"panic=10\" to add to", variant.display());
-    fs::write(&variant, changed)?;
-    Ok(folder)
-}
-
 static BUILT: Mutex<Vec<Kind>> = Mutex::new(Vec::new());
 
 /// Folder of the image, which is built on first use.

@@ -31,7 +31,7 @@ use crate::disk::{DiskError, SystemDisk};
 use crate::fatal::{chain, fatal, report};
 use crate::haste;
 use crate::log;
-use crate::modules::{Hotplug, Loader};
+use crate::modules::{Hotplug, Loader, Probe};
 use crate::timeline::{self, Instant, Recorder};
 
 /// Modules that the way into a root needs and that no device asks for. A kernel that has them built in has no
@@ -103,7 +103,7 @@ pub fn run(first: Instant) -> ! {
 
 fn find_disk(recorder: &mut Recorder, wanted: Option<&str>) -> SystemDisk {
     let start = timeline::now();
-    let mut loader = Loader::open();
+    let mut loader = Loader::open(Probe::InBackground);
     for module in NEEDED_MODULES {
         if let Err(error) = loader.load(module) {
             log::warn(format_args!("{}", chain(&error)));

@@ -8,7 +8,7 @@ use std::io;
 
 use ferrite_schema::names;
 
-use crate::modules::loader::Loader;
+use crate::modules::loader::{Loader, Probe};
 
 /// Where the kernel keeps the program's path.
 const SETTING: &str = "/proc/sys/kernel/modprobe";
@@ -37,7 +37,7 @@ pub fn requested(mut arguments: impl Iterator<Item = String>) -> Option<String> 
 /// Loads what the kernel asks for, a name or an alias. `false` when nothing for it could be loaded.
 #[must_use]
 pub fn load(name: &str) -> bool {
-    let (_, failures) = Loader::open().load_for(name);
+    let (_, failures) = Loader::open(Probe::AtOnce).load_for(name);
     failures.is_empty()
 }
 

@@ -116,6 +116,11 @@ impl Index {
             .collect()
     }
 
+    /// What a soft dependency means: a module of that name or, as for `crc32c`, everything it is an alias of.
+    fn meant_by<'name>(&'name self, word: &'name str) -> Vec<&'name str> {
+        if self.modules.contains_key(word) { vec![word] } else { self.matching(word) }
+    }
+
     /// Paths to load for module `name`, in order: what it needs first. Empty where there is no such file or
     /// it is in `loaded`. Circles in a damaged index end.
     #[must_use]
@@ -137,7 +142,7 @@ impl Index {
         if !visited.insert(name.clone()) {
             return;
         }
-        for other in &module.before {
+        for other in module.before.iter().flat_map(|word| self.meant_by(word)) {
             self.visit(other, true, visited, order);
         }
         // depmod lists the nearest need first; the farthest must be loaded first.
@@ -145,7 +150,7 @@ impl Index {
             self.visit(other, optional, visited, order);
         }
         order.push(Step { name, path: &module.path, optional });
-        for other in &module.after {
+        for other in module.after.iter().flat_map(|word| self.meant_by(word)) {
             self.visit(other, true, visited, order);
         }
     }
@@ -198,6 +203,19 @@ pub struct Step<'index> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_soft_dependency_may_be_an_alias() {
+        let index = Index::parse(Texts {
+            dependencies: "lib/libcrc32c.ko:\ncrypto/crc32c_generic.ko:\n",
+            aliases: "alias crc32c crc32c_generic\n",
+            soft_dependencies: "softdep libcrc32c pre: crc32c\n",
+            builtin: "",
+        });
+        let order = index.load_order("libcrc32c", &HashSet::new());
+        let names: Vec<&str> = order.iter().map(|step| step.name).collect();
+        assert_eq!(names, ["crc32c_generic", "libcrc32c"]);
+    }
 
     const DEPENDENCIES: &str = "\
 kernel/drivers/md/dm-mod.ko:

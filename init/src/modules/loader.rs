@@ -1,6 +1,7 @@
 //! Loads modules into the running kernel.
 
 use std::collections::HashSet;
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,26 @@ use crate::modules::index::{Index, Step, Texts};
 const MODULES_DIR: &str = "/lib/modules";
 /// `MODULE_INIT_COMPRESSED_FILE` of `<linux/module.h>`: the kernel decompresses.
 const COMPRESSED: i32 = 4;
+
+/// When a driver looks for its devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// While its module is loaded: what it finds is there afterwards.
+    AtOnce,
+    /// Behind our back, so that slow hardware (a SATA port without a disk takes a second) keeps nobody waiting
+    /// who waits for the device anyway.
+    InBackground,
+}
+
+impl Probe {
+    /// Parameter of every module, see `do_init_module` in the kernel's `kernel/module/main.c`.
+    const fn parameter(self) -> &'static CStr {
+        match self {
+            Self::AtOnce => c"",
+            Self::InBackground => c"async_probe",
+        }
+    }
+}
 
 /// A module that did not get into the kernel.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +49,7 @@ pub enum LoadModule {
 #[derive(Debug)]
 pub struct Loader {
     directory: PathBuf,
+    probe: Probe,
     index: Index,
     loaded: HashSet<String>,
 }
@@ -35,12 +57,12 @@ pub struct Loader {
 impl Loader {
     /// Reads the index of the running kernel's modules. Without a directory there is nothing to load.
     #[must_use]
-    pub fn open() -> Self {
+    pub fn open(probe: Probe) -> Self {
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
-        Self::open_in(&Path::new(MODULES_DIR).join(release))
+        Self::open_in(&Path::new(MODULES_DIR).join(release), probe)
     }
 
-    fn open_in(directory: &Path) -> Self {
+    fn open_in(directory: &Path, probe: Probe) -> Self {
         let text = |name: &str| fs::read_to_string(directory.join(name)).unwrap_or_default();
         let index = Index::parse(Texts {
             dependencies: &text("modules.dep"),
@@ -48,7 +70,7 @@ impl Loader {
             soft_dependencies: &text("modules.softdep"),
             builtin: &text("modules.builtin"),
         });
-        Self { directory: directory.to_owned(), index, loaded: HashSet::new() }
+        Self { directory: directory.to_owned(), probe, index, loaded: HashSet::new() }
     }
 
     /// The kernel has no modules at all.
@@ -65,7 +87,7 @@ impl Loader {
     pub fn load(&mut self, name: &str) -> Result<Vec<String>, LoadModule> {
         let mut new = Vec::new();
         for Step { name, path, optional } in self.index.load_order(name, &self.loaded) {
-            match insert(&self.directory.join(path)) {
+            match insert(&self.directory.join(path), self.probe) {
                 Ok(was_new) => {
                     self.loaded.insert(name.to_owned());
                     if was_new {
@@ -117,12 +139,12 @@ fn is_absence(error: &LoadModule) -> bool {
 }
 
 /// `false` when it was loaded already.
-fn insert(path: &Path) -> Result<bool, LoadModule> {
+fn insert(path: &Path, probe: Probe) -> Result<bool, LoadModule> {
     let open = |source| LoadModule::Open { path: path.to_owned(), source };
     let file = File::open(path).map_err(open)?;
     let flags =
         if path.extension().is_some_and(|extension| extension == "ko") { 0 } else { COMPRESSED };
-    match rustix::system::finit_module(&file, c"", flags) {
+    match rustix::system::finit_module(&file, probe.parameter(), flags) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
         Err(source) => Err(LoadModule::Load { path: path.to_owned(), source }),
@@ -135,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_kernel_without_modules_needs_none() {
-        let mut loader = Loader::open_in(Path::new("/nonexistent"));
+        let mut loader = Loader::open_in(Path::new("/nonexistent"), Probe::AtOnce);
         assert!(loader.is_empty());
         assert!(loader.load("dm_verity").unwrap().is_empty());
         let (new, failures) = loader.load_for("virtio:d00000002v00001AF4");
@@ -147,7 +169,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("modules.dep"), "kernel/x.ko:\n").unwrap();
         fs::write(directory.path().join("modules.alias"), "alias pci:v1* x\n").unwrap();
-        let mut loader = Loader::open_in(directory.path());
+        let mut loader = Loader::open_in(directory.path(), Probe::AtOnce);
         assert!(matches!(loader.load("x"), Err(LoadModule::Open { .. })));
         let (new, failures) = loader.load_for("pci:v1d2");
         assert!(new.is_empty() && failures.is_empty());

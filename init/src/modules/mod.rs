@@ -11,4 +11,4 @@ pub mod loader;
 pub mod uevent;
 
 pub use hotplug::Hotplug;
-pub use loader::Loader;
+pub use loader::{Loader, Probe};

@@ -35,7 +35,7 @@ use crate::disk::SystemDisk;
 use crate::fatal::{self, chain, report};
 use crate::haste;
 use crate::log;
-use crate::modules::{Hotplug, Loader, autoload};
+use crate::modules::{Hotplug, Loader, Probe, autoload};
 use crate::state;
 use crate::timeline::{self, Recorder};
 use event_loop::EventLoop;
@@ -132,7 +132,7 @@ fn load_drivers(recorder: &mut Recorder) -> Option<Hotplug> {
         log::warn(format_args!("the kernel cannot ask for modules: {error}"));
     }
     let start = timeline::now();
-    match Hotplug::open(Loader::open()) {
+    match Hotplug::open(Loader::open(Probe::AtOnce)) {
         Ok(mut hotplug) => {
             let new = hotplug.coldplug();
             recorder.end(Phase::Init, "drivers", start);

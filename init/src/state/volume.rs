@@ -1,8 +1,8 @@
 //! STATE: from a partition that may hold anything to a mounted file system.
 //!
-//! Mount it; where that fails, let e2fsck repair it and mount again; where that fails too, or there is no ext4 at
-//! all, make it anew from the template in the root. A node that lost its STATE joins anew; a node that does
-//! not boot is lost.
+//! Mount it; where that fails, let e2fsck repair it and mount again. Only where e2fsck gives up, or there is no ext4
+//! at all, it is made anew from the template in the root. What cannot be mounted for another reason (a kernel
+//! without ext4, a disk that cannot be read) is left as it is and ends the boot: another slot may do better.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -42,16 +42,57 @@ pub enum StateError {
     Write { path: PathBuf, source: io::Error },
     #[error("mount STATE from {path}, although it was just made anew")]
     Mount { path: PathBuf, source: Errno },
+    #[error("mount STATE from {path}, which is left as it is: {why}")]
+    Keep { path: PathBuf, why: String },
+}
+
+/// Why STATE is not mounted.
+#[derive(Debug, PartialEq, Eq)]
+enum Unmounted {
+    /// Nothing in it can be saved.
+    Lost(String),
+    /// It may hold everything; something else is wrong.
+    Kept(String),
+}
+
+/// What e2fsck made of it.
+#[derive(Debug, PartialEq, Eq)]
+enum Repair {
+    Sound,
+    GaveUp { exit_status: i32 },
+    NotDone(String),
+}
+
+impl Repair {
+    fn problem(&self) -> String {
+        match self {
+            Self::Sound => "e2fsck finds it sound".to_owned(),
+            Self::GaveUp { exit_status } => {
+                format!("e2fsck could not repair everything (exit status {exit_status})")
+            }
+            Self::NotDone(problem) => problem.clone(),
+        }
+    }
+
+    /// What a mount that fails even after this means.
+    fn verdict(&self, first: &str, then: &str) -> Unmounted {
+        let why = format!("{first}; {}; then mount: {then}", self.problem());
+        match self {
+            Self::GaveUp { .. } => Unmounted::Lost(why),
+            Self::Sound | Self::NotDone(_) => Unmounted::Kept(why),
+        }
+    }
 }
 
 /// Mounts STATE on /var, whatever it takes. Returns why it had to be made anew, where it had to.
 ///
 /// # Errors
-/// Even a new file system cannot be made or mounted.
+/// It may hold data and cannot be mounted, or even a new file system cannot be made or mounted.
 pub fn mount_state(device: &Path) -> Result<Option<String>, StateError> {
     let why = match try_mount(device) {
         Ok(()) => return Ok(None),
-        Err(why) => why,
+        Err(Unmounted::Kept(why)) => return Err(StateError::Keep { path: device.to_owned(), why }),
+        Err(Unmounted::Lost(why)) => why,
     };
     log::error(format_args!(
         "STATE on {} is lost ({why}); making it anew, EMPTY: configuration, images and units of this node are gone",
@@ -63,10 +104,10 @@ pub fn mount_state(device: &Path) -> Result<Option<String>, StateError> {
 }
 
 /// Mounts what is there, repairing it where necessary.
-fn try_mount(device: &Path) -> Result<(), String> {
+fn try_mount(device: &Path) -> Result<(), Unmounted> {
     let superblock = read_superblock(device)
-        .map_err(|error| format!("it cannot be read: {error}"))?
-        .ok_or_else(|| "it holds no ext4 file system".to_owned())?;
+        .map_err(|error| Unmounted::Kept(format!("it cannot be read: {error}")))?
+        .ok_or_else(|| Unmounted::Lost("it holds no ext4 file system".to_owned()))?;
     let first = if superblock.has_errors {
         "the kernel found errors in it before".to_owned()
     } else {
@@ -77,21 +118,12 @@ fn try_mount(device: &Path) -> Result<(), String> {
     };
     log::warn(format_args!("STATE needs repair ({first}); running e2fsck"));
     let repair = repair(device);
-    match (mount_ext4(device), repair) {
-        (Ok(()), Ok(())) => {
-            log::warn(format_args!("STATE is repaired"));
-            Ok(())
-        }
-        (Ok(()), Err(problem)) => {
-            log::error(format_args!("STATE can be used, but {problem}"));
-            Ok(())
-        }
-        (Err(error), repair) => {
-            let problem =
-                repair.err().unwrap_or_else(|| "e2fsck found nothing to repair".to_owned());
-            Err(format!("{first}; {problem}; then mount: {error}"))
-        }
+    match mount_ext4(device) {
+        Ok(()) if repair == Repair::Sound => log::warn(format_args!("STATE is repaired")),
+        Ok(()) => log::error(format_args!("STATE can be used, but {}", repair.problem())),
+        Err(error) => return Err(repair.verdict(&first, &error.to_string())),
     }
+    Ok(())
 }
 
 /// `/var` has no device nodes, no set-user-ID files and no programs of the system's. What containers execute
@@ -101,20 +133,19 @@ fn mount_ext4(device: &Path) -> Result<(), Errno> {
     mount(device, names::STATE_DIR, "ext4", flags, c"errors=remount-ro")
 }
 
-fn repair(device: &Path) -> Result<(), String> {
-    let output = Command::new(names::E2FSCK)
-        .arg("-y")
-        .arg(device)
-        .output()
-        .map_err(|error| format!("e2fsck cannot be run: {error}"))?;
+fn repair(device: &Path) -> Repair {
+    let output = match Command::new(names::E2FSCK).arg("-y").arg(device).output() {
+        Ok(output) => output,
+        Err(error) => return Repair::NotDone(format!("e2fsck cannot be run: {error}")),
+    };
     let text = String::from_utf8_lossy(&output.stdout);
     for line in text.lines().filter(|line| !line.trim().is_empty()).take(E2FSCK_LINES_MAX) {
         log::warn(format_args!("e2fsck: {line}"));
     }
     match output.status.code() {
-        Some(code) if code < E2FSCK_ERRORS_LEFT => Ok(()),
-        Some(code) => Err(format!("e2fsck could not repair everything (exit status {code})")),
-        None => Err("e2fsck was killed".to_owned()),
+        Some(code) if code < E2FSCK_ERRORS_LEFT => Repair::Sound,
+        Some(exit_status) => Repair::GaveUp { exit_status },
+        None => Repair::NotDone("e2fsck was killed".to_owned()),
     }
 }
 
@@ -206,6 +237,16 @@ fn read_superblock(device: &Path) -> io::Result<Option<Superblock>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_e2fsck_gives_up_is_lost() {
+        let lost = |repair: Repair| {
+            matches!(repair.verdict("mount: EUCLEAN", "ENODEV"), Unmounted::Lost(_))
+        };
+        assert!(lost(Repair::GaveUp { exit_status: 4 }));
+        assert!(!lost(Repair::Sound));
+        assert!(!lost(Repair::NotDone("e2fsck cannot be run".to_owned())));
+    }
 
     #[test]
     fn a_file_system_grows_only_when_it_is_worth_it() {
