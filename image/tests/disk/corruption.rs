@@ -80,7 +80,7 @@ fn damage_is_named() {
         (end - 512, "check the backup partition table: there is no header"),
         (end - 512 + 40, "check the backup partition table: its header is damaged"),
         (backup_entries + 5, "check the backup partition table: its entries are damaged"),
-        (kern, "check slot A: check its header: read slot header: the partition holds no slot"),
+        (kern, "check slot A: check its header: read slot header: the slot is empty"),
         (kern + 8, "check slot A: check its header: read slot header: format version"),
         (kern + 20, "check slot A: check its header: check slot signature"),
         (kern + 100, "check slot A: check its header: "),
