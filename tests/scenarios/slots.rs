@@ -53,6 +53,23 @@ fn a_staged_slot_with_another_kernel_is_kexecd_and_kept() -> Result<()> {
 }
 
 #[test]
+fn a_person_can_go_back_to_the_other_slot_and_forth_again() -> Result<()> {
+    let mut node = with_next("slot-verbs")?;
+    node.boot()?;
+    for (verb, slot) in [("rollback", "A"), ("stage", "B")] {
+        node.ferrite(&["slot", verb])?;
+        node.ferrite(&["machine", "reboot"])?;
+        node.wait_for(READY, BOOT).with_context(|| format!("boot after `slot {verb}`"))?;
+        assert_eq!(node.ask(&["machine", "status"])?["slot"], slot, "after `slot {verb}`");
+    }
+    node.ferrite(&["slot", "mark-good"])?;
+    node.cut()?;
+    let slots = stage::slots(&node.disk())?;
+    assert!(slots.a.successful && slots.b.successful, "{slots:?}");
+    Ok(())
+}
+
+#[test]
 fn a_slot_that_never_gets_ready_is_left_after_its_tries() -> Result<()> {
     let mut node = Node::new("slot-never-ready", Kind::Product)?;
     stage_next(&node)?;
