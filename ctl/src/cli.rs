@@ -108,6 +108,7 @@ pub enum ImageCommand {
     #[command(after_help = "Examples:
   ferrite image build
   ferrite image build --variant cloud --key release.key --out out/release
+  ferrite image build --variant metal --cloud-config node1.toml --out out/node1
   ferrite image build --mirror https://deb.example.org/debian --refresh")]
     Build(BuildArguments),
     /// Show what a disk image or a slot payload (slot.kern) holds
@@ -156,6 +157,9 @@ pub struct BuildArguments {
     /// Further program in the image, for test images
     #[arg(long, value_name = "PATH=FILE", value_parser = path_and_file)]
     pub add: Vec<(String, PathBuf)>,
+    /// Configuration of the machines that boot the image, on its OEM partition; see `ferrite config new`
+    #[arg(long, value_name = "FILE")]
+    pub cloud_config: Option<PathBuf>,
     /// Version of the OS that the image says it is
     #[arg(long, default_value = env!("CARGO_PKG_VERSION"), value_name = "VERSION")]
     pub os_version: String,

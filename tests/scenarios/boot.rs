@@ -1,9 +1,12 @@
 //! The same disk boots everywhere, and what it runs arrives.
 
+use std::process::Command;
+
 use anyhow::Result;
 use ferrite_tests::demo;
 use ferrite_tests::images::Kind;
 use ferrite_tests::node::Node;
+use ferrite_tests::programs::{checkout, program, succeed};
 use ferrite_vm::machine::Boot;
 
 fn ready(name: &str, boot: Option<Boot>) -> Result<()> {
@@ -52,5 +55,21 @@ restart = "never"
     let output = node.ferrite_output(&["unit", "logs", "first"])?;
     assert_eq!(String::from_utf8_lossy(&output.stdout), "to stdout\n");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "to stderr\n");
+    Ok(())
+}
+
+#[test]
+fn a_node_is_configured_by_its_oem_partition() -> Result<()> {
+    let mut node = Node::new("oem", Kind::Product)?;
+    let directory = node.machine.directory.clone();
+    let out = directory.join("image");
+    let mut build = Command::new(program("ferrite")?);
+    build.current_dir(checkout()).args(["image", "build", "--cloud-config"]);
+    succeed(build.arg(directory.join("cloud-config")).arg("--out").arg(&out))?;
+    std::fs::rename(out.join("disk.raw"), node.disk())?;
+    node.machine.fw_cfg.clear();
+    node.machine.boot = Boot::Bios;
+    node.boot()?;
+    assert_eq!(node.ask(&["machine", "status"])?["hostname"], "node");
     Ok(())
 }

@@ -5,18 +5,24 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ferrite_image::build::{self, BuildOutput, BuildRequest};
+use ferrite_image::disk::OemFile;
 use ferrite_image::keys::{self, SlotKey};
 use ferrite_image::packages::cache::Cache;
 use ferrite_image::packages::{PackageError, PackageStore};
 use ferrite_layout::slot_header::TrustedKey;
+use ferrite_schema::node_config;
 use serde::Serialize;
 
 use super::keys::own_folder;
 use crate::cli::BuildArguments;
+use crate::document;
 use crate::failure::Failure;
 use crate::output::{bytes, facts};
 use crate::progress::Steps;
 use crate::session::Session;
+
+/// Name of the configuration on the OEM partition; nodes read it at `ferrite_schema::names::OEM_CLOUD_CONFIG`.
+const OEM_CLOUD_CONFIG: &str = "cloud-config.toml";
 
 /// What was made.
 #[derive(Debug, Serialize)]
@@ -56,7 +62,7 @@ pub(super) fn run(arguments: &BuildArguments, session: &mut Session<'_>) -> Resu
         programs: arguments.add.clone(),
         key,
         trusted,
-        oem: Vec::new(),
+        oem: oem(arguments.cloud_config.as_deref())?,
         out: arguments.out.clone().unwrap_or_else(|| Path::new("out").join(&arguments.variant)),
     };
     let store = PackageStore {
@@ -67,6 +73,15 @@ pub(super) fn run(arguments: &BuildArguments, session: &mut Session<'_>) -> Resu
     let mut steps = Steps::new(session.draws_progress());
     let outcome = outcome(build::build(&request, &store, &mut steps)?);
     session.show(&outcome, table)
+}
+
+/// The OEM partition's files. A configuration that a node would refuse is refused here.
+fn oem(cloud_config: Option<&Path>) -> Result<Vec<OemFile>, Failure> {
+    let Some(path) = cloud_config else { return Ok(Vec::new()) };
+    let content = document::load(path, |text| {
+        node_config::parse(text).map(|_valid| text.as_bytes().to_vec())
+    })?;
+    Ok(vec![OemFile { name: OEM_CLOUD_CONFIG.to_owned(), content }])
 }
 
 /// `ferrite-init` and `ferrite-agent`, in the folder that was named or beside this program.
