@@ -110,7 +110,7 @@ pub enum ImageCommand {
   ferrite image build --variant cloud --key release.key --out out/release
   ferrite image build --variant metal --cloud-config node1.toml --out out/node1
   ferrite image build --mirror https://deb.example.org/debian --refresh")]
-    Build(BuildArguments),
+    Build(Box<BuildArguments>),
     /// Show what a disk image or a slot payload (slot.kern) holds
     #[command(after_help = "Examples:
   ferrite image inspect out/cloud
