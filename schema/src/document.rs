@@ -9,8 +9,11 @@ mod tests {
         assert_eq!(problem.to_string(), expected);
     }
 
-    const KNOWN: &str = "expected one of `name`, `image`, `entrypoint`, `command`, `env`, `restart`, \
-                         `stop_signal`, `stop_grace_s`";
+    const KNOWN: &str = "expected one of `name`, `image`, `entrypoint`, `command`, `args`, `env`, `env_files`, \
+                         `user`, `workdir`, `hostname`, `read_only_root`, `tty`, `stdin`, `privileged`, \
+                         `host_user_namespace`, `devices`, `capabilities`, `volumes`, `resources`, `sysctls`, \
+                         `ulimits`, `network`, `ports`, `restart`, `start_limit`, `oneshot`, `timer`, `after`, \
+                         `requires`, `pre_start`, `post_stop`, `stop_signal`, `stop_grace_s`, `health`, `labels`";
 
     #[test]
     fn an_unknown_key_is_placed_and_the_known_one_offered() {

@@ -11,7 +11,7 @@ use crate::image::digest::{Digest, NotADigest};
 use crate::image::import::DOCUMENT_MAX_BYTES;
 use crate::image::layer::Layers;
 use crate::image::store::{ImageStore, Store};
-use crate::shim::protocol::Request;
+use crate::shim::protocol::{Network, Request};
 
 /// Linux's limit for a hostname.
 const HOSTNAME_MAX_BYTES: usize = 64;
@@ -71,7 +71,7 @@ pub struct Places {
 }
 
 /// A request, and the signal that asks the container to stop.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Prepared {
     /// For the shim.
     pub request: Request,
@@ -109,6 +109,8 @@ pub fn prepare(
     }
     let inner = config.config().as_ref();
     let cwd = inner.and_then(|config| config.working_dir().clone()).filter(|cwd| !cwd.is_empty());
+    let cwd = unit.workdir.clone().or(cwd);
+    let user = unit.user.clone().or_else(|| inner.and_then(|config| config.user().clone()));
     let signal =
         unit.stop_signal.clone().or_else(|| inner.and_then(|config| config.stop_signal().clone()));
     let request = Request {
@@ -118,8 +120,20 @@ pub fn prepare(
         args,
         env: environment(unit, &config),
         cwd: cwd.unwrap_or_else(|| "/".to_owned()),
-        user: inner.and_then(|config| config.user().clone()).unwrap_or_default(),
-        hostname: hostname(&unit.name),
+        user: user.unwrap_or_default(),
+        hostname: unit.hostname.clone().unwrap_or_else(|| hostname(&unit.name)),
+        read_only_root: unit.read_only_root,
+        tty: unit.tty,
+        stdin: unit.stdin,
+        privileged: unit.privileged,
+        ids: None,
+        capabilities: Vec::new(),
+        devices: unit.devices.clone(),
+        mounts: Vec::new(),
+        resources: unit.resources.clone(),
+        sysctls: unit.sysctls.clone(),
+        ulimits: unit.ulimits.clone(),
+        network: Network::None,
         cgroup: format!("{}/{}", places.unit_cgroup, unit.name),
         shim_cgroup: text(&places.shim_cgroup),
         log_dir: text(&places.logs.join(&unit.name)),
@@ -149,6 +163,7 @@ fn program(unit: &Unit, config: &ImageConfiguration) -> Vec<String> {
         (None, None) => args.extend(own(|config| config.cmd().clone())),
         (None, Some(_)) => {}
     }
+    args.extend(unit.args.iter().cloned());
     args
 }
 

@@ -36,7 +36,7 @@ pub enum UnitStoreProblem {
 }
 
 /// A unit as the store has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
     /// Its document.
     pub unit: Unit,

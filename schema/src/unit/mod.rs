@@ -1,0 +1,251 @@
+//! Units: the containers that a user asks for.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+mod bytes;
+mod container;
+mod life;
+
+pub use bytes::Bytes;
+pub use container::{
+    Capabilities, NetworkMode, Port, Protocol, Resources, Ulimit, Volume, VolumeSource,
+};
+pub use life::{Health, Probe, StartLimit, Timer};
+
+use crate::document::{self, Problem};
+
+/// What is done when a unit's container ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPolicy {
+    /// Always start it again.
+    #[default]
+    Always,
+    /// Start it again unless it exited with status 0.
+    OnFailure,
+    /// Leave it ended.
+    Never,
+}
+
+/// A unit as its author writes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unit {
+    /// Name: letters, digits, `-`, `_`, `.`, up to 64 of them. `web@` is a template, `web@1` its instance `1`.
+    pub name: String,
+    /// Image reference, as imported or as a registry names it.
+    pub image: String,
+    /// Replaces the image's entrypoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<Vec<String>>,
+    /// Replaces the image's command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// Words after entrypoint and command, whoever named those.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// Environment, on top of the image's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Names of environment files of the node's configuration (`[env_files]`), later ones winning; `env` wins over all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env_files: Vec<String>,
+    /// `user`, `user:group`, names of the image or numbers; the image's, or root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Working directory; the image's, or `/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<String>,
+    /// Hostname inside; made from the unit's name where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// The container cannot write its root; volumes stay writable.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub read_only_root: bool,
+    /// Standard output and input are a terminal, which `attach` shows.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub tty: bool,
+    /// Standard input stays open for `attach`; otherwise it is empty.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stdin: bool,
+    /// All capabilities and devices of the node, no user namespace, no seccomp, no masked paths.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub privileged: bool,
+    /// Why this unit must share the node's user namespace; it has a private one where this is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_user_namespace: Option<String>,
+    /// Devices of the node that it may use, as paths below `/dev`: `"/dev/fuse"`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
+    /// Capabilities beyond or short of the default ones.
+    #[serde(default, skip_serializing_if = "Capabilities::is_default")]
+    pub capabilities: Capabilities,
+    /// What is mounted into it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
+    /// Bounds.
+    #[serde(default, skip_serializing_if = "Resources::is_default")]
+    pub resources: Resources,
+    /// `net.*` and other namespaced kernel parameters.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sysctls: BTreeMap<String, String>,
+    /// Limits of each process, by the name without `RLIMIT_` in lower case: `nofile = 1024`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ulimits: BTreeMap<String, Ulimit>,
+    /// Whose network it has.
+    #[serde(default)]
+    pub network: NetworkMode,
+    /// Ports of the node that lead into it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
+    /// What is done when it ends.
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    /// Bounds how often it is started; beyond it the unit has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_limit: Option<StartLimit>,
+    /// It does its work and ends: units that wait for it wait for its end with status 0. Not with `restart = "always"`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub oneshot: bool,
+    /// Starts it again and again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer: Option<Timer>,
+    /// Units that must be ready, or done, before this one is started, if they are asked to run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<String>,
+    /// Units that this one cannot do without: started with it, waited for, and it is stopped with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<String>,
+    /// Commands that must each exit with status 0 in a container like this one before it is started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pre_start: Vec<Vec<String>>,
+    /// Commands that are each run in a container like this one after it ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub post_stop: Vec<Vec<String>>,
+    /// Signal that asks it to stop; the image's, or SIGTERM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<String>,
+    /// Seconds it gets to stop before it is killed.
+    #[serde(default = "default_stop_grace_s")]
+    pub stop_grace_s: u32,
+    /// How to see that it does its work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// For people and programs that look for units.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+const fn default_stop_grace_s() -> u32 {
+    10
+}
+
+/// Longest name of a unit.
+const NAME_MAX_BYTES: usize = 64;
+/// Longest grace, a day: a stop must end some time.
+const STOP_GRACE_MAX_S: u32 = 24 * 60 * 60;
+
+/// A value that a unit must not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {why}")]
+pub struct BadValue {
+    /// Key of the document.
+    pub key: &'static str,
+    /// What is wrong and what to do.
+    pub why: String,
+}
+
+/// Parses a unit.
+///
+/// # Errors
+/// The first problem of the document.
+pub fn parse(text: &str) -> Result<Unit, Problem> {
+    let unit: Unit = document::parse(text)?;
+    check(&unit).map_err(|bad| at_key(text, bad.key, bad.to_string()))?;
+    Ok(unit)
+}
+
+/// A problem with the value of a top-level key, placed at that key.
+fn at_key(text: &str, key: &str, message: String) -> Problem {
+    let found = text.lines().enumerate().find_map(|(index, line)| {
+        let start = line.find(key)?;
+        let (before, after) = (line.get(..start)?, line.get(start + key.len()..)?);
+        let is_key = before.trim_matches([' ', '\t', '[', '"']).is_empty()
+            && after.trim_start_matches(['"', ' ', '\t']).starts_with(['=', ']', '.']);
+        is_key.then(|| (index + 1, before.chars().count() + 1))
+    });
+    let (line, column) = found.unwrap_or((1, 1));
+    Problem { line, column, message }
+}
+
+/// Checks what types cannot say.
+///
+/// # Errors
+/// The first value that a unit must not have.
+pub fn check(unit: &Unit) -> Result<(), BadValue> {
+    let bad = |key, why: &str| Err(BadValue { key, why: why.to_owned() });
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let starts_well = unit.name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if !starts_well || !unit.name.bytes().all(fits) || unit.name.len() > NAME_MAX_BYTES {
+        return bad(
+            "name",
+            "use letters, digits, `-`, `_` and `.`, a letter or digit first, at most 64 of them",
+        );
+    }
+    if unit.image.is_empty() || !unit.image.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return bad("image", "use printable characters without spaces, at least one");
+    }
+    let mut words = unit.entrypoint.iter().chain(&unit.command).flatten();
+    if words.any(|word| word.contains('\0')) {
+        return bad("command", "a word holds a NUL character");
+    }
+    for (name, value) in &unit.env {
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            return bad("env", "a variable has a name, without `=`, and no NUL character");
+        }
+    }
+    if unit.stop_grace_s > STOP_GRACE_MAX_S {
+        return bad("stop_grace_s", "use at most 86400, a day");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_text(text: &str, expected: &str) {
+        assert_eq!(parse(text).unwrap_err().to_string(), expected);
+    }
+
+    #[test]
+    fn names_that_could_be_paths_are_refused_where_they_stand() {
+        let why = "name: use letters, digits, `-`, `_` and `.`, a letter or digit first, at most 64 of them";
+        for name in ["", "..", "a/b", ".hidden", "a b", &"a".repeat(65)] {
+            check_text(
+                &format!("image = \"b\"\nname = \"{name}\"\n"),
+                &format!("line 2, column 1: {why}"),
+            );
+        }
+        parse("image = \"b\"\nname = \"a-b_c.1\"\n").unwrap();
+    }
+
+    #[test]
+    fn values_that_the_kernel_would_cut_are_refused() {
+        check_text(
+            "name = \"a\"\nimage = \"b\"\n[env]\n\"A=B\" = \"\"\n",
+            "line 3, column 2: env: a variable has a name, without `=`, and no NUL character",
+        );
+        check_text(
+            "name = \"a\"\nimage = \"b\"\n  stop_grace_s = 100000\n",
+            "line 3, column 3: stop_grace_s: use at most 86400, a day",
+        );
+    }
+}
