@@ -3,7 +3,7 @@
 use std::fmt;
 
 use ferrite_layout::attributes::{FIELD_MAX, SlotAttributes};
-use ferrite_layout::slot::{FRESH_TRIES, Slot, choose};
+use ferrite_layout::slot::{self, Slot, choose};
 
 /// The attributes of both slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,19 +92,17 @@ impl Slots {
     /// # Errors
     /// Says why it must not be.
     pub fn stage(self, running: Slot, other: Result<(), String>) -> Edit {
-        let slot = running.other();
-        other.map_err(|problem| Refusal::OtherSlotUnusable { slot, problem })?;
+        let other_slot = running.other();
+        other.map_err(|problem| Refusal::OtherSlotUnusable { slot: other_slot, problem })?;
         if !self.get(running).successful {
             return Err(Refusal::RunningSlotUnproven { slot: running });
         }
-        let staged = |slots: Self| {
-            let fresh = SlotAttributes { tries: FRESH_TRIES, successful: false, ..slots.get(slot) };
-            slots.with(slot, fresh)
-        };
-        if self.get(slot).priority > self.get(running).priority && staged(self) == self {
-            return Ok(None);
-        }
-        Ok(Some(staged(self.first(slot))))
+        let (staged, behind) = slot::stage(self.get(running));
+        let after = self.with(running, behind).with(other_slot, staged);
+        let before = self.get(other_slot);
+        let is_so = before.priority > self.get(running).priority
+            && before == SlotAttributes { priority: before.priority, ..staged };
+        Ok((!is_so).then_some(after))
     }
 
     /// The other slot is next, as it is. The running one stays behind it, as a last resort.
@@ -152,7 +150,7 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ferrite_layout::slot::Reason;
+    use ferrite_layout::slot::{FRESH_TRIES, Reason};
 
     fn attributes(priority: u8, tries: u8, successful: bool) -> SlotAttributes {
         SlotAttributes { priority, tries, successful }
@@ -195,7 +193,7 @@ mod tests {
         assert_eq!(next(staged), Some((Slot::B, Reason::Trial)));
         // A trial has spent a try: staging again gives it back.
         let tried = slots((1, 0, true), (2, 2, false));
-        assert_eq!(tried.stage(Slot::A, Ok(())), Ok(Some(slots((1, 0, true), (3, 3, false)))));
+        assert_eq!(tried.stage(Slot::A, Ok(())), Ok(Some(staged)));
     }
 
     #[test]
