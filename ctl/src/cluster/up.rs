@@ -91,7 +91,12 @@ fn is_stale(
     arguments: &UpArguments,
     session: &mut Session<'_>,
 ) -> Result<bool, Failure> {
-    if !arguments.image.is_dir() || create::is_of_image(cluster, record, &arguments.image)? {
+    // The cluster has its own copy: the folder it was made from may be gone, but not be something else.
+    if !arguments.image.is_dir() {
+        return Ok(false);
+    }
+    create::check_image(&arguments.image)?;
+    if create::is_of_image(cluster, record, &arguments.image)? {
         return Ok(false);
     }
     if !arguments.renew {
