@@ -4,6 +4,7 @@ pub mod api;
 pub mod config;
 pub mod control;
 pub mod durable;
+pub mod events;
 pub mod identity;
 pub mod image;
 pub mod logs;

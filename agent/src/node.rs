@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ferrite_schema::api::Machine;
 
+use crate::events::Events;
 use crate::image::layer::Layers;
 use crate::image::store::ImageStore;
 use crate::unit::supervisor::Units;
@@ -32,6 +33,8 @@ pub struct Node {
     pub images: ImageStore,
     /// Unpacked layers.
     pub layers: Layers,
+    /// What happened lately.
+    pub events: Events,
     /// Folder of the units' logs.
     pub logs: PathBuf,
     /// PID 1 was told that the node is ready.

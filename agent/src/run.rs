@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::api::{self, server::Server};
 use crate::config::{self, Loaded, Sources};
 use crate::control::{self, Step};
+use crate::events::Events;
 use crate::identity;
 use crate::image::layer::Layers;
 use crate::image::store::ImageStore;
@@ -96,7 +97,14 @@ async fn prepare(
         unit_cgroup: "/units".to_owned(),
     };
     let store = UnitStore::open(&lib.join("units"))?;
-    let tools = Tools { store, images: images.clone(), layers: layers.clone(), places };
+    let events = Events::default();
+    let tools = Tools {
+        store,
+        images: images.clone(),
+        layers: layers.clone(),
+        places,
+        events: events.clone(),
+    };
     let (units, problems, supervisor) = supervisor::begin(tools).await?;
     warnings.extend(problems);
     let slot = init_status(&mut warnings).await;
@@ -111,6 +119,7 @@ async fn prepare(
         units,
         images,
         layers,
+        events,
         logs,
         ready: AtomicBool::new(false),
         warnings: Mutex::new(warnings),

@@ -75,6 +75,22 @@ pub enum UnitState {
     BackingOff,
 }
 
+impl UnitState {
+    /// Its name in a sentence.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Loaded => "loaded",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Exited => "exited",
+            Self::Failed => "failed",
+            Self::BackingOff => "backing off",
+        }
+    }
+}
+
 /// How a container ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "how", rename_all = "kebab-case")]
@@ -131,6 +147,39 @@ pub struct LogLine {
     pub stream: Stream,
     /// The line, without its end; bytes that are not UTF-8 are replaced.
     pub line: String,
+}
+
+/// What sort of thing happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// A unit was submitted or replaced.
+    Submitted,
+    /// A unit's state changed; the message begins with the new state.
+    State,
+    /// The kernel killed something in a unit for want of memory.
+    Oom,
+    /// A unit's health or readiness changed.
+    Health,
+    /// A unit was forgotten.
+    Removed,
+    /// An image came or went.
+    Image,
+    /// Something about the node itself: a full disk, a warning.
+    Node,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, microseconds since the epoch; no two events have the same time.
+    pub time_us: u64,
+    /// Unit that it happened to; absent where it is about the node.
+    pub unit: Option<String>,
+    /// What sort of thing.
+    pub kind: EventKind,
+    /// One sentence for a person.
+    pub message: String,
 }
 
 /// Why a request was not carried out.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ferrite_schema::api::{UnitState, UnitStatus};
+use ferrite_schema::api::{EventKind, UnitState, UnitStatus};
 use ferrite_schema::unit::Unit;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -14,6 +14,7 @@ use super::launch::{self, Places};
 use super::machine::{Effect, Event, Machine, Policy};
 use super::shims::{self, Found};
 use super::store::{UnitStore, UnitStoreProblem};
+use crate::events::Events;
 use crate::image::layer::Layers;
 use crate::image::store::ImageStore;
 use crate::shim::protocol::Command;
@@ -164,6 +165,8 @@ pub struct Tools {
     pub layers: Layers,
     /// Folders of containers.
     pub places: Places,
+    /// Who wants to know what happens.
+    pub events: Events,
 }
 
 struct Entry {
@@ -412,6 +415,9 @@ impl Supervisor {
             if before != after {
                 entry.since = SystemTime::now();
                 tracing::info!(unit = name, from = ?before, to = ?after, why = cause, "unit-state");
+                let reason = entry.machine.reason().map(|reason| format!(": {reason}"));
+                let message = format!("{}{}", after.word(), reason.unwrap_or_default());
+                self.tools.events.publish(Some(name), EventKind::State, message);
             }
             for effect in effects {
                 let made = self.perform(name, effect).await;
