@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
+use ferrite_ctl::context::Context;
 use ferrite_ctl::pki;
 use ferrite_schema::names;
 use ferrite_vm::console::{Console, Until};
@@ -48,6 +49,16 @@ pub(crate) fn disk_over(
 
 /// A node of the image in `image`, booted directly, with an API and nothing to run.
 pub(crate) fn node(host: &Host, image: &Path, directory: &Path, timing: Timing) -> Result<Machine> {
+    node_with_client(host, image, directory, timing).map(|(machine, _)| machine)
+}
+
+/// Like [`node`], and what its client needs; the endpoint is to be filled in when the machine runs.
+pub(crate) fn node_with_client(
+    host: &Host,
+    image: &Path,
+    directory: &Path,
+    timing: Timing,
+) -> Result<(Machine, Context)> {
     let command_line =
         fs::read_to_string(image.join("cmdline")).context("read the command line")?;
     let boot = Boot::Direct {
@@ -59,19 +70,29 @@ pub(crate) fn node(host: &Host, image: &Path, directory: &Path, timing: Timing) 
     let base = absolute(&image.join("disk.raw"))?;
     machine.disks.push(disk_over(host, directory, (&base, Format::Raw), Bus::Virtio)?);
     let file = directory.join("cloud-config.toml");
-    fs::write(&file, cloud_config()?)?;
+    let (text, context) = credentials()?;
+    fs::write(&file, text)?;
     machine.fw_cfg.push(FwCfg { name: names::FW_CFG_CLOUD_CONFIG_NAME.to_owned(), file });
     machine.forwards.push(names::API_PORT);
-    Ok(machine)
+    Ok((machine, context))
 }
 
-fn cloud_config() -> Result<String> {
+fn credentials() -> Result<(String, Context)> {
     let authority = pki::make_authority("bench")?;
     let server = pki::make_server(&authority, "bench")?;
-    Ok(format!(
+    let client = pki::make_client(&authority, "bench")?;
+    let text = format!(
         "#cloud-config\nhostname = \"bench\"\n\n[api]\nca = '''\n{}'''\ncertificate = '''\n{}'''\nkey = '''\n{}'''\n",
         authority.identity.certificate, server.certificate, server.key
-    ))
+    );
+    let context = Context {
+        name: "bench".to_owned(),
+        endpoint: String::new(),
+        ca: authority.identity.certificate,
+        certificate: client.certificate,
+        key: client.key,
+    };
+    Ok((text, context))
 }
 
 /// Path that QEMU finds from the machine's directory.

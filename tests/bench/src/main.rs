@@ -5,6 +5,7 @@
 
 mod baseline;
 mod boot;
+mod containers;
 mod machine;
 mod memory;
 mod report;
@@ -28,6 +29,8 @@ struct Arguments {
 enum Suite {
     /// Boot ticks, image sizes, memory after a minute idle.
     Boot(BootArguments),
+    /// Containers: start, unpack, pull, memory, beside those of others.
+    Containers(ContainersArguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -55,9 +58,34 @@ struct BootArguments {
     json: PathBuf,
 }
 
+#[derive(Debug, clap::Args)]
+struct ContainersArguments {
+    /// Image with the probe beside the agent, for what is measured in a guest.
+    #[arg(long)]
+    probed_image: PathBuf,
+    /// OCI archive with busybox.
+    #[arg(long)]
+    busybox: PathBuf,
+    /// Only these parts.
+    #[arg(long)]
+    only: Vec<String>,
+    /// Runs of each side.
+    #[arg(long, default_value_t = 20)]
+    runs: usize,
+    /// Where the figures go as JSON.
+    #[arg(long)]
+    json: PathBuf,
+}
+
 fn main() -> Result<()> {
     match Arguments::parse().suite {
         Suite::Boot(arguments) => boot_suite(&arguments),
+        Suite::Containers(arguments) => {
+            let mut report = Report::default();
+            containers::measure(&arguments, &mut report)?;
+            report.write_json(&arguments.json)?;
+            report.print()
+        }
     }
 }
 

@@ -32,6 +32,8 @@ impl Row {
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
     rows: Vec<Row>,
+    /// What could not be measured, and why.
+    missing: Vec<String>,
 }
 
 impl Report {
@@ -70,6 +72,11 @@ impl Report {
         }
     }
 
+    /// Says that something could not be measured.
+    pub(crate) fn missing(&mut self, what: &str) {
+        self.missing.push(what.to_owned());
+    }
+
     /// Writes the figures to `path`.
     pub(crate) fn write_json(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)?;
@@ -102,7 +109,12 @@ impl Report {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        writeln!(std::io::stdout(), "{table}").context("print the table")
+        let mut out = std::io::stdout();
+        writeln!(out, "{table}").context("print the table")?;
+        for what in &self.missing {
+            writeln!(out, "not measured: {what}").context("print what is missing")?;
+        }
+        Ok(())
     }
 }
 

@@ -1,0 +1,68 @@
+//! What the parts of the suite work with: programs of both sides, a folder to work in.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::ContainersArguments;
+
+/// Programs, images and numbers of runs.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// Folder with our programs.
+    pub(crate) programs: PathBuf,
+    /// Image with the probe beside the agent, for what is measured in a guest.
+    pub(crate) probed_image: PathBuf,
+    /// OCI archive with busybox.
+    pub(crate) busybox: PathBuf,
+    /// Runs of each side.
+    pub(crate) runs: usize,
+    /// Folder for anything; gone at the end.
+    scratch: tempfile::TempDir,
+}
+
+impl Setting {
+    pub(crate) fn new(arguments: &ContainersArguments) -> Result<Self> {
+        let own = std::env::current_exe().context("find the benchmark's own program")?;
+        let programs = own.parent().context("find the folder of the programs")?.to_owned();
+        Ok(Self {
+            programs,
+            probed_image: arguments.probed_image.clone(),
+            busybox: arguments.busybox.clone(),
+            runs: arguments.runs.max(1),
+            scratch: tempfile::tempdir()?,
+        })
+    }
+
+    /// A folder for anything.
+    pub(crate) fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// A program of ours.
+    pub(crate) fn ours(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
+    /// A program of others, if this computer has it.
+    #[must_use]
+    pub(crate) fn theirs(name: &str) -> Option<PathBuf> {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+    }
+}
+
+/// Runs `command`; an error carries everything that it said.
+pub(crate) fn succeed(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("run {command:?}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    bail!(
+        "{command:?} ended with {}:\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
