@@ -55,6 +55,70 @@ pub struct Image {
     pub size_bytes: u64,
 }
 
+/// How far a pull is: the answer to `POST /v1/images/pull` is one [`PullEvent`] per line.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullProgress {
+    /// The image's full name.
+    pub name: String,
+    /// Its layers, bottom first; empty before its manifest is known.
+    pub layers: Vec<LayerProgress>,
+}
+
+impl PullProgress {
+    /// Bytes that are here, and bytes of all layers.
+    #[must_use]
+    pub fn bytes(&self) -> (u64, u64) {
+        self.layers.iter().fold((0, 0), |(done, total), layer| {
+            (done.saturating_add(layer.done_bytes), total.saturating_add(layer.size_bytes))
+        })
+    }
+}
+
+/// A layer that is being pulled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerProgress {
+    /// Digest of its blob.
+    pub digest: String,
+    /// Bytes of its blob.
+    pub size_bytes: u64,
+    /// Bytes that are here.
+    pub done_bytes: u64,
+    /// What happens to it.
+    pub phase: LayerPhase,
+}
+
+/// What happens to a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LayerPhase {
+    /// Others come first.
+    Waiting,
+    /// It is on its way.
+    Downloading,
+    /// It is being unpacked.
+    Unpacking,
+    /// It can be used.
+    Done,
+}
+
+/// A line of the answer to a pull.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum PullEvent {
+    /// It goes on.
+    Progress(PullProgress),
+    /// The image is here.
+    Done {
+        /// The image.
+        image: Image,
+    },
+    /// The image is not here.
+    Failed {
+        /// Why, one sentence.
+        error: String,
+    },
+}
+
 /// What a unit is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

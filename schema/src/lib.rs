@@ -6,5 +6,6 @@ pub mod control;
 pub mod document;
 pub mod names;
 pub mod node_config;
+pub mod reference;
 pub mod timeline;
 pub mod unit;

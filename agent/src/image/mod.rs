@@ -4,5 +4,6 @@ pub mod digest;
 pub mod import;
 pub mod layer;
 pub mod padding;
+pub mod pull;
 pub mod store;
 pub mod unpack;

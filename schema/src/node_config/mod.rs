@@ -1,11 +1,23 @@
 //! A node's configuration: cloud-config in TOML. The first line is `#cloud-config`.
 
+mod registries;
+mod signatures;
+
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::registries::{ImagesConfig, RegistryConfig, Secret};
+pub use self::signatures::{SignaturePolicy, SignatureRule};
 use crate::document::{self, Problem};
 
 /// First line of every cloud-config: a comment to TOML, a marker to clouds.
 pub const MARKER: &str = "#cloud-config";
+
+/// Part of STATE, in percent, that images which nothing uses may not keep from being free.
+pub const COLLECT_BELOW_PERCENT: u8 = 15;
+/// Part of STATE, in percent, that is free after such images were removed, if there were enough.
+pub const COLLECT_UNTIL_PERCENT: u8 = 25;
 
 /// Everything that can be said about a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +27,15 @@ pub struct NodeConfig {
     pub hostname: Option<String>,
     /// The node's API.
     pub api: Option<ApiConfig>,
+    /// The image store's settings.
+    #[serde(default)]
+    pub images: ImagesConfig,
+    /// Registries and mirrors by host, with the port where it is not the usual one.
+    #[serde(default)]
+    pub registries: BTreeMap<String, RegistryConfig>,
+    /// Which images may be used, the first fitting rule counts.
+    #[serde(default)]
+    pub signatures: Vec<SignatureRule>,
 }
 
 /// The API's identity and whom it trusts. PEM texts.
@@ -41,5 +62,41 @@ pub fn parse(text: &str) -> Result<NodeConfig, Problem> {
             message: format!("a cloud-config starts with the line `{MARKER}`"),
         });
     }
-    document::parse(text)
+    let config: NodeConfig = document::parse(text)?;
+    match image_problem(&config) {
+        // What several keys say together has no one place.
+        Some(message) => Err(Problem { line: 1, column: 1, message }),
+        None => Ok(config),
+    }
+}
+
+fn image_problem(config: &NodeConfig) -> Option<String> {
+    let registries = config.registries.iter().find_map(|(host, registry)| registry.problem(host));
+    let rules = || config.signatures.iter().find_map(SignatureRule::problem);
+    config.images.problem().or(registries).or_else(rules)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    fn check(text: &str, expected: &str) {
+        let problem = parse(&format!("#cloud-config\n{text}")).unwrap_err().to_string();
+        assert!(problem.contains(expected), "{problem}");
+    }
+
+    #[test]
+    fn registries_and_rules_are_checked() {
+        check("[registries.\"a b\"]", "does not name a host");
+        check("[registries.\"a:5000\"]\nusername = \"u\"", "both username and password");
+        check("[registries.\"a\"]\nmirrors = [\"https://b\"]", "is not a host");
+        check("[images]\ndefault_registry = \"a/b\"", "default_registry");
+        check("[images]\ncollect_below_percent = 50", "must not be less");
+        check("[[signatures]]\nname = \"*\"\npolicy = \"signed\"", "has no keys");
+        let good = "#cloud-config\n[registries.\"10.0.2.2:5000\"]\nplain_http = true\nmirrors = [\"m.example/hub\"]\n\
+            username = \"u\"\npassword = \"secret-word\"\n[[signatures]]\nname = \"*\"\npolicy = \"reject\"\n";
+        let config = parse(good).unwrap();
+        assert!(config.registries["10.0.2.2:5000"].plain_http);
+        assert!(!format!("{config:?}").contains("secret-word"), "a log would show the password");
+    }
 }
