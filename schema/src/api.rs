@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 /// A machine and what it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Machine {
     /// Machine ID.
     pub id: String,
@@ -46,6 +47,7 @@ pub struct Machine {
 
 /// An image in the node's store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Image {
     /// Reference.
     pub name: String,
@@ -57,6 +59,7 @@ pub struct Image {
 
 /// How far a pull is: the answer to `POST /v1/images/pull` is one [`PullEvent`] per line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PullProgress {
     /// The image's full name.
     pub name: String,
@@ -76,6 +79,7 @@ impl PullProgress {
 
 /// A layer that is being pulled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LayerProgress {
     /// Digest of its blob.
     pub digest: String,
@@ -89,6 +93,7 @@ pub struct LayerProgress {
 
 /// What happens to a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum LayerPhase {
     /// Others come first.
@@ -103,6 +108,7 @@ pub enum LayerPhase {
 
 /// A line of the answer to a pull.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum PullEvent {
     /// It goes on.
@@ -121,6 +127,7 @@ pub enum PullEvent {
 
 /// What a unit is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum UnitState {
     /// Known, not asked to run.
@@ -157,6 +164,7 @@ impl UnitState {
 
 /// How a container ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "how", rename_all = "kebab-case")]
 pub enum Exit {
     /// It exited.
@@ -173,6 +181,7 @@ pub enum Exit {
 
 /// A unit and its container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UnitStatus {
     /// Name.
     pub name: String,
@@ -190,10 +199,14 @@ pub struct UnitStatus {
     pub last_exit: Option<Exit>,
     /// When this state began, seconds since the epoch.
     pub since_s: u64,
+    /// What a person should know about it whatever it does: isolation that it gave up, with its reason.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// Output stream of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Stream {
     /// Standard output.
@@ -204,6 +217,7 @@ pub enum Stream {
 
 /// A line that a container wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LogLine {
     /// When, microseconds since the epoch.
     pub time_us: u64,
@@ -215,6 +229,7 @@ pub struct LogLine {
 
 /// What sort of thing happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
     /// A unit was submitted or replaced.
@@ -235,6 +250,7 @@ pub enum EventKind {
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
     /// When, microseconds since the epoch; no two events have the same time.
     pub time_us: u64,
@@ -248,6 +264,7 @@ pub struct Event {
 
 /// Why a request was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ApiError {
     /// One sentence for a person.
     pub error: String,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ferrite_schema::unit::Unit;
+use ferrite_schema::unit::{NetworkMode, Unit};
 use nix::sys::signal::Signal;
 use oci_spec::image::ImageConfiguration;
 
@@ -141,6 +141,25 @@ pub fn prepare(
     let stop_signal =
         signal.and_then(|signal| signal_number(&signal)).unwrap_or(Signal::SIGTERM as i32);
     Ok(Prepared { request, stop_signal })
+}
+
+/// What a person should know about a unit whatever it does: the isolation that it gives up, and why.
+#[must_use]
+pub fn notes(unit: &Unit) -> Vec<String> {
+    let mut notes = Vec::new();
+    if unit.privileged {
+        notes.push(
+            "privileged: it has every capability and device of the node, and nothing keeps it from taking the node over"
+                .to_owned(),
+        );
+    }
+    if let Some(why) = &unit.host_user_namespace {
+        notes.push(format!("it shares the node's user namespace, its root is the node's: {why}"));
+    }
+    if unit.network == NetworkMode::Host {
+        notes.push("it shares the node's network".to_owned());
+    }
+    notes
 }
 
 /// Our paths are ASCII: digests and checked names below constants.

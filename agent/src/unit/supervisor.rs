@@ -546,5 +546,6 @@ fn status(entry: &Entry) -> UnitStatus {
         restarts: entry.machine.restarts(),
         last_exit: entry.machine.last_exit().cloned(),
         since_s: entry.since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        notes: launch::notes(&entry.unit),
     }
 }

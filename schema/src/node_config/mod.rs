@@ -1,5 +1,6 @@
 //! A node's configuration: cloud-config in TOML. The first line is `#cloud-config`.
 
+mod containers;
 mod registries;
 mod signatures;
 
@@ -7,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::containers::ContainersConfig;
 pub use self::registries::{ImagesConfig, RegistryConfig, Secret};
 pub use self::signatures::{SignaturePolicy, SignatureRule};
 use crate::document::{self, Problem};
@@ -27,6 +29,9 @@ pub struct NodeConfig {
     pub hostname: Option<String>,
     /// The node's API.
     pub api: Option<ApiConfig>,
+    /// What units may ask for beyond their own isolation.
+    #[serde(default)]
+    pub containers: ContainersConfig,
     /// The image store's settings.
     #[serde(default)]
     pub images: ImagesConfig,

@@ -23,6 +23,7 @@ fn status(state: UnitState) -> UnitStatus {
         restarts: 2,
         last_exit: Some(Exit::Status { code: 3 }),
         since_s: 1_000_000_000,
+        notes: Vec::new(),
     }
 }
 
