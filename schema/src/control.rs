@@ -70,8 +70,10 @@ pub enum Response {
 
 /// State of the machine as PID 1 sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Status {
     /// Slot that the running root comes from.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, examples("A")))]
     pub slot: Slot,
     /// Both slots.
     pub slots: Vec<SlotStatus>,
@@ -90,10 +92,13 @@ pub struct Status {
 
 /// A slot on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SlotStatus {
     /// Which.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, examples("A")))]
     pub slot: Slot,
-    /// Its GPT attributes.
+    /// Its GPT attributes: `priority`, `tries`, `successful`.
+    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub attributes: SlotAttributes,
     /// Version in the slot; `None` where the header is empty or not signed by a trusted key.
     pub version: Option<String>,
@@ -103,6 +108,7 @@ pub struct SlotStatus {
 
 /// A supervised service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ServiceStatus {
     /// Name.
     pub name: String,
@@ -120,6 +126,7 @@ pub struct ServiceStatus {
 
 /// What a service is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ServiceState {
     /// Its process is alive.

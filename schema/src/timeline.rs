@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Who ran a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Firmware and boot loader, before the kernel.
@@ -20,6 +21,7 @@ pub enum Phase {
 
 /// A step of the boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Span {
     /// Who ran it.
     pub phase: Phase,
@@ -36,6 +38,7 @@ pub struct Span {
 
 /// A whole boot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Timeline {
     /// Steps in the order of their start.
     pub spans: Vec<Span>,

@@ -8,10 +8,11 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use ferrite_schema::api::Image;
+use ferrite_schema::api::{ApiError, Image};
 use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
+use utoipa::IntoParams;
 
 use super::error::Failure;
 use crate::image::import::{self, Import};
@@ -25,16 +26,32 @@ const ARCHIVE_MAX_BYTES: u64 = 16 << 30;
 /// Distinguishes uploads at the same time.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
+#[utoipa::path(
+    get,
+    path = "/v1/images",
+    tag = "images",
+    responses((status = 200, description = "The images in the store", body = Vec<Image>), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
 pub(super) async fn list(State(node): State<Arc<Node>>) -> Result<Json<Vec<Image>>, Failure> {
     node.images.list().map(Json).map_err(|error| Failure::internal(&error))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ImportQuery {
+    /// Reference that the image gets.
     name: Option<String>,
 }
 
+#[utoipa::path(
+    post,
+    path = "/v1/images",
+    tag = "images",
+    params(ImportQuery),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "OCI archive"),
+    responses((status = 201, description = "It is in the store", body = Image), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
 pub(super) async fn import(
     State(node): State<Arc<Node>>,
     Query(query): Query<ImportQuery>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use ferrite_schema::api::Machine;
+use ferrite_schema::api::{ApiError, Machine};
 use ferrite_schema::control::{Request, Response, ShutdownMode, Status};
 use ferrite_schema::timeline::Timeline;
 
@@ -13,14 +13,32 @@ use super::error::Failure;
 use crate::control;
 use crate::node::Node;
 
+#[utoipa::path(
+    get,
+    path = "/v1/machine",
+    tag = "machine",
+    responses((status = 200, description = "The machine", body = Machine), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
 pub(super) async fn show(State(node): State<Arc<Node>>) -> Json<Machine> {
     Json(node.machine())
 }
 
+#[utoipa::path(
+    post,
+    path = "/v1/machine/reboot",
+    tag = "machine",
+    responses((status = 202, description = "The machine goes down"), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
 pub(super) async fn reboot() -> Result<StatusCode, Failure> {
     go_down(ShutdownMode::Reboot).await
 }
 
+#[utoipa::path(
+    post,
+    path = "/v1/machine/poweroff",
+    tag = "machine",
+    responses((status = 202, description = "The machine goes down"), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
 pub(super) async fn poweroff() -> Result<StatusCode, Failure> {
     go_down(ShutdownMode::Poweroff).await
 }
@@ -30,14 +48,32 @@ async fn go_down(mode: ShutdownMode) -> Result<StatusCode, Failure> {
     Ok(StatusCode::ACCEPTED)
 }
 
+#[utoipa::path(
+    post,
+    path = "/v1/slots/mark-good",
+    tag = "slots",
+    responses((status = 200, description = "Done, or so already"), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
 pub(super) async fn mark_good() -> Result<StatusCode, Failure> {
     order(Request::MarkGood).await
 }
 
+#[utoipa::path(
+    post,
+    path = "/v1/slots/stage",
+    tag = "slots",
+    responses((status = 200, description = "Done, or so already"), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
 pub(super) async fn stage() -> Result<StatusCode, Failure> {
     order(Request::Stage).await
 }
 
+#[utoipa::path(
+    post,
+    path = "/v1/slots/rollback",
+    tag = "slots",
+    responses((status = 200, description = "Done, or so already"), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
 pub(super) async fn rollback() -> Result<StatusCode, Failure> {
     order(Request::Rollback).await
 }
@@ -49,6 +85,12 @@ async fn order(request: Request) -> Result<StatusCode, Failure> {
     }
 }
 
+#[utoipa::path(
+    get,
+    path = "/v1/boot",
+    tag = "machine",
+    responses((status = 200, description = "The boot so far", body = Timeline), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
 pub(super) async fn boot() -> Result<Json<Timeline>, Failure> {
     match ask(Request::Timeline).await? {
         Response::Timeline(timeline) => Ok(Json(timeline)),
@@ -56,6 +98,12 @@ pub(super) async fn boot() -> Result<Json<Timeline>, Failure> {
     }
 }
 
+#[utoipa::path(
+    get,
+    path = "/v1/slots",
+    tag = "slots",
+    responses((status = 200, description = "Slots and services", body = Status), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
 pub(super) async fn slots() -> Result<Json<Status>, Failure> {
     match ask(Request::Status).await? {
         Response::Status(status) => Ok(Json(status)),

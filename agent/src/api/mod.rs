@@ -4,6 +4,7 @@ mod error;
 mod images;
 mod log_stream;
 mod machine;
+mod openapi;
 pub mod server;
 mod tls;
 mod units;
@@ -12,7 +13,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::node::Node;
 
@@ -21,24 +24,31 @@ const BODY_MAX_BYTES: usize = 1 << 20;
 
 /// All requests.
 pub fn router(node: Arc<Node>) -> Router {
-    Router::new()
-        .route("/v1/machine", get(machine::show))
-        .route("/v1/machine/reboot", post(machine::reboot))
-        .route("/v1/machine/poweroff", post(machine::poweroff))
-        .route("/v1/boot", get(machine::boot))
-        .route("/v1/slots", get(machine::slots))
-        .route("/v1/slots/mark-good", post(machine::mark_good))
-        .route("/v1/slots/stage", post(machine::stage))
-        .route("/v1/slots/rollback", post(machine::rollback))
-        .route("/v1/images", get(images::list).post(images::import))
-        .route("/v1/units", get(units::list))
-        .route("/v1/units/{name}", get(units::show).put(units::put).delete(units::remove))
-        .route("/v1/units/{name}/definition", get(units::definition))
-        .route("/v1/units/{name}/start", post(units::start))
-        .route("/v1/units/{name}/stop", post(units::stop))
-        .route("/v1/units/{name}/logs", get(units::logs))
+    let (router, _description) = documented().split_for_parts();
+    router
         .fallback(error::no_such_request)
         .method_not_allowed_fallback(error::no_such_request)
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .with_state(node)
+}
+
+/// Routes and their description, made together; several methods of one path stand in one `routes!`.
+fn documented() -> OpenApiRouter<Arc<Node>> {
+    OpenApiRouter::with_openapi(openapi::Description::openapi())
+        .routes(routes!(machine::show))
+        .routes(routes!(machine::reboot))
+        .routes(routes!(machine::poweroff))
+        .routes(routes!(machine::boot))
+        .routes(routes!(machine::slots))
+        .routes(routes!(machine::mark_good))
+        .routes(routes!(machine::stage))
+        .routes(routes!(machine::rollback))
+        .routes(routes!(images::list, images::import))
+        .routes(routes!(units::list))
+        .routes(routes!(units::show, units::put, units::remove))
+        .routes(routes!(units::definition))
+        .routes(routes!(units::start))
+        .routes(routes!(units::stop))
+        .routes(routes!(units::logs))
+        .routes(routes!(openapi::show))
 }

@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use ferrite_schema::api::UnitStatus;
+use ferrite_schema::api::{ApiError, LogLine, UnitStatus};
 use ferrite_schema::unit::{self, Unit};
 use serde::Deserialize;
 
@@ -17,14 +17,34 @@ use crate::node::Node;
 
 type Answer = Result<Json<UnitStatus>, Failure>;
 
+#[utoipa::path(
+    get,
+    path = "/v1/units",
+    tag = "units",
+    responses((status = 200, description = "All units, by name", body = Vec<UnitStatus>), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
 pub(super) async fn list(State(node): State<Arc<Node>>) -> Json<Vec<UnitStatus>> {
     Json(node.units.list().await)
 }
 
+#[utoipa::path(
+    get,
+    path = "/v1/units/{name}",
+    tag = "units",
+    params(("name" = String, Path, description = "Name of the unit")),
+    responses((status = 200, description = "The unit", body = UnitStatus), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
 pub(super) async fn show(State(node): State<Arc<Node>>, Path(name): Path<String>) -> Answer {
     Ok(Json(node.units.get(&name).await?))
 }
 
+#[utoipa::path(
+    get,
+    path = "/v1/units/{name}/definition",
+    tag = "units",
+    params(("name" = String, Path, description = "Name of the unit")),
+    responses((status = 200, description = "The unit as it was submitted", body = Unit), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
 pub(super) async fn definition(
     State(node): State<Arc<Node>>,
     Path(name): Path<String>,
@@ -32,6 +52,14 @@ pub(super) async fn definition(
     Ok(Json(node.units.definition(&name).await?))
 }
 
+#[utoipa::path(
+    put,
+    path = "/v1/units/{name}",
+    tag = "units",
+    params(("name" = String, Path, description = "Name of the unit")),
+    request_body = Unit,
+    responses((status = 200, description = "It is kept", body = UnitStatus), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
 pub(super) async fn put(
     State(node): State<Arc<Node>>,
     Path(name): Path<String>,
@@ -47,6 +75,13 @@ pub(super) async fn put(
     Ok(Json(node.units.put(unit).await?))
 }
 
+#[utoipa::path(
+    delete,
+    path = "/v1/units/{name}",
+    tag = "units",
+    params(("name" = String, Path, description = "Name of the unit")),
+    responses((status = 204, description = "It is stopped and forgotten"), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
 pub(super) async fn remove(
     State(node): State<Arc<Node>>,
     Path(name): Path<String>,
@@ -55,21 +90,48 @@ pub(super) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
+#[utoipa::path(
+    post,
+    path = "/v1/units/{name}/start",
+    tag = "units",
+    params(("name" = String, Path, description = "Name of the unit")),
+    responses((status = 200, description = "It is wanted to run", body = UnitStatus), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
 pub(super) async fn start(State(node): State<Arc<Node>>, Path(name): Path<String>) -> Answer {
     Ok(Json(node.units.start(&name).await?))
 }
 
+#[utoipa::path(
+    post,
+    path = "/v1/units/{name}/stop",
+    tag = "units",
+    params(("name" = String, Path, description = "Name of the unit")),
+    responses((status = 200, description = "It is wanted not to run", body = UnitStatus), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
 pub(super) async fn stop(State(node): State<Arc<Node>>, Path(name): Path<String>) -> Answer {
     Ok(Json(node.units.stop(&name).await?))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct LogQuery {
+    /// Go on as more is written.
     #[serde(default)]
     follow: bool,
 }
 
+#[utoipa::path(
+    get,
+    path = "/v1/units/{name}/logs",
+    tag = "units",
+    params(("name" = String, Path, description = "Name of the unit"), LogQuery),
+    responses(
+        (status = 200, description = "One line of output per line", body = LogLine,
+         content_type = "application/x-ndjson"),
+        (status = "default", description = "Refused or not possible", body = ApiError)
+    ),
+)]
 pub(super) async fn logs(
     State(node): State<Arc<Node>>,
     Path(name): Path<String>,

@@ -68,6 +68,21 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for Bytes {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        use utoipa::openapi::schema::{Object, OneOf, Schema, Type};
+        let amount = OneOf::builder()
+            .description(Some("An amount of bytes: `\"64 MiB\"`, or a number of bytes."))
+            .item(Object::with_type(Type::String))
+            .item(Object::with_type(Type::Integer));
+        utoipa::openapi::RefOr::T(Schema::OneOf(amount.build()))
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for Bytes {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ use super::Bytes;
 /// Capabilities beyond or short of the default ones, without `CAP_`: `"NET_ADMIN"`. `drop = ["ALL"]` drops all
 /// before `add` is looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Capabilities {
     /// Granted on top.
@@ -27,6 +28,7 @@ impl Capabilities {
 
 /// Something mounted into a container. Exactly one of `name`, `host` and `tmpfs` says what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Volume {
     /// A volume of the node by this name, made when it is first used; several units may share it.
@@ -71,6 +73,7 @@ impl Volume {
 
 /// Bounds of a container, enforced by cgroup v2. What is absent is unbounded, but for `pids_max`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Resources {
     /// Processors' worth of time: `0.5`, `2`.
@@ -110,6 +113,7 @@ impl Resources {
 
 /// A limit of each process: one number for both, or a table of both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum Ulimit {
     /// Soft and hard limit.
@@ -125,6 +129,7 @@ pub enum Ulimit {
 
 /// Whose network a container has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkMode {
     /// Its own, connected to the node's bridge.
@@ -138,6 +143,7 @@ pub enum NetworkMode {
 
 /// Transport protocol of a port.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
     /// TCP.
@@ -149,6 +155,7 @@ pub enum Protocol {
 
 /// A port of the node that leads into a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Port {
     /// Port of the node.
@@ -161,5 +168,6 @@ pub struct Port {
     pub protocol: Protocol,
     /// Only on this address of the node; on all where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub address: Option<IpAddr>,
 }

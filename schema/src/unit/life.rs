@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Bounds how often a unit is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StartLimit {
     /// Most starts…
@@ -15,6 +16,7 @@ pub struct StartLimit {
 
 /// When a unit is started by itself. Exactly one of `every_s` and `cron`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Timer {
     /// Seconds from one start to the next.
@@ -27,6 +29,7 @@ pub struct Timer {
 
 /// How to see that a unit does its work. Exactly one of `exec`, `http` and `tcp`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Health {
     /// A command in the container; well is status 0.

@@ -18,6 +18,7 @@ use crate::document::{self, Problem};
 
 /// What is done when a unit's container ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum RestartPolicy {
     /// Always start it again.
@@ -31,6 +32,7 @@ pub enum RestartPolicy {
 
 /// A unit as its author writes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Unit {
     /// Name: letters, digits, `-`, `_`, `.`, up to 64 of them. `web@` is a template, `web@1` its instance `1`.
