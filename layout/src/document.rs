@@ -41,19 +41,24 @@ impl Problem {
 /// errors stay above it, words that merely share some letters below.
 const LIKENESS_MIN: f64 = 0.75;
 
+/// The known word that was probably meant by `word`.
+pub fn meant<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|known| (strsim::jaro_winkler(word, known), known))
+        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, known)| known)
+}
+
 /// Appends the known word that was probably meant to serde's complaint about an unknown one. serde quotes
 /// both: the unknown word first, then every known one.
 fn with_suggestion(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let unknown = quoted.next().filter(|_| message.starts_with("unknown "));
-    let meant = unknown.and_then(|word| {
-        quoted
-            .map(|known| (strsim::jaro_winkler(word, known), known))
-            .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
-            .max_by(|(one, _), (other, _)| one.total_cmp(other))
-    });
+    let meant = unknown.and_then(|word| meant(word, quoted));
     match meant {
-        Some((_, known)) => format!("{message}; did you mean `{known}`?"),
+        Some(known) => format!("{message}; did you mean `{known}`?"),
         None => message.to_owned(),
     }
 }

@@ -1,6 +1,6 @@
 //! Parsing of TOML documents that people write. The disk layout is one of them, so the code is in `layout`.
 
-pub use ferrite_layout::document::{Problem, parse};
+pub use ferrite_layout::document::{Problem, meant, parse};
 
 #[cfg(test)]
 mod tests {

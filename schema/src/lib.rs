@@ -9,3 +9,4 @@ pub mod node_config;
 pub mod reference;
 pub mod timeline;
 pub mod unit;
+pub mod utc;

@@ -220,7 +220,7 @@ pub async fn begin(
 }
 
 fn policy(unit: &Unit) -> Policy {
-    Policy { restart: unit.restart, grace: Duration::from_secs(unit.stop_grace_s.into()) }
+    Policy { restart: unit.restart_policy(), grace: Duration::from_secs(unit.stop_grace_s.into()) }
 }
 
 impl Supervisor {

@@ -5,10 +5,18 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 mod bytes;
+mod check;
 mod container;
+mod container_check;
+pub mod cron;
 mod life;
+mod life_check;
+pub mod names;
+mod place;
+pub mod template;
 
 pub use bytes::Bytes;
+pub use check::check;
 pub use container::{
     Capabilities, NetworkMode, Port, Protocol, Resources, Ulimit, Volume, VolumeSource,
 };
@@ -102,9 +110,9 @@ pub struct Unit {
     /// Ports of the node that lead into it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
-    /// What is done when it ends.
-    #[serde(default)]
-    pub restart: RestartPolicy,
+    /// What is done when it ends; `always`, or `never` for a oneshot unit and one with a timer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<RestartPolicy>,
     /// Bounds how often it is started; beyond it the unit has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_limit: Option<StartLimit>,
@@ -149,19 +157,49 @@ const fn default_stop_grace_s() -> u32 {
     10
 }
 
-/// Longest name of a unit.
-const NAME_MAX_BYTES: usize = 64;
-/// Longest grace, a day: a stop must end some time.
-const STOP_GRACE_MAX_S: u32 = 24 * 60 * 60;
+impl Unit {
+    /// What is done when it ends.
+    #[must_use]
+    pub fn restart_policy(&self) -> RestartPolicy {
+        let ends = self.oneshot || self.timer.is_some();
+        self.restart.unwrap_or(if ends { RestartPolicy::Never } else { RestartPolicy::Always })
+    }
+}
 
 /// A value that a unit must not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {why}")]
+#[error("{}: {why}", shown(path))]
 pub struct BadValue {
-    /// Key of the document.
-    pub key: &'static str,
+    /// Keys that lead to it; a list's index is a number.
+    pub path: Vec<String>,
     /// What is wrong and what to do.
     pub why: String,
+}
+
+impl BadValue {
+    fn at(path: &[&str], why: impl Into<String>) -> Self {
+        Self::of_path(path.iter().map(|&key| key.to_owned()).collect(), why)
+    }
+
+    fn of_path(path: Vec<String>, why: impl Into<String>) -> Self {
+        Self { path, why: why.into() }
+    }
+}
+
+/// `volumes[1].target`; people count from 1.
+fn shown(path: &[String]) -> String {
+    path.iter().fold(String::new(), |mut all, key| {
+        match key.parse::<usize>() {
+            Ok(index) if !all.is_empty() => all.push_str(&format!("[{}]", index.saturating_add(1))),
+            Ok(_) | Err(_) => {
+                if !all.is_empty() {
+                    all.push('.');
+                }
+                all.push_str(key);
+            }
+        }
+        all
+    })
 }
 
 /// Parses a unit.
@@ -170,84 +208,10 @@ pub struct BadValue {
 /// The first problem of the document.
 pub fn parse(text: &str) -> Result<Unit, Problem> {
     let unit: Unit = document::parse(text)?;
-    check(&unit).map_err(|bad| at_key(text, bad.key, bad.to_string()))?;
+    check(&unit)
+        .map_err(|bad| Problem::at(text, place::offset(text, &bad.path), bad.to_string()))?;
     Ok(unit)
 }
 
-/// A problem with the value of a top-level key, placed at that key.
-fn at_key(text: &str, key: &str, message: String) -> Problem {
-    let found = text.lines().enumerate().find_map(|(index, line)| {
-        let start = line.find(key)?;
-        let (before, after) = (line.get(..start)?, line.get(start + key.len()..)?);
-        let is_key = before.trim_matches([' ', '\t', '[', '"']).is_empty()
-            && after.trim_start_matches(['"', ' ', '\t']).starts_with(['=', ']', '.']);
-        is_key.then(|| (index + 1, before.chars().count() + 1))
-    });
-    let (line, column) = found.unwrap_or((1, 1));
-    Problem { line, column, message }
-}
-
-/// Checks what types cannot say.
-///
-/// # Errors
-/// The first value that a unit must not have.
-pub fn check(unit: &Unit) -> Result<(), BadValue> {
-    let bad = |key, why: &str| Err(BadValue { key, why: why.to_owned() });
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let starts_well = unit.name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    if !starts_well || !unit.name.bytes().all(fits) || unit.name.len() > NAME_MAX_BYTES {
-        return bad(
-            "name",
-            "use letters, digits, `-`, `_` and `.`, a letter or digit first, at most 64 of them",
-        );
-    }
-    if unit.image.is_empty() || !unit.image.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return bad("image", "use printable characters without spaces, at least one");
-    }
-    let mut words = unit.entrypoint.iter().chain(&unit.command).flatten();
-    if words.any(|word| word.contains('\0')) {
-        return bad("command", "a word holds a NUL character");
-    }
-    for (name, value) in &unit.env {
-        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-            return bad("env", "a variable has a name, without `=`, and no NUL character");
-        }
-    }
-    if unit.stop_grace_s > STOP_GRACE_MAX_S {
-        return bad("stop_grace_s", "use at most 86400, a day");
-    }
-    Ok(())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check_text(text: &str, expected: &str) {
-        assert_eq!(parse(text).unwrap_err().to_string(), expected);
-    }
-
-    #[test]
-    fn names_that_could_be_paths_are_refused_where_they_stand() {
-        let why = "name: use letters, digits, `-`, `_` and `.`, a letter or digit first, at most 64 of them";
-        for name in ["", "..", "a/b", ".hidden", "a b", &"a".repeat(65)] {
-            check_text(
-                &format!("image = \"b\"\nname = \"{name}\"\n"),
-                &format!("line 2, column 1: {why}"),
-            );
-        }
-        parse("image = \"b\"\nname = \"a-b_c.1\"\n").unwrap();
-    }
-
-    #[test]
-    fn values_that_the_kernel_would_cut_are_refused() {
-        check_text(
-            "name = \"a\"\nimage = \"b\"\n[env]\n\"A=B\" = \"\"\n",
-            "line 3, column 2: env: a variable has a name, without `=`, and no NUL character",
-        );
-        check_text(
-            "name = \"a\"\nimage = \"b\"\n  stop_grace_s = 100000\n",
-            "line 3, column 3: stop_grace_s: use at most 86400, a day",
-        );
-    }
-}
+mod tests;
