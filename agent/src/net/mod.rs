@@ -3,6 +3,7 @@
 //! Interfaces are heard of through netlink, never polled for, so one that appears late is set up late and
 //! nothing waits for it.
 
+pub mod containers;
 mod dhcp;
 mod lease;
 
