@@ -46,7 +46,7 @@ pub struct Machine {
 }
 
 /// An image in the node's store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Image {
     /// Reference.
@@ -55,6 +55,28 @@ pub struct Image {
     pub digest: String,
     /// Bytes of its blobs.
     pub size_bytes: u64,
+    /// Bytes on STATE, blobs and unpacked layers, that go when this image is removed.
+    #[serde(default)]
+    pub own_bytes: u64,
+    /// Bytes on STATE that other images use as well.
+    #[serde(default)]
+    pub shared_bytes: u64,
+    /// Units that name it.
+    #[serde(default)]
+    pub units: Vec<String>,
+    /// When it was used last, seconds since the epoch.
+    #[serde(default)]
+    pub last_used_s: u64,
+}
+
+/// What was removed from the image store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Pruned {
+    /// Names of images.
+    pub images: Vec<String>,
+    /// Bytes that were freed.
+    pub freed_bytes: u64,
 }
 
 /// How far a pull is: the answer to `POST /v1/images/pull` is one [`PullEvent`] per line.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::str::FromStr;
 
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context, SHA256};
 
 /// A SHA-256 digest. Its text can be a file name: it holds no separator, whatever a document says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,7 +22,14 @@ impl Digest {
     /// Digest of `bytes`.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
+        Self::finished(&ring::digest::digest(&SHA256, bytes))
+    }
+
+    fn finished(digest: &ring::digest::Digest) -> Self {
+        let mut bytes = [0; 32];
+        // SHA-256 gives as many bytes as there is room for.
+        bytes.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
+        Self(bytes)
     }
 
     /// The digits alone.
@@ -66,7 +73,7 @@ impl FromStr for Digest {
 /// Passes bytes through and hashes them.
 pub struct Hashing<T> {
     inner: T,
-    hasher: Sha256,
+    hasher: Context,
     bytes: u64,
 }
 
@@ -79,12 +86,12 @@ impl<T> fmt::Debug for Hashing<T> {
 impl<T> Hashing<T> {
     /// Hashes what goes through `inner` from now on.
     pub fn new(inner: T) -> Self {
-        Self { inner, hasher: Sha256::new(), bytes: 0 }
+        Self { inner, hasher: Context::new(&SHA256), bytes: 0 }
     }
 
     /// The digest and count of what went through, and the inner reader or writer.
     pub fn finish(self) -> (Digest, u64, T) {
-        (Digest(self.hasher.finalize().into()), self.bytes, self.inner)
+        (Digest::finished(&self.hasher.finish()), self.bytes, self.inner)
     }
 
     fn note(&mut self, part: &[u8]) {

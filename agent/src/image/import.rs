@@ -238,6 +238,8 @@ impl ArchiveContent {
             config: config_digest.to_string(),
             layers: unpacked,
             size_bytes,
+            blobs: needed.iter().skip(2).map(Digest::to_string).collect(),
+            signed_by: None,
         };
         images.put(&record)?;
         Ok(record)

@@ -20,6 +20,9 @@ pub const LIMITS: Limits = Limits { tar_max_bytes: 32 << 30, entries_max: 2_000_
 /// Prefix of folders that are being filled.
 const UNFINISHED: &str = "tmp-";
 
+/// Attribute of a layer's folder with the bytes of its files. Containers do not see the `trusted` ones.
+const BYTES: &str = "trusted.ferrite.bytes";
+
 /// Distinguishes layers unpacked at the same time by this process.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
@@ -94,6 +97,45 @@ impl Layers {
         self.root.join(digest.hex())
     }
 
+    /// The folder with all of them.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Bytes of the layer's files, as they were counted when it was unpacked; counted again where that was not noted.
+    #[must_use]
+    pub fn bytes(&self, digest: &Digest) -> u64 {
+        let mut text = [0; 20];
+        let noted = rustix::fs::getxattr(self.path(digest), BYTES, &mut text).ok();
+        let text = noted.and_then(|length| std::str::from_utf8(text.get(..length)?).ok());
+        text.and_then(|text| text.parse().ok()).unwrap_or_else(|| counted(&self.path(digest)))
+    }
+
+    /// Digests of all layers that are here.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn here(&self) -> io::Result<Vec<Digest>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.root)? {
+            found.extend(Digest::from_hex(&entry?.file_name().to_string_lossy()));
+        }
+        Ok(found)
+    }
+
+    /// Takes a layer out of use at once; its folder, of which the name is returned, is to be removed by the caller,
+    /// or by the next start.
+    ///
+    /// # Errors
+    /// The layer stays.
+    pub fn doom(&self, digest: &Digest) -> io::Result<PathBuf> {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = self.root.join(format!("{UNFINISHED}gone-{}-{number}", std::process::id()));
+        fs::rename(self.path(digest), &folder)?;
+        Ok(folder)
+    }
+
     /// Unpacks `blob`, compressed or not, unless the layer is there.
     ///
     /// # Errors
@@ -137,6 +179,22 @@ impl Layers {
             .and_then(|()| durable::sync_folder(&self.root))
             .map_err(prepare)
     }
+}
+
+/// Sizes of the regular files below `folder`; what cannot be read counts nothing.
+fn counted(folder: &Path) -> u64 {
+    let mut sum = 0_u64;
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(meta) if meta.is_dir() => folders.push(entry.path()),
+                Ok(meta) if meta.is_file() => sum = sum.saturating_add(meta.len()),
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+    sum
 }
 
 /// Opens a blob; its first bytes, not what a document calls it, say how it is compressed.

@@ -1,9 +1,12 @@
 //! OCI images on STATE: a content-addressed store, its imports, and layers unpacked for overlayfs.
 
+pub mod collect;
 pub mod digest;
+pub mod documents;
 pub mod import;
 pub mod layer;
 pub mod padding;
 pub mod pull;
+pub mod signature;
 pub mod store;
 pub mod unpack;

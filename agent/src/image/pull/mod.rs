@@ -1,37 +1,190 @@
 //! Images from registries: found, downloaded, checked, unpacked and named.
+//!
+//! One pull per image at a time; whoever wants the same image meanwhile waits for it and sees the same progress.
+//! A pull is its caller's future: dropping it ends the pull, and what was downloaded is kept for the next one.
 
-use ferrite_schema::api::PullProgress;
+pub mod address;
+pub mod blob;
+pub mod challenge;
+pub mod http;
+pub mod partial;
+pub mod registry;
+pub mod trust;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ferrite_schema::api::{LayerPhase, LayerProgress, PullProgress};
+use ferrite_schema::node_config::{NodeConfig, RegistryConfig, SignatureRule};
+use ferrite_schema::reference::{NotAReference, Reference};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use oci_spec::image::ImageConfiguration;
 use tokio::sync::watch;
 
-use super::layer::Layers;
+use self::blob::Download;
+use self::http::Client;
+use self::registry::{Place, Registry, patiently};
+use self::trust::Trust;
+use super::digest::Digest;
+use super::documents::{self, Blob, Document, INDEX_TYPES, MANIFEST_TYPES, Manifest, Refuse};
+use super::import::DOCUMENT_MAX_BYTES;
+use super::layer::{Layer, Layers};
+use super::signature::{Policy, Verdict};
 use super::store::{ImageStore, Record, Store};
+
+/// Layers of one image that are on their way at a time.
+const PARALLEL_MAX: usize = 4;
+/// Most indexes in one another.
+const INDEX_DEPTH_MAX: usize = 4;
 
 /// An image could not be pulled.
 #[derive(Debug, thiserror::Error)]
 pub enum Pull {
+    /// Its name is none.
+    #[error(transparent)]
+    Reference(#[from] NotAReference),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] Store),
-    /// The image is not here.
-    #[error("find image {name}")]
-    Find {
+    /// The node's rules do not let it in.
+    #[error(transparent)]
+    Policy(#[from] super::signature::Refused),
+    /// No registry gives it.
+    #[error("pull image {name}")]
+    Registry {
+        /// Its name.
+        name: String,
+        /// What the last place said.
+        source: Registry,
+    },
+    /// What the registry gives is not what was asked for.
+    #[error("refuse manifest {expected}: its content has the digest {found}")]
+    RefuseManifest {
+        /// What was asked for.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// A document of it is refused.
+    #[error("pull image {name}")]
+    Document {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: Refuse,
+    },
+    /// Its configuration is not one.
+    #[error("read the configuration of image {name}")]
+    ReadConfig {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// There is none for this machine, or its parts do not fit.
+    #[error("pull image {name}: {why}")]
+    Unfit {
+        /// Its name.
+        name: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// A blob of it cannot be had.
+    #[error("pull image {name}")]
+    Download {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: Download,
+    },
+    /// A layer cannot be unpacked.
+    #[error("pull image {name}")]
+    Layer {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: Layer,
+    },
+    /// The agent goes down.
+    #[error("pull image {name}: the agent goes down")]
+    GoingDown {
         /// Its name.
         name: String,
     },
 }
 
+/// A pull that somebody wants.
+#[derive(Debug)]
+struct Job {
+    progress: watch::Sender<PullProgress>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    images: ImageStore,
+    layers: Layers,
+    client: Client,
+    trust: Arc<Trust>,
+    policy: Policy,
+    jobs: Mutex<HashMap<String, Arc<Job>>>,
+    /// A layer that two images share is downloaded once.
+    blobs: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+}
+
 /// A handle that images are pulled through; its clones share their work.
 #[derive(Debug, Clone)]
 pub struct Puller {
-    images: ImageStore,
-    progress: watch::Sender<PullProgress>,
+    shared: Arc<Shared>,
+}
+
+/// What pulls go by.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Registries and mirrors.
+    pub registries: BTreeMap<String, RegistryConfig>,
+    /// Which images may be used.
+    pub signatures: Vec<SignatureRule>,
+}
+
+impl From<&NodeConfig> for Settings {
+    fn from(config: &NodeConfig) -> Self {
+        Self { registries: config.registries.clone(), signatures: config.signatures.clone() }
+    }
+}
+
+/// A manifest with what its bytes and its choice were.
+struct Found {
+    manifest: Manifest,
+    digest: Digest,
+    bytes: Vec<u8>,
+    verdict: Verdict,
+    /// The places, the one that had the manifest first.
+    places: Vec<Place>,
 }
 
 impl Puller {
     /// Pulls into these stores.
     #[must_use]
-    pub fn new(images: ImageStore, _layers: Layers) -> Self {
-        Self { images, progress: watch::channel(PullProgress::default()).0 }
+    pub fn new(images: ImageStore, layers: Layers, settings: Settings) -> Self {
+        let trust = Arc::new(Trust::new(settings.registries));
+        Self {
+            shared: Arc::new(Shared {
+                images,
+                layers,
+                client: Client::new(Arc::clone(&trust)),
+                trust,
+                policy: Policy::new(settings.signatures),
+                jobs: Mutex::default(),
+                blobs: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The rules that images must pass.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.shared.policy
     }
 
     /// The image called `name`, pulled only where it is not here. Dropping the future ends the pull; what was
@@ -40,12 +193,282 @@ impl Puller {
     /// # Errors
     /// The image cannot be used.
     pub async fn ensure(&self, name: &str) -> Result<Record, Pull> {
-        self.images.get(name)?.ok_or_else(|| Pull::Find { name: name.to_owned() })
+        if let Some(record) = self.here(name)? {
+            return Ok(record);
+        }
+        self.pull_unless(name, true).await
+    }
+
+    /// The image called `name` as the registry has it now.
+    ///
+    /// # Errors
+    /// The image cannot be had; the one that is here, if any, stays.
+    pub async fn pull(&self, name: &str) -> Result<Record, Pull> {
+        self.pull_unless(name, false).await
     }
 
     /// How far the pull of `name` is, now and from now on.
     #[must_use]
-    pub fn watch(&self, _name: &str) -> watch::Receiver<PullProgress> {
-        self.progress.subscribe()
+    pub fn watch(&self, name: &str) -> watch::Receiver<PullProgress> {
+        self.job(&self.key(name)).progress.subscribe()
     }
+
+    fn key(&self, name: &str) -> String {
+        self.shared.images.reference(name).map_or_else(|_| name.to_owned(), |one| one.to_string())
+    }
+
+    fn job(&self, key: &str) -> Arc<Job> {
+        let mut jobs = self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        // Jobs that nobody works on or watches any more are forgotten here.
+        jobs.retain(|_, job| Arc::strong_count(job) > 1 || job.progress.receiver_count() > 0);
+        let new = || {
+            let progress = PullProgress { name: key.to_owned(), layers: Vec::new() };
+            let progress = watch::channel(progress).0;
+            Arc::new(Job { progress, turn: tokio::sync::Mutex::default() })
+        };
+        Arc::clone(jobs.entry(key.to_owned()).or_insert_with(new))
+    }
+
+    /// The image, if it is here, whole, and the rules let it be used.
+    fn here(&self, name: &str) -> Result<Option<Record>, Pull> {
+        let Some(record) = self.shared.images.get(name)? else { return Ok(None) };
+        let whole = record.layers.iter().all(|layer| {
+            layer.parse().is_ok_and(|digest: Digest| self.shared.layers.path(&digest).is_dir())
+        });
+        let known = self.shared.policy.accepts_stored(&record, &self.key(name))?;
+        self.shared.images.note_use(&record);
+        Ok((whole && known).then_some(record))
+    }
+
+    async fn pull_unless(&self, name: &str, here_is_enough: bool) -> Result<Record, Pull> {
+        let reference = self.shared.images.reference(name)?;
+        let key = reference.to_string();
+        let job = self.job(&key);
+        let _turn = job.turn.lock().await;
+        if here_is_enough && let Some(record) = self.here(name)? {
+            return Ok(record);
+        }
+        let _in_use = self.shared.images.begin_use();
+        job.progress.send_modify(|progress| progress.layers.clear());
+        tracing::info!(image = key, "pull-begun");
+        let record = self.run(&reference, &key, &job.progress).await?;
+        tracing::info!(image = key, digest = record.manifest, "pull-done");
+        Ok(record)
+    }
+
+    async fn run(
+        &self,
+        reference: &Reference,
+        name: &str,
+        progress: &watch::Sender<PullProgress>,
+    ) -> Result<Record, Pull> {
+        self.shared.policy.check_name(reference)?;
+        let found = self.find(reference, name).await?;
+        let config = self.blob(&found, &found.manifest.config, name, &|_| ()).await;
+        config?;
+        let images = &self.shared.images;
+        let config_digest = found.manifest.config.digest;
+        let config = images.read_document(&config_digest, DOCUMENT_MAX_BYTES)?;
+        let config: ImageConfiguration = serde_json::from_slice(&config)
+            .map_err(|source| Pull::ReadConfig { name: name.to_owned(), source })?;
+        let mut tars: Vec<Digest> = Vec::new();
+        for tar in config.rootfs().diff_ids() {
+            let digest = tar.to_string().parse().map_err(Refuse::Digest);
+            tars.push(digest.map_err(|source| Pull::Document { name: name.to_owned(), source })?);
+        }
+        let unfit = |why| Pull::Unfit { name: name.to_owned(), why };
+        if tars.len() != found.manifest.layers.len() {
+            return Err(unfit("its manifest and configuration name different numbers of layers"));
+        }
+        self.announce(&found.manifest, &tars, progress);
+        let pairs = found.manifest.layers.iter().zip(&tars).enumerate();
+        stream::iter(pairs)
+            .map(|(index, (blob, tar))| self.layer(&found, (index, blob, *tar), name, progress))
+            .buffer_unordered(PARALLEL_MAX)
+            .try_collect::<Vec<()>>()
+            .await?;
+        self.keep(name, &found, &tars)
+    }
+
+    fn keep(&self, name: &str, found: &Found, tars: &[Digest]) -> Result<Record, Pull> {
+        let images = &self.shared.images;
+        images.write_document(&found.digest, &found.bytes)?;
+        let mut blobs: Vec<&Blob> = found.manifest.layers.iter().collect();
+        blobs.sort_by_key(|blob| blob.digest);
+        blobs.dedup_by_key(|blob| blob.digest);
+        let of_layers = blobs.iter().fold(0_u64, |sum, blob| sum.saturating_add(blob.size_bytes));
+        let record = Record {
+            name: name.to_owned(),
+            manifest: found.digest.to_string(),
+            config: found.manifest.config.digest.to_string(),
+            layers: tars.iter().map(Digest::to_string).collect(),
+            size_bytes: of_layers
+                .saturating_add(found.manifest.config.size_bytes)
+                .saturating_add(found.bytes.len() as u64),
+            blobs: found.manifest.layers.iter().map(|blob| blob.digest.to_string()).collect(),
+            signed_by: found.verdict.key(),
+        };
+        images.put(&record)?;
+        Ok(record)
+    }
+
+    fn announce(
+        &self,
+        manifest: &Manifest,
+        tars: &[Digest],
+        progress: &watch::Sender<PullProgress>,
+    ) {
+        let layers = manifest.layers.iter().zip(tars).map(|(blob, tar)| {
+            let here = self.shared.layers.path(tar).is_dir();
+            LayerProgress {
+                digest: blob.digest.to_string(),
+                size_bytes: blob.size_bytes,
+                done_bytes: if here { blob.size_bytes } else { 0 },
+                phase: if here { LayerPhase::Done } else { LayerPhase::Waiting },
+            }
+        });
+        progress.send_modify(|progress| progress.layers = layers.collect());
+    }
+
+    async fn layer(
+        &self,
+        found: &Found,
+        (index, blob, tar): (usize, &Blob, Digest),
+        name: &str,
+        progress: &watch::Sender<PullProgress>,
+    ) -> Result<(), Pull> {
+        let set = |phase, done_bytes| {
+            progress.send_modify(|progress| {
+                if let Some(layer) = progress.layers.get_mut(index) {
+                    layer.phase = phase;
+                    layer.done_bytes = done_bytes;
+                }
+            });
+        };
+        let downloaded = |bytes| set(LayerPhase::Downloading, bytes);
+        self.blob(found, blob, name, &downloaded).await?;
+        set(LayerPhase::Unpacking, blob.size_bytes);
+        let (layers, path) = (self.shared.layers.clone(), self.shared.images.blob(&blob.digest));
+        let work = move || layers.ensure(&tar, &path);
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Ok(())) => {}
+            Ok(Err(source)) => return Err(Pull::Layer { name: name.to_owned(), source }),
+            Err(_) => return Err(Pull::GoingDown { name: name.to_owned() }),
+        }
+        set(LayerPhase::Done, blob.size_bytes);
+        Ok(())
+    }
+
+    async fn blob(
+        &self,
+        found: &Found,
+        blob: &Blob,
+        name: &str,
+        progress: &(impl Fn(u64) + Sync),
+    ) -> Result<(), Pull> {
+        let turn = {
+            let mut turns = self.shared.blobs.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(turns.entry(blob.digest).or_default())
+        };
+        let _turn = turn.lock().await;
+        if self.shared.images.blob(&blob.digest).exists() {
+            return Ok(());
+        }
+        blob::fetch(blob, &found.places, &self.shared.images, progress)
+            .await
+            .map_err(|source| Pull::Download { name: name.to_owned(), source })
+    }
+
+    /// Finds the manifest for this machine and has its signature checked.
+    async fn find(&self, reference: &Reference, name: &str) -> Result<Found, Pull> {
+        let mut places = registry::places(reference, &self.shared.client, &self.shared.trust);
+        let mut last = None;
+        for index in 0..places.len() {
+            let Some(place) = places.get(index).cloned() else { break };
+            match self.find_at(reference, name, &place).await {
+                Ok(mut found) => {
+                    places.swap(0, index);
+                    found.places = places;
+                    return Ok(found);
+                }
+                Err(error) => {
+                    let is_mirror = index + 1 < places.len();
+                    if is_mirror {
+                        let error = crate::chain(&error);
+                        tracing::warn!(error, mirror = %place.origin(), "mirror-passed-over");
+                    }
+                    last = Some(error);
+                }
+            }
+        }
+        let why = "its registry has no address";
+        Err(last.unwrap_or_else(|| Pull::Unfit { name: name.to_owned(), why }))
+    }
+
+    async fn find_at(
+        &self,
+        reference: &Reference,
+        name: &str,
+        place: &Place,
+    ) -> Result<Found, Pull> {
+        let pinned = reference.digest().map(str::parse::<Digest>).transpose();
+        let mut expected = pinned.map_err(|error| Pull::Document {
+            name: name.to_owned(),
+            source: Refuse::Digest(error),
+        })?;
+        let mut version = reference.version().to_owned();
+        let mut digests = Vec::new();
+        let unfit = |why| Pull::Unfit { name: name.to_owned(), why };
+        for _ in 0..=INDEX_DEPTH_MAX {
+            let (bytes, document) = document(place, &version, expected, name).await?;
+            let digest = Digest::of(&bytes);
+            digests.push(digest);
+            match document {
+                Document::Manifest(manifest) => {
+                    let verdict = self.shared.policy.check(reference, place, &digests).await?;
+                    let places = Vec::new();
+                    return Ok(Found { manifest, digest, bytes, verdict, places });
+                }
+                Document::Index(entries) => {
+                    let entry = entries.first();
+                    let entry = entry.ok_or_else(|| unfit("there is none for linux/amd64"))?;
+                    version = entry.blob.digest.to_string();
+                    expected = Some(entry.blob.digest);
+                }
+            }
+        }
+        Err(unfit("its indexes lead on and on"))
+    }
+}
+
+/// Asks a place for an index or a manifest.
+///
+/// # Errors
+/// It does not have it, or gives something else.
+pub async fn document(
+    place: &Place,
+    version: &str,
+    expected: Option<Digest>,
+    name: &str,
+) -> Result<(Vec<u8>, Document), Pull> {
+    let accept = [&MANIFEST_TYPES[..], &INDEX_TYPES[..]].concat().join(", ");
+    let what = format!("manifests/{version}");
+    let work = || async {
+        let answer = place.get(&what, &accept, 0).await?;
+        let kind = answer.headers.get(hyper::header::CONTENT_TYPE).cloned();
+        let bytes = answer.bytes(DOCUMENT_MAX_BYTES).await?;
+        Ok((kind.and_then(|kind| Some(kind.to_str().ok()?.to_owned())), bytes))
+    };
+    let (kind, bytes) =
+        patiently(work).await.map_err(|source| Pull::Registry { name: name.to_owned(), source })?;
+    let found = Digest::of(&bytes);
+    if let Some(expected) = expected
+        && expected != found
+    {
+        return Err(Pull::RefuseManifest { expected, found });
+    }
+    let document = documents::parse(&bytes, kind.as_deref())
+        .map_err(|source| Pull::Document { name: name.to_owned(), source })?;
+    Ok((bytes, document))
 }
