@@ -8,6 +8,7 @@ use ferrite_schema::api::Machine;
 
 use crate::events::Events;
 use crate::image::layer::Layers;
+use crate::image::pull::Puller;
 use crate::image::store::ImageStore;
 use crate::unit::supervisor::Units;
 
@@ -33,6 +34,8 @@ pub struct Node {
     pub images: ImageStore,
     /// Unpacked layers.
     pub layers: Layers,
+    /// What brings images from registries.
+    pub puller: Puller,
     /// What happened lately.
     pub events: Events,
     /// Folder of the units' logs.

@@ -15,7 +15,9 @@ use crate::config::{self, Loaded, Sources};
 use crate::control::{self, Step};
 use crate::events::Events;
 use crate::identity;
+use crate::image::keeper;
 use crate::image::layer::Layers;
+use crate::image::pull::Puller;
 use crate::image::store::ImageStore;
 use crate::net;
 use crate::node::Node;
@@ -71,6 +73,7 @@ pub async fn run() -> anyhow::Result<()> {
         }
         () = supervisor => anyhow::bail!("the supervisor ended"),
         () = serve => anyhow::bail!("the API ended"),
+        () = keeper::work(&node, &config.images) => anyhow::bail!("the image store's task ended"),
         () = network.work(&node) => anyhow::bail!("the network's task ended"),
         () = ready => {}
     }
@@ -87,7 +90,12 @@ async fn prepare(
     let id = identity::machine_id(Path::new(names::MACHINE_ID_FILE))?;
     let hostname = identity::set_hostname(config.hostname.as_deref(), &id)?;
     let images = ImageStore::open(&lib.join("images"))?;
+    let images = match &config.images.default_registry {
+        Some(registry) => images.with_default_registry(registry),
+        None => images,
+    };
     let layers = Layers::open(&lib.join("layers"))?;
+    let puller = Puller::new(images.clone(), layers.clone(), config.into());
     let logs = lib.join("logs");
     let places = Places {
         run: PathBuf::from(names::RUN_DIR).join("units"),
@@ -102,6 +110,7 @@ async fn prepare(
         store,
         images: images.clone(),
         layers: layers.clone(),
+        puller: puller.clone(),
         places,
         events: events.clone(),
     };
@@ -119,6 +128,7 @@ async fn prepare(
         units,
         images,
         layers,
+        puller,
         events,
         logs,
         ready: AtomicBool::new(false),

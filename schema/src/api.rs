@@ -8,7 +8,11 @@
 //! | `GET /v1/slots` | | [`crate::control::Status`] |
 //! | `POST /v1/slots/mark-good`, `/stage`, `/rollback` | | 200 |
 //! | `GET /v1/images` | | list of [`Image`] |
-//! | `POST /v1/images?name=NAME` | OCI archive (tar) | [`Image`] |
+//! | `POST /v1/images?name=NAME` | OCI or Docker archive (tar, also compressed) | [`Image`] |
+//! | `DELETE /v1/images?name=NAME` | | [`Pruned`] |
+//! | `POST /v1/images/prune` | | [`Pruned`] |
+//! | `POST /v1/images/pull?name=NAME` | | lines of [`PullEvent`], JSON, one per line |
+//! | `GET /v1/images/export?name=NAME&format=FORMAT` | | archive (tar) |
 //! | `GET /v1/units` | | list of [`UnitStatus`] |
 //! | `PUT /v1/units/NAME` | [`crate::unit::Unit`] | [`UnitStatus`] |
 //! | `GET /v1/units/NAME` | | [`UnitStatus`] |
@@ -77,6 +81,18 @@ pub struct Pruned {
     pub images: Vec<String>,
     /// Bytes that were freed.
     pub freed_bytes: u64,
+}
+
+/// Kind of archive that an image is exported as.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum ExportFormat {
+    /// OCI image layout.
+    #[default]
+    Oci,
+    /// What `docker save` writes.
+    Docker,
 }
 
 /// How far a pull is: the answer to `POST /v1/images/pull` is one [`PullEvent`] per line.

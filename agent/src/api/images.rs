@@ -8,14 +8,16 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use ferrite_schema::api::{ApiError, Image};
+use ferrite_schema::api::{ApiError, Image, Pruned};
 use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use utoipa::IntoParams;
 
 use super::error::Failure;
+use crate::image::collect::{self, Collect};
 use crate::image::import::{self, Import};
+use crate::image::keeper;
 use crate::image::layer::Layer;
 use crate::image::store::{self, Store};
 use crate::node::Node;
@@ -33,7 +35,12 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
     responses((status = 200, description = "The images in the store", body = Vec<Image>), (status = "default", description = "Refused or not possible", body = ApiError)),
 )]
 pub(super) async fn list(State(node): State<Arc<Node>>) -> Result<Json<Vec<Image>>, Failure> {
-    node.images.list().map(Json).map_err(|error| Failure::internal(&error))
+    let needs = keeper::needs(&node).await;
+    let work = move || collect::list(&node.images, &node.layers, &needs);
+    match tokio::task::spawn_blocking(work).await {
+        Ok(listed) => listed.map(Json).map_err(|error| Failure::internal(&error)),
+        Err(error) => Err(Failure::internal(&error)),
+    }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -60,14 +67,70 @@ pub(super) async fn import(
     if let Some(name) = &query.name {
         store::check_name(name).map_err(|error| Failure::bad_request(error.to_string()))?;
     }
+    let policy = node.puller.policy().clone();
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let upload = Upload { path: node.images.staging().join(format!("upload-{number}")) };
     receive(body, &upload.path).await?;
-    let work =
-        move || import::import(&upload.path, query.name.as_deref(), &node.images, &node.layers);
+    let work = move || {
+        let name = query.name.as_deref();
+        import::import(&upload.path, name, (&node.images, &node.layers), &policy)
+    };
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(record)) => Ok((StatusCode::CREATED, Json(record.summary()))),
         Ok(Err(error)) => Err(Failure::new(status_of(&error), crate::chain(&error))),
+        Err(error) => Err(Failure::internal(&error)),
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct NameQuery {
+    /// Reference of the image.
+    name: String,
+}
+
+#[utoipa::path(
+    delete,
+    path = "/v1/images",
+    tag = "images",
+    params(NameQuery),
+    responses((status = 200, description = "It is gone", body = Pruned), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
+pub(super) async fn remove(
+    State(node): State<Arc<Node>>,
+    Query(query): Query<NameQuery>,
+) -> Result<Json<Pruned>, Failure> {
+    let needs = keeper::needs(&node).await;
+    let work = move || collect::remove(&node.images, &node.layers, &needs, &query.name);
+    collected(tokio::task::spawn_blocking(work).await)
+}
+
+#[utoipa::path(
+    post,
+    path = "/v1/images/prune",
+    tag = "images",
+    responses((status = 200, description = "What no unit uses is gone", body = Pruned), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
+pub(super) async fn prune(State(node): State<Arc<Node>>) -> Result<Json<Pruned>, Failure> {
+    let needs = keeper::needs(&node).await;
+    let work = move || collect::prune(&node.images, &node.layers, &needs, || false);
+    collected(tokio::task::spawn_blocking(work).await)
+}
+
+fn collected(
+    result: Result<Result<Pruned, Collect>, tokio::task::JoinError>,
+) -> Result<Json<Pruned>, Failure> {
+    match result {
+        Ok(Ok(pruned)) => Ok(Json(pruned)),
+        Ok(Err(error)) => {
+            let status = match &error {
+                Collect::Busy | Collect::InUse { .. } => StatusCode::CONFLICT,
+                Collect::Find { .. } => StatusCode::NOT_FOUND,
+                Collect::Store(_) | Collect::Remove { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            Err(Failure::new(status, crate::chain(&error)))
+        }
         Err(error) => Err(Failure::internal(&error)),
     }
 }
@@ -113,11 +176,13 @@ fn status_of(error: &Import) -> StatusCode {
         | Import::RefuseBlob { .. }
         | Import::FindBlob { .. }
         | Import::ReadDocument { .. }
+        | Import::Document(_)
         | Import::Digest(_)
         | Import::Store(Store::RefuseName { .. })
         | Import::Layer(
             Layer::Decompress { .. } | Layer::Unpack { .. } | Layer::RefuseContent { .. },
         ) => StatusCode::UNPROCESSABLE_ENTITY,
+        Import::Policy(_) => StatusCode::FORBIDDEN,
         Import::Stage { .. } | Import::Layer(Layer::Prepare { .. }) => {
             StatusCode::INSUFFICIENT_STORAGE
         }

@@ -1,6 +1,7 @@
 //! The node's API: HTTPS with mutual TLS, JSON; see `ferrite_schema::api` for the requests.
 
 mod error;
+mod image_streams;
 mod images;
 mod log_stream;
 mod machine;
@@ -43,7 +44,10 @@ fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(machine::mark_good))
         .routes(routes!(machine::stage))
         .routes(routes!(machine::rollback))
-        .routes(routes!(images::list, images::import))
+        .routes(routes!(images::list, images::import, images::remove))
+        .routes(routes!(images::prune))
+        .routes(routes!(image_streams::pull))
+        .routes(routes!(image_streams::export))
         .routes(routes!(units::list))
         .routes(routes!(units::show, units::put, units::remove))
         .routes(routes!(units::definition))

@@ -198,7 +198,7 @@ fn counted(folder: &Path) -> u64 {
 }
 
 /// Opens a blob; its first bytes, not what a document calls it, say how it is compressed.
-fn decompress(blob: &Path) -> io::Result<Box<dyn Read>> {
+pub(super) fn decompress(blob: &Path) -> io::Result<Box<dyn Read>> {
     let mut magic = [0; 4];
     let length = File::open(blob)?.read(&mut magic)?;
     let file = BufReader::with_capacity(64 * 1024, File::open(blob)?);

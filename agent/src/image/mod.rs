@@ -3,7 +3,9 @@
 pub mod collect;
 pub mod digest;
 pub mod documents;
+pub mod export;
 pub mod import;
+pub mod keeper;
 pub mod layer;
 pub mod padding;
 pub mod pull;

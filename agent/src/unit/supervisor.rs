@@ -16,6 +16,7 @@ use super::shims::{self, Found};
 use super::store::{UnitStore, UnitStoreProblem};
 use crate::events::Events;
 use crate::image::layer::Layers;
+use crate::image::pull::Puller;
 use crate::image::store::ImageStore;
 use crate::shim::protocol::Command;
 
@@ -163,6 +164,8 @@ pub struct Tools {
     pub images: ImageStore,
     /// Unpacked layers.
     pub layers: Layers,
+    /// What brings images that are not here.
+    pub puller: Puller,
     /// Folders of containers.
     pub places: Places,
     /// Who wants to know what happens.

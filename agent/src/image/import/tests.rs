@@ -13,6 +13,10 @@ fn place() -> Place {
     Place { folder, images, layers }
 }
 
+fn import_it(place: &Place, archive: &Path, name: Option<&str>) -> Result<Record, Import> {
+    import(archive, name, (&place.images, &place.layers), &Policy::default())
+}
+
 /// The files of an archive with one empty layer.
 fn files() -> Vec<(String, Vec<u8>)> {
     let layer = tar::Builder::new(Vec::new()).into_inner().unwrap();
@@ -57,7 +61,7 @@ fn run(place: &Place, files: &[(String, Vec<u8>)], name: Option<&str>) -> Result
     }
     let archive = place.folder.path().join("archive");
     fs::write(&archive, builder.into_inner().unwrap()).unwrap();
-    let result = import(&archive, name, &place.images, &place.layers);
+    let result = import_it(place, &archive, name);
     assert_eq!(
         fs::read_dir(place.images.staging()).unwrap().count(),
         0,
@@ -119,7 +123,7 @@ fn names_of_blobs_are_no_paths() {
     builder.append(&header, &content[..]).unwrap();
     let archive = place.folder.path().join("archive");
     fs::write(&archive, builder.into_inner().unwrap()).unwrap();
-    let result = import(&archive, None, &place.images, &place.layers);
+    let result = import_it(&place, &archive, None);
     assert!(matches!(result, Err(Import::Digest(_))), "{result:?}");
     assert!(!place.folder.path().join("escape").exists());
 }
@@ -129,10 +133,10 @@ fn what_is_no_archive_is_refused_as_such() {
     let place = place();
     let archive = place.folder.path().join("archive");
     fs::write(&archive, vec![9; 4096]).unwrap();
-    let result = import(&archive, None, &place.images, &place.layers);
+    let result = import_it(&place, &archive, None);
     assert!(matches!(result, Err(Import::ReadArchive(_))), "{result:?}");
     fs::write(&archive, b"").unwrap();
-    let result = import(&archive, None, &place.images, &place.layers);
+    let result = import_it(&place, &archive, None);
     assert!(matches!(result, Err(Import::RefuseArchive { .. })), "{result:?}");
 }
 
@@ -143,4 +147,105 @@ fn an_image_of_another_machine_is_refused() {
     let other = r#""platform":{"architecture":"arm64","os":"linux"},"annotations""#;
     files[1].1 = index.replace("\"annotations\"", other).into_bytes();
     assert!(matches!(run(&place(), &files, None), Err(Import::RefuseArchive { .. })));
+}
+
+fn archive_of(
+    place: &Place,
+    files: &[(String, Vec<u8>)],
+    compress: fn(Vec<u8>) -> Vec<u8>,
+) -> PathBuf {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        builder.append_data(&mut header, path, &content[..]).unwrap();
+    }
+    let archive = place.folder.path().join("archive");
+    fs::write(&archive, compress(builder.into_inner().unwrap())).unwrap();
+    archive
+}
+
+/// What `docker save` writes of an image with the same empty layer twice.
+fn docker_files() -> Vec<(String, Vec<u8>)> {
+    let layer = tar::Builder::new(Vec::new()).into_inner().unwrap();
+    let digest = Digest::of(&layer);
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","docker_version":"20.10","container_config":{{}},
+        "rootfs":{{"type":"layers","diff_ids":["{digest}","{digest}"]}}}}"#
+    );
+    let manifest =
+        r#"[{"Config":"c.json","RepoTags":["saved:1"],"Layers":["a/layer.tar","b/layer.tar"]}]"#;
+    vec![
+        ("a/layer.tar".to_owned(), layer.clone()),
+        ("b/layer.tar".to_owned(), layer),
+        ("c.json".to_owned(), config.into_bytes()),
+        ("manifest.json".to_owned(), manifest.as_bytes().to_vec()),
+    ]
+}
+
+#[test]
+fn what_docker_saves_is_imported_and_exported_again() {
+    let place = place();
+    let archive = archive_of(&place, &docker_files(), |bytes| bytes);
+    let record = import_it(&place, &archive, None).unwrap();
+    assert_eq!((record.name.as_str(), record.layers.len()), ("saved:1", 2));
+    for format in
+        [ferrite_schema::api::ExportFormat::Oci, ferrite_schema::api::ExportFormat::Docker]
+    {
+        let plan = crate::image::export::plan(&place.images, "saved:1", format).unwrap();
+        let mut bytes = Vec::new();
+        plan.write(&mut bytes).unwrap();
+        assert_eq!(bytes.len() as u64, plan.archive_bytes(), "{format:?}");
+        let other = super::tests::place();
+        let archive = other.folder.path().join("exported");
+        fs::write(&archive, bytes).unwrap();
+        let again = import_it(&other, &archive, None).unwrap();
+        assert_eq!(again.name, "docker.io/library/saved:1");
+        assert_eq!((again.config, again.layers), (record.config.clone(), record.layers.clone()));
+    }
+}
+
+#[test]
+fn compressed_archives_are_archives() {
+    for compress in [
+        |bytes: Vec<u8>| {
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            io::Write::write_all(&mut gzip, &bytes).unwrap();
+            gzip.finish().unwrap()
+        },
+        |bytes: Vec<u8>| zstd::encode_all(&bytes[..], 1).unwrap(),
+    ] {
+        let place = place();
+        let archive = archive_of(&place, &files(), compress);
+        assert_eq!(import_it(&place, &archive, None).unwrap().name, "own:1");
+    }
+}
+
+#[test]
+fn what_dockers_manifest_names_must_be_there() {
+    for index in [0, 1, 2] {
+        let mut files = docker_files();
+        files.remove(index);
+        let place = place();
+        let archive = archive_of(&place, &files, |bytes| bytes);
+        let result = import_it(&place, &archive, None);
+        assert!(matches!(result, Err(Import::RefuseArchive { .. })), "{result:?}");
+    }
+}
+
+#[test]
+fn rules_about_names_hold_for_archives_too() {
+    use ferrite_schema::node_config::{SignaturePolicy, SignatureRule};
+    let place = place();
+    let archive = archive_of(&place, &files(), |bytes| bytes);
+    let rule = |name: &str, policy| SignatureRule { name: name.to_owned(), policy, keys: vec![] };
+    let policy = Policy::new(vec![
+        rule("docker.io/library/own", SignaturePolicy::Reject),
+        rule("quay.example/*", SignaturePolicy::Signed),
+    ]);
+    let run = |name| import(&archive, name, (&place.images, &place.layers), &policy);
+    assert!(matches!(run(None), Err(Import::Policy(_))), "under its own name");
+    assert!(matches!(run(Some("own")), Err(Import::Policy(_))));
+    assert!(matches!(run(Some("quay.example/a")), Err(Import::Policy(_))));
+    run(Some("other")).unwrap();
 }

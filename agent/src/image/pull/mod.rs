@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ferrite_schema::api::{LayerPhase, LayerProgress, PullProgress};
 use ferrite_schema::node_config::{NodeConfig, RegistryConfig, SignatureRule};
 use ferrite_schema::reference::{NotAReference, Reference};
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::stream::{FuturesUnordered, TryStreamExt};
 use oci_spec::image::ImageConfiguration;
 use tokio::sync::watch;
 
@@ -281,12 +281,15 @@ impl Puller {
             return Err(unfit("its manifest and configuration name different numbers of layers"));
         }
         self.announce(&found.manifest, &tars, progress);
-        let pairs = found.manifest.layers.iter().zip(&tars).enumerate();
-        stream::iter(pairs)
-            .map(|(index, (blob, tar))| self.layer(&found, (index, blob, *tar), name, progress))
-            .buffer_unordered(PARALLEL_MAX)
-            .try_collect::<Vec<()>>()
-            .await?;
+        let mut running = FuturesUnordered::new();
+        for (index, (blob, tar)) in found.manifest.layers.iter().zip(&tars).enumerate() {
+            if running.len() >= PARALLEL_MAX {
+                running.try_next().await?;
+            }
+            running.push(self.layer(&found, (index, blob, *tar), name, progress));
+        }
+        while running.try_next().await?.is_some() {}
+        drop(running);
         self.keep(name, &found, &tars)
     }
 
