@@ -1,4 +1,4 @@
-//! A look at an OCI archive before it is sent: what is plainly not one is refused here, in plain words.
+//! A look at an image's archive before it is sent: what is plainly not one is refused here, in plain words.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 pub enum ArchiveError {
     #[error("read {path}")]
     Read { path: PathBuf, source: io::Error },
-    #[error("import {path}: it is a folder")]
-    Folder { path: PathBuf },
+    #[error("import {path}: it is a folder without an OCI image layout (no {missing})")]
+    Folder { path: PathBuf, missing: &'static str },
+    #[error("pack {path}")]
+    Pack { path: PathBuf, source: io::Error },
     #[error("import {path}: it is compressed with {tool}")]
     Compressed { path: PathBuf, tool: &'static str },
     #[error("import {path}: it is not a tar archive")]
     NotTar { path: PathBuf },
     #[error("import {path}: it is truncated")]
     Truncated { path: PathBuf },
-    #[error("import {path}: it is a Docker archive, not an OCI one")]
-    Docker { path: PathBuf },
     #[error("import {path}: it is a tar archive without an OCI image layout (no {missing})")]
     NotOci { path: PathBuf, missing: &'static str },
 }
@@ -30,42 +30,63 @@ impl ArchiveError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Folder { .. } => {
-                Some("pack an OCI layout with `skopeo copy oci:FOLDER oci-archive:FILE.tar`")
+                Some("give the folder that `oci-layout` and `index.json` are in")
             }
             Self::Compressed { .. } => Some("decompress it first"),
-            Self::Docker { .. } => {
-                Some("convert it with `skopeo copy docker-archive:OLD.tar oci-archive:NEW.tar`")
-            }
             Self::NotTar { .. } | Self::NotOci { .. } => Some(
                 "an OCI archive comes from `skopeo copy … oci-archive:FILE.tar` or `buildah push … oci-archive:FILE.tar`",
             ),
             Self::Truncated { .. } => Some("fetch or make it again"),
-            Self::Read { .. } => None,
+            Self::Read { .. } | Self::Pack { .. } => None,
         }
     }
 }
 
-/// Checks that `path` is a whole tar archive with an OCI image layout in it. Digests are for the node.
+/// Packs a folder with an OCI image layout into a file that lives as long as the answer; `None` for a file.
+///
+/// # Errors
+/// The folder is something else, or there is no room for the file.
+pub fn pack(path: &Path) -> Result<Option<tempfile::NamedTempFile>, ArchiveError> {
+    if !path.is_dir() {
+        return Ok(None);
+    }
+    for missing in ["oci-layout", "index.json"] {
+        if !path.join(missing).is_file() {
+            return Err(ArchiveError::Folder { path: path.to_owned(), missing });
+        }
+    }
+    let packed = || -> io::Result<tempfile::NamedTempFile> {
+        let file = tempfile::NamedTempFile::new()?;
+        let mut builder = tar::Builder::new(io::BufWriter::new(file.as_file()));
+        builder.append_dir_all(".", path)?;
+        io::Write::flush(&mut builder.into_inner()?)?;
+        Ok(file)
+    };
+    packed().map(Some).map_err(|source| ArchiveError::Pack { path: path.to_owned(), source })
+}
+
+/// Checks that `path` is a whole tar archive with an image in it, or compressed by something that the node
+/// understands. Digests are for the node.
 ///
 /// # Errors
 /// Says what the file is instead.
 pub fn check(path: &Path) -> Result<(), ArchiveError> {
     let failed = |source| ArchiveError::Read { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(failed)?;
-    if file.metadata().map_err(failed)?.is_dir() {
-        return Err(ArchiveError::Folder { path: path.to_owned() });
-    }
     let mut start = Vec::new();
     file.by_ref().take(8).read_to_end(&mut start).map_err(failed)?;
-    if let Some(tool) = compression(&start) {
-        return Err(ArchiveError::Compressed { path: path.to_owned(), tool });
+    match compression(&start) {
+        // The node decompresses these, and looks inside.
+        Some("gzip" | "zstd") => return Ok(()),
+        Some(tool) => return Err(ArchiveError::Compressed { path: path.to_owned(), tool }),
+        None => {}
     }
     file.rewind().map_err(failed)?;
     let names = names(&mut file, path)?;
     let has = |name: &str| names.iter().any(|found| found == name);
     match (has("oci-layout"), has("index.json")) {
         (true, true) => Ok(()),
-        (false, _) if has("manifest.json") => Err(ArchiveError::Docker { path: path.to_owned() }),
+        (false, _) if has("manifest.json") => Ok(()),
         (false, _) => Err(ArchiveError::NotOci { path: path.to_owned(), missing: "oci-layout" }),
         (true, false) => Err(ArchiveError::NotOci { path: path.to_owned(), missing: "index.json" }),
     }
@@ -113,7 +134,7 @@ fn names(file: &mut File, path: &Path) -> Result<Vec<String>, ArchiveError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ArchiveError, check};
+    use super::{ArchiveError, check, pack};
 
     fn tar_of(names: &[&str]) -> Vec<u8> {
         let mut builder = tar::Builder::new(Vec::new());
@@ -142,23 +163,28 @@ mod tests {
         assert_eq!(outcome(&whole), "fine");
         assert_eq!(outcome(&tar_of(&["./oci-layout", "./index.json"])), "fine");
         assert_eq!(outcome(&whole[..whole.len() - 3000]), "it is truncated");
-        assert_eq!(
-            outcome(&tar_of(&["manifest.json", "x.json"])),
-            "it is a Docker archive, not an OCI one"
-        );
+        assert_eq!(outcome(&tar_of(&["manifest.json", "x.json"])), "fine");
         assert_eq!(
             outcome(&tar_of(&["etc/passwd"])),
             "it is a tar archive without an OCI image layout (no oci-layout)"
         );
-        assert_eq!(outcome(b"\x1f\x8b\x08\x00rest"), "it is compressed with gzip");
+        assert_eq!(outcome(b"\x1f\x8b\x08\x00rest"), "fine");
+        assert_eq!(outcome(b"\xfd7zXZ\x00rest"), "it is compressed with xz");
         assert_eq!(outcome(&[0x55; 4096]), "it is not a tar archive");
         assert_eq!(outcome(b""), "it is not a tar archive");
     }
 
     #[test]
-    fn a_folder_is_a_folder() {
+    fn a_folder_with_a_layout_is_packed() {
         let folder = tempfile::tempdir().unwrap();
-        let error = check(folder.path()).unwrap_err();
+        let error = pack(folder.path()).unwrap_err();
         assert!(matches!(error, ArchiveError::Folder { .. }), "{error}");
+        std::fs::create_dir(folder.path().join("blobs")).unwrap();
+        for name in ["oci-layout", "index.json", "blobs/x"] {
+            std::fs::write(folder.path().join(name), "{}").unwrap();
+        }
+        let packed = pack(folder.path()).unwrap().unwrap();
+        check(packed.path()).unwrap();
+        assert!(pack(packed.path()).unwrap().is_none());
     }
 }

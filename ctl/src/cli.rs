@@ -60,13 +60,34 @@ pub enum Command {
     /// Write and check a node's configuration (cloud-config)
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Bring a container image (OCI archive) onto the node
+    /// Have the node fetch a container image from its registry
+    #[command(after_help = "Examples:
+  ferrite pull nginx                          # docker.io/library/nginx:latest
+  ferrite pull registry.example:5000/team/app:1.2
+  ferrite pull app@sha256:0123…               # exactly this one")]
+    Pull {
+        /// Name of the image, as other container tools write it
+        #[arg(value_name = "REF")]
+        reference: String,
+    },
+    /// Bring a container image from a file or folder onto the node
     #[command(after_help = "Examples:
   skopeo copy docker://docker.io/library/nginx oci-archive:nginx.tar
-  ferrite import nginx.tar --name nginx")]
+  ferrite import nginx.tar --name nginx
+  docker save nginx | gzip > nginx.tar.gz && ferrite import nginx.tar.gz
+  ferrite import layout/ --name nginx         # an OCI layout in a folder")]
     Import(ImportArguments),
-    /// List the node's container images
-    Images,
+    /// List the node's container images; remove and export them
+    #[command(after_help = "Examples:
+  ferrite images
+  ferrite images remove nginx
+  ferrite images prune
+  ferrite images export nginx -f nginx.tar --format docker")]
+    Images {
+        /// What to do with them; they are listed where it is absent
+        #[command(subcommand)]
+        command: Option<ImagesCommand>,
+    },
     /// Run containers
     #[command(subcommand)]
     Unit(UnitCommand),
@@ -244,11 +265,46 @@ pub enum ConfigCommand {
 /// `ferrite import …`
 #[derive(Debug, Args)]
 pub struct ImportArguments {
-    /// OCI archive: a tar of an OCI image layout, not compressed
+    /// OCI archive, archive of `docker save`, either of them also with gzip or zstd, or folder with an OCI layout
     pub file: PathBuf,
-    /// Name that units use for it
+    /// Name that units use for it; the one that the archive gives it where absent
     #[arg(long)]
-    pub name: String,
+    pub name: Option<String>,
+}
+
+/// `ferrite images …`
+#[derive(Debug, Subcommand)]
+pub enum ImagesCommand {
+    /// List them with their sizes
+    List,
+    /// Remove an image that no unit uses
+    Remove {
+        /// Its name
+        name: String,
+    },
+    /// Remove all images that no unit uses
+    Prune,
+    /// Write an image into an archive
+    Export {
+        /// Its name
+        name: String,
+        /// File that is written; standard output where it is `-`
+        #[arg(short, long, value_name = "FILE")]
+        file: PathBuf,
+        /// Kind of archive
+        #[arg(long, value_enum, default_value_t, value_name = "KIND")]
+        format: ArchiveFormat,
+    },
+}
+
+/// Kind of archive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ArchiveFormat {
+    /// OCI image layout
+    #[default]
+    Oci,
+    /// What `docker load` reads
+    Docker,
 }
 
 /// `ferrite unit …`

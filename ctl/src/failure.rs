@@ -40,6 +40,8 @@ pub enum Failure {
     OpenImage(#[from] OpenImage),
     #[error(transparent)]
     VerifyImage(#[from] VerifyImage),
+    #[error("{why}")]
+    Pull { why: String },
     #[error("build the image")]
     Build {
         #[from]
@@ -114,6 +116,7 @@ impl Failure {
             | Self::Runtime { .. }
             | Self::Write { .. }
             | Self::Exists { .. }
+            | Self::Pull { .. }
             | Self::Unit { .. }
             | Self::UnitDeadline { .. } => Exit::Failed,
             Self::NoTopic { .. } => Exit::Usage,
@@ -161,6 +164,7 @@ impl Failure {
             | Self::Build { .. }
             | Self::Packages { .. }
             | Self::Output(_)
+            | Self::Pull { .. }
             | Self::Runtime { .. }
             | Self::Write { .. } => None,
         }

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferrite_schema::api::{ApiError, LogLine};
+use ferrite_schema::api::ApiError;
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Bytes, Incoming};
@@ -148,10 +148,10 @@ impl Exchange {
     }
 
     /// The next line of a body that is one JSON document per line.
-    pub(super) async fn next_line(
+    pub(super) async fn next_line<T: DeserializeOwned>(
         &mut self,
         quiet: Option<Duration>,
-    ) -> Result<Option<LogLine>, ClientError> {
+    ) -> Result<Option<T>, ClientError> {
         loop {
             if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.pending.drain(..=end).collect();
@@ -175,7 +175,11 @@ impl Exchange {
         }
     }
 
-    async fn next_bytes(&mut self, quiet: Option<Duration>) -> Result<Option<Bytes>, ClientError> {
+    /// The next piece of the body; `None` at its end.
+    pub(super) async fn next_bytes(
+        &mut self,
+        quiet: Option<Duration>,
+    ) -> Result<Option<Bytes>, ClientError> {
         let body = self.response.body_mut();
         let frame = match quiet {
             Some(within) => {
@@ -196,7 +200,7 @@ impl Exchange {
         }
     }
 
-    fn parse(&self, line: &[u8]) -> Result<LogLine, ClientError> {
+    fn parse<T: DeserializeOwned>(&self, line: &[u8]) -> Result<T, ClientError> {
         serde_json::from_slice(line).map_err(|source| ClientError::Answer {
             act: self.act.clone(),
             node: self.node.clone(),

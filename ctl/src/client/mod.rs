@@ -2,6 +2,7 @@
 
 mod connection;
 mod error;
+mod images;
 mod tls;
 mod upload;
 
@@ -19,6 +20,7 @@ use serde::de::DeserializeOwned;
 
 use self::connection::{Body, Exchange, Node};
 pub use self::error::ClientError;
+pub use self::images::{PullStep, Pulling};
 pub use self::tls::CredentialsError;
 use crate::context::Context;
 
@@ -122,19 +124,22 @@ impl Client {
         self.get("list images", "/v1/images").await
     }
 
-    /// Uploads an OCI archive; `progress` hears of every piece, in bytes.
+    /// Uploads an archive of an image; `progress` hears of every piece, in bytes.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub async fn import(
         &self,
         archive: &Path,
-        name: &str,
+        name: Option<&str>,
         progress: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<Image, ClientError> {
         let (body, size_bytes) = upload::file(archive, progress).await?;
         let act = format!("import {}", archive.display());
-        let path = format!("/v1/images?name={}", upload::percent_encoded(name));
+        let path = match name {
+            Some(name) => format!("/v1/images?name={}", upload::percent_encoded(name)),
+            None => "/v1/images".to_owned(),
+        };
         let request = request(&act, Method::POST, &path, body).map(|mut request| {
             request.headers_mut().insert(hyper::header::CONTENT_LENGTH, size_bytes.into());
             request

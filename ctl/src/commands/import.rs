@@ -1,21 +1,20 @@
-//! `ferrite import` and `ferrite images`.
+//! `ferrite import`.
 
-use ferrite_schema::api::Image;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::archive::{self, ArchiveError};
 use crate::cli::ImportArguments;
 use crate::failure::Failure;
-use crate::output::{bytes, columns, facts};
+use crate::output::{bytes, facts};
 use crate::session::Session;
 
-/// Characters of a digest that people get to see.
-const DIGEST_CHARS: usize = 19;
-
 pub(super) fn run(arguments: &ImportArguments, session: &mut Session<'_>) -> Result<(), Failure> {
-    archive::check(&arguments.file)?;
-    let size_bytes = std::fs::metadata(&arguments.file)
-        .map_err(|source| ArchiveError::Read { path: arguments.file.clone(), source })?
+    // A folder is packed first; the file that it is packed into goes with this value.
+    let packed = archive::pack(&arguments.file)?;
+    let file = packed.as_ref().map_or(arguments.file.as_path(), |file| file.path());
+    archive::check(file)?;
+    let size_bytes = std::fs::metadata(file)
+        .map_err(|source| ArchiveError::Read { path: file.to_owned(), source })?
         .len();
     let client = session.client()?;
     let bar = bar(size_bytes, session.draws_progress());
@@ -27,7 +26,7 @@ pub(super) fn run(arguments: &ImportArguments, session: &mut Session<'_>) -> Res
                 seen.set_message("the node unpacks it");
             }
         };
-        Ok(client.import(&arguments.file, &arguments.name, progress).await?)
+        Ok(client.import(file, arguments.name.as_deref(), progress).await?)
     });
     bar.finish_and_clear();
     session.show(&image?, |image| {
@@ -37,26 +36,6 @@ pub(super) fn run(arguments: &ImportArguments, session: &mut Session<'_>) -> Res
             ("size", bytes(image.size_bytes)),
         ])
     })
-}
-
-pub(super) fn list(session: &mut Session<'_>) -> Result<(), Failure> {
-    let client = session.client()?;
-    let images = session.wait_for(async { Ok(client.images().await?) })?;
-    session.show(&images, |images| table(images))
-}
-
-fn table(images: &[Image]) -> String {
-    if images.is_empty() {
-        return "no images: `ferrite import FILE --name NAME` brings one".to_owned();
-    }
-    let rows: Vec<[String; 3]> = images
-        .iter()
-        .map(|image| {
-            let digest = image.digest.chars().take(DIGEST_CHARS).collect();
-            [image.name.clone(), digest, bytes(image.size_bytes)]
-        })
-        .collect();
-    columns(["NAME", "DIGEST", "SIZE"], &rows)
 }
 
 fn bar(size_bytes: u64, visible: bool) -> ProgressBar {

@@ -5,6 +5,7 @@ mod config;
 mod context;
 mod image;
 mod image_build;
+mod images;
 mod import;
 mod keys;
 mod machine;
@@ -35,7 +36,8 @@ pub fn run(command: Command, session: &mut Session<'_>) -> Result<(), Failure> {
         Command::Cluster(command) => crate::cluster::run(command, session),
         Command::Config(command) => config::run(&command, session),
         Command::Import(arguments) => import::run(&arguments, session),
-        Command::Images => import::list(session),
+        Command::Pull { reference } => images::pull(&reference, session),
+        Command::Images { command } => images::run(command, session),
         Command::Unit(command) => unit::run(command, session),
         Command::Machine(command) => machine::run(&command, session),
         Command::Slot(command) => slot::run(&command, session),

@@ -1,0 +1,102 @@
+//! Requests about images that take long or answer in pieces.
+
+use std::time::Duration;
+
+use ferrite_schema::api::{ExportFormat, Image, Pruned, PullEvent, PullProgress};
+use hyper::Method;
+use hyper::body::Bytes;
+
+use super::connection::Exchange;
+use super::{ANSWER, Client, ClientError, WORK, empty, request, upload};
+
+/// Longest silence of a pull: it speaks several times a second.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// A pull that the node works on. Dropping it ends it; what was downloaded stays for another try.
+#[derive(Debug)]
+pub struct Pulling {
+    exchange: Exchange,
+}
+
+/// How a pull goes on.
+#[derive(Debug)]
+pub enum PullStep {
+    /// It goes on.
+    Progress(PullProgress),
+    /// The image is on the node.
+    Done(Image),
+    /// It is not.
+    Failed(String),
+}
+
+impl Pulling {
+    /// The next thing that the node says.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn next(&mut self) -> Result<PullStep, ClientError> {
+        Ok(match self.exchange.next_line::<PullEvent>(Some(SILENCE)).await? {
+            Some(PullEvent::Progress(progress)) => PullStep::Progress(progress),
+            Some(PullEvent::Done { image }) => PullStep::Done(image),
+            Some(PullEvent::Failed { error }) => PullStep::Failed(error),
+            None => PullStep::Failed("the node ended its answer early".to_owned()),
+        })
+    }
+}
+
+impl Client {
+    /// Has the node pull an image.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn pull(&self, reference: &str) -> Result<Pulling, ClientError> {
+        let act = format!("pull {reference:?}");
+        let path = format!("/v1/images/pull?name={}", upload::percent_encoded(reference));
+        let request = request(&act, Method::POST, &path, empty())?;
+        Ok(Pulling { exchange: self.node.exchange(&act, request, ANSWER).await? })
+    }
+
+    /// Removes an image.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn remove_image(&self, name: &str) -> Result<Pruned, ClientError> {
+        let path = format!("/v1/images?name={}", upload::percent_encoded(name));
+        self.json(&format!("remove image {name:?}"), Method::DELETE, &path, empty()).await
+    }
+
+    /// Removes the images that no unit uses.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn prune_images(&self) -> Result<Pruned, ClientError> {
+        self.json("prune images", Method::POST, "/v1/images/prune", empty()).await
+    }
+
+    /// Exports an image; `take` gets the archive piece by piece. Returns its length.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `take`'s error ends it.
+    pub async fn export_image<E: From<ClientError>>(
+        &self,
+        name: &str,
+        format: ExportFormat,
+        mut take: impl FnMut(&Bytes) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let act = format!("export image {name:?}");
+        let format = match format {
+            ExportFormat::Oci => "oci",
+            ExportFormat::Docker => "docker",
+        };
+        let name = upload::percent_encoded(name);
+        let path = format!("/v1/images/export?name={name}&format={format}");
+        let request = request(&act, Method::GET, &path, empty())?;
+        let mut exchange = self.node.exchange(&act, request, ANSWER).await?;
+        let mut length = 0_u64;
+        while let Some(piece) = exchange.next_bytes(Some(WORK)).await? {
+            take(&piece)?;
+            length = length.saturating_add(piece.len() as u64);
+        }
+        Ok(length)
+    }
+}
