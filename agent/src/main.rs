@@ -1,4 +1,5 @@
-//! `ferrite-agent`: the node's brain (`run`), and the process that owns one container (`shim`).
+//! `ferrite-agent`: the node's brain (`run`), the process that makes one container
+//! (`shim`), and the one that runs a command in it (`exec`).
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -18,8 +19,9 @@ fn main() -> ExitCode {
     let result = match (arguments.next().as_deref(), arguments.next()) {
         (None | Some("run"), None) => run(),
         (Some("shim"), None) => ferrite_agent::shim::run(),
+        (Some("exec"), None) => ferrite_agent::shim::exec::run(),
         _ => {
-            say("usage: ferrite-agent [run | shim]");
+            say("usage: ferrite-agent [run | shim | exec]");
             return ExitCode::from(USAGE);
         }
     };

@@ -148,8 +148,8 @@ impl Failure {
             }
             Self::NoTopic { .. } => Some("`ferrite --help` lists all commands".to_owned()),
             Self::NoProgram { .. } => Some(
-                "build it with `cargo build --release -p ferrite-init -p ferrite-agent`, or name its \
-                 folder with `--binaries DIR`"
+                "build it with `cargo build --release --workspace --bins`, or name its folder \
+                 with `--binaries DIR`"
                     .to_owned(),
             ),
             Self::VerifyImage(error) if is_unknown_key(error) => Some(

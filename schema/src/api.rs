@@ -261,6 +261,10 @@ pub struct LogLine {
     pub time_us: u64,
     /// Where.
     pub stream: Stream,
+    /// Which run of the container wrote it: when that began, microseconds since the epoch; 0 where the log is older
+    /// than this field.
+    #[serde(default)]
+    pub run: u64,
     /// The line, without its end; bytes that are not UTF-8 are replaced.
     pub line: String,
 }

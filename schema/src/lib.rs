@@ -7,6 +7,8 @@ pub mod document;
 pub mod names;
 pub mod node_config;
 pub mod reference;
+pub mod shim;
+pub mod stream;
 pub mod timeline;
 pub mod unit;
 pub mod utc;

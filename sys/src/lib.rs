@@ -5,8 +5,10 @@
 
 pub mod block;
 pub mod child;
+pub mod confined;
 pub mod device_mapper;
 pub mod ext4;
+pub mod inherited;
 pub mod kexec;
 pub mod memory;
 pub mod tsc;

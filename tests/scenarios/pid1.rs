@@ -107,6 +107,7 @@ fn nothing_but_our_programs_can_be_executed_and_only_the_api_listens() -> Result
     let expected = [
         "/usr/bin/ferrite-agent",
         "/usr/bin/ferrite-init",
+        "/usr/bin/ferrite-shim",
         "/usr/libexec/ferrite-agent",
         "/usr/sbin/e2fsck",
         "/usr/share/ferrite/etcd/usr/bin/etcd",

@@ -15,58 +15,59 @@
 //! | `shim.err` | shim's standard error | what a crash left |
 //! | `bundle/`, `state/` | shim | for libcontainer |
 
+pub mod exec;
 pub mod protocol;
 
 mod cgroup;
 mod container;
-mod log;
+mod handover;
 mod loopback;
 mod privilege;
 mod rootfs;
 mod seccomp;
 mod spec;
 mod user;
-mod watch;
 
+use std::convert::Infallible;
 use std::path::Path;
 
+use ferrite_shim::log;
 use protocol::Outcome;
-use watch::Finished;
 
 use crate::durable;
 
-/// Runs a shim in the current working directory.
+/// Runs a shim in the current working directory. Once the container runs this process image is another,
+/// `ferrite-shim`; this one comes back only where there is no container.
 ///
 /// # Errors
 /// The outcome could not be recorded: the agent will find the container lost.
 pub fn run() -> anyhow::Result<()> {
     let folder = std::env::current_dir()?;
-    let finished = own(&folder).unwrap_or_else(|error| Finished {
-        outcome: Outcome::StartFailed { reason: crate::chain(error.as_ref()) },
-        connections: Vec::new(),
-    });
-    durable::write(&folder.join(protocol::OUTCOME), &serde_json::to_vec(&finished.outcome)?)?;
-    // Only now: the agent takes the end of a connection for the sign to read the outcome.
-    drop(finished.connections);
+    let error = match own(&folder) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    };
+    let outcome = Outcome::StartFailed { reason: crate::chain(error.as_ref()) };
+    durable::write(&folder.join(protocol::OUTCOME), &serde_json::to_vec(&outcome)?)?;
     Ok(())
 }
 
-/// The container's whole life.
-fn own(folder: &Path) -> anyhow::Result<Finished> {
+/// Makes the container and becomes its keeper.
+fn own(folder: &Path) -> anyhow::Result<Infallible> {
     let request: protocol::Request =
         serde_json::from_slice(&std::fs::read(folder.join(protocol::REQUEST))?)?;
     privilege::separate()?;
     cgroup::join(Path::new(&request.shim_cgroup))?;
-    let cgroup = cgroup::Cgroup::of_unit(&request.cgroup);
+    let cgroup = cgroup::of_unit(&request.cgroup);
     cgroup.clear()?;
     let rootfs = rootfs::mount(&request, folder)?;
-    let log = log::Log::open(Path::new(&request.log_dir), log::LIMITS)?;
+    // Its keeper writes it; where that would not work, nothing is started.
+    drop(log::Log::open(Path::new(&request.log_dir), log::LIMITS)?);
     let spec = spec::build(&request, &rootfs)?;
     let running = container::create_and_start(&request, &spec, folder)
         .inspect_err(|_error| drop(cgroup.clear()))?;
-    privilege::drop_capabilities()?;
-    let finished = watch::watch(running, log, &cgroup)?;
-    // The container is gone; its files go with the next start, an empty cgroup costs nothing.
-    drop(std::fs::remove_dir_all(folder.join("state")));
-    Ok(finished)
+    let cgroup_folder = cgroup.path().to_string_lossy().into_owned();
+    let error = handover::become_keeper(&running, &request, &cgroup_folder);
+    drop(cgroup.clear());
+    Err(error.into())
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 
-use caps::{CapSet, Capability, CapsHashSet};
 use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
 
@@ -15,8 +14,6 @@ pub(super) enum Privilege {
     Subreaper(#[source] io::Error),
     #[error("make a mount namespace")]
     MountNamespace(#[source] io::Error),
-    #[error("drop capabilities")]
-    DropCapabilities(#[source] caps::errors::CapsError),
 }
 
 /// Own session (no signal meant for the agent's reaches it), own mount namespace (no mount of a container is
@@ -29,15 +26,4 @@ pub(super) fn separate() -> Result<(), Privilege> {
     nix::sched::unshare(CloneFlags::CLONE_NEWNS).map_err(namespace)?;
     let flags = MsFlags::MS_SLAVE | MsFlags::MS_REC;
     nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).map_err(namespace)
-}
-
-/// Keeps only what sending a signal to another user's process needs: the shim lives as long as its container
-/// and reads what that writes.
-pub(super) fn drop_capabilities() -> Result<(), Privilege> {
-    let kept: CapsHashSet = [Capability::CAP_KILL].into_iter().collect();
-    for set in [CapSet::Ambient, CapSet::Inheritable] {
-        caps::clear(None, set).map_err(Privilege::DropCapabilities)?;
-    }
-    caps::set(None, CapSet::Effective, &kept).map_err(Privilege::DropCapabilities)?;
-    caps::set(None, CapSet::Permitted, &kept).map_err(Privilege::DropCapabilities)
 }

@@ -2,20 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use ferrite_schema::api::Exit;
 use ferrite_schema::unit::{Resources, Ulimit};
 use serde::{Deserialize, Serialize};
 
-/// The agent's request.
-pub const REQUEST: &str = "request.json";
-/// How it went.
-pub const OUTCOME: &str = "outcome.json";
-/// The shim's socket.
-pub const SOCKET: &str = "shim.sock";
-/// The shim's standard error.
-pub const STDERR: &str = "shim.err";
-/// Longest line on the socket.
-pub const LINE_MAX_BYTES: usize = 4096;
+pub use ferrite_schema::shim::{
+    Command, LINE_MAX_BYTES, Notice, OUTCOME, Outcome, REQUEST, SOCKET, STDERR,
+};
 
 /// A container to run: everything is decided, nothing is looked up any more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -123,45 +115,4 @@ pub struct Attachment {
     pub ipv4: (std::net::Ipv4Addr, u8, std::net::Ipv4Addr),
     /// IPv6 address, prefix length, gateway; absent where the kernel has no IPv6.
     pub ipv6: Option<(std::net::Ipv6Addr, u8, std::net::Ipv6Addr)>,
-}
-
-/// How a container went.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "outcome", rename_all = "kebab-case")]
-pub enum Outcome {
-    /// It ran and ended.
-    Ended {
-        /// How.
-        exit: Exit,
-    },
-    /// It never ran.
-    StartFailed {
-        /// Why, one sentence.
-        reason: String,
-    },
-}
-
-/// What the shim says to each connection, once, as soon as it is true. The end is not said but shown: the shim
-/// writes its outcome and closes the connection.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "notice", rename_all = "kebab-case")]
-pub enum Notice {
-    /// The container's program runs.
-    Started {
-        /// Its process ID on the node.
-        pid: i32,
-    },
-}
-
-/// What the agent says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "kebab-case")]
-pub enum Command {
-    /// Sends a signal to the container's first process.
-    Signal {
-        /// Signal number.
-        signal: i32,
-    },
-    /// Kills everything in the container.
-    Kill,
 }

@@ -107,7 +107,7 @@ fn outcome(folder: &Path) -> Option<Outcome> {
 #[must_use]
 pub fn event_of(outcome: Outcome) -> Event {
     match outcome {
-        Outcome::Ended { exit } => Event::Ended { exit },
+        Outcome::Ended { exit, .. } => Event::Ended { exit },
         Outcome::StartFailed { reason } => Event::StartFailed { reason },
     }
 }

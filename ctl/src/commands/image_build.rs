@@ -10,7 +10,7 @@ use ferrite_image::keys::{self, SlotKey};
 use ferrite_image::packages::cache::Cache;
 use ferrite_image::packages::{PackageError, PackageStore};
 use ferrite_layout::slot_header::TrustedKey;
-use ferrite_schema::node_config;
+use ferrite_schema::{names, node_config};
 use serde::Serialize;
 
 use super::keys::own_folder;
@@ -43,7 +43,9 @@ struct Outcome {
 }
 
 pub(super) fn run(arguments: &BuildArguments, session: &mut Session<'_>) -> Result<(), Failure> {
-    let (init, agent) = programs(arguments)?;
+    let Programs { init, agent, shim } = programs(arguments)?;
+    let mut added = vec![(names::SHIM.to_owned(), shim)];
+    added.extend(arguments.add.iter().cloned());
     let key = match &arguments.key {
         Some(path) => SlotKey::load(path)?,
         None => SlotKey::development(&own_folder()?)?,
@@ -59,7 +61,7 @@ pub(super) fn run(arguments: &BuildArguments, session: &mut Session<'_>) -> Resu
         version: arguments.os_version.clone(),
         init,
         agent,
-        programs: arguments.add.clone(),
+        programs: added,
         key,
         trusted,
         oem: oem(arguments.cloud_config.as_deref())?,
@@ -84,8 +86,15 @@ fn oem(cloud_config: Option<&Path>) -> Result<Vec<OemFile>, Failure> {
     Ok(vec![OemFile { name: OEM_CLOUD_CONFIG.to_owned(), content }])
 }
 
-/// `ferrite-init` and `ferrite-agent`, in the folder that was named or beside this program.
-fn programs(arguments: &BuildArguments) -> Result<(PathBuf, PathBuf), Failure> {
+/// Our own programs in an image.
+struct Programs {
+    init: PathBuf,
+    agent: PathBuf,
+    shim: PathBuf,
+}
+
+/// `ferrite-init`, `ferrite-agent` and `ferrite-shim`, in the folder that was named or beside this program.
+fn programs(arguments: &BuildArguments) -> Result<Programs, Failure> {
     let folder = match &arguments.binaries {
         Some(folder) => folder.clone(),
         None => std::env::current_exe()
@@ -95,7 +104,8 @@ fn programs(arguments: &BuildArguments) -> Result<(PathBuf, PathBuf), Failure> {
             .unwrap_or_default(),
     };
     let agent = arguments.agent.clone().unwrap_or_else(|| folder.join("ferrite-agent"));
-    Ok((program(folder.join("ferrite-init"))?, program(agent)?))
+    let shim = program(folder.join("ferrite-shim"))?;
+    Ok(Programs { init: program(folder.join("ferrite-init"))?, agent: program(agent)?, shim })
 }
 
 fn program(path: PathBuf) -> Result<PathBuf, Failure> {

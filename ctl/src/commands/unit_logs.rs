@@ -79,6 +79,7 @@ mod tests {
         let line = LogLine {
             time_us: 1_000_000_000_000_123,
             stream: Stream::Stderr,
+            run: 7,
             line: "hello: world".to_owned(),
         };
         let mut sink = Vec::new();
@@ -93,12 +94,12 @@ mod tests {
         check(
             Format::Json,
             false,
-            "{\"time_us\":1000000000000123,\"stream\":\"stderr\",\"line\":\"hello: world\"}\n",
+            "{\"time_us\":1000000000000123,\"stream\":\"stderr\",\"run\":7,\"line\":\"hello: world\"}\n",
         );
         check(
             Format::Yaml,
             false,
-            "---\ntime_us: 1000000000000123\nstream: stderr\nline: \"hello: world\"\n",
+            "---\ntime_us: 1000000000000123\nstream: stderr\nrun: 7\nline: \"hello: world\"\n",
         );
     }
 }

@@ -9,42 +9,46 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ferrite_schema::api::{LogLine, Stream};
-
-use crate::logs::{CURRENT, PREVIOUS};
+use ferrite_schema::shim::{LOG_CURRENT as CURRENT, LOG_PREVIOUS as PREVIOUS};
 
 /// Size at which a file is rotated, and longest line. Two files of this size per unit are what STATE pays at most.
-pub(super) const LIMITS: Limits = Limits { file_max_bytes: 8 << 20, line_max_bytes: 16 << 10 };
+pub const LIMITS: Limits = Limits { file_max_bytes: 8 << 20, line_max_bytes: 16 << 10 };
 
 /// Bounds of a log.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub struct Limits {
     /// Size at which the file is moved away.
-    pub(super) file_max_bytes: u64,
+    pub file_max_bytes: u64,
     /// Longer lines are cut into several.
-    pub(super) line_max_bytes: usize,
+    pub line_max_bytes: usize,
 }
 
 /// The log could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("open the log {}", path.display())]
-pub(super) struct OpenLog {
+pub struct OpenLog {
     path: PathBuf,
     source: io::Error,
 }
 
-/// A log being written.
-pub(super) struct Log {
+/// A log being written. Each of its lines names the run that wrote it, by when that began.
+#[derive(Debug)]
+pub struct Log {
     folder: PathBuf,
     file: File,
     bytes: u64,
     limits: Limits,
     partial: [Vec<u8>; 2],
     lost: u64,
+    run: u64,
 }
 
 impl Log {
-    /// Goes on with the log in `folder`.
-    pub(super) fn open(folder: &Path, limits: Limits) -> Result<Self, OpenLog> {
+    /// Goes on with the log in `folder`, with a new run.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn open(folder: &Path, limits: Limits) -> Result<Self, OpenLog> {
         let path = folder.join(CURRENT);
         let open = || {
             fs::create_dir_all(folder)?;
@@ -54,11 +58,11 @@ impl Log {
         };
         let (file, bytes) = open().map_err(|source| OpenLog { path: path.clone(), source })?;
         let partial = [Vec::new(), Vec::new()];
-        Ok(Self { folder: folder.to_owned(), file, bytes, limits, partial, lost: 0 })
+        Ok(Self { folder: folder.to_owned(), file, bytes, limits, partial, lost: 0, run: now_us() })
     }
 
     /// Takes what the container wrote to one of its streams.
-    pub(super) fn take(&mut self, stream: Stream, bytes: &[u8]) {
+    pub fn take(&mut self, stream: Stream, bytes: &[u8]) {
         let time_us = now_us();
         let mut out = Vec::new();
         let mut count = 0;
@@ -69,7 +73,7 @@ impl Log {
                 Stream::Stderr => stderr,
             };
             if *byte == b'\n' || partial.len() >= self.limits.line_max_bytes {
-                frame(&mut out, time_us, stream, partial);
+                frame(&mut out, (self.run, time_us), stream, partial);
                 count += 1;
                 partial.clear();
             }
@@ -81,13 +85,13 @@ impl Log {
     }
 
     /// Writes what was not ended by a newline.
-    pub(super) fn finish(&mut self) {
+    pub fn finish(&mut self) {
         let mut out = Vec::new();
         let mut count = 0;
         for (stream, partial) in [Stream::Stdout, Stream::Stderr].into_iter().zip(&mut self.partial)
         {
             if !partial.is_empty() {
-                frame(&mut out, now_us(), stream, partial);
+                frame(&mut out, (self.run, now_us()), stream, partial);
                 count += 1;
                 partial.clear();
             }
@@ -105,7 +109,7 @@ impl Log {
         if self.lost > 0 {
             let notice = format!("ferrite: {} lines before this one could not be kept", self.lost);
             let mut framed = Vec::new();
-            frame(&mut framed, now_us(), Stream::Stderr, notice.as_bytes());
+            frame(&mut framed, (self.run, now_us()), Stream::Stderr, notice.as_bytes());
             if self.append(&framed).is_ok() {
                 self.lost = 0;
             }
@@ -138,8 +142,8 @@ impl Log {
     }
 }
 
-fn frame(out: &mut Vec<u8>, time_us: u64, stream: Stream, line: &[u8]) {
-    let line = LogLine { time_us, stream, line: String::from_utf8_lossy(line).into_owned() };
+fn frame(out: &mut Vec<u8>, (run, time_us): (u64, u64), stream: Stream, line: &[u8]) {
+    let line = LogLine { time_us, stream, run, line: String::from_utf8_lossy(line).into_owned() };
     // Serialising strings and numbers into memory cannot fail; a line that did would be left out.
     if serde_json::to_writer(&mut *out, &line).is_ok() {
         out.push(b'\n');

@@ -1,0 +1,56 @@
+//! `ferrite-shim`: waits for one container. Not for people: `ferrite-agent shim` becomes it.
+
+use std::fs;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use ferrite_schema::shim::{OUTCOME, Outcome};
+use ferrite_shim::custody::{self, Held};
+use ferrite_shim::watch;
+
+fn main() -> ExitCode {
+    let held = match custody::take() {
+        Ok(held) => held,
+        Err(error) => return say(&error),
+    };
+    match own(held) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => say(&error),
+    }
+}
+
+/// To standard error, which is a file in the run folder: the agent reads it when a shim is lost.
+fn say(error: &dyn std::error::Error) -> ExitCode {
+    let mut text = format!("ferrite-shim: {error}");
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    // Nobody is left to be told.
+    drop(writeln!(io::stderr(), "{text}"));
+    ExitCode::FAILURE
+}
+
+fn own(held: Held) -> io::Result<()> {
+    let finished = match watch::watch(held) {
+        Ok(finished) => finished,
+        Err(error) => {
+            let reason = format!("the shim cannot watch the container: {error}");
+            return record(&Outcome::StartFailed { reason });
+        }
+    };
+    let recorded = record(&finished.outcome);
+    // Only now: the agent takes the end of a connection for the sign to read the outcome.
+    drop(finished.connections);
+    // The container is gone; its files go with the next start.
+    drop(fs::remove_dir_all("state"));
+    recorded
+}
+
+/// On a tmpfs, where nothing is gained by syncing: the name appears with the whole content or not at all.
+fn record(outcome: &Outcome) -> io::Result<()> {
+    let next = format!("{OUTCOME}.next");
+    fs::write(&next, serde_json::to_vec(outcome)?)?;
+    fs::rename(&next, OUTCOME)
+}

@@ -1,0 +1,42 @@
+//! Open files that a process image inherits from the one before it, by number.
+
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::io::{Errno, FdFlags};
+
+/// Takes an inherited open file, which from now on is closed on exec.
+///
+/// Only for numbers that a process was told at its start, each once: whoever calls twice with the same number
+/// has two owners of one file.
+///
+/// # Errors
+/// The number is not an open file beyond the standard streams.
+pub fn take(number: i32) -> Result<OwnedFd, Errno> {
+    if number < 3 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: the number is not −1; the borrow is used for the next call only, which fails where it is not open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    rustix::io::fcntl_setfd(borrowed, FdFlags::CLOEXEC)?;
+    // SAFETY: the call above showed that it is open, and by this function's contract nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsRawFd, IntoRawFd};
+
+    use super::*;
+
+    #[test]
+    fn only_open_files_are_taken_and_they_are_not_inherited_further() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        rustix::io::fcntl_setfd(&file, FdFlags::empty()).unwrap();
+        let number = file.into_raw_fd();
+        let taken = take(number).unwrap();
+        assert_eq!(taken.as_raw_fd(), number);
+        assert!(rustix::io::fcntl_getfd(&taken).unwrap().contains(FdFlags::CLOEXEC));
+        assert_eq!(take(1).unwrap_err(), Errno::BADF);
+        assert_eq!(take(100_000).unwrap_err(), Errno::BADF);
+    }
+}
