@@ -21,6 +21,7 @@ use crate::image::pull::Puller;
 use crate::image::store::ImageStore;
 use crate::net;
 use crate::node::Node;
+use crate::unit::ids::Ranges;
 use crate::unit::launch::Places;
 use crate::unit::store::UnitStore;
 use crate::unit::supervisor::{self, Tools, Units};
@@ -103,6 +104,9 @@ async fn prepare(
         logs: logs.clone(),
         shim_cgroup: "/sys/fs/cgroup/system/shims".into(),
         unit_cgroup: "/units".to_owned(),
+        volumes: lib.join("volumes"),
+        ids: Ranges::at(&lib.join("ids.json")),
+        allowed: config.containers.clone(),
     };
     let store = UnitStore::open(&lib.join("units"))?;
     let events = Events::default();

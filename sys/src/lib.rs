@@ -6,9 +6,11 @@
 pub mod block;
 pub mod child;
 pub mod confined;
+pub mod device_filter;
 pub mod device_mapper;
 pub mod ext4;
 pub mod inherited;
+pub mod idmap;
 pub mod kexec;
 pub mod memory;
 pub mod tsc;

@@ -20,13 +20,21 @@ pub mod protocol;
 
 mod cgroup;
 mod container;
+mod devices;
+mod inside;
+mod isolation;
+mod limits;
 mod handover;
 mod loopback;
+mod owners;
 mod privilege;
+mod resources;
 mod rootfs;
 mod seccomp;
+mod seed;
 mod spec;
 mod user;
+mod volumes;
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -60,12 +68,13 @@ fn own(folder: &Path) -> anyhow::Result<Infallible> {
     cgroup::join(Path::new(&request.shim_cgroup))?;
     let cgroup = cgroup::of_unit(&request.cgroup);
     cgroup.clear()?;
-    let rootfs = rootfs::mount(&request, folder)?;
     // Its keeper writes it; where that would not work, nothing is started.
     drop(log::Log::open(Path::new(&request.log_dir), log::LIMITS)?);
-    let spec = spec::build(&request, &rootfs)?;
-    let running = container::create_and_start(&request, &spec, folder)
+    let isolated =
+        isolation::prepare(&request, folder).inspect_err(|_error| drop(cgroup.clear()))?;
+    let running = container::create_and_start(&request, &isolated.spec, folder)
         .inspect_err(|_error| drop(cgroup.clear()))?;
+    drop(isolated.owners);
     let cgroup_folder = cgroup.path().to_string_lossy().into_owned();
     let error = handover::become_keeper(&running, &request, &cgroup_folder);
     drop(cgroup.clear());

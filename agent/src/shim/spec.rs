@@ -5,35 +5,20 @@ use std::path::{Path, PathBuf};
 
 use libcontainer::oci_spec::OciSpecError;
 use libcontainer::oci_spec::runtime::{
-    Capability, Linux, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder,
+    Capability, Linux, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder, LinuxDevice,
     LinuxNamespaceBuilder, LinuxNamespaceType, Mount, MountBuilder, Process, ProcessBuilder,
     RootBuilder, Spec, SpecBuilder, UserBuilder, get_default_maskedpaths, get_default_mounts,
     get_default_readonly_paths,
 };
 
-use super::protocol::Request;
-use super::seccomp;
+use super::limits::{self, LimitsProblem};
+use super::owners::Owners;
+use super::protocol::{Network, Request};
 use super::user::{self, User, UserProblem};
+use super::{seccomp, volumes};
 
 /// Where programs are looked for when neither image nor unit says.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// What a container's root may do: Docker's set without `CAP_MKNOD`, since device nodes are never its business.
-const CAPABILITIES: [Capability; 13] = [
-    Capability::AuditWrite,
-    Capability::Chown,
-    Capability::DacOverride,
-    Capability::Fowner,
-    Capability::Fsetid,
-    Capability::Kill,
-    Capability::NetBindService,
-    Capability::NetRaw,
-    Capability::Setfcap,
-    Capability::Setgid,
-    Capability::Setpcap,
-    Capability::Setuid,
-    Capability::SysChroot,
-];
 
 /// Beyond the runtime specification's own list.
 const MASKED: [&str; 4] =
@@ -44,42 +29,76 @@ const MASKED: [&str; 4] =
 pub(super) enum SpecProblem {
     #[error("run unit {unit}: neither it nor its image says which program")]
     NoProgram { unit: String },
+    #[error("give the unit capability {name}: there is none of that name")]
+    Capability { name: String },
+    #[error("run as user or group {id}: the container has 0 to {last} only")]
+    NoSuchId { id: u32, last: u32 },
     #[error(transparent)]
     User(#[from] UserProblem),
+    #[error(transparent)]
+    Limits(#[from] LimitsProblem),
     #[error("make the container's specification")]
     Build(#[from] OciSpecError),
 }
 
-/// Makes the specification of the container that is asked for, with `rootfs` mounted.
-pub(super) fn build(request: &Request, rootfs: &Path) -> Result<Spec, SpecProblem> {
+/// What was made for the container before it.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Its root, mounted.
+    pub(super) root: PathBuf,
+    /// Its user namespace, where it has one of its own.
+    pub(super) user_namespace: Option<PathBuf>,
+    /// Mounts that come after the runtime's own.
+    pub(super) mounts: Vec<Mount>,
+    /// Devices that the runtime makes nodes for.
+    pub(super) devices: Vec<LinuxDevice>,
+}
+
+/// Makes the specification of the container that is asked for.
+pub(super) fn build(request: &Request, found: Found, owners: &Owners) -> Result<Spec, SpecProblem> {
     if request.args.first().is_none_or(String::is_empty) {
         return Err(SpecProblem::NoProgram { unit: request.unit.clone() });
     }
-    let user = user::find(&request.user, rootfs)?;
+    let user = user::find(&request.user, &found.root)?;
+    for id in [user.uid, user.gid].iter().chain(&user.groups) {
+        if let Some(ids) = request.ids.filter(|_| !owners.has(*id)) {
+            return Err(SpecProblem::NoSuchId { id: *id, last: ids.count.saturating_sub(1) });
+        }
+    }
+    let capabilities = capabilities(request)?;
+    let mut mounts = mounts(request)?;
+    mounts.extend(found.mounts);
+    let root = RootBuilder::default().path(found.root).readonly(request.read_only_root).build()?;
+    let linux = linux(request, &capabilities, found.user_namespace, found.devices)?;
     Ok(SpecBuilder::default()
         .version("1.2.0")
         .hostname(&request.hostname)
-        .root(RootBuilder::default().path(rootfs).readonly(false).build()?)
-        .mounts(mounts()?)
-        .process(process(request, &user)?)
-        .linux(linux(request)?)
+        .root(root)
+        .mounts(mounts)
+        .process(process(request, &user, &capabilities)?)
+        .linux(linux)
         .build()?)
 }
 
-fn process(request: &Request, user: &User) -> Result<Process, OciSpecError> {
+fn process(
+    request: &Request,
+    user: &User,
+    capabilities: &[Capability],
+) -> Result<Process, SpecProblem> {
     let env = environment(&request.env, &request.hostname, user);
     let identity =
         UserBuilder::default().uid(user.uid).gid(user.gid).additional_gids(user.groups.clone());
-    ProcessBuilder::default()
-        .terminal(false)
+    Ok(ProcessBuilder::default()
+        .terminal(request.tty)
         .user(identity.build()?)
         .args(request.args.clone())
         .env(env)
         .cwd(PathBuf::from(&request.cwd))
-        .capabilities(capabilities()?)
-        .no_new_privileges(true)
+        .capabilities(sets(capabilities)?)
+        .no_new_privileges(!request.privileged)
+        .rlimits(limits::limits(&request.ulimits)?)
         .oom_score_adj(0)
-        .build()
+        .build()?)
 }
 
 /// `HOME` is always there: without it, code of the image would run inside the runtime to look it up.
@@ -97,8 +116,16 @@ fn environment(asked: &BTreeMap<String, String>, hostname: &str, user: &User) ->
     all.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
-fn capabilities() -> Result<LinuxCapabilities, OciSpecError> {
-    let all: HashSet<Capability> = CAPABILITIES.into_iter().collect();
+fn capabilities(request: &Request) -> Result<Vec<Capability>, SpecProblem> {
+    let parse = |name: &String| {
+        name.parse().map_err(|_unknown| SpecProblem::Capability { name: name.clone() })
+    };
+    request.capabilities.iter().map(parse).collect()
+}
+
+/// Nothing is inheritable: a program that is no root's gets nothing by being executed.
+fn sets(capabilities: &[Capability]) -> Result<LinuxCapabilities, OciSpecError> {
+    let all: HashSet<Capability> = capabilities.iter().copied().collect();
     LinuxCapabilitiesBuilder::default()
         .bounding(all.clone())
         .effective(all.clone())
@@ -108,104 +135,79 @@ fn capabilities() -> Result<LinuxCapabilities, OciSpecError> {
         .build()
 }
 
-fn mounts() -> Result<Vec<Mount>, OciSpecError> {
+fn mounts(request: &Request) -> Result<Vec<Mount>, OciSpecError> {
     let mut mounts = get_default_mounts();
+    let host_network = matches!(request.network, Network::Host);
+    let shared_memory = volumes::shared_memory(&request.mounts);
     for mount in &mut mounts {
-        if mount.destination() == Path::new("/proc") {
-            let options = ["nosuid", "noexec", "nodev"].map(str::to_owned).to_vec();
-            *mount = MountBuilder::default()
-                .destination("/proc")
-                .typ("proc")
-                .source("proc")
-                .options(options)
-                .build()?;
+        let kernel = ["nosuid", "noexec", "nodev"];
+        let change = match mount.destination().to_string_lossy().as_ref() {
+            "/proc" => Some(("proc", "proc", kernel.to_vec())),
+            // The kernel shows the network's part of /sys only to the owner of the network.
+            "/sys" if host_network && request.ids.is_some() => {
+                Some(("bind", "/sys", [&["rbind", "rro"], &kernel[..]].concat()))
+            }
+            "/sys" if request.privileged => Some(("sysfs", "sysfs", kernel.to_vec())),
+            "/sys/fs/cgroup" if request.privileged => Some(("cgroup", "cgroup", kernel.to_vec())),
+            _ => None,
+        };
+        if let Some((kind, source, options)) = change {
+            let options: Vec<String> = options.into_iter().map(str::to_owned).collect();
+            let changed = MountBuilder::default().destination(mount.destination().clone());
+            *mount = changed.typ(kind).source(source).options(options).build()?;
+        }
+        if mount.destination() == Path::new(volumes::SHARED_MEMORY)
+            && let Some(bytes) = shared_memory
+        {
+            let mut options = mount.options().clone().unwrap_or_default();
+            options.retain(|option| !option.starts_with("size="));
+            options.push(format!("size={bytes}"));
+            mount.set_options(Some(options));
         }
     }
     Ok(mounts)
 }
 
-fn linux(request: &Request) -> Result<Linux, OciSpecError> {
-    let kinds = [
+fn linux(
+    request: &Request,
+    capabilities: &[Capability],
+    user_namespace: Option<PathBuf>,
+    devices: Vec<LinuxDevice>,
+) -> Result<Linux, OciSpecError> {
+    let mut kinds = vec![
         LinuxNamespaceType::Pid,
         LinuxNamespaceType::Mount,
-        LinuxNamespaceType::Network,
         LinuxNamespaceType::Ipc,
         LinuxNamespaceType::Uts,
         LinuxNamespaceType::Cgroup,
     ];
+    if !matches!(request.network, Network::Host) {
+        kinds.push(LinuxNamespaceType::Network);
+    }
     let mut namespaces = Vec::new();
     for kind in kinds {
         namespaces.push(LinuxNamespaceBuilder::default().typ(kind).build()?);
     }
-    let mut masked = get_default_maskedpaths();
-    masked.extend(MASKED.map(str::to_owned));
-    LinuxBuilder::default()
+    if let Some(path) = user_namespace {
+        let user = LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::User).path(path);
+        namespaces.push(user.build()?);
+    }
+    let linux = LinuxBuilder::default()
         .namespaces(namespaces)
         .cgroups_path(PathBuf::from(&request.cgroup))
+        .devices(devices)
+        .sysctl(limits::parameters(request));
+    if request.privileged {
+        return linux.masked_paths(Vec::new()).readonly_paths(Vec::new()).build();
+    }
+    let mut masked = get_default_maskedpaths();
+    masked.extend(MASKED.map(str::to_owned));
+    linux
         .masked_paths(masked)
         .readonly_paths(get_default_readonly_paths())
-        .seccomp(seccomp::profile()?)
+        .seccomp(seccomp::profile(capabilities)?)
         .build()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn user(home: Option<&str>) -> User {
-        User { uid: 0, gid: 0, groups: vec![], home: home.map(str::to_owned) }
-    }
-
-    #[test]
-    fn home_and_path_are_never_missing_or_empty() {
-        let asked =
-            BTreeMap::from([("HOME".to_owned(), String::new()), ("A".to_owned(), "b".to_owned())]);
-        let env = environment(&asked, "web", &user(None));
-        assert_eq!(env, ["A=b", "HOME=/", "HOSTNAME=web", &format!("PATH={DEFAULT_PATH}")]);
-        let env = environment(&BTreeMap::new(), "web", &user(Some("/srv")));
-        assert!(env.contains(&"HOME=/srv".to_owned()));
-    }
-
-    #[test]
-    fn a_container_is_isolated_by_default() {
-        let request = Request {
-            unit: "web".to_owned(),
-            layers: vec!["/l".to_owned()],
-            scratch: "/s".to_owned(),
-            args: vec!["/bin/true".to_owned()],
-            env: BTreeMap::new(),
-            cwd: "/".to_owned(),
-            user: String::new(),
-            hostname: "web".to_owned(),
-            read_only_root: false,
-            tty: false,
-            stdin: false,
-            privileged: false,
-            ids: None,
-            capabilities: vec![],
-            devices: vec![],
-            mounts: vec![],
-            resources: ferrite_schema::unit::Resources::default(),
-            sysctls: BTreeMap::new(),
-            ulimits: BTreeMap::new(),
-            network: super::super::protocol::Network::None,
-            cgroup: "/units/web".to_owned(),
-            shim_cgroup: "/x".to_owned(),
-            log_dir: "/y".to_owned(),
-        };
-        let root = tempfile::tempdir().unwrap();
-        let spec = build(&request, root.path()).unwrap();
-        let linux = spec.linux().as_ref().unwrap();
-        assert_eq!(linux.namespaces().as_ref().unwrap().len(), 6);
-        assert_eq!(linux.cgroups_path().as_deref(), Some(Path::new("/units/web")));
-        assert!(linux.seccomp().is_some());
-        let process = spec.process().as_ref().unwrap();
-        assert_eq!(process.no_new_privileges(), Some(true));
-        let bounding = process.capabilities().as_ref().unwrap().bounding().as_ref().unwrap();
-        assert!(
-            !bounding.contains(&Capability::SysAdmin) && !bounding.contains(&Capability::Mknod)
-        );
-        let nothing = Request { args: vec![], ..request };
-        assert!(matches!(build(&nothing, root.path()), Err(SpecProblem::NoProgram { .. })));
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
-/// Largest `passwd` or `group` that is read.
+/// Largest `passwd` or `group` that is read; a cut one could end in a number that was longer.
 const FILE_MAX_BYTES: u64 = 1 << 20;
 
 /// The user could not be found.
@@ -14,6 +14,10 @@ const FILE_MAX_BYTES: u64 = 1 << 20;
 pub(super) enum UserProblem {
     #[error("read the image's /etc/{file}")]
     Read { file: &'static str, source: io::Error },
+    #[error("read the image's /etc/{file}: it is no file")]
+    NoFile { file: &'static str },
+    #[error("read the image's /etc/{file}: it has more than {FILE_MAX_BYTES} bytes")]
+    TooLong { file: &'static str },
     #[error("find {word:?} in the image's /etc/{file}")]
     Find { word: String, file: &'static str },
 }
@@ -46,8 +50,16 @@ fn read(root: &Path, file: &'static str) -> Result<String, UserProblem> {
         Err(rustix::io::Errno::NOENT) => return Ok(String::new()),
         Err(errno) => return Err(failed(errno.into())),
     };
+    let opened = std::fs::File::from(fd);
+    let metadata = opened.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(UserProblem::NoFile { file });
+    }
     let mut bytes = Vec::new();
-    std::fs::File::from(fd).take(FILE_MAX_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    let read = opened.take(FILE_MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if read as u64 > FILE_MAX_BYTES {
+        return Err(UserProblem::TooLong { file });
+    }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -144,5 +156,32 @@ mod tests {
         {
             assert!(resolve(text, PASSWD, GROUP).is_err(), "{text}");
         }
+        for text in ["0x0", "1000:99999999999", "0:-1", "0:0x0", " 0", "0 ", "1e3", "web:", "٣"] {
+            assert_eq!(resolve(text, PASSWD, GROUP).is_err(), text != "web:", "{text}");
+        }
+    }
+
+    #[test]
+    fn hostile_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let etc = folder.path().join("etc");
+        std::fs::create_dir(&etc).unwrap();
+        let check = |expected: &str| {
+            let problem = find("web", folder.path()).unwrap_err().to_string();
+            assert_eq!(problem, expected);
+            std::fs::remove_file(etc.join("passwd")).unwrap();
+        };
+        // Opened as it is, it would wait for a writer.
+        let fifo = etc.join("passwd");
+        rustix::fs::mknodat(CWD, &fifo, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+        check("read the image's /etc/passwd: it is no file");
+        std::fs::write(&fifo, "x".repeat(1 << 20) + "\nweb:x:1:1::/:/x\n").unwrap();
+        check("read the image's /etc/passwd: it has more than 1048576 bytes");
+        // Out of the root it would be the node's.
+        std::os::unix::fs::symlink("/dev/zero", &fifo).unwrap();
+        check("find \"web\" in the image's /etc/passwd");
+        std::os::unix::fs::symlink("../../../../../../../etc/passwd", &fifo).unwrap();
+        let problem = find("root", folder.path()).unwrap_err().to_string();
+        assert_eq!(problem, "read the image's /etc/passwd");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use ferrite_schema::node_config::ContainersConfig;
 use ferrite_schema::unit::{NetworkMode, Unit};
 use nix::sys::signal::Signal;
 use oci_spec::image::ImageConfiguration;
@@ -12,6 +13,8 @@ use crate::image::import::DOCUMENT_MAX_BYTES;
 use crate::image::layer::Layers;
 use crate::image::store::{ImageStore, Store};
 use crate::shim::protocol::{Network, Request};
+use crate::unit::ids::{IdsProblem, Ranges};
+use crate::unit::rights::{self, Refused};
 
 /// Linux's limit for a hostname.
 const HOSTNAME_MAX_BYTES: usize = 64;
@@ -47,6 +50,12 @@ pub enum Prepare {
         /// Reference.
         image: String,
     },
+    /// It asks for what it cannot have.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// It has no range of user IDs.
+    #[error(transparent)]
+    Ids(#[from] IdsProblem),
     /// A record of the store is damaged.
     #[error(transparent)]
     Digest(#[from] NotADigest),
@@ -68,6 +77,12 @@ pub struct Places {
     pub shim_cgroup: PathBuf,
     /// The cgroup that units live in, below the cgroup root.
     pub unit_cgroup: String,
+    /// Named volumes.
+    pub volumes: PathBuf,
+    /// Ranges of user IDs.
+    pub ids: Ranges,
+    /// What the node lets units ask for.
+    pub allowed: ContainersConfig,
 }
 
 /// A request, and the signal that asks the container to stop.
@@ -89,6 +104,7 @@ pub fn prepare(
     layers: &Layers,
     places: &Places,
 ) -> Result<Prepared, Prepare> {
+    rights::check(unit, &places.allowed)?;
     let image = || unit.image.clone();
     let record = images.get(&unit.image)?.ok_or_else(|| Prepare::FindImage { image: image() })?;
     let config = images.read_document(&record.config.parse()?, DOCUMENT_MAX_BYTES)?;
@@ -113,6 +129,8 @@ pub fn prepare(
     let user = unit.user.clone().or_else(|| inner.and_then(|config| config.user().clone()));
     let signal =
         unit.stop_signal.clone().or_else(|| inner.and_then(|config| config.stop_signal().clone()));
+    let shares_users = unit.privileged || unit.host_user_namespace.is_some();
+    let ids = if shares_users { None } else { Some(places.ids.of(&unit.name)?) };
     let request = Request {
         unit: unit.name.clone(),
         layers: folders,
@@ -126,14 +144,18 @@ pub fn prepare(
         tty: unit.tty,
         stdin: unit.stdin,
         privileged: unit.privileged,
-        ids: None,
-        capabilities: Vec::new(),
+        ids,
+        capabilities: rights::capabilities(unit)?,
         devices: unit.devices.clone(),
-        mounts: Vec::new(),
+        mounts: rights::mounts(unit, &places.volumes)?,
         resources: unit.resources.clone(),
         sysctls: unit.sysctls.clone(),
         ulimits: unit.ulimits.clone(),
-        network: Network::None,
+        network: match unit.network {
+            NetworkMode::Host => Network::Host,
+            // The supervisor puts its connection here.
+            NetworkMode::Bridge | NetworkMode::None => Network::None,
+        },
         cgroup: format!("{}/{}", places.unit_cgroup, unit.name),
         shim_cgroup: text(&places.shim_cgroup),
         log_dir: text(&places.logs.join(&unit.name)),

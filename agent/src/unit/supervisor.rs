@@ -435,6 +435,9 @@ impl Supervisor {
                 // What stays is overwritten by a unit of the same name.
                 drop(std::fs::remove_dir_all(folder.join(name)));
             }
+            if let Err(error) = self.tools.places.ids.release(name) {
+                tracing::warn!(unit = name, error = crate::chain(&error), "ids-not-released");
+            }
         }
     }
 
