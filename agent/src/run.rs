@@ -19,7 +19,7 @@ use crate::image::keeper;
 use crate::image::layer::Layers;
 use crate::image::pull::Puller;
 use crate::image::store::ImageStore;
-use crate::net;
+use crate::net::{self, containers::Containers};
 use crate::node::Node;
 use crate::unit::ids::Ranges;
 use crate::unit::launch::Places;
@@ -48,7 +48,15 @@ pub async fn run() -> anyhow::Result<()> {
     let network = net::Network::begin().context("begin to set up the network")?;
     step.end();
     let step = Step::begin("images and units");
-    let (node, supervisor) = prepare(&config, warnings).await?;
+    std::fs::create_dir_all(names::LIB_DIR).context("make the agent's folder on STATE")?;
+    let id = identity::machine_id(Path::new(names::MACHINE_ID_FILE))?;
+    let places = net::containers::Places {
+        folder: PathBuf::from(names::RUN_DIR).join("net"),
+        runs: PathBuf::from(names::RUN_DIR).join("units"),
+    };
+    let (containers, unit_names) = Containers::begin(&config.network, &id, places)
+        .context("begin to own the units' network")?;
+    let (node, supervisor) = prepare(&config, id, containers, warnings).await?;
     step.end();
     let server = listen(&config, &node).await;
     let serve = async {
@@ -75,6 +83,7 @@ pub async fn run() -> anyhow::Result<()> {
         () = supervisor => anyhow::bail!("the supervisor ended"),
         () = serve => anyhow::bail!("the API ended"),
         () = keeper::work(&node, &config.images) => anyhow::bail!("the image store's task ended"),
+        () = unit_names => anyhow::bail!("the units' names ended"),
         () = network.work(&node) => anyhow::bail!("the network's task ended"),
         () = ready => {}
     }
@@ -84,11 +93,11 @@ pub async fn run() -> anyhow::Result<()> {
 
 async fn prepare(
     config: &NodeConfig,
+    id: String,
+    containers: Containers,
     mut warnings: Vec<String>,
 ) -> anyhow::Result<(Arc<Node>, impl Future<Output = ()>)> {
     let lib = Path::new(names::LIB_DIR);
-    std::fs::create_dir_all(lib).context("make the agent's folder on STATE")?;
-    let id = identity::machine_id(Path::new(names::MACHINE_ID_FILE))?;
     let hostname = identity::set_hostname(config.hostname.as_deref(), &id)?;
     let images = ImageStore::open(&lib.join("images"))?;
     let images = match &config.images.default_registry {
@@ -117,6 +126,7 @@ async fn prepare(
         puller: puller.clone(),
         places,
         events: events.clone(),
+        containers,
     };
     let (units, problems, supervisor) = supervisor::begin(tools).await?;
     warnings.extend(problems);

@@ -1,11 +1,21 @@
-//! The node's own network: loopback, and DHCP on every Ethernet interface as soon as it is there.
+//! The node's own network: loopback, and DHCP on every Ethernet interface as soon as it is there; and the network
+//! of its units, see [`containers`].
 //!
 //! Interfaces are heard of through netlink, never polled for, so one that appears late is set up late and
 //! nothing waits for it.
 
+pub(crate) mod addresses;
+mod attachments;
+mod bridge;
 pub mod containers;
 mod dhcp;
+mod dns;
+mod files;
+pub(crate) mod interface;
 mod lease;
+pub(crate) mod netlink;
+mod nftables;
+mod ports;
 
 use std::collections::HashMap;
 use std::io;
@@ -23,6 +33,11 @@ use rtnetlink::{Handle, LinkUnspec, MulticastGroup};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::node::Node;
+
+/// The units' bridge.
+const BRIDGE: &str = "ferrite0";
+/// What the names of the node's ends of units' cables begin with.
+const LINK_PREFIX: &str = "ferrite-";
 
 /// Bytes of an Ethernet address.
 const MAC_BYTES: usize = 6;

@@ -16,7 +16,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags};
 
-use super::loopback;
+use super::network::{self, NetworkProblem};
 use super::protocol::Request;
 
 /// The kernel's file for this process's rank when memory runs out.
@@ -39,8 +39,8 @@ pub(super) enum ContainerProblem {
     Create(#[source] LibcontainerError),
     #[error("find the container's process")]
     FindProcess(#[source] io::Error),
-    #[error("bring up the container's loopback interface")]
-    Loopback(#[source] io::Error),
+    #[error(transparent)]
+    Connect(#[from] NetworkProblem),
     #[error("start the container's program")]
     Start(#[source] LibcontainerError),
     #[error("restore this process's rank when memory runs out")]
@@ -107,7 +107,7 @@ pub(super) fn create_and_start(
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
         .map_err(|errno| ContainerProblem::FindProcess(errno.into()))?;
     let streams = streams.outer().map_err(ContainerProblem::Terminal)?;
-    loopback::bring_up(pid.as_raw_nonzero().get()).map_err(ContainerProblem::Loopback)?;
+    network::connect(pid.as_raw_nonzero().get(), &request.network)?;
     container.start().map_err(ContainerProblem::Start)?;
     Ok(Running { pid, pidfd, streams })
 }

@@ -25,7 +25,7 @@ mod inside;
 mod isolation;
 mod limits;
 mod handover;
-mod loopback;
+mod network;
 mod owners;
 mod privilege;
 mod resources;

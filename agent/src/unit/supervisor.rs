@@ -18,6 +18,7 @@ use crate::events::Events;
 use crate::image::layer::Layers;
 use crate::image::pull::Puller;
 use crate::image::store::ImageStore;
+use crate::net::containers::Containers;
 use crate::shim::protocol::Command;
 
 /// Messages waiting for the supervisor. Senders wait when it is full.
@@ -170,6 +171,8 @@ pub struct Tools {
     pub places: Places,
     /// Who wants to know what happens.
     pub events: Events,
+    /// The units' network.
+    pub containers: Containers,
 }
 
 struct Entry {
@@ -427,6 +430,9 @@ impl Supervisor {
                 next = next.or(made);
             }
         }
+        if self.entries.get(name).is_some_and(|entry| entry.machine.at_rest()) {
+            self.tools.containers.detach(name).await;
+        }
         if self.entries.get(name).is_some_and(|entry| entry.removing && entry.machine.at_rest()) {
             self.entries.remove(name);
             for folder in
@@ -481,11 +487,20 @@ impl Supervisor {
             &self.tools.layers,
             &self.tools.places,
         );
-        let prepared = match prepared {
+        let mut prepared = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return Some(Event::StartFailed { reason: crate::chain(&error) }),
         };
         entry.stop_signal = prepared.stop_signal;
+        let (hostname, unit) = (&prepared.request.hostname, &entry.unit);
+        let attached = self.tools.containers.attach(name, hostname, unit.network, &unit.ports).await;
+        match attached {
+            Ok(attached) => {
+                prepared.request.network = attached.network;
+                prepared.request.mounts.splice(0..0, attached.mounts);
+            }
+            Err(error) => return Some(Event::StartFailed { reason: crate::chain(&error) }),
+        }
         match shims::start(&folder, &prepared.request).await {
             Ok(stream) => {
                 self.attach(name, stream);

@@ -1,6 +1,7 @@
 //! A node's configuration: cloud-config in TOML. The first line is `#cloud-config`.
 
 mod containers;
+mod network;
 mod registries;
 mod signatures;
 
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::containers::ContainersConfig;
+pub use self::network::NetworkConfig;
 pub use self::registries::{ImagesConfig, RegistryConfig, Secret};
 pub use self::signatures::{SignaturePolicy, SignatureRule};
 use crate::document::{self, Problem};
@@ -32,6 +34,9 @@ pub struct NodeConfig {
     /// What units may ask for beyond their own isolation.
     #[serde(default)]
     pub containers: ContainersConfig,
+    /// The network of the units.
+    #[serde(default)]
+    pub network: NetworkConfig,
     /// The image store's settings.
     #[serde(default)]
     pub images: ImagesConfig,
@@ -68,17 +73,17 @@ pub fn parse(text: &str) -> Result<NodeConfig, Problem> {
         });
     }
     let config: NodeConfig = document::parse(text)?;
-    match image_problem(&config) {
+    match problem_of_several(&config) {
         // What several keys say together has no one place.
         Some(message) => Err(Problem { line: 1, column: 1, message }),
         None => Ok(config),
     }
 }
 
-fn image_problem(config: &NodeConfig) -> Option<String> {
+fn problem_of_several(config: &NodeConfig) -> Option<String> {
     let registries = config.registries.iter().find_map(|(host, registry)| registry.problem(host));
     let rules = || config.signatures.iter().find_map(SignatureRule::problem);
-    config.images.problem().or(registries).or_else(rules)
+    config.images.problem().or(registries).or_else(rules).or_else(|| config.network.problem())
 }
 
 #[cfg(test)]

@@ -1,0 +1,147 @@
+//! Requests about interfaces, addresses and routes.
+//!
+//! # Source
+//! rtnetlink(7), linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::addresses::Mac;
+use super::netlink::{Attributes, Batch, CREATE, EXCLUSIVE, REPLACE};
+
+/// `RTM_NEWLINK`, `RTM_DELLINK`, `RTM_NEWADDR`, `RTM_NEWROUTE`.
+const NEW_LINK: u16 = 16;
+const DELETE_LINK: u16 = 17;
+const NEW_ADDRESS: u16 = 20;
+const NEW_ROUTE: u16 = 24;
+
+/// `IFLA_*`
+const LINK_ADDRESS: u16 = 1;
+const LINK_NAME: u16 = 3;
+const LINK_MASTER: u16 = 10;
+const LINK_INFO: u16 = 18;
+const LINK_NAMESPACE_FD: u16 = 28;
+/// `IFLA_INFO_KIND`, `IFLA_INFO_DATA`.
+const INFO_KIND: u16 = 1;
+const INFO_DATA: u16 = 2;
+/// `VETH_INFO_PEER`.
+const VETH_PEER: u16 = 1;
+/// `IFLA_BR_MCAST_SNOOPING`.
+const BRIDGE_SNOOPING: u16 = 23;
+/// `IFF_UP`.
+const UP: u32 = 1;
+
+/// `IFA_ADDRESS`, `IFA_LOCAL`, `IFA_FLAGS`, and `IFA_F_NODAD`: nobody else can have the address.
+const ADDRESS_ADDRESS: u16 = 1;
+const ADDRESS_LOCAL: u16 = 2;
+const ADDRESS_FLAGS: u16 = 8;
+const WITHOUT_DETECTION: u32 = 2;
+
+/// `RTA_OIF`, `RTA_GATEWAY`.
+const ROUTE_INTERFACE: u16 = 4;
+const ROUTE_GATEWAY: u16 = 5;
+/// `RT_TABLE_MAIN`, `RTPROT_STATIC`, `RTN_UNICAST`.
+const MAIN_TABLE: u8 = 254;
+const STATIC: u8 = 4;
+const UNICAST: u8 = 1;
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+/// A cable between the bridge and a container.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cable<'a> {
+    /// The node's end.
+    pub(crate) link: &'a str,
+    /// The bridge, which the node's end becomes a port of.
+    pub(crate) bridge: u32,
+    /// The container's end.
+    pub(crate) name: &'a str,
+    /// Its number there.
+    pub(crate) index: u32,
+    /// Its Ethernet address.
+    pub(crate) mac: Mac,
+    /// The container's network namespace.
+    pub(crate) namespace: u32,
+}
+
+/// `struct ifinfomsg`: family, type, index, flags, mask of flags.
+fn link_header(index: u32, flags: u32) -> Vec<u8> {
+    let mut header = vec![0; 4];
+    for part in [index, flags, flags] {
+        header.extend_from_slice(&part.to_ne_bytes());
+    }
+    header
+}
+
+/// Makes the bridge, or changes the one that is there.
+pub(crate) fn make_bridge(batch: &mut Batch, name: &str, mac: Mac) {
+    batch.request("make the units' bridge", (NEW_LINK, CREATE), &link_header(0, UP), |put| {
+        put.text(LINK_NAME, name).put(LINK_ADDRESS, &mac);
+        put.nest(LINK_INFO, |info| {
+            info.text(INFO_KIND, "bridge");
+            info.nest(INFO_DATA, |data| {
+                data.put(BRIDGE_SNOOPING, &[0]);
+            });
+        });
+    });
+}
+
+/// Lays a cable, the node's end up.
+pub(crate) fn lay_cable(batch: &mut Batch, cable: Cable<'_>) {
+    let kind = (NEW_LINK, CREATE | EXCLUSIVE);
+    let peer = |peer: &mut Attributes<'_>| {
+        peer.raw(&link_header(cable.index, 0)).text(LINK_NAME, cable.name);
+        peer.put(LINK_ADDRESS, &cable.mac).number(LINK_NAMESPACE_FD, cable.namespace);
+    };
+    batch.request("connect the container to the bridge", kind, &link_header(0, UP), |put| {
+        put.text(LINK_NAME, cable.link).number(LINK_MASTER, cable.bridge);
+        put.nest(LINK_INFO, |info| {
+            info.text(INFO_KIND, "veth");
+            info.nest(INFO_DATA, |data| {
+                data.nest(VETH_PEER, peer);
+            });
+        });
+    });
+}
+
+/// Removes an interface.
+pub(crate) fn remove(batch: &mut Batch, name: &str) {
+    batch.request("remove an interface", (DELETE_LINK, 0), &link_header(0, 0), |put| {
+        put.text(LINK_NAME, name);
+    });
+}
+
+/// Sets an interface up.
+pub(crate) fn set_up(batch: &mut Batch, index: u32) {
+    batch.request("set up an interface", (NEW_LINK, 0), &link_header(index, UP), |_| {});
+}
+
+/// Gives an interface an address.
+pub(crate) fn add_address(batch: &mut Batch, index: u32, address: IpAddr, prefix: u8) {
+    let (family, bytes) = wire(address);
+    let mut header = vec![family, prefix, 0, 0];
+    header.extend_from_slice(&index.to_ne_bytes());
+    let kind = (NEW_ADDRESS, CREATE | REPLACE);
+    batch.request("give an interface its address", kind, &header, |put| {
+        put.put(ADDRESS_LOCAL, &bytes).put(ADDRESS_ADDRESS, &bytes);
+        if address.is_ipv6() {
+            put.number(ADDRESS_FLAGS, WITHOUT_DETECTION);
+        }
+    });
+}
+
+/// Sends everything that has no better route through `gateway`.
+pub(crate) fn add_default_route(batch: &mut Batch, index: u32, gateway: IpAddr) {
+    let (family, bytes) = wire(gateway);
+    let header = [family, 0, 0, 0, MAIN_TABLE, STATIC, 0, UNICAST, 0, 0, 0, 0];
+    batch.request("set the default route", (NEW_ROUTE, CREATE | REPLACE), &header, |put| {
+        put.put(ROUTE_GATEWAY, &bytes).number(ROUTE_INTERFACE, index);
+    });
+}
+
+fn wire(address: IpAddr) -> (u8, Vec<u8>) {
+    match address {
+        IpAddr::V4(address) => (AF_INET, Ipv4Addr::octets(&address).to_vec()),
+        IpAddr::V6(address) => (AF_INET6, Ipv6Addr::octets(&address).to_vec()),
+    }
+}
