@@ -72,6 +72,16 @@ impl Events {
         ring.range(first..).cloned().collect()
     }
 
+    /// The events that follow from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription {
+        let last_us = {
+            let ring = self.inner.ring.lock().unwrap_or_else(PoisonError::into_inner);
+            ring.back().map_or(0, |last| last.time_us)
+        };
+        self.subscribe_since(last_us)
+    }
+
     /// The events after `since_us`, and then all that follow.
     #[must_use]
     pub fn subscribe_since(&self, since_us: u64) -> Subscription {
@@ -100,7 +110,9 @@ impl Subscription {
     }
 }
 
-fn now_us() -> u64 {
+/// Now, microseconds since the epoch.
+#[must_use]
+pub fn now_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }

@@ -12,6 +12,7 @@ pub mod net;
 pub mod node;
 pub mod run;
 pub mod shim;
+pub mod stats;
 pub mod unit;
 
 /// An error and its causes in one line.

@@ -1,3 +1,105 @@
-//! Units' logs as files: names that writer (shim) and reader (API) share.
+//! Units' logs as files: names that writer (shim) and reader (API) share, and which lines a reader asks for.
 
+pub mod backwards;
+
+use std::fs::File;
+use std::path::Path;
+
+use ferrite_schema::api::{LogLine, Stream};
 pub use ferrite_schema::shim::{LOG_CURRENT as CURRENT, LOG_PREVIOUS as PREVIOUS};
+
+/// The run before the latest one, of those that wrote something.
+#[must_use]
+pub fn previous_run(folder: &Path) -> Option<u64> {
+    let last_of = |filter: Filter| {
+        [CURRENT, PREVIOUS].into_iter().find_map(|name| {
+            let file = File::open(folder.join(name)).ok()?;
+            backwards::last_line(&file, &filter).ok()?.map(|line| line.run)
+        })
+    };
+    let latest = last_of(Filter::default())?;
+    last_of(Filter { not_run: Some(latest), ..Filter::default() })
+}
+
+/// Which lines someone asks for. All conditions must hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Not before this time, microseconds since the epoch.
+    pub since_us: Option<u64>,
+    /// Before this time.
+    pub until_us: Option<u64>,
+    /// Of this stream.
+    pub stream: Option<Stream>,
+    /// Of this run.
+    pub run: Option<u64>,
+    /// Of any run but this.
+    pub not_run: Option<u64>,
+}
+
+impl Filter {
+    /// The line is asked for.
+    #[must_use]
+    pub fn takes(&self, line: &LogLine) -> bool {
+        self.since_us.is_none_or(|since| line.time_us >= since)
+            && self.until_us.is_none_or(|until| line.time_us < until)
+            && self.stream.is_none_or(|stream| line.stream == stream)
+            && self.run.is_none_or(|run| line.run == run)
+            && self.not_run.is_none_or(|run| line.run != run)
+    }
+
+    /// Like [`Self::takes`], for a line as it stands in a file. One that cannot be understood, because a power
+    /// cut tore it, is nobody's.
+    #[must_use]
+    pub fn takes_bytes(&self, line: &[u8]) -> bool {
+        serde_json::from_slice(line).is_ok_and(|line| self.takes(&line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_run_before_the_latest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let write = |name: &str, runs: &[u64]| {
+            let line = |run: &u64| {
+                let line = LogLine {
+                    time_us: *run,
+                    stream: Stream::Stdout,
+                    run: *run,
+                    line: String::new(),
+                };
+                serde_json::to_string(&line).unwrap() + "\n"
+            };
+            std::fs::write(path.join(name), runs.iter().map(line).collect::<String>()).unwrap();
+        };
+        assert_eq!(previous_run(path), None);
+        write(CURRENT, &[7]);
+        assert_eq!(previous_run(path), None);
+        write(CURRENT, &[5, 7, 7]);
+        assert_eq!(previous_run(path), Some(5));
+        write(PREVIOUS, &[3, 4]);
+        write(CURRENT, &[7]);
+        assert_eq!(previous_run(path), Some(4));
+    }
+
+    #[test]
+    fn all_conditions_must_hold() {
+        let line = LogLine { time_us: 5, stream: Stream::Stderr, run: 2, line: "x".to_owned() };
+        let check =
+            |filter: Filter, expected| assert_eq!(filter.takes(&line), expected, "{filter:?}");
+        let all = Filter::default();
+        check(all, true);
+        check(Filter { since_us: Some(5), until_us: Some(6), ..all }, true);
+        check(Filter { since_us: Some(6), ..all }, false);
+        check(Filter { until_us: Some(5), ..all }, false);
+        check(Filter { stream: Some(Stream::Stdout), ..all }, false);
+        check(Filter { run: Some(2), ..all }, true);
+        check(Filter { run: Some(1), ..all }, false);
+        check(Filter { not_run: Some(2), ..all }, false);
+        let torn: &[u8] = b"{\"time_us\":5,\"str";
+        assert!(!all.takes_bytes(torn));
+    }
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cluster::ClusterCommand;
+use crate::moment::{self, Moment};
 use crate::output::Format;
 
 /// The whole command line.
@@ -91,6 +92,18 @@ pub enum Command {
     /// Run containers
     #[command(subcommand)]
     Unit(UnitCommand),
+    /// Watch what units use: processors, memory, disks, processes
+    #[command(after_help = "Examples:
+  ferrite top
+  ferrite top --once --sort memory
+  ferrite top --once -o json")]
+    Top(TopArguments),
+    /// Show what happened: units that started, ended, ran out of memory, images that came
+    #[command(after_help = "Examples:
+  ferrite events --since 1h
+  ferrite events -f --unit web
+  ferrite events -o json                   # one JSON document per line")]
+    Events(EventsArguments),
     /// Look at the machine, reboot it, switch it off
     #[command(subcommand)]
     Machine(MachineCommand),
@@ -339,21 +352,14 @@ pub enum UnitCommand {
         /// Name
         name: String,
     },
-    /// Show what a unit wrote: its standard output on ours, its standard error on ours
+    /// Show what units wrote: standard output on ours, standard error on ours
     #[command(after_help = "Examples:
   ferrite unit logs hello
-  ferrite unit logs --follow --timestamps hello
-  ferrite unit logs -o json hello          # one JSON document per line")]
-    Logs {
-        /// Name
-        name: String,
-        /// Go on as more is written
-        #[arg(short, long)]
-        follow: bool,
-        /// Put the time before every line
-        #[arg(short, long)]
-        timestamps: bool,
-    },
+  ferrite unit logs -f --tail 20 web store     # until both have come to rest, over restarts
+  ferrite unit logs --since 10m --stderr hello
+  ferrite unit logs --previous hello           # the run before the latest
+  ferrite unit logs -o json hello              # one JSON document per line")]
+    Logs(LogsArguments),
     /// List all units
     List,
     /// Show a unit as it was submitted
@@ -372,6 +378,82 @@ pub enum UnitCommand {
         /// Name
         name: String,
     },
+}
+
+/// `ferrite unit logs …`
+#[derive(Debug, Args)]
+pub struct LogsArguments {
+    /// Names; with several, each line begins with its unit's
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Go on as more is written, over restarts, until the units have come to rest
+    #[arg(short, long, conflicts_with = "previous")]
+    pub follow: bool,
+    /// Put the time before every line
+    #[arg(short, long)]
+    pub timestamps: bool,
+    /// Lines not older than this: `10m`, `2h`, or a time such as `2026-02-14T09:30:00Z`
+    #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
+    pub since: Option<Moment>,
+    /// Lines older than this
+    #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
+    pub until: Option<Moment>,
+    /// At most so many lines of each unit: the last ones
+    #[arg(short = 'n', long, value_name = "LINES")]
+    pub tail: Option<u64>,
+    /// Only what it wrote to its standard output
+    #[arg(long, conflicts_with = "stderr")]
+    pub stdout: bool,
+    /// Only what it wrote to its standard error
+    #[arg(long)]
+    pub stderr: bool,
+    /// The run before the latest one, after a crash for example
+    #[arg(short, long)]
+    pub previous: bool,
+}
+
+/// `ferrite events …`
+#[derive(Debug, Args)]
+pub struct EventsArguments {
+    /// Go on as more happens
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Events not older than this: `10m`, `2h`, or a time such as `2026-02-14T09:30:00Z`
+    #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
+    pub since: Option<Moment>,
+    /// Only those of this unit
+    #[arg(long, value_name = "NAME")]
+    pub unit: Option<String>,
+}
+
+/// `ferrite top …`
+#[derive(Debug, Args)]
+pub struct TopArguments {
+    /// Show one picture and end
+    #[arg(long)]
+    pub once: bool,
+    /// Time between pictures
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    pub interval: Duration,
+    /// What is at the top
+    #[arg(long, value_enum, default_value_t, value_name = "COLUMN")]
+    pub sort: SortBy,
+}
+
+/// Order of `ferrite top`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SortBy {
+    /// Most processor time
+    #[default]
+    Cpu,
+    /// Most memory
+    Memory,
+    /// Most read and written
+    Io,
+    /// Most processes
+    Pids,
+    /// The alphabet's first
+    Name,
 }
 
 /// How long a start is waited for.

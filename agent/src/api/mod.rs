@@ -1,12 +1,16 @@
 //! The node's API: HTTPS with mutual TLS, JSON; see `ferrite_schema::api` for the requests.
 
 mod error;
+mod events;
 mod image_streams;
 mod images;
 mod log_stream;
+mod logs;
 mod machine;
 mod openapi;
 pub mod server;
+mod stats;
+mod streams;
 mod tls;
 mod units;
 
@@ -53,6 +57,8 @@ fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(units::definition))
         .routes(routes!(units::start))
         .routes(routes!(units::stop))
-        .routes(routes!(units::logs))
+        .routes(routes!(logs::show))
+        .routes(routes!(events::show))
+        .routes(routes!(stats::show))
         .routes(routes!(openapi::show))
 }

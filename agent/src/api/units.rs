@@ -3,16 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use ferrite_schema::api::{ApiError, LogLine, UnitStatus};
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use ferrite_schema::api::{ApiError, UnitStatus};
 use ferrite_schema::unit::{self, Unit};
-use serde::Deserialize;
 
 use super::error::Failure;
-use super::log_stream;
 use crate::node::Node;
 
 type Answer = Result<Json<UnitStatus>, Failure>;
@@ -110,38 +107,4 @@ pub(super) async fn start(State(node): State<Arc<Node>>, Path(name): Path<String
 )]
 pub(super) async fn stop(State(node): State<Arc<Node>>, Path(name): Path<String>) -> Answer {
     Ok(Json(node.units.stop(&name).await?))
-}
-
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct LogQuery {
-    /// Go on as more is written.
-    #[serde(default)]
-    follow: bool,
-}
-
-#[utoipa::path(
-    get,
-    path = "/v1/units/{name}/logs",
-    tag = "units",
-    params(("name" = String, Path, description = "Name of the unit"), LogQuery),
-    responses(
-        (status = 200, description = "One line of output per line", body = LogLine,
-         content_type = "application/x-ndjson"),
-        (status = "default", description = "Refused or not possible", body = ApiError)
-    ),
-)]
-pub(super) async fn logs(
-    State(node): State<Arc<Node>>,
-    Path(name): Path<String>,
-    Query(query): Query<LogQuery>,
-) -> Result<Response, Failure> {
-    // Answers for known units only; a name that is none never becomes a path.
-    let status = node.units.get(&name).await?;
-    let folder = node.logs.join(&status.name);
-    let stream =
-        log_stream::open(&folder, query.follow).map_err(|error| Failure::internal(&error))?;
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(stream))
-        .into_response())
 }

@@ -6,10 +6,11 @@ mod images;
 mod tls;
 mod upload;
 
+use std::marker::PhantomData;
 use std::path::Path;
 use std::time::Duration;
 
-use ferrite_schema::api::{Image, LogLine, Machine, UnitStatus};
+use ferrite_schema::api::{Event, Image, LogLine, Machine, Stats, Stream, UnitStatus};
 use ferrite_schema::control::Status;
 use ferrite_schema::timeline::Timeline;
 use ferrite_schema::unit::Unit;
@@ -23,6 +24,7 @@ pub use self::error::ClientError;
 pub use self::images::{PullStep, Pulling};
 pub use self::tls::CredentialsError;
 use crate::context::Context;
+use crate::moment::Moment;
 
 /// Longest wait for an answer that needs no work. Emulated nodes are slow: a TLS handshake alone may take
 /// a second there when the host is busy.
@@ -215,16 +217,59 @@ impl Client {
             .await
     }
 
-    /// A unit's output, from its beginning; with `follow` it goes on until the unit is gone.
+    /// A unit's output; with `follow` it goes on until the unit is at rest.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn unit_logs(&self, name: &str, follow: bool) -> Result<Logs, ClientError> {
+    pub async fn unit_logs(
+        &self,
+        name: &str,
+        options: &LogOptions,
+    ) -> Result<Lines<LogLine>, ClientError> {
         let act = format!("read the output of unit {name:?}");
-        let path = unit_path(name, &format!("/logs?follow={follow}"));
-        let request = request(&act, Method::GET, &path, empty())?;
-        let exchange = self.node.exchange(&act, request, ANSWER).await?;
-        Ok(Logs { exchange, quiet: (!follow).then_some(ANSWER) })
+        let path = unit_path(name, &format!("/logs?{}", options.query()));
+        self.lines(&act, &path, options.follow).await
+    }
+
+    /// What happened; with `follow` it goes on.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn events(
+        &self,
+        follow: bool,
+        since: Option<Moment>,
+        unit: Option<&str>,
+    ) -> Result<Lines<Event>, ClientError> {
+        let mut path = format!("/v1/events?follow={follow}");
+        if let Some(since) = since {
+            path = format!("{path}&{}", since.parameter("since"));
+        }
+        if let Some(unit) = unit {
+            path = format!("{path}&unit={}", upload::percent_encoded(unit));
+        }
+        self.lines("read the events", &path, follow).await
+    }
+
+    /// What the node and its containers use, a sample after each `interval`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn stats(&self, interval: Duration) -> Result<Lines<Stats>, ClientError> {
+        let path = format!("/v1/stats?follow=true&interval_ms={}", interval.as_millis());
+        self.lines("watch what units use", &path, true).await
+    }
+
+    async fn lines<T>(
+        &self,
+        act: &str,
+        path: &str,
+        endless: bool,
+    ) -> Result<Lines<T>, ClientError> {
+        let request = request(act, Method::GET, path, empty())?;
+        let exchange = self.node.exchange(act, request, ANSWER).await?;
+        let quiet = (!endless).then_some(ANSWER);
+        Ok(Lines { exchange, quiet, kind: PhantomData })
     }
 
     async fn get<T: DeserializeOwned>(&self, act: &str, path: &str) -> Result<T, ClientError> {
@@ -255,20 +300,53 @@ impl Client {
     }
 }
 
-/// Lines of a unit's output as they arrive.
+/// Which part of a unit's output is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LogOptions {
+    /// Go on as more is written.
+    pub follow: bool,
+    /// Not before.
+    pub since: Option<Moment>,
+    /// Before.
+    pub until: Option<Moment>,
+    /// At most so many, the last ones.
+    pub tail: Option<u64>,
+    /// Only this stream.
+    pub stream: Option<Stream>,
+    /// Only the run before the latest.
+    pub previous: bool,
+}
+
+impl LogOptions {
+    fn query(&self) -> String {
+        let mut words = vec![format!("follow={}", self.follow)];
+        words.extend(self.since.map(|since| since.parameter("since")));
+        words.extend(self.until.map(|until| until.parameter("until")));
+        words.extend(self.tail.map(|tail| format!("tail={tail}")));
+        words.extend(self.stream.map(|stream| match stream {
+            Stream::Stdout => "stream=stdout".to_owned(),
+            Stream::Stderr => "stream=stderr".to_owned(),
+        }));
+        words.extend(self.previous.then(|| "previous=true".to_owned()));
+        words.join("&")
+    }
+}
+
+/// An answer of many lines, as they arrive.
 #[derive(Debug)]
-pub struct Logs {
+pub struct Lines<T> {
     exchange: Exchange,
     /// Longest silence; `None` where silence is normal.
     quiet: Option<Duration>,
+    kind: PhantomData<fn() -> T>,
 }
 
-impl Logs {
-    /// The next line; `None` at the end.
+impl<T: DeserializeOwned> Lines<T> {
+    /// The next one; `None` at the end.
     ///
     /// # Errors
     /// The connection broke or the line is not one.
-    pub async fn next(&mut self) -> Result<Option<LogLine>, ClientError> {
+    pub async fn next(&mut self) -> Result<Option<T>, ClientError> {
         self.exchange.next_line(self.quiet).await
     }
 }

@@ -3,6 +3,7 @@
 mod boot;
 mod config;
 mod context;
+mod events;
 mod image;
 mod image_build;
 mod images;
@@ -10,6 +11,7 @@ mod import;
 mod keys;
 mod machine;
 mod slot;
+mod top;
 mod topics;
 mod unit;
 mod unit_logs;
@@ -39,6 +41,8 @@ pub fn run(command: Command, session: &mut Session<'_>) -> Result<(), Failure> {
         Command::Pull { reference } => images::pull(&reference, session),
         Command::Images { command } => images::run(command, session),
         Command::Unit(command) => unit::run(command, session),
+        Command::Top(arguments) => top::run(&arguments, session),
+        Command::Events(arguments) => events::run(&arguments, session),
         Command::Machine(command) => machine::run(&command, session),
         Command::Slot(command) => slot::run(&command, session),
         Command::Boot(arguments) => boot::run(&arguments, session),

@@ -30,9 +30,7 @@ pub(super) fn run(command: UnitCommand, session: &mut Session<'_>) -> Result<(),
             let status = session.wait_for(async { Ok(client.unit(&name).await?) })?;
             session.show(&status, status_table)
         }
-        UnitCommand::Logs { name, follow, timestamps } => {
-            unit_logs::run(&name, follow, timestamps, session)
-        }
+        UnitCommand::Logs(arguments) => unit_logs::run(&arguments, session),
         UnitCommand::List => {
             let client = session.client()?;
             let units = session.wait_for(async { Ok(client.units().await?) })?;

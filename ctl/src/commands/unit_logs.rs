@@ -1,57 +1,157 @@
 //! `ferrite unit logs`.
 
-use std::io::{self, Write};
-use std::time::{Duration, SystemTime};
+use std::io::{self, IsTerminal, Write};
 
 use ferrite_schema::api::{LogLine, Stream};
+use futures_util::StreamExt;
+use serde::Serialize;
 
+use crate::cli::LogsArguments;
+use crate::client::{ClientError, Lines, LogOptions};
 use crate::failure::Failure;
+use crate::moment::timestamp;
 use crate::output::{Format, OutputError};
 use crate::session::Session;
 
-/// Shows what a unit wrote. For people its two streams go to ours; programs get one JSON document per line.
-pub(super) fn run(
-    name: &str,
-    follow: bool,
+/// Colours of prefixes, one unit after the other: those that can be read on black and on white.
+const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
+
+/// A line and the unit that wrote it.
+#[derive(Debug, Serialize)]
+struct Named<'a> {
+    unit: &'a str,
+    #[serde(flatten)]
+    line: &'a LogLine,
+}
+
+/// How lines are shown.
+struct Style {
+    format: Format,
     timestamps: bool,
-    session: &mut Session<'_>,
-) -> Result<(), Failure> {
+    /// What stands before each unit's lines, in the order of the units.
+    prefixes: Vec<String>,
+}
+
+/// Shows what units wrote. For people the two streams go to ours; programs get one JSON document per line.
+pub(super) fn run(arguments: &LogsArguments, session: &mut Session<'_>) -> Result<(), Failure> {
     let client = session.client()?;
-    let format = session.globals.output;
+    let colours = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let style = Style {
+        format: session.globals.output,
+        timestamps: arguments.timestamps,
+        prefixes: prefixes(&arguments.names, colours),
+    };
+    let options = LogOptions {
+        follow: arguments.follow,
+        since: arguments.since,
+        until: arguments.until,
+        tail: arguments.tail,
+        stream: match (arguments.stdout, arguments.stderr) {
+            (true, false) => Some(Stream::Stdout),
+            (false, true) => Some(Stream::Stderr),
+            (true, true) | (false, false) => None,
+        },
+        previous: arguments.previous,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| Failure::Runtime { source })?;
     runtime.block_on(async {
-        let mut logs = client.unit_logs(name, follow).await?;
-        while let Some(line) = logs.next().await? {
-            let sink = match (format, line.stream) {
+        let mut sources = Vec::new();
+        for name in &arguments.names {
+            sources.push(client.unit_logs(name, &options).await?);
+        }
+        let mut show = |index: usize, line: &LogLine| {
+            let name = arguments.names.get(index).map_or("", String::as_str);
+            let sink = match (style.format, line.stream) {
                 (Format::Table, Stream::Stderr) => &mut *session.err,
                 (Format::Table, Stream::Stdout) | (Format::Json | Format::Yaml, _) => {
                     &mut *session.out
                 }
             };
-            write(sink, format, timestamps, &line)?;
+            write(sink, &style, index, &Named { unit: name, line })
+        };
+        if arguments.follow {
+            as_they_come(sources, &mut show).await
+        } else {
+            by_time(sources, &mut show).await
         }
-        Ok(())
     })
+}
+
+type Show<'a> = dyn FnMut(usize, &LogLine) -> Result<(), OutputError> + 'a;
+
+/// Shows lines as soon as they arrive, until all units are at rest.
+async fn as_they_come(sources: Vec<Lines<LogLine>>, show: &mut Show<'_>) -> Result<(), Failure> {
+    let streams = sources.into_iter().enumerate().map(|(index, lines)| {
+        Box::pin(futures_util::stream::try_unfold(lines, move |mut lines| async move {
+            let line = lines.next().await?;
+            Ok::<_, ClientError>(line.map(|line| ((index, line), lines)))
+        }))
+    });
+    let mut all = futures_util::stream::select_all(streams);
+    while let Some(next) = all.next().await {
+        let (index, line) = next?;
+        show(index, &line)?;
+    }
+    Ok(())
+}
+
+/// Shows the oldest line of all units first.
+async fn by_time(mut sources: Vec<Lines<LogLine>>, show: &mut Show<'_>) -> Result<(), Failure> {
+    let mut heads = Vec::new();
+    for source in &mut sources {
+        heads.push(source.next().await?);
+    }
+    loop {
+        let oldest = heads
+            .iter()
+            .enumerate()
+            .filter_map(|(index, head)| head.as_ref().map(|line| (line.time_us, index)))
+            .min();
+        let Some((_, index)) = oldest else { return Ok(()) };
+        let (Some(head), Some(source)) = (heads.get_mut(index), sources.get_mut(index)) else {
+            return Ok(());
+        };
+        if let Some(line) = std::mem::replace(head, source.next().await?) {
+            show(index, &line)?;
+        }
+    }
+}
+
+/// Nothing for a single unit; names of one width otherwise.
+fn prefixes(names: &[String], colours: bool) -> Vec<String> {
+    if names.len() < 2 {
+        return vec![String::new(); names.len()];
+    }
+    let width = names.iter().map(String::len).max().unwrap_or(0);
+    let prefix = |(name, colour): (&String, u8)| match colours {
+        true => format!("\u{1b}[{colour}m{name:width$} |\u{1b}[0m "),
+        false => format!("{name:width$} | "),
+    };
+    names.iter().zip(COLOURS.into_iter().cycle()).map(prefix).collect()
 }
 
 fn write(
     sink: &mut dyn Write,
-    format: Format,
-    timestamps: bool,
-    line: &LogLine,
+    style: &Style,
+    index: usize,
+    named: &Named<'_>,
 ) -> Result<(), OutputError> {
-    let text = match format {
-        Format::Table if timestamps => format!("{} {}", timestamp(line.time_us), line.line),
-        Format::Table => line.line.clone(),
+    let prefix = style.prefixes.get(index).map_or("", String::as_str);
+    let line = named.line;
+    let text = match style.format {
+        Format::Table if style.timestamps => {
+            format!("{prefix}{} {}", timestamp(line.time_us), line.line)
+        }
+        Format::Table => format!("{prefix}{}", line.line),
         Format::Json => {
-            serde_json::to_string(line).map_err(|source| OutputError::Json { source })?
+            serde_json::to_string(named).map_err(|source| OutputError::Json { source })?
         }
         Format::Yaml => {
             let text =
-                serde_saphyr::to_string(line).map_err(|source| OutputError::Yaml { source })?;
+                serde_saphyr::to_string(named).map_err(|source| OutputError::Yaml { source })?;
             format!("---\n{}", text.trim_end())
         }
     };
@@ -63,43 +163,50 @@ fn write(
     attempt(sink).map_err(|source| OutputError::Write { source })
 }
 
-fn timestamp(epoch_us: u64) -> String {
-    SystemTime::UNIX_EPOCH
-        .checked_add(Duration::from_micros(epoch_us))
-        .map_or_else(String::new, |time| humantime::format_rfc3339_micros(time).to_string())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::write;
+    use super::{Named, Style, prefixes, write};
     use crate::output::Format;
     use ferrite_schema::api::{LogLine, Stream};
 
-    fn check(format: Format, timestamps: bool, expected: &str) {
+    fn check(format: Format, timestamps: bool, names: &[&str], expected: &str) {
         let line = LogLine {
             time_us: 1_000_000_000_000_123,
             stream: Stream::Stderr,
-            run: 7,
+            run: 2,
             line: "hello: world".to_owned(),
         };
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let style = Style { format, timestamps, prefixes: prefixes(&names, false) };
         let mut sink = Vec::new();
-        write(&mut sink, format, timestamps, &line).unwrap();
+        write(&mut sink, &style, 0, &Named { unit: &names[0], line: &line }).unwrap();
         assert_eq!(String::from_utf8(sink).unwrap(), expected);
     }
 
     #[test]
     fn forms_of_a_line() {
-        check(Format::Table, false, "hello: world\n");
-        check(Format::Table, true, "2001-09-09T01:46:40.000123Z hello: world\n");
+        check(Format::Table, false, &["web"], "hello: world\n");
+        check(Format::Table, true, &["web"], "2001-09-09T01:46:40.000123Z hello: world\n");
+        check(Format::Table, false, &["web", "store"], "web   | hello: world\n");
         check(
             Format::Json,
             false,
-            "{\"time_us\":1000000000000123,\"stream\":\"stderr\",\"run\":7,\"line\":\"hello: world\"}\n",
+            &["web", "store"],
+            "{\"unit\":\"web\",\"time_us\":1000000000000123,\"stream\":\"stderr\",\"run\":2,\"line\":\"hello: world\"}\n",
         );
         check(
             Format::Yaml,
             false,
-            "---\ntime_us: 1000000000000123\nstream: stderr\nrun: 7\nline: \"hello: world\"\n",
+            &["web"],
+            "---\nunit: web\ntime_us: 1000000000000123\nstream: stderr\nrun: 2\nline: \"hello: world\"\n",
         );
+    }
+
+    #[test]
+    fn prefixes_have_one_width_and_a_colour_each() {
+        let names = ["a".to_owned(), "bcd".to_owned()];
+        assert_eq!(prefixes(&names, false), ["a   | ", "bcd | "]);
+        assert_eq!(prefixes(&names, true)[1], "\u{1b}[33mbcd |\u{1b}[0m ");
+        assert_eq!(prefixes(&names[..1], true), [""]);
     }
 }
