@@ -10,7 +10,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::error::Failure;
-use super::streams;
+use super::following;
 use crate::events::{self, Subscription};
 use crate::node::Node;
 
@@ -45,22 +45,22 @@ pub(super) async fn show(
     State(node): State<Arc<Node>>,
     Query(query): Query<EventQuery>,
 ) -> Result<Response, Failure> {
-    let slot = streams::enter(query.follow)?;
+    let slot = following::enter(query.follow)?;
     let ago = query.since_ago_us.map(|ago| events::now_us().saturating_sub(ago));
     let since_us = query.since_us.or(ago).unwrap_or(0);
     let asked = move |event: &Event| query.unit.is_none() || query.unit == event.unit;
     if !query.follow {
         let known = node.events.since(since_us).into_iter().filter(asked);
-        let lines: Vec<u8> = known.flat_map(|event| streams::line(&event)).collect();
+        let lines: Vec<u8> = known.flat_map(|event| following::line(&event)).collect();
         let whole = futures_util::stream::iter([Ok::<_, Infallible>(lines)]);
-        return Ok(streams::answer(whole));
+        return Ok(following::answer(whole));
     }
     let watch = (node.events.subscribe_since(since_us), asked);
     let lines = futures_util::stream::unfold(watch, |(mut subscription, asked)| async move {
         let event = next(&mut subscription, &asked).await?;
-        Some((Ok::<_, Infallible>(streams::line(&event)), (subscription, asked)))
+        Some((Ok::<_, Infallible>(following::line(&event)), (subscription, asked)))
     });
-    Ok(streams::answer(streams::hold(lines, slot)))
+    Ok(following::answer(following::hold(lines, slot)))
 }
 
 async fn next(

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::error::Failure;
+use super::following;
 use super::log_stream::{self, Part, Rest};
-use super::streams;
 use crate::events::Subscription;
 use crate::logs::{self, Filter};
 use crate::node::Node;
@@ -58,7 +58,7 @@ pub(super) async fn show(
     Path(name): Path<String>,
     Query(query): Query<LogQuery>,
 ) -> Result<Response, Failure> {
-    let slot = streams::enter(query.follow)?;
+    let slot = following::enter(query.follow)?;
     // In this order a change between the two is seen.
     let changes = node.events.subscribe();
     // Answers for known units only; a name that is none never becomes a path.
@@ -87,7 +87,7 @@ pub(super) async fn show(
     let opened =
         tokio::task::spawn_blocking(work).await.map_err(|error| Failure::internal(&error))?;
     let lines = opened.map_err(|error| Failure::internal(&error))?;
-    Ok(streams::answer(streams::hold(lines, slot)))
+    Ok(following::answer(following::hold(lines, slot)))
 }
 
 /// Resolves when the unit is at rest, gone, or `within` is over.

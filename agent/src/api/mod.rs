@@ -2,6 +2,7 @@
 
 mod error;
 mod events;
+mod following;
 mod image_streams;
 mod images;
 mod log_stream;
@@ -10,7 +11,6 @@ mod machine;
 mod openapi;
 pub mod server;
 mod stats;
-mod streams;
 mod tls;
 mod units;
 

@@ -13,7 +13,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use utoipa::IntoParams;
 
 use super::error::Failure;
-use super::streams;
+use super::following;
 use crate::node::Node;
 use crate::stats;
 
@@ -52,21 +52,21 @@ pub(super) async fn show(
     if !INTERVAL_MS.contains(&every) {
         return Err(Failure::bad_request("interval_ms must be 100 to 60000"));
     }
-    let slot = streams::enter(query.follow)?;
+    let slot = following::enter(query.follow)?;
     if !query.follow {
         return Ok(Json(sample(&node).await).into_response());
     }
     let mut interval = tokio::time::interval(Duration::from_millis(every));
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let lines = futures_util::stream::unfold((node, interval), next);
-    Ok(streams::answer(streams::hold(lines, slot)))
+    Ok(following::answer(following::hold(lines, slot)))
 }
 
 type Sampling = (Arc<Node>, Interval);
 
 async fn next((node, mut interval): Sampling) -> Option<(Result<Vec<u8>, Infallible>, Sampling)> {
     interval.tick().await;
-    Some((Ok(streams::line(&sample(&node).await)), (node, interval)))
+    Some((Ok(following::line(&sample(&node).await)), (node, interval)))
 }
 
 async fn sample(node: &Node) -> Stats {
