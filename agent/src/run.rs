@@ -125,6 +125,12 @@ async fn prepare(
         layers: layers.clone(),
         puller: puller.clone(),
         places,
+        records: PathBuf::from(names::RUN_DIR).join("lives"),
+        env_files: config
+            .env_files
+            .iter()
+            .map(|(name, file)| (name.clone(), file.0.clone()))
+            .collect(),
         events: events.clone(),
         containers,
     };

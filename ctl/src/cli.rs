@@ -336,10 +336,57 @@ pub enum UnitCommand {
         #[command(flatten)]
         wait: WaitArguments,
     },
-    /// Stop a unit: its stop signal, its grace period, then SIGKILL
+    /// Bring units to the node without starting them
+    #[command(after_help = "Examples:
+  ferrite unit submit web.toml db.toml
+  ferrite unit submit web@.toml            # a template; `ferrite unit start web@1` makes an instance")]
+    Submit {
+        /// Unit files (TOML); `-` is standard input
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Have the node fetch units' images, so that their start does not wait for them
+    Load {
+        /// Which units
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Stop units; instances of templates are forgotten
+    Unload {
+        /// Which units
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Stop units and start them again, as their documents say now
+    #[command(after_help = "Examples:
+  ferrite unit restart web
+  ferrite unit restart 'web@*'             # all instances
+  ferrite unit restart --label tier=front")]
+    Restart {
+        /// Which units
+        #[command(flatten)]
+        selection: Selection,
+        /// Return at once instead of when they run
+        #[arg(long)]
+        no_wait: bool,
+        /// Longest wait for each
+        #[arg(long, default_value = "2m", value_parser = humantime::parse_duration)]
+        timeout: Duration,
+    },
+    /// Say in one line why a unit is not running
+    #[command(after_help = "Examples:
+  ferrite unit why web                     # web: backing off until …: it exited with status 3
+  ferrite unit why '*'")]
+    Why {
+        /// Which units
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Stop units: their stop signal, their grace period, then SIGKILL
     Stop {
-        /// Name
-        name: String,
+        /// Which units
+        #[command(flatten)]
+        selection: Selection,
         /// Return at once instead of when it has stopped
         #[arg(long)]
         no_wait: bool,
@@ -347,10 +394,11 @@ pub enum UnitCommand {
         #[arg(long, default_value = "2m", value_parser = humantime::parse_duration)]
         timeout: Duration,
     },
-    /// Show what a unit is doing and why
+    /// Show what units are doing and why
     Status {
-        /// Name
-        name: String,
+        /// Which units
+        #[command(flatten)]
+        selection: Selection,
     },
     /// Show what units wrote: standard output on ours, standard error on ours
     #[command(after_help = "Examples:
@@ -360,8 +408,19 @@ pub enum UnitCommand {
   ferrite unit logs --previous hello           # the run before the latest
   ferrite unit logs -o json hello              # one JSON document per line")]
     Logs(LogsArguments),
-    /// List all units
-    List,
+    /// List units
+    #[command(after_help = "Examples:
+  ferrite unit list
+  ferrite unit list 'web*' --label tier=front")]
+    List {
+        /// Names; `*` and `?` stand for any characters
+        names: Vec<String>,
+        /// Only units with this label
+        #[arg(short, long = "label", value_name = "KEY[=VALUE]")]
+        labels: Vec<String>,
+    },
+    /// List what was submitted: units and templates, wanted or not
+    ListFiles,
     /// Show a unit as it was submitted
     Cat {
         /// Name
@@ -373,11 +432,23 @@ pub enum UnitCommand {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
-    /// Stop a unit and forget it
+    /// Stop units and forget them
     Destroy {
-        /// Name
-        name: String,
+        /// Which units
+        #[command(flatten)]
+        selection: Selection,
     },
+}
+
+/// Which units a command is about.
+#[derive(Debug, Clone, Args)]
+pub struct Selection {
+    /// Names; `*` and `?` stand for any characters
+    #[arg(required_unless_present = "labels", value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Only units with this label
+    #[arg(short, long = "label", id = "labels", value_name = "KEY[=VALUE]")]
+    pub labels: Vec<String>,
 }
 
 /// `ferrite unit logs …`

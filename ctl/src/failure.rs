@@ -62,6 +62,8 @@ pub enum Failure {
     Write { path: PathBuf, source: io::Error },
     #[error("write {path}: it exists already")]
     Exists { path: PathBuf },
+    #[error("find units {what}: none is like that")]
+    NoUnit { what: String },
     #[error("unit {name:?} {what}")]
     Unit { name: String, what: String },
     #[error("wait for unit {name:?}: it is still {state} after {}", humantime::format_duration(*within))]
@@ -117,6 +119,7 @@ impl Failure {
             | Self::Write { .. }
             | Self::Exists { .. }
             | Self::Pull { .. }
+            | Self::NoUnit { .. }
             | Self::Unit { .. }
             | Self::UnitDeadline { .. } => Exit::Failed,
             Self::NoTopic { .. } => Exit::Usage,
@@ -143,6 +146,7 @@ impl Failure {
             Self::Cluster(error) => error.hint(),
             Self::Archive(error) => error.hint().map(str::to_owned),
             Self::Exists { .. } => Some("`--force` replaces it".to_owned()),
+            Self::NoUnit { .. } => Some("`ferrite unit list` lists all units".to_owned()),
             Self::Unit { name, .. } | Self::UnitDeadline { name, .. } => {
                 Some(format!("`ferrite unit logs {name}` shows what it wrote"))
             }

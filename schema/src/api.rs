@@ -18,13 +18,15 @@
 //! | `GET /v1/units/NAME` | | [`UnitStatus`] |
 //! | `GET /v1/units/NAME/definition` | | [`crate::unit::Unit`], as it was submitted |
 //! | `DELETE /v1/units/NAME` | | 204 |
-//! | `POST /v1/units/NAME/start`, `/stop` | | [`UnitStatus`] |
+//! | `POST /v1/units/NAME/load`, `/start`, `/restart`, `/stop`, `/unload` | | [`UnitStatus`] |
 //! | `GET /v1/units/NAME/logs?follow=BOOL&since_us=…&until_us=…&tail=N&stream=…&previous=BOOL` | | lines of [`LogLine`], JSON, one per line |
 //! | `GET /v1/events?follow=BOOL&since_us=…&unit=NAME` | | lines of [`Event`], JSON, one per line |
 //! | `GET /v1/stats?follow=BOOL&interval_ms=N` | | [`Stats`]; with `follow` one per line |
 //! | `GET /v1/openapi.json` | | OpenAPI 3.1 document of all this |
 //!
 //! Errors are [`ApiError`] with a fitting status code.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -167,12 +169,17 @@ pub enum PullEvent {
 }
 
 /// What a unit is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum UnitState {
     /// Known, not asked to run.
+    #[default]
     Loaded,
+    /// It waits for other units.
+    Waiting,
+    /// Its image is on its way.
+    Pulling,
     /// Being started.
     Starting,
     /// Its container runs.
@@ -185,6 +192,8 @@ pub enum UnitState {
     Failed,
     /// It ended and is started again after a delay.
     BackingOff,
+    /// Its timer starts it when its time has come.
+    Scheduled,
 }
 
 impl UnitState {
@@ -193,12 +202,40 @@ impl UnitState {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Loaded => "loaded",
+            Self::Waiting => "waiting",
+            Self::Pulling => "pulling",
             Self::Starting => "starting",
             Self::Running => "running",
             Self::Stopping => "stopping",
             Self::Exited => "exited",
             Self::Failed => "failed",
             Self::BackingOff => "backing off",
+            Self::Scheduled => "scheduled",
+        }
+    }
+}
+
+/// What a unit's health check says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum HealthState {
+    /// It has not been well yet.
+    Starting,
+    /// It is well.
+    Healthy,
+    /// It is not, and is being stopped.
+    Unhealthy,
+}
+
+impl HealthState {
+    /// Its name in a sentence.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
         }
     }
 }
@@ -221,7 +258,7 @@ pub enum Exit {
 }
 
 /// A unit and its container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UnitStatus {
     /// Name.
@@ -243,6 +280,45 @@ pub struct UnitStatus {
     /// What a person should know about it whatever it does: isolation that it gave up, with its reason.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// It should run, also after a reboot.
+    #[serde(default)]
+    pub wanted: bool,
+    /// It is a template: its instances run, it does not.
+    #[serde(default)]
+    pub template: bool,
+    /// What its health check says; absent where it has none or does not run.
+    #[serde(default)]
+    pub health: Option<HealthState>,
+    /// Others that wait for it may go on.
+    #[serde(default)]
+    pub ready: bool,
+    /// In one line, why it is not running, or that it is.
+    #[serde(default)]
+    pub why: String,
+    /// When it is started next by itself, seconds since the epoch.
+    #[serde(default)]
+    pub next_start_s: Option<u64>,
+    /// In its last run the kernel killed something for want of memory.
+    #[serde(default)]
+    pub oom_killed: bool,
+    /// Digest of its image's manifest, where the image is here.
+    #[serde(default)]
+    pub image_digest: Option<String>,
+    /// Its addresses.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// Its published ports: `8080→80/tcp`.
+    #[serde(default)]
+    pub ports: Vec<String>,
+    /// Its volumes: `data→/var/lib/data`.
+    #[serde(default)]
+    pub volumes: Vec<String>,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// It runs as an older document says; the one that was submitted since holds from its next start on.
+    #[serde(default)]
+    pub outdated: bool,
 }
 
 /// Output stream of a container.

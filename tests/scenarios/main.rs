@@ -9,3 +9,4 @@ mod image;
 mod pid1;
 mod power;
 mod slots;
+mod units;

@@ -41,6 +41,11 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let status = match &refusal {
             Refusal::Unknown { .. } => StatusCode::NOT_FOUND,
+            Refusal::Missing { .. }
+            | Refusal::Circle { .. }
+            | Refusal::Template { .. }
+            | Refusal::HasInstances { .. } => StatusCode::CONFLICT,
+            Refusal::Instance { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::GoingDown => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };

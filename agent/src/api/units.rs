@@ -108,3 +108,36 @@ pub(super) async fn start(State(node): State<Arc<Node>>, Path(name): Path<String
 pub(super) async fn stop(State(node): State<Arc<Node>>, Path(name): Path<String>) -> Answer {
     Ok(Json(node.units.stop(&name).await?))
 }
+
+#[utoipa::path(
+    post,
+    path = "/v1/units/{name}/load",
+    tag = "units",
+    params(("name" = String, Path, description = "Name of the unit")),
+    responses((status = 200, description = "Its image is being fetched; an instance of a template is made", body = UnitStatus), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
+pub(super) async fn load(State(node): State<Arc<Node>>, Path(name): Path<String>) -> Answer {
+    Ok(Json(node.units.load(&name).await?))
+}
+
+#[utoipa::path(
+    post,
+    path = "/v1/units/{name}/restart",
+    tag = "units",
+    params(("name" = String, Path, description = "Name of the unit")),
+    responses((status = 200, description = "It is stopped, if it runs, and started", body = UnitStatus), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
+pub(super) async fn restart(State(node): State<Arc<Node>>, Path(name): Path<String>) -> Answer {
+    Ok(Json(node.units.restart(&name).await?))
+}
+
+#[utoipa::path(
+    post,
+    path = "/v1/units/{name}/unload",
+    tag = "units",
+    params(("name" = String, Path, description = "Name of the unit")),
+    responses((status = 200, description = "It is wanted not to run; an instance of a template is forgotten", body = UnitStatus), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
+pub(super) async fn unload(State(node): State<Arc<Node>>, Path(name): Path<String>) -> Answer {
+    Ok(Json(node.units.unload(&name).await?))
+}

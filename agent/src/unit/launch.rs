@@ -139,7 +139,7 @@ pub fn prepare(
         env: environment(unit, &config),
         cwd: cwd.unwrap_or_else(|| "/".to_owned()),
         user: user.unwrap_or_default(),
-        hostname: unit.hostname.clone().unwrap_or_else(|| hostname(&unit.name)),
+        hostname: hostname_of(unit),
         read_only_root: unit.read_only_root,
         tty: unit.tty,
         stdin: unit.stdin,
@@ -218,6 +218,12 @@ fn environment(unit: &Unit, config: &ImageConfiguration) -> BTreeMap<String, Str
         .collect();
     all.extend(unit.env.iter().map(|(name, value)| (name.clone(), value.clone())));
     all
+}
+
+/// The hostname that a unit has inside.
+#[must_use]
+pub fn hostname_of(unit: &Unit) -> String {
+    unit.hostname.clone().unwrap_or_else(|| hostname(&unit.name))
 }
 
 /// Names of units may hold `_` and `.`, which a hostname does not.

@@ -1,24 +1,37 @@
 //! The life of one unit as a pure step function: no clock, no I/O, no lock.
 //!
 //! ```text
-//!            Start               Started
-//!  Loaded ──────────▶ Starting ──────────▶ Running ──Ended──▶ Exited | Failed | BackingOff
-//!    ▲                   │  StartFailed        │                                  │
-//!    │                   └──▶ BackingOff       │ Stop                        Deadline
-//!    └──Ended── Stopping ◀─────────────────────┘                                  ▼
-//!                  │ Deadline: kill, and wait for the end                      Starting
+//!             Start                Met            Pulled                Started
+//!  Loaded ───────────▶ Waiting ─────────▶ Pulling ──────▶ Run(pre-start…, main) ──▶ running ─┐
+//!    ▲ │ (timer)          ▲ ▲                │ PullFailed     │ StartFailed, failed            │ Ended, Lost
+//!    │ └──▶ Scheduled ────┘ │ Deadline       ▼                ▼                                ▼
+//!    │        ▲  Deadline   └─────────── BackingOff ◀── policy ◀── Run(post-stop…) ◀───────────┤
+//!    │        └────────────────────────────────────────── │                                    │
+//!    │                                     Exited | Failed ◀                                   │
+//!    └── Ended ── Stopping ◀── Stop, Hold, unhealthy ──────────────────────────────────────────┘
+//!                    │ Deadline: kill, and wait for the end
 //! ```
 //!
-//! `Start`, `Stop` and `Restart` come from people (API) or from what was wanted before a reboot; `Started`,
-//! `StartFailed`, `Ended` and `Lost` from the shim; `Deadline` from the timer that the last effect set.
-//! `Stop` interrupts everything: while the shim is still building the container, it is killed. No state is
-//! terminal: `Exited` and `Failed` wait for a person.
+//! `Start` and `Stop` come from people (API) or from what was wanted before a reboot; `Met` and `Hold` from the
+//! units that this one depends on; `Pulled` and `PullFailed` from the image store; `Started`, `StartFailed`,
+//! `Ended` and `Lost` from the shim; `Checked` from the health check; `Deadline` from the timer that the last
+//! effect set. `Stop` interrupts everything: while the shim is still building the container, it is killed. No
+//! state is terminal: `Exited` and `Failed` wait for a person.
+//!
+//! A [`Life`] can be written down and read again by the agent's successor: times are since the machine's boot.
 #![deny(clippy::wildcard_enum_match_arm, clippy::match_wildcard_for_single_variants)]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use ferrite_schema::api::{Exit, UnitState};
-use ferrite_schema::unit::RestartPolicy;
+use ferrite_schema::api::{Exit, HealthState, UnitState};
+use ferrite_schema::unit::{RestartPolicy, Unit};
+use serde::{Deserialize, Serialize};
+
+mod health;
+mod step;
+
+/// A moment, as the time since the machine's boot: it means the same to the agent's successor.
+pub type Moment = Duration;
 
 /// First delay before another start.
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(250);
@@ -26,16 +39,87 @@ pub const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// A run that lasted this long starts the delays again from the first.
 pub const STABLE_AFTER: Duration = Duration::from_secs(30);
+/// Starts that are remembered for the start limit.
+pub const STARTS_KEPT_MAX: usize = 1000;
 
 const _: () = assert!(BACKOFF_FIRST.as_millis() < BACKOFF_MAX.as_millis());
 
-/// What the machine does not decide itself.
+/// What the machine does not decide itself: its unit's document, as far as it concerns its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// What is done when the container ends.
     pub restart: RestartPolicy,
     /// What it gets to stop before it is killed.
     pub grace: Duration,
+    /// It does its work and ends.
+    pub oneshot: bool,
+    /// It is started by the clock.
+    pub timer: bool,
+    /// Most starts, and within which time.
+    pub limit: Option<(usize, Option<Duration>)>,
+    /// Commands before it.
+    pub pre_start: usize,
+    /// Commands after it.
+    pub post_stop: usize,
+    /// How its health is looked at.
+    pub health: Option<HealthPolicy>,
+}
+
+/// How a unit's health is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HealthPolicy {
+    /// Failures do not count for this long after the start.
+    pub start_period: Duration,
+    /// From one check to the next.
+    pub interval: Duration,
+    /// Failures in a row that make it unhealthy.
+    pub retries: u32,
+}
+
+impl Policy {
+    /// What a unit's document says.
+    #[must_use]
+    pub fn of(unit: &Unit) -> Self {
+        let seconds = |count: u32| Duration::from_secs(count.into());
+        Self {
+            restart: unit.restart_policy(),
+            grace: seconds(unit.stop_grace_s),
+            oneshot: unit.oneshot,
+            timer: unit.timer.is_some(),
+            limit: unit.start_limit.map(|limit| {
+                let starts = usize::try_from(limit.starts).unwrap_or(usize::MAX);
+                (starts.min(STARTS_KEPT_MAX), limit.within_s.map(seconds))
+            }),
+            pre_start: unit.pre_start.len(),
+            post_stop: unit.post_stop.len(),
+            health: unit.health.as_ref().map(|health| HealthPolicy {
+                start_period: seconds(health.start_period_s),
+                interval: seconds(health.interval_s),
+                retries: health.retries,
+            }),
+        }
+    }
+}
+
+/// Which of a unit's containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunKind {
+    /// The command of `pre_start` with this index.
+    PreStart(usize),
+    /// The unit itself.
+    Main,
+    /// The command of `post_stop` with this index.
+    PostStop(usize),
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// Exit status or signal.
+    pub exit: Exit,
+    /// The kernel killed something in it for want of memory.
+    pub oom_killed: bool,
 }
 
 /// Something that happened.
@@ -44,7 +128,29 @@ pub enum Event {
     /// It should run.
     Start,
     /// It should not.
-    Stop,
+    Stop {
+        /// Why, one sentence.
+        reason: String,
+    },
+    /// What it depends on is as it must be.
+    Met,
+    /// What it requires is gone: it is to stop and wait.
+    Hold {
+        /// Why, one sentence.
+        reason: String,
+    },
+    /// Says more about why it is not on its way yet.
+    Note {
+        /// One sentence.
+        reason: String,
+    },
+    /// Its image is here.
+    Pulled,
+    /// Its image cannot be had.
+    PullFailed {
+        /// Why, one sentence.
+        reason: String,
+    },
     /// The container's program runs.
     Started {
         /// Its process ID on the node.
@@ -56,12 +162,11 @@ pub enum Event {
         reason: String,
     },
     /// The container ended.
-    Ended {
-        /// How.
-        exit: Exit,
-    },
+    Ended(End),
     /// The shim is gone without a word about the container, which was killed.
     Lost,
+    /// Its health was looked at; what was wrong.
+    Checked(Result<(), String>),
     /// The timer that was set last ran out.
     Deadline,
 }
@@ -69,59 +174,148 @@ pub enum Event {
 /// Something to do, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
+    /// Send [`Event::Met`] as soon as what it depends on is as it must be.
+    Await,
+    /// Send [`Event::Pulled`] when the image is here.
+    Pull,
+    /// Nobody waits for the image any more.
+    CancelPull,
     /// Start a shim for a new container.
-    Launch,
+    Launch(RunKind),
     /// Send the stop signal to the container.
     Signal,
     /// Kill everything in the container.
     Kill,
+    /// Look at its health and send [`Event::Checked`].
+    Check,
     /// Send [`Event::Deadline`] at this moment, and forget a timer set before.
-    SetTimer(Instant),
+    SetTimer(Moment),
+    /// Send [`Event::Deadline`] when its timer says so, and forget a timer set before.
+    Schedule,
+    /// Its timer's time has come: remember when.
+    Fired,
     /// Forget the timer.
     ClearTimer,
+    /// Give back its addresses and published ports.
+    Release,
+}
+
+/// Why a container is being stopped, and so what follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Cause {
+    /// It should not run.
+    Asked { reason: String },
+    /// It should stop, and then it should run.
+    Again,
+    /// What it requires is gone.
+    Hold { reason: String },
+    /// It is not well.
+    Unhealthy { reason: String },
+}
+
+/// What follows the last `post_stop` command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Next {
+    Because(Cause),
+    Policy { clean: bool, reason: String },
+}
+
+/// What is known about a container's health.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Vitals {
+    state: HealthState,
+    failures: u32,
+    /// Failures count again from this moment on.
+    counts_from: Moment,
+    /// Since when it fails, and how.
+    failing: Option<(Moment, String)>,
 }
 
 /// Where a unit is in its life.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 enum State {
+    #[default]
     Loaded,
-    Starting,
-    Running { since: Instant, pid: i32 },
-    Stopping { pid: Option<i32>, then_start: bool },
-    BackingOff,
+    Waiting,
+    Pulling,
+    Run {
+        kind: RunKind,
+        pid: Option<i32>,
+        since: Moment,
+        vitals: Option<Vitals>,
+    },
+    Stopping {
+        kind: RunKind,
+        pid: Option<i32>,
+        deadline: Moment,
+        cause: Cause,
+    },
+    /// The commands of `post_stop`.
+    Cleaning {
+        index: usize,
+        deadline: Moment,
+        next: Next,
+    },
+    BackingOff {
+        until: Moment,
+    },
+    Scheduled,
     Exited,
     Failed,
+}
+
+/// What of a unit's life outlives the agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Life {
+    state: State,
+    reason: Option<String>,
+    backoff: Option<Duration>,
+    last_end: Option<End>,
+    /// Starts since a person asked for one.
+    starts: u32,
+    /// When the latest were.
+    recent: Vec<Moment>,
+    /// It came to a verdict in this boot: it ran, or it could not.
+    tried: bool,
+    /// One of its containers' programs ran in this boot.
+    ran: bool,
 }
 
 /// A unit's life.
 #[derive(Debug, Clone)]
 pub struct Machine {
     policy: Policy,
-    state: State,
-    backoff: Option<Duration>,
-    reason: Option<String>,
-    last_exit: Option<Exit>,
-    starts: u32,
+    life: Life,
 }
 
 impl Machine {
     /// A unit that is known and not asked to run.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
-        Self {
-            policy,
-            state: State::Loaded,
-            backoff: None,
-            reason: None,
-            last_exit: None,
-            starts: 0,
-        }
+        Self { policy, life: Life::default() }
     }
 
-    /// A unit whose shim was found alive by a new agent: its next event says more.
+    /// A unit whose life was written down by an earlier agent. What is to be done about it now says
+    /// [`Machine::resume`].
     #[must_use]
-    pub fn found(policy: Policy) -> Self {
-        Self { state: State::Starting, starts: 1, ..Self::new(policy) }
+    pub fn of_life(policy: Policy, life: Life) -> Self {
+        Self { policy, life }
+    }
+
+    /// A unit whose shim was found alive and of which nothing was written down.
+    #[must_use]
+    pub fn found(policy: Policy, now: Moment) -> Self {
+        let state = State::Run { kind: RunKind::Main, pid: None, since: now, vitals: None };
+        Self { policy, life: Life { state, starts: 1, ..Life::default() } }
+    }
+
+    /// What is to be written down for the agent's successor.
+    #[must_use]
+    pub fn life(&self) -> &Life {
+        &self.life
     }
 
     /// Takes over a changed document; applies from the next decision on.
@@ -132,12 +326,15 @@ impl Machine {
     /// State for the API.
     #[must_use]
     pub fn state(&self) -> UnitState {
-        match self.state {
+        match &self.life.state {
             State::Loaded => UnitState::Loaded,
-            State::Starting => UnitState::Starting,
-            State::Running { .. } => UnitState::Running,
-            State::Stopping { .. } => UnitState::Stopping,
-            State::BackingOff => UnitState::BackingOff,
+            State::Waiting => UnitState::Waiting,
+            State::Pulling => UnitState::Pulling,
+            State::Run { kind: RunKind::Main, pid: Some(_), .. } => UnitState::Running,
+            State::Run { .. } => UnitState::Starting,
+            State::Stopping { .. } | State::Cleaning { .. } => UnitState::Stopping,
+            State::BackingOff { .. } => UnitState::BackingOff,
+            State::Scheduled => UnitState::Scheduled,
             State::Exited => UnitState::Exited,
             State::Failed => UnitState::Failed,
         }
@@ -145,215 +342,139 @@ impl Machine {
 
     /// Why it is in this state.
     #[must_use]
-    pub fn reason(&self) -> Option<&str> {
-        self.reason.as_deref()
+    pub fn reason(&self) -> Option<String> {
+        match &self.life.state {
+            State::Run { kind: RunKind::PreStart(index), .. } => Some(format!(
+                "running pre_start command {} of {}",
+                index + 1,
+                self.policy.pre_start
+            )),
+            State::Cleaning { index, .. } => Some(format!(
+                "running post_stop command {} of {}",
+                index + 1,
+                self.policy.post_stop
+            )),
+            State::Stopping { cause, .. } => match cause {
+                Cause::Asked { reason } | Cause::Hold { reason } | Cause::Unhealthy { reason } => {
+                    Some(reason.clone())
+                }
+                Cause::Again => Some("it is being restarted".to_owned()),
+            },
+            State::Loaded
+            | State::Waiting
+            | State::Pulling
+            | State::Run { .. }
+            | State::BackingOff { .. }
+            | State::Scheduled
+            | State::Exited
+            | State::Failed => self.life.reason.clone(),
+        }
+    }
+
+    /// Which container it has, or is about to have.
+    #[must_use]
+    pub fn run_kind(&self) -> Option<RunKind> {
+        match &self.life.state {
+            State::Run { kind, .. } | State::Stopping { kind, .. } => Some(*kind),
+            State::Cleaning { index, .. } => Some(RunKind::PostStop(*index)),
+            State::Loaded
+            | State::Waiting
+            | State::Pulling
+            | State::BackingOff { .. }
+            | State::Scheduled
+            | State::Exited
+            | State::Failed => None,
+        }
     }
 
     /// Process ID of its container.
     #[must_use]
     pub fn pid(&self) -> Option<i32> {
-        match self.state {
-            State::Running { pid, .. } => Some(pid),
-            State::Stopping { pid, .. } => pid,
-            State::Loaded | State::Starting | State::BackingOff | State::Exited | State::Failed => {
-                None
-            }
+        match &self.life.state {
+            State::Run { pid, .. } | State::Stopping { pid, .. } => *pid,
+            State::Loaded
+            | State::Waiting
+            | State::Pulling
+            | State::Cleaning { .. }
+            | State::BackingOff { .. }
+            | State::Scheduled
+            | State::Exited
+            | State::Failed => None,
+        }
+    }
+
+    /// When a delayed start is.
+    #[must_use]
+    pub fn until(&self) -> Option<Moment> {
+        match &self.life.state {
+            State::BackingOff { until } => Some(*until),
+            State::Loaded
+            | State::Waiting
+            | State::Pulling
+            | State::Run { .. }
+            | State::Stopping { .. }
+            | State::Cleaning { .. }
+            | State::Scheduled
+            | State::Exited
+            | State::Failed => None,
         }
     }
 
     /// How the last run ended.
     #[must_use]
-    pub fn last_exit(&self) -> Option<&Exit> {
-        self.last_exit.as_ref()
+    pub fn last_end(&self) -> Option<&End> {
+        self.life.last_end.as_ref()
     }
 
     /// Starts after the first.
     #[must_use]
     pub fn restarts(&self) -> u32 {
-        self.starts.saturating_sub(1)
+        self.life.starts.saturating_sub(1)
     }
 
     /// Nothing of it runs and nothing will without being asked.
     #[must_use]
     pub fn at_rest(&self) -> bool {
-        matches!(self.state, State::Loaded | State::Exited | State::Failed)
+        matches!(self.life.state, State::Loaded | State::Exited | State::Failed)
     }
 
-    /// Takes one event and says what is to be done.
-    pub fn step(&mut self, event: Event, now: Instant) -> Vec<Effect> {
-        match event {
-            Event::Start => self.start(),
-            Event::Stop => self.stop(now),
-            Event::Started { pid } => self.started(pid, now),
-            Event::StartFailed { reason } => self.start_failed(reason, now),
-            Event::Ended { exit } => self.ended(Some(exit), now),
-            Event::Lost => self.ended(None, now),
-            Event::Deadline => self.deadline(),
-        }
+    /// It has a container, or had one that is still being cleaned up after.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.run_kind().is_some()
     }
 
-    fn start(&mut self) -> Vec<Effect> {
-        match &mut self.state {
-            State::Loaded | State::Exited | State::Failed => {
-                self.backoff = None;
-                self.starts = 0;
-                self.launch()
-            }
-            // A person's wish comes before the delay.
-            State::BackingOff => {
-                let mut effects = vec![Effect::ClearTimer];
-                effects.extend(self.launch());
-                effects
-            }
-            State::Stopping { then_start, .. } => {
-                *then_start = true;
-                Vec::new()
-            }
-            State::Starting | State::Running { .. } => Vec::new(),
-        }
+    /// It came to a verdict in this boot: it ran, or it could not for a reason that is its own.
+    #[must_use]
+    pub fn tried(&self) -> bool {
+        self.life.tried
     }
 
-    fn launch(&mut self) -> Vec<Effect> {
-        self.state = State::Starting;
-        self.reason = None;
-        self.starts = self.starts.saturating_add(1);
-        vec![Effect::Launch]
+    /// One of its containers' programs ran in this boot.
+    #[must_use]
+    pub fn ran(&self) -> bool {
+        self.life.ran
     }
 
-    fn stop(&mut self, now: Instant) -> Vec<Effect> {
-        match &mut self.state {
-            State::Loaded => Vec::new(),
-            State::Exited | State::Failed => {
-                self.rest();
-                Vec::new()
+    /// Those who depend on it may go on: it runs and is well, or has done its work.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        match &self.life.state {
+            State::Run { kind: RunKind::Main, pid: Some(_), vitals, .. } => {
+                !self.policy.oneshot
+                    && vitals.as_ref().is_none_or(|vitals| vitals.state == HealthState::Healthy)
             }
-            State::BackingOff => {
-                self.rest();
-                vec![Effect::ClearTimer]
-            }
-            State::Starting => {
-                self.state = State::Stopping { pid: None, then_start: false };
-                vec![Effect::Kill, Effect::SetTimer(now + self.policy.grace)]
-            }
-            State::Running { pid, .. } => {
-                self.state = State::Stopping { pid: Some(*pid), then_start: false };
-                vec![Effect::Signal, Effect::SetTimer(now + self.policy.grace)]
-            }
-            State::Stopping { then_start, .. } => {
-                *then_start = false;
-                Vec::new()
-            }
-        }
-    }
-
-    fn rest(&mut self) {
-        self.state = State::Loaded;
-        self.reason = None;
-        self.backoff = None;
-    }
-
-    fn started(&mut self, pid: i32, now: Instant) -> Vec<Effect> {
-        match &mut self.state {
-            State::Starting => {
-                self.state = State::Running { since: now, pid };
-                Vec::new()
-            }
-            // The stop came while the container was being built: it is not to run.
-            State::Stopping { pid: known, .. } => {
-                *known = Some(pid);
-                vec![Effect::Kill]
-            }
+            State::Exited => self.policy.oneshot,
+            State::Scheduled => true,
             State::Loaded
-            | State::Running { .. }
-            | State::BackingOff
-            | State::Exited
-            | State::Failed => Vec::new(),
+            | State::Waiting
+            | State::Pulling
+            | State::Run { .. }
+            | State::Stopping { .. }
+            | State::Cleaning { .. }
+            | State::BackingOff { .. }
+            | State::Failed => false,
         }
-    }
-
-    fn start_failed(&mut self, reason: String, now: Instant) -> Vec<Effect> {
-        match self.state {
-            // A shim that fails after the start reports it so too; it killed the container.
-            State::Starting | State::Running { .. } => match self.policy.restart {
-                RestartPolicy::Never => {
-                    self.state = State::Failed;
-                    self.reason = Some(reason);
-                    Vec::new()
-                }
-                RestartPolicy::Always | RestartPolicy::OnFailure => self.back_off(reason, now),
-            },
-            State::Stopping { then_start, .. } => self.stopped(then_start),
-            State::Loaded | State::BackingOff | State::Exited | State::Failed => Vec::new(),
-        }
-    }
-
-    fn ended(&mut self, exit: Option<Exit>, now: Instant) -> Vec<Effect> {
-        let since = match self.state {
-            State::Starting => None,
-            State::Running { since, .. } => Some(since),
-            State::Stopping { then_start, .. } => {
-                self.last_exit = exit;
-                return self.stopped(then_start);
-            }
-            State::Loaded | State::BackingOff | State::Exited | State::Failed => return Vec::new(),
-        };
-        if since.is_some_and(|since| now.duration_since(since) >= STABLE_AFTER) {
-            self.backoff = None;
-        }
-        let clean = matches!(exit, Some(Exit::Status { code: 0 }));
-        let reason = match &exit {
-            Some(exit) => describe(exit),
-            None => "its shim was lost; the container was killed".to_owned(),
-        };
-        self.last_exit = exit;
-        let again = match self.policy.restart {
-            RestartPolicy::Always => true,
-            RestartPolicy::OnFailure => !clean,
-            RestartPolicy::Never => false,
-        };
-        if again {
-            return self.back_off(reason, now);
-        }
-        self.state = if clean { State::Exited } else { State::Failed };
-        self.reason = Some(reason);
-        Vec::new()
-    }
-
-    fn back_off(&mut self, reason: String, now: Instant) -> Vec<Effect> {
-        let delay = self.backoff.map_or(BACKOFF_FIRST, |last| (last * 2).min(BACKOFF_MAX));
-        self.backoff = Some(delay);
-        self.state = State::BackingOff;
-        self.reason = Some(format!("{reason}; next start after {:.1} s", delay.as_secs_f64()));
-        vec![Effect::SetTimer(now + delay)]
-    }
-
-    fn stopped(&mut self, then_start: bool) -> Vec<Effect> {
-        self.rest();
-        let mut effects = vec![Effect::ClearTimer];
-        if then_start {
-            effects.extend(self.start());
-        }
-        effects
-    }
-
-    fn deadline(&mut self) -> Vec<Effect> {
-        match self.state {
-            State::BackingOff => self.launch(),
-            State::Stopping { .. } => vec![Effect::Kill],
-            State::Loaded
-            | State::Starting
-            | State::Running { .. }
-            | State::Exited
-            | State::Failed => Vec::new(),
-        }
-    }
-}
-
-/// How a run ended, for a person.
-fn describe(exit: &Exit) -> String {
-    match exit {
-        Exit::Status { code } => format!("it exited with status {code}"),
-        Exit::Signal { signal } => format!("signal {signal} ended it"),
     }
 }
 

@@ -14,7 +14,12 @@ use tokio::sync::mpsc;
 
 use crate::durable;
 use crate::shim::protocol::{self, Command, Notice, Outcome, Request};
-use crate::unit::machine::Event;
+use crate::unit::machine::{End, Event};
+
+/// The agent's note in a shim's folder: the number of the run that it is for.
+const RUN: &str = "run";
+/// Folder that a shim makes first: without it nothing of a container was ever there.
+const BUNDLE: &str = "bundle";
 
 /// Commands waiting for one shim: a stop needs two.
 const COMMANDS_MAX: usize = 16;
@@ -41,10 +46,21 @@ pub enum StartShim {
     Spawn(#[source] io::Error),
 }
 
+/// A shim that was started.
+#[derive(Debug)]
+pub struct Shim {
+    /// The connection to it.
+    pub stream: UnixStream,
+    /// Signal that asks its container to stop.
+    pub stop_signal: i32,
+    /// Its container's addresses.
+    pub addresses: Vec<String>,
+}
+
 /// What was found in a unit's run folder by a new agent.
 #[derive(Debug)]
 pub enum Found {
-    /// Nothing runs and nothing did since the machine booted.
+    /// This run was never begun.
     Nothing,
     /// Its shim is alive.
     Alive(UnixStream),
@@ -58,13 +74,14 @@ pub enum Found {
 ///
 /// # Errors
 /// No shim runs.
-pub async fn start(folder: &Path, request: &Request) -> Result<UnixStream, StartShim> {
+pub async fn start(folder: &Path, run: u64, request: &Request) -> Result<UnixStream, StartShim> {
     let failed = |source| StartShim::Prepare { path: folder.to_owned(), source };
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         Ok(()) | Err(_) => {}
     }
     fs::create_dir_all(folder).map_err(failed)?;
+    fs::write(folder.join(RUN), run.to_string()).map_err(failed)?;
     durable::write(&folder.join(protocol::REQUEST), &serde_json::to_vec(request)?)?;
     let socket = folder.join(protocol::SOCKET);
     let listener = UnixListener::bind(&socket).map_err(failed)?;
@@ -84,8 +101,12 @@ pub async fn start(folder: &Path, request: &Request) -> Result<UnixStream, Start
     UnixStream::connect(&socket).await.map_err(failed)
 }
 
-/// Looks for a shim of an earlier agent.
-pub async fn find(folder: &Path) -> Found {
+/// Looks for the shim that an earlier agent started for this run; for any where the run is not known.
+pub async fn find(folder: &Path, run: Option<u64>) -> Found {
+    let noted = fs::read_to_string(folder.join(RUN)).ok().and_then(|text| text.parse().ok());
+    if run.is_some_and(|run| noted != Some(run)) {
+        return Found::Nothing;
+    }
     if let Some(outcome) = outcome(folder) {
         return Found::Ended(outcome);
     }
@@ -94,8 +115,12 @@ pub async fn find(folder: &Path) -> Found {
     }
     match UnixStream::connect(folder.join(protocol::SOCKET)).await {
         Ok(stream) => Found::Alive(stream),
-        // It may have ended between the two looks.
-        Err(_) => outcome(folder).map_or(Found::Lost, Found::Ended),
+        // It may have ended between the two looks. Without a bundle the earlier agent ended before it had
+        // started the shim, or the shim before it had made anything.
+        Err(_) => outcome(folder).map_or_else(
+            || if folder.join(BUNDLE).exists() { Found::Lost } else { Found::Nothing },
+            Found::Ended,
+        ),
     }
 }
 
@@ -107,7 +132,7 @@ fn outcome(folder: &Path) -> Option<Outcome> {
 #[must_use]
 pub fn event_of(outcome: Outcome) -> Event {
     match outcome {
-        Outcome::Ended { exit, .. } => Event::Ended { exit },
+        Outcome::Ended { exit, oom_killed } => Event::Ended(End { exit, oom_killed }),
         Outcome::StartFailed { reason } => Event::StartFailed { reason },
     }
 }

@@ -1,18 +1,21 @@
 //! The one task that owns all units: it takes events from people, shims and timers, asks each unit's state
 //! machine what follows, and does that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrite_schema::api::{EventKind, UnitState, UnitStatus};
 use ferrite_schema::unit::Unit;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
-use super::launch::{self, Places};
-use super::machine::{Effect, Event, Machine, Policy};
-use super::shims::{self, Found};
+use super::graph::{self, Other};
+use super::handle::Message;
+use super::launch::Places;
+use super::machine::{Effect, Event, Life, Machine, Policy};
+use super::record::{self, Record};
+use super::status;
 use super::store::{UnitStore, UnitStoreProblem};
 use crate::events::Events;
 use crate::image::layer::Layers;
@@ -21,140 +24,16 @@ use crate::image::store::ImageStore;
 use crate::net::containers::Containers;
 use crate::shim::protocol::Command;
 
+pub use super::handle::{Refusal, Units};
+
+mod adopt;
+mod effects;
+mod requests;
+
 /// Messages waiting for the supervisor. Senders wait when it is full.
 const QUEUE_MAX: usize = 256;
 /// What a stop of everything gets beyond the longest grace: kills, last output, cgroups.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
-
-/// Why a request about a unit was not carried out.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// No such unit.
-    #[error("there is no unit {name}")]
-    Unknown {
-        /// The name asked for.
-        name: String,
-    },
-    /// The machine is going down.
-    #[error("the machine is going down")]
-    GoingDown,
-    /// STATE did not take it.
-    #[error(transparent)]
-    Store(#[from] UnitStoreProblem),
-}
-
-/// Something asked by a person.
-#[derive(Debug)]
-enum Ask {
-    Put(Box<Unit>),
-    Get(String),
-    Start(String),
-    Stop(String),
-    Remove(String),
-}
-
-#[derive(Debug)]
-enum Message {
-    Ask(Ask, oneshot::Sender<Result<UnitStatus, Refusal>>),
-    List(oneshot::Sender<Vec<UnitStatus>>),
-    Definition(String, oneshot::Sender<Option<Unit>>),
-    Happened { name: String, run: u64, event: Event },
-    TimerRang { name: String, timer: u64 },
-    StopAll(oneshot::Sender<Vec<String>>),
-}
-
-/// A handle that others speak to the supervisor through.
-#[derive(Debug, Clone)]
-pub struct Units {
-    queue: mpsc::Sender<Message>,
-    settled: watch::Receiver<bool>,
-}
-
-impl Units {
-    async fn ask(&self, ask: Ask) -> Result<UnitStatus, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        // The supervisor ends only with the program.
-        self.queue.send(Message::Ask(ask, reply)).await.map_err(|_closed| Refusal::GoingDown)?;
-        answer.await.map_err(|_closed| Refusal::GoingDown)?
-    }
-
-    /// Keeps a unit; one that runs goes on as it was started.
-    ///
-    /// # Errors
-    /// Nothing was changed.
-    pub async fn put(&self, unit: Unit) -> Result<UnitStatus, Refusal> {
-        self.ask(Ask::Put(Box::new(unit))).await
-    }
-
-    /// A unit's status.
-    ///
-    /// # Errors
-    /// There is no such unit.
-    pub async fn get(&self, name: &str) -> Result<UnitStatus, Refusal> {
-        self.ask(Ask::Get(name.to_owned())).await
-    }
-
-    /// A unit as it was submitted.
-    ///
-    /// # Errors
-    /// There is no such unit.
-    pub async fn definition(&self, name: &str) -> Result<Unit, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        let message = Message::Definition(name.to_owned(), reply);
-        self.queue.send(message).await.map_err(|_closed| Refusal::GoingDown)?;
-        let unit = answer.await.map_err(|_closed| Refusal::GoingDown)?;
-        unit.ok_or_else(|| Refusal::Unknown { name: name.to_owned() })
-    }
-
-    /// Wants a unit to run.
-    ///
-    /// # Errors
-    /// Nothing was changed.
-    pub async fn start(&self, name: &str) -> Result<UnitStatus, Refusal> {
-        self.ask(Ask::Start(name.to_owned())).await
-    }
-
-    /// Wants a unit not to run.
-    ///
-    /// # Errors
-    /// Nothing was changed.
-    pub async fn stop(&self, name: &str) -> Result<UnitStatus, Refusal> {
-        self.ask(Ask::Stop(name.to_owned())).await
-    }
-
-    /// Stops a unit and forgets it.
-    ///
-    /// # Errors
-    /// Nothing was changed.
-    pub async fn remove(&self, name: &str) -> Result<UnitStatus, Refusal> {
-        self.ask(Ask::Remove(name.to_owned())).await
-    }
-
-    /// All units, by name.
-    pub async fn list(&self) -> Vec<UnitStatus> {
-        let (reply, answer) = oneshot::channel();
-        match self.queue.send(Message::List(reply)).await {
-            Ok(()) => answer.await.unwrap_or_default(),
-            Err(_) => Vec::new(),
-        }
-    }
-
-    /// Stops everything because the machine goes down; wishes stay as they are. Returns the names of the units
-    /// that were still there when the time was over.
-    pub async fn stop_all(&self) -> Vec<String> {
-        let (reply, answer) = oneshot::channel();
-        match self.queue.send(Message::StopAll(reply)).await {
-            Ok(()) => answer.await.unwrap_or_default(),
-            Err(_) => Vec::new(),
-        }
-    }
-
-    /// Waits until every unit that should run does, or has done what it should.
-    pub async fn settled(&mut self) {
-        // The sender lives as long as the program.
-        drop(self.settled.wait_for(|settled| *settled).await);
-    }
-}
 
 /// What the supervisor works with.
 #[derive(Debug)]
@@ -165,28 +44,49 @@ pub struct Tools {
     pub images: ImageStore,
     /// Unpacked layers.
     pub layers: Layers,
-    /// What brings images that are not here.
+    /// Brings images that are not here.
     pub puller: Puller,
+    /// Addresses, names and published ports.
+    pub containers: Containers,
     /// Folders of containers.
     pub places: Places,
+    /// Where lives are written down for the agent's successor; a tmpfs.
+    pub records: PathBuf,
+    /// Environment files of the node's configuration.
+    pub env_files: BTreeMap<String, BTreeMap<String, String>>,
     /// Who wants to know what happens.
     pub events: Events,
-    /// The units' network.
-    pub containers: Containers,
 }
 
-struct Entry {
-    unit: Unit,
-    machine: Machine,
-    wanted: bool,
+/// A unit, as the supervisor has it.
+pub(super) struct Entry {
+    /// Its document.
+    pub(super) unit: Unit,
+    /// The document that its latest container was started with.
+    pub(super) launched: Option<Unit>,
+    pub(super) machine: Machine,
+    pub(super) wanted: bool,
+    /// It was made from a template.
+    made: bool,
     removing: bool,
-    since: SystemTime,
+    pub(super) since: SystemTime,
     stop_signal: i32,
+    pub(super) addresses: Vec<String>,
+    /// When its timer fires next, in seconds since the epoch.
+    pub(super) next_fire: Option<u64>,
+    /// When its timer fired last.
+    fired: Option<u64>,
+    /// Its program has run on this node before this boot.
+    ran_before: bool,
     /// Numbers the runs: what an older run's shim says late is not about this one.
     run: u64,
     commands: Option<mpsc::Sender<Command>>,
     /// Numbers the timers: one that was replaced may still ring.
     timer: u64,
+    pull: Option<AbortHandle>,
+    check: Option<AbortHandle>,
+    /// What was written down last.
+    written: Option<Record>,
 }
 
 /// The supervisor's own state.
@@ -197,6 +97,8 @@ struct Supervisor {
     settled: watch::Sender<bool>,
     tasks: JoinSet<()>,
     going_down: Option<oneshot::Sender<Vec<String>>>,
+    /// Somebody's readiness changed: others may be waiting for it.
+    changed: bool,
 }
 
 /// Takes over the units that are stored and the containers that run, and starts what should run. The future
@@ -217,16 +119,12 @@ pub async fn begin(
         settled,
         tasks: JoinSet::new(),
         going_down: None,
+        changed: true,
     };
-    for stored in stored {
-        supervisor.adopt(stored.unit, stored.wanted).await;
-    }
+    supervisor.adopt_all(stored).await;
+    supervisor.reconcile().await;
     supervisor.report_settled();
     Ok((Units { queue, settled: settled_receiver }, warnings, supervisor.work(messages)))
-}
-
-fn policy(unit: &Unit) -> Policy {
-    Policy { restart: unit.restart_policy(), grace: Duration::from_secs(unit.stop_grace_s.into()) }
 }
 
 impl Supervisor {
@@ -237,7 +135,7 @@ impl Supervisor {
             tokio::select! {
                 message = messages.recv() => match message {
                     Some(Message::StopAll(reply)) => {
-                        deadline.as_mut().reset(tokio::time::Instant::now() + self.longest_grace());
+                        deadline.as_mut().reset(tokio::time::Instant::now() + self.longest_stop());
                         self.going_down = Some(reply);
                         self.stop_all().await;
                     }
@@ -247,6 +145,7 @@ impl Supervisor {
                 Some(_) = self.tasks.join_next() => {}
                 () = &mut deadline, if self.going_down.is_some() => self.finish(),
             }
+            self.reconcile().await;
             self.report_settled();
             if self.entries.values().all(|entry| entry.machine.at_rest()) {
                 self.finish();
@@ -254,15 +153,20 @@ impl Supervisor {
         }
     }
 
-    fn longest_grace(&self) -> Duration {
-        let grace = self.entries.values().map(|entry| policy(&entry.unit).grace).max();
-        grace.unwrap_or_default() + STOP_MARGIN
+    /// The longest that a stop may take: each of a unit's containers gets its grace.
+    fn longest_stop(&self) -> Duration {
+        let stop = |entry: &Entry| {
+            let containers = u32::try_from(entry.unit.post_stop.len() + 1).unwrap_or(u32::MAX);
+            Policy::of(&entry.unit).grace.saturating_mul(containers)
+        };
+        self.entries.values().map(stop).max().unwrap_or_default() + STOP_MARGIN
     }
 
     async fn stop_all(&mut self) {
         let names: Vec<String> = self.entries.keys().cloned().collect();
         for name in names {
-            self.step(&name, Event::Stop).await;
+            let reason = "the machine is going down".to_owned();
+            self.step(&name, Event::Stop { reason }).await;
         }
     }
 
@@ -275,11 +179,20 @@ impl Supervisor {
         }
     }
 
+    /// The node is as it should be when every unit that should run was tried: it ran, it could not, its image is on
+    /// its way, or it waits for one of those. A unit that ends again and again says nothing about the OS. But where
+    /// units are tried that have run on this node before, one of them must have run in this boot: an OS that cannot
+    /// start containers any more must not be declared good.
     fn report_settled(&self) {
-        let as_it_should = |entry: &Entry| {
-            !entry.wanted || matches!(entry.machine.state(), UnitState::Running | UnitState::Exited)
-        };
-        let settled = self.entries.values().all(as_it_should);
+        let wanted = || self.entries.values().filter(|entry| entry.wanted);
+        let tried = wanted().all(|entry| {
+            entry.machine.tried()
+                || matches!(entry.machine.state(), UnitState::Waiting | UnitState::Pulling)
+        });
+        let mut known =
+            wanted().filter(|entry| entry.ran_before && entry.machine.tried()).peekable();
+        let works = known.peek().is_none() || known.any(|entry| entry.machine.ran());
+        let settled = tried && works;
         self.settled.send_if_modified(|current| std::mem::replace(current, settled) != settled);
     }
 
@@ -290,7 +203,7 @@ impl Supervisor {
                 drop(reply.send(answer));
             }
             Message::List(reply) => {
-                drop(reply.send(self.entries.values().map(status).collect()));
+                drop(reply.send(self.entries.values().map(|entry| self.status(entry)).collect()));
             }
             Message::Definition(name, reply) => {
                 drop(reply.send(self.entries.get(&name).map(|entry| entry.unit.clone())));
@@ -300,6 +213,8 @@ impl Supervisor {
                     self.step(&name, event).await;
                 }
             }
+            Message::Image { name, event } => self.step(&name, event).await,
+            Message::Launched { name, run, result } => self.launched(&name, run, result).await,
             Message::TimerRang { name, timer } => {
                 if self.entries.get(&name).is_some_and(|entry| entry.timer == timer) {
                     self.step(&name, Event::Deadline).await;
@@ -309,264 +224,184 @@ impl Supervisor {
         }
     }
 
-    async fn answer(&mut self, ask: Ask) -> Result<UnitStatus, Refusal> {
-        if self.going_down.is_some() && !matches!(ask, Ask::Get(_)) {
-            return Err(Refusal::GoingDown);
+    fn status(&self, entry: &Entry) -> UnitStatus {
+        let record = self.tools.images.get(&entry.unit.image).ok().flatten();
+        status::status(entry, record.map(|record| record.manifest))
+    }
+
+    fn look(&self, name: &str) -> Option<Other> {
+        let entry = self.entries.get(name)?;
+        let (state, ready) = (entry.machine.state(), entry.machine.is_ready());
+        Some(Other { wanted: entry.wanted, ready, state })
+    }
+
+    /// Lets those go on who waited for what has come to be, and stops those whose requirements are gone.
+    async fn reconcile(&mut self) {
+        while std::mem::take(&mut self.changed) && self.going_down.is_none() {
+            let mut due = Vec::new();
+            for (name, entry) in &self.entries {
+                let unit = &entry.unit;
+                if entry.machine.state() == UnitState::Waiting {
+                    match graph::blocked(unit, |other| self.look(other)) {
+                        None => due.push((name.clone(), Event::Met)),
+                        Some(reason) if entry.machine.reason().as_ref() != Some(&reason) => {
+                            due.push((name.clone(), Event::Note { reason }));
+                        }
+                        Some(_) => {}
+                    }
+                } else if !unit.requires.is_empty()
+                    && (entry.machine.is_alive() || entry.machine.state() == UnitState::Pulling)
+                    && let Some(reason) = graph::bereft(unit, |other| self.look(other))
+                {
+                    due.push((name.clone(), Event::Hold { reason }));
+                }
+            }
+            for (name, event) in due {
+                self.step(&name, event).await;
+            }
         }
-        let name = match ask {
-            Ask::Put(unit) => self.put(*unit)?,
-            Ask::Get(name) => name,
-            Ask::Start(name) => self.wish(name, true).await?,
-            Ask::Stop(name) => self.wish(name, false).await?,
-            Ask::Remove(name) => return self.remove(name).await,
+    }
+
+    /// Steps a unit's machine, does what it says, and goes on with events that doing it made.
+    async fn step(&mut self, name: &str, event: Event) {
+        let Some(entry) = self.entries.get(name) else { return };
+        let (state, health) = (entry.machine.state(), entry.machine.health());
+        let reason_before = entry.machine.reason();
+        let (cause, before) = (format!("{event:?}"), self.look(name));
+        self.note(name, &event);
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let Some(entry) = self.entries.get_mut(name) else { return };
+            if event == Event::Pulled {
+                // Its commands before and after it are this document's too, whatever is submitted meanwhile.
+                entry.launched = Some(entry.unit.clone());
+            }
+            let effects = entry.machine.step(event, super::clock::now());
+            if effects.iter().any(|effect| matches!(effect, Effect::Launch(_))) {
+                entry.run += 1;
+            }
+            if entry.machine.state() != state {
+                entry.since = SystemTime::now();
+            }
+            self.write_down(name);
+            for effect in effects {
+                events.extend(self.perform(name, effect).await);
+            }
+        }
+        let Some(entry) = self.entries.get(name) else { return };
+        let (after, reason) = (entry.machine.state(), entry.machine.reason());
+        // One that waits says so when it is known for what.
+        let told = match after {
+            UnitState::Waiting => reason.is_some() && reason != reason_before,
+            _ => after != state,
         };
-        self.entries.get(&name).map(status).ok_or(Refusal::Unknown { name })
-    }
-
-    fn put(&mut self, unit: Unit) -> Result<String, Refusal> {
-        self.tools.store.put(&unit)?;
-        let name = unit.name.clone();
-        match self.entries.get_mut(&name) {
-            Some(entry) => {
-                entry.machine.set_policy(policy(&unit));
-                entry.unit = unit;
-                // It was to be forgotten as soon as it stopped: now it is not.
-                entry.removing = false;
-            }
-            None => {
-                self.entries.insert(name.clone(), new_entry(unit, false));
-            }
+        if told {
+            tracing::info!(unit = name, from = ?state, to = ?after, why = cause, "unit-state");
+            let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+            self.publish(name, EventKind::State, format!("{}{reason}", after.word()));
         }
-        Ok(name)
+        if let Some(now) = entry.machine.health()
+            && Some(now) != health
+        {
+            self.publish(name, EventKind::Health, now.word().to_owned());
+        }
+        // Others see only what `look` shows.
+        self.changed |= self.look(name) != before;
+        if self.entries.get(name).is_some_and(|entry| entry.removing && entry.machine.at_rest()) {
+            self.forget(name).await;
+        }
     }
 
-    async fn wish(&mut self, name: String, wanted: bool) -> Result<String, Refusal> {
-        let Some(entry) = self.entries.get_mut(&name) else {
-            return Err(Refusal::Unknown { name });
+    fn publish(&self, name: &str, kind: EventKind, message: String) {
+        self.tools.events.publish(Some(name), kind, message);
+    }
+
+    /// Writes the unit's life down for the agent's successor, where it has changed.
+    fn write_down(&mut self, name: &str) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        let record = Record {
+            life: entry.machine.life().clone(),
+            run: entry.run,
+            since_s: entry.since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            launched: entry.launched.clone(),
+            stop_signal: entry.stop_signal,
+            addresses: entry.addresses.clone(),
         };
-        if entry.wanted != wanted {
-            self.tools.store.want(&name, wanted)?;
-            entry.wanted = wanted;
+        if entry.written.as_ref() == Some(&record) {
+            return;
         }
-        self.step(&name, if wanted { Event::Start } else { Event::Stop }).await;
-        Ok(name)
+        match record::write(&self.tools.records, name, &record) {
+            Ok(()) => entry.written = Some(record),
+            Err(error) => tracing::warn!(unit = name, %error, "unit-record-not-written"),
+        }
     }
 
-    async fn remove(&mut self, name: String) -> Result<UnitStatus, Refusal> {
-        let Some(entry) = self.entries.get_mut(&name) else {
-            return Err(Refusal::Unknown { name });
-        };
-        self.tools.store.remove(&name)?;
-        entry.wanted = false;
-        entry.removing = true;
-        let before = status(entry);
-        self.step(&name, Event::Stop).await;
-        Ok(before)
-    }
-
-    /// Takes over a stored unit, and the container that an earlier agent left.
-    async fn adopt(&mut self, unit: Unit, wanted: bool) {
-        let name = unit.name.clone();
-        let folder = self.run_folder(&name);
-        let mut entry = new_entry(unit, wanted);
-        let prepared = launch::prepare(
-            &entry.unit,
-            &self.tools.images,
-            &self.tools.layers,
-            &self.tools.places,
-        );
-        if let Ok(prepared) = prepared {
-            entry.stop_signal = prepared.stop_signal;
+    async fn forget(&mut self, name: &str) {
+        self.entries.remove(name);
+        self.changed = true;
+        self.tools.containers.detach(name).await;
+        record::remove(&self.tools.records, name);
+        let places = &self.tools.places;
+        for folder in [&places.run, &places.scratch, &places.logs] {
+            // What stays is overwritten by a unit of the same name.
+            drop(std::fs::remove_dir_all(folder.join(name)));
         }
-        let found = shims::find(&folder).await;
-        if !matches!(found, Found::Nothing) {
-            entry.machine = Machine::found(policy(&entry.unit));
-            tracing::info!(unit = name, ?found, "unit-found");
+        if let Err(error) = places.ids.release(name) {
+            tracing::warn!(unit = name, error = crate::chain(&error), "ids-not-released");
         }
-        self.entries.insert(name.clone(), entry);
-        match found {
-            Found::Nothing => {}
-            Found::Alive(stream) => self.attach(&name, stream),
-            Found::Ended(outcome) => self.step(&name, shims::event_of(outcome)).await,
-            Found::Lost => {
-                self.kill(&name);
-                self.step(&name, Event::Lost).await;
-            }
-        }
-        // Not wanted any more: its stop was cut short by the end of the earlier agent.
-        let at_rest = self.entries.get(&name).is_some_and(|entry| entry.machine.at_rest());
-        if wanted && at_rest {
-            let ended =
-                self.entries.get(&name).is_some_and(|entry| entry.machine.last_exit().is_some());
-            if !ended {
-                self.step(&name, Event::Start).await;
-            }
-        } else if !wanted {
-            self.step(&name, Event::Stop).await;
-        }
+        self.publish(name, EventKind::Removed, "forgotten".to_owned());
     }
 
     fn run_folder(&self, name: &str) -> PathBuf {
         self.tools.places.run.join(name)
     }
+}
 
-    /// Steps a unit's machine, does what it says, and goes on with events that doing it made.
-    async fn step(&mut self, name: &str, event: Event) {
-        let mut next = Some(event);
-        while let Some(event) = next.take() {
-            let Some(entry) = self.entries.get_mut(name) else { return };
-            let (before, cause) = (entry.machine.state(), format!("{event:?}"));
-            let effects = entry.machine.step(event, Instant::now());
-            let after = entry.machine.state();
-            if before != after {
-                entry.since = SystemTime::now();
-                tracing::info!(unit = name, from = ?before, to = ?after, why = cause, "unit-state");
-                let reason = entry.machine.reason().map(|reason| format!(": {reason}"));
-                let message = format!("{}{}", after.word(), reason.unwrap_or_default());
-                self.tools.events.publish(Some(name), EventKind::State, message);
-            }
-            for effect in effects {
-                let made = self.perform(name, effect).await;
-                next = next.or(made);
-            }
-        }
-        if self.entries.get(name).is_some_and(|entry| entry.machine.at_rest()) {
-            self.tools.containers.detach(name).await;
-        }
-        if self.entries.get(name).is_some_and(|entry| entry.removing && entry.machine.at_rest()) {
-            self.entries.remove(name);
-            for folder in
-                [&self.tools.places.run, &self.tools.places.scratch, &self.tools.places.logs]
-            {
-                // What stays is overwritten by a unit of the same name.
-                drop(std::fs::remove_dir_all(folder.join(name)));
-            }
-            if let Err(error) = self.tools.places.ids.release(name) {
-                tracing::warn!(unit = name, error = crate::chain(&error), "ids-not-released");
-            }
-        }
-    }
+fn new_entry(unit: Unit) -> Entry {
+    with_machine(Machine::new(Policy::of(&unit)), unit)
+}
 
-    async fn perform(&mut self, name: &str, effect: Effect) -> Option<Event> {
-        match effect {
-            Effect::Launch => self.launch(name).await,
-            Effect::Signal => {
-                let signal = self.entries.get(name)?.stop_signal;
-                self.command(name, Command::Signal { signal });
-                None
-            }
-            Effect::Kill => {
-                self.command(name, Command::Kill);
-                self.kill(name);
-                None
-            }
-            Effect::SetTimer(until) => {
-                let entry = self.entries.get_mut(name)?;
-                entry.timer += 1;
-                let message = Message::TimerRang { name: name.to_owned(), timer: entry.timer };
-                let queue = self.queue.clone();
-                self.tasks.spawn(async move {
-                    tokio::time::sleep_until(until.into()).await;
-                    drop(queue.send(message).await);
-                });
-                None
-            }
-            Effect::ClearTimer => {
-                self.entries.get_mut(name)?.timer += 1;
-                None
-            }
-        }
-    }
-
-    async fn launch(&mut self, name: &str) -> Option<Event> {
-        let folder = self.run_folder(name);
-        let entry = self.entries.get_mut(name)?;
-        let prepared = launch::prepare(
-            &entry.unit,
-            &self.tools.images,
-            &self.tools.layers,
-            &self.tools.places,
-        );
-        let mut prepared = match prepared {
-            Ok(prepared) => prepared,
-            Err(error) => return Some(Event::StartFailed { reason: crate::chain(&error) }),
-        };
-        entry.stop_signal = prepared.stop_signal;
-        let (hostname, unit) = (&prepared.request.hostname, &entry.unit);
-        let attached = self.tools.containers.attach(name, hostname, unit.network, &unit.ports).await;
-        match attached {
-            Ok(attached) => {
-                prepared.request.network = attached.network;
-                prepared.request.mounts.splice(0..0, attached.mounts);
-            }
-            Err(error) => return Some(Event::StartFailed { reason: crate::chain(&error) }),
-        }
-        match shims::start(&folder, &prepared.request).await {
-            Ok(stream) => {
-                self.attach(name, stream);
-                None
-            }
-            Err(error) => Some(Event::StartFailed { reason: crate::chain(&error) }),
-        }
-    }
-
-    /// Listens to a shim from now on.
-    fn attach(&mut self, name: &str, stream: tokio::net::UnixStream) {
-        let folder = self.run_folder(name);
-        let Some(entry) = self.entries.get_mut(name) else { return };
-        let (sender, receiver) = shims::commands();
-        entry.commands = Some(sender);
-        entry.run += 1;
-        let (run, queue, name) = (entry.run, self.queue.clone(), name.to_owned());
-        let wrap = move |event| Message::Happened { name: name.clone(), run, event };
-        self.tasks.spawn(shims::follow(stream, receiver, folder, queue, wrap));
-    }
-
-    fn command(&self, name: &str, command: Command) {
-        let commands = self.entries.get(name).and_then(|entry| entry.commands.as_ref());
-        let sent = commands.map(|commands| commands.try_send(command));
-        if let Some(Err(error)) = sent {
-            tracing::debug!(unit = name, %error, "shim-command-dropped");
-        }
-    }
-
-    /// Kills a container even where its shim cannot: while it is being built, or when the shim is gone.
-    fn kill(&self, name: &str) {
-        let cgroup = self.tools.places.unit_cgroup.trim_start_matches('/');
-        let path = PathBuf::from("/sys/fs/cgroup").join(cgroup).join(name).join("cgroup.kill");
-        match std::fs::write(&path, "1") {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(unit = name, %error, "cgroup-kill-failed");
-            }
-            Ok(()) | Err(_) => {}
-        }
+/// An entry of which an earlier agent wrote down what it knew.
+fn entry_of(unit: Unit, record: Record) -> Entry {
+    let machine = Machine::of_life(Policy::of(&unit), record.life.clone());
+    let entry = with_machine(machine, unit);
+    Entry {
+        launched: record.launched.clone(),
+        since: UNIX_EPOCH + Duration::from_secs(record.since_s),
+        stop_signal: record.stop_signal,
+        addresses: record.addresses.clone(),
+        run: record.run,
+        written: Some(record),
+        ..entry
     }
 }
 
-fn new_entry(unit: Unit, wanted: bool) -> Entry {
+fn with_machine(machine: Machine, unit: Unit) -> Entry {
     Entry {
-        machine: Machine::new(policy(&unit)),
+        machine,
         unit,
-        wanted,
+        launched: None,
+        wanted: false,
+        made: false,
         removing: false,
         since: SystemTime::now(),
         stop_signal: nix::sys::signal::Signal::SIGTERM as i32,
+        addresses: Vec::new(),
+        next_fire: None,
+        fired: None,
+        ran_before: false,
         run: 0,
         commands: None,
         timer: 0,
+        pull: None,
+        check: None,
+        written: None,
     }
 }
 
-fn status(entry: &Entry) -> UnitStatus {
-    UnitStatus {
-        name: entry.unit.name.clone(),
-        image: entry.unit.image.clone(),
-        state: entry.machine.state(),
-        reason: entry.machine.reason().map(str::to_owned),
-        pid: entry.machine.pid(),
-        restarts: entry.machine.restarts(),
-        last_exit: entry.machine.last_exit().cloned(),
-        since_s: entry.since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
-        notes: launch::notes(&entry.unit),
+impl Entry {
+    /// Nothing of it was ever begun in this boot.
+    fn is_new(&self) -> bool {
+        *self.machine.life() == Life::default()
     }
 }

@@ -190,22 +190,14 @@ impl Client {
         self.json(&act, Method::PUT, &unit_path(&unit.name, ""), body).await
     }
 
-    /// Starts a unit.
+    /// Has a unit started, stopped, …
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn start_unit(&self, name: &str) -> Result<UnitStatus, ClientError> {
-        let act = format!("start unit {name:?}");
-        self.json(&act, Method::POST, &unit_path(name, "/start"), empty()).await
-    }
-
-    /// Stops a unit.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
-    pub async fn stop_unit(&self, name: &str) -> Result<UnitStatus, ClientError> {
-        let act = format!("stop unit {name:?}");
-        self.json(&act, Method::POST, &unit_path(name, "/stop"), empty()).await
+    pub async fn unit_verb(&self, verb: UnitVerb, name: &str) -> Result<UnitStatus, ClientError> {
+        let word = verb.word();
+        let act = format!("{word} unit {name:?}");
+        self.json(&act, Method::POST, &unit_path(name, &format!("/{word}")), empty()).await
     }
 
     /// Removes a unit.
@@ -348,6 +340,33 @@ impl<T: DeserializeOwned> Lines<T> {
     /// The connection broke or the line is not one.
     pub async fn next(&mut self) -> Result<Option<T>, ClientError> {
         self.exchange.next_line(self.quiet).await
+    }
+}
+
+/// What a unit can be asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnitVerb {
+    /// Have its image fetched.
+    Load,
+    /// Run.
+    Start,
+    /// Stop and run.
+    Restart,
+    /// Not run.
+    Stop,
+    /// Not run; be forgotten where it is an instance of a template.
+    Unload,
+}
+
+impl UnitVerb {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Load => "load",
+            Self::Start => "start",
+            Self::Restart => "restart",
+            Self::Stop => "stop",
+            Self::Unload => "unload",
+        }
     }
 }
 

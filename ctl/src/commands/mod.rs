@@ -15,6 +15,7 @@ mod top;
 mod topics;
 mod unit;
 mod unit_logs;
+mod unit_select;
 mod verdicts;
 
 use crate::cli::{Command, ImageCommand};

@@ -1,18 +1,19 @@
 //! `ferrite unit`.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use ferrite_schema::api::{Exit, UnitState, UnitStatus};
 use ferrite_schema::unit::{self, Unit};
 use tokio::time::Instant;
 
-use super::{unit_logs, verdicts};
-use crate::cli::{UnitCommand, Until, WaitArguments};
-use crate::client::Client;
+use super::{unit_logs, unit_select, verdicts};
+use crate::cli::{Selection, UnitCommand, Until, WaitArguments};
+use crate::client::{Client, UnitVerb};
 use crate::document;
 use crate::failure::Failure;
-use crate::output::{columns, facts, seconds};
+use crate::output::{columns, facts, printable, seconds};
 use crate::session::Session;
 
 /// How often a unit's state is asked for while waiting: short against a person's patience, long against an
@@ -22,19 +23,28 @@ const POLL: Duration = Duration::from_millis(250);
 pub(super) fn run(command: UnitCommand, session: &mut Session<'_>) -> Result<(), Failure> {
     match command {
         UnitCommand::Start { unit, wait } => start(&unit, &wait, session),
-        UnitCommand::Stop { name, no_wait, timeout } => {
-            stop(&name, (!no_wait).then_some(timeout), session)
+        UnitCommand::Submit { files } => submit(&files, session),
+        UnitCommand::Load { selection } => act(&selection, UnitVerb::Load, None, session),
+        UnitCommand::Unload { selection } => act(&selection, UnitVerb::Unload, None, session),
+        UnitCommand::Restart { selection, no_wait, timeout } => {
+            act(&selection, UnitVerb::Restart, (!no_wait).then_some(timeout), session)
         }
-        UnitCommand::Status { name } => {
-            let client = session.client()?;
-            let status = session.wait_for(async { Ok(client.unit(&name).await?) })?;
-            session.show(&status, status_table)
+        UnitCommand::Stop { selection, no_wait, timeout } => {
+            act(&selection, UnitVerb::Stop, (!no_wait).then_some(timeout), session)
         }
+        UnitCommand::Status { selection } => status(&selection, session),
+        UnitCommand::Why { selection } => why(&selection, session),
         UnitCommand::Logs(arguments) => unit_logs::run(&arguments, session),
-        UnitCommand::List => {
+        UnitCommand::List { names, labels } => {
             let client = session.client()?;
             let units = session.wait_for(async { Ok(client.units().await?) })?;
+            let units = unit_select::chosen(units, &Selection { names, labels });
             session.show(&units, |units| list_table(units, now_s()))
+        }
+        UnitCommand::ListFiles => {
+            let client = session.client()?;
+            let units = session.wait_for(async { Ok(client.units().await?) })?;
+            session.show(&units, |units| files_table(units))
         }
         UnitCommand::Cat { name } => {
             let client = session.client()?;
@@ -44,12 +54,102 @@ pub(super) fn run(command: UnitCommand, session: &mut Session<'_>) -> Result<(),
         UnitCommand::Verify { files } => {
             verdicts::show(&files, session, |text| unit::parse(text).map(drop))
         }
-        UnitCommand::Destroy { name } => {
-            let client = session.client()?;
-            session.wait_for(async { Ok(client.destroy_unit(&name).await?) })?;
-            session.say(&format!("unit {name} is gone"))
-        }
+        UnitCommand::Destroy { selection } => destroy(&selection, session),
     }
+}
+
+fn submit(files: &[PathBuf], session: &mut Session<'_>) -> Result<(), Failure> {
+    // All are read before any is sent: nothing is half done for want of a comma.
+    let units: Vec<Unit> =
+        files.iter().map(|file| document::load(file, unit::parse)).collect::<Result<_, _>>()?;
+    let client = session.client()?;
+    for unit in &units {
+        session.wait_for(async { Ok(client.put_unit(unit).await?) })?;
+        session.say(&format!("unit {} is known to the node", unit.name))?;
+    }
+    Ok(())
+}
+
+/// Has the node do something with the units that are meant, one after the other, and waits for each where asked.
+fn act(
+    selection: &Selection,
+    verb: UnitVerb,
+    within: Option<Duration>,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    let client = session.client()?;
+    let names = session.wait_for(unit_select::names(&client, selection))?;
+    let mut done = Vec::new();
+    for name in names {
+        let status = session.wait_for(async {
+            let status = client.unit_verb(verb, &name).await?;
+            match (within, verb) {
+                (Some(within), UnitVerb::Stop) => {
+                    poll(&client, status, within, |state| !is_live(state)).await
+                }
+                (Some(within), UnitVerb::Restart) => {
+                    poll(&client, status, within, |state| reached(state, Until::Running)).await
+                }
+                _ => Ok(status),
+            }
+        })?;
+        done.push(status);
+    }
+    show_some(selection, &done, session)?;
+    match done.iter().find_map(|status| Some((status.name.clone(), trouble(status)?))) {
+        Some((name, what)) if verb == UnitVerb::Restart && within.is_some() => {
+            Err(Failure::Unit { name, what })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn some(selection: &Selection, session: &mut Session<'_>) -> Result<Vec<UnitStatus>, Failure> {
+    let client = session.client()?;
+    session.wait_for(async {
+        let mut all = Vec::new();
+        for name in unit_select::names(&client, selection).await? {
+            all.push(client.unit(&name).await?);
+        }
+        Ok(all)
+    })
+}
+
+fn status(selection: &Selection, session: &mut Session<'_>) -> Result<(), Failure> {
+    let units = some(selection, session)?;
+    show_some(selection, &units, session)
+}
+
+/// One unit that was named is shown as itself; several, or those of a pattern, as a list.
+fn show_some(
+    selection: &Selection,
+    units: &[UnitStatus],
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    match (unit_select::single(selection), units) {
+        (Some(_), [one]) => session.show(one, status_table),
+        _ => session
+            .show(&units, |units| units.iter().map(status_table).collect::<Vec<_>>().join("\n\n")),
+    }
+}
+
+fn why(selection: &Selection, session: &mut Session<'_>) -> Result<(), Failure> {
+    let units = some(selection, session)?;
+    let words: BTreeMap<&str, &str> =
+        units.iter().map(|unit| (unit.name.as_str(), unit.why.as_str())).collect();
+    session.show(&words, |words| {
+        let line = |(name, why): (&&str, &&str)| format!("{}: {}", printable(name), printable(why));
+        words.iter().map(line).collect::<Vec<_>>().join("\n")
+    })
+}
+
+fn destroy(selection: &Selection, session: &mut Session<'_>) -> Result<(), Failure> {
+    let client = session.client()?;
+    for name in session.wait_for(unit_select::names(&client, selection))? {
+        session.wait_for(async { Ok(client.destroy_unit(&name).await?) })?;
+        session.say(&format!("unit {name} is gone"))?;
+    }
+    Ok(())
 }
 
 fn start(what: &str, wait: &WaitArguments, session: &mut Session<'_>) -> Result<(), Failure> {
@@ -62,7 +162,7 @@ fn start(what: &str, wait: &WaitArguments, session: &mut Session<'_>) -> Result<
         if let Some(unit) = &submitted {
             client.put_unit(unit).await?;
         }
-        let status = client.start_unit(name).await?;
+        let status = client.unit_verb(UnitVerb::Start, name).await?;
         let enough = |state| reached(state, until);
         poll(&client, status, wait.timeout, enough).await
     })?;
@@ -75,18 +175,6 @@ fn start(what: &str, wait: &WaitArguments, session: &mut Session<'_>) -> Result<
     }
 }
 
-fn stop(name: &str, within: Option<Duration>, session: &mut Session<'_>) -> Result<(), Failure> {
-    let client = session.client()?;
-    let status = session.wait_for(async {
-        let status = client.stop_unit(name).await?;
-        match within {
-            None => Ok(status),
-            Some(within) => poll(&client, status, within, |state| !is_live(state)).await,
-        }
-    })?;
-    session.show(&status, status_table)
-}
-
 /// Asks for the unit's state until it is `enough`.
 async fn poll(
     client: &Client,
@@ -97,7 +185,7 @@ async fn poll(
     let deadline = Instant::now() + within;
     while !enough(status.state) {
         if Instant::now() >= deadline {
-            let state = state_word(status.state).to_owned();
+            let state = status.state.word().to_owned();
             return Err(Failure::UnitDeadline { name: status.name, state, within });
         }
         tokio::time::sleep(POLL).await;
@@ -113,9 +201,13 @@ fn is_file(what: &str) -> bool {
 
 const fn is_live(state: UnitState) -> bool {
     match state {
-        UnitState::Starting | UnitState::Running | UnitState::Stopping | UnitState::BackingOff => {
-            true
-        }
+        UnitState::Starting
+        | UnitState::Waiting
+        | UnitState::Pulling
+        | UnitState::Running
+        | UnitState::Stopping
+        | UnitState::BackingOff
+        | UnitState::Scheduled => true,
         UnitState::Loaded | UnitState::Exited | UnitState::Failed => false,
     }
 }
@@ -123,7 +215,7 @@ const fn is_live(state: UnitState) -> bool {
 const fn reached(state: UnitState, until: Until) -> bool {
     match (until, state) {
         (Until::Accepted, _) | (_, UnitState::Exited | UnitState::Failed) => true,
-        (Until::Running, UnitState::Running | UnitState::BackingOff) => true,
+        (Until::Running, UnitState::Running | UnitState::BackingOff | UnitState::Scheduled) => true,
         (Until::Running | Until::Ended, _) => false,
     }
 }
@@ -137,24 +229,15 @@ fn trouble(status: &UnitStatus) -> Option<String> {
         | UnitState::Starting
         | UnitState::Running
         | UnitState::Stopping
+        | UnitState::Waiting
+        | UnitState::Pulling
+        | UnitState::Scheduled
         | UnitState::Exited => return None,
     };
     Some(match &status.reason {
         Some(reason) => format!("{what}: {reason}"),
         None => what.to_owned(),
     })
-}
-
-const fn state_word(state: UnitState) -> &'static str {
-    match state {
-        UnitState::Loaded => "loaded",
-        UnitState::Starting => "starting",
-        UnitState::Running => "running",
-        UnitState::Stopping => "stopping",
-        UnitState::Exited => "exited",
-        UnitState::Failed => "failed",
-        UnitState::BackingOff => "backing off",
-    }
 }
 
 fn exit_words(exit: &Exit) -> String {
@@ -177,13 +260,35 @@ fn status_table(status: &UnitStatus) -> String {
     let mut rows = vec![
         ("unit", status.name.clone()),
         ("image", status.image.clone()),
-        ("state", state_word(status.state).to_owned()),
+        ("state", status.state.word().to_owned()),
     ];
-    rows.extend(status.reason.iter().map(|reason| ("reason", reason.clone())));
-    rows.extend(status.pid.iter().map(|pid| ("pid", pid.to_string())));
-    rows.extend(status.last_exit.iter().map(|exit| ("last end", exit_words(exit))));
-    rows.push(("restarts", status.restarts.to_string()));
-    rows.push(("since", timestamp(status.since_s)));
+    let mut more = |name, value: Option<String>| rows.extend(value.map(|value| (name, value)));
+    more("reason", status.reason.clone());
+    more("health", status.health.map(|health| health.word().to_owned()));
+    more("next start", status.next_start_s.map(timestamp));
+    more("pid", status.pid.map(|pid| pid.to_string()));
+    let oom = if status.oom_killed { ", out of memory" } else { "" };
+    more("last end", status.last_exit.as_ref().map(|exit| format!("{}{oom}", exit_words(exit))));
+    more("restarts", Some(status.restarts.to_string()));
+    more("since", Some(timestamp(status.since_s)));
+    more("digest", status.image_digest.clone());
+    for (name, values) in [
+        ("address", &status.addresses),
+        ("port", &status.ports),
+        ("volume", &status.volumes),
+        ("note", &status.notes),
+    ] {
+        for value in values {
+            more(name, Some(value.clone()));
+        }
+    }
+    for (name, value) in &status.labels {
+        more("label", Some(format!("{name}={value}")));
+    }
+    if status.outdated {
+        let words = "a newer document was submitted; `ferrite unit restart` takes it";
+        more("note", Some(words.to_owned()));
+    }
     facts(&rows)
 }
 
@@ -193,23 +298,41 @@ fn timestamp(epoch_s: u64) -> String {
 }
 
 fn list_table(units: &[UnitStatus], now_s: u64) -> String {
-    if units.is_empty() {
-        return "no units: `ferrite unit start FILE` submits and starts one".to_owned();
-    }
-    let rows: Vec<[String; 6]> = units
+    let rows: Vec<[String; 7]> = units
         .iter()
+        .filter(|unit| !unit.template)
         .map(|unit| {
             [
                 unit.name.clone(),
-                state_word(unit.state).to_owned(),
+                unit.state.word().to_owned(),
+                unit.health.map(|health| health.word().to_owned()).unwrap_or_default(),
                 seconds(now_s.saturating_sub(unit.since_s)),
                 unit.restarts.to_string(),
-                unit.last_exit.as_ref().map(exit_words).unwrap_or_default(),
                 unit.image.clone(),
+                unit.ports.join(" "),
             ]
         })
         .collect();
-    columns(["UNIT", "STATE", "FOR", "RESTARTS", "LAST END", "IMAGE"], &rows)
+    if rows.is_empty() {
+        return "no units: `ferrite unit start FILE` submits and starts one".to_owned();
+    }
+    columns(["UNIT", "STATE", "HEALTH", "FOR", "RESTARTS", "IMAGE", "PORTS"], &rows)
+}
+
+fn files_table(units: &[UnitStatus]) -> String {
+    let rows: Vec<[String; 4]> = units
+        .iter()
+        .map(|unit| {
+            let what = match (unit.template, unit.wanted) {
+                (true, _) => "template",
+                (false, true) => "should run",
+                (false, false) => "should not run",
+            };
+            let state = if unit.template { String::new() } else { unit.state.word().to_owned() };
+            [unit.name.clone(), what.to_owned(), state, unit.image.clone()]
+        })
+        .collect();
+    columns(["UNIT", "WISH", "STATE", "IMAGE"], &rows)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A node's configuration: cloud-config in TOML. The first line is `#cloud-config`.
 
 mod containers;
+mod env_files;
 mod network;
 mod registries;
 mod signatures;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::containers::ContainersConfig;
+pub use self::env_files::EnvFile;
 pub use self::network::NetworkConfig;
 pub use self::registries::{ImagesConfig, RegistryConfig, Secret};
 pub use self::signatures::{SignaturePolicy, SignatureRule};
@@ -37,6 +39,9 @@ pub struct NodeConfig {
     /// The network of the units.
     #[serde(default)]
     pub network: NetworkConfig,
+    /// Environment that units name in their `env_files`.
+    #[serde(default)]
+    pub env_files: BTreeMap<String, EnvFile>,
     /// The image store's settings.
     #[serde(default)]
     pub images: ImagesConfig,

@@ -317,3 +317,60 @@ proptest! {
         }
     }
 }
+
+fn repository(path: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+#[test]
+fn the_examples_are_valid() {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(repository("configs/units")).unwrap() {
+        let path = entry.unwrap().path();
+        let unit = parse(&std::fs::read_to_string(&path).unwrap());
+        names.push(unit.unwrap_or_else(|problem| panic!("{}: {problem}", path.display())).name);
+    }
+    names.sort();
+    assert_eq!(names, ["backup", "db", "hello", "web", "worker@"]);
+}
+
+/// The keys that `text` may have, as serde names them when it meets one that it does not know.
+fn keys(text: &str) -> Vec<String> {
+    let message =
+        toml::from_str::<Unit>(&format!("{HEAD}{text}")).unwrap_err().message().to_owned();
+    let keys: Vec<String> =
+        message.split('`').skip(1).step_by(2).skip(1).map(str::to_owned).collect();
+    assert!(keys.len() > 1, "{message}");
+    keys
+}
+
+#[test]
+fn the_reference_page_has_exactly_the_keys_that_there_are() {
+    let page = std::fs::read_to_string(repository("docs/units.md")).unwrap();
+    let section = |title: &str| {
+        let (_, rest) = page.split_once(title).unwrap();
+        rest.split("\n#").next().unwrap().to_owned()
+    };
+    for (title, text) in [
+        ("## Keys", "zzz = 1"),
+        ("### `[[volumes]]`", "[[volumes]]\nzzz = 1"),
+        ("### `[resources]`", "[resources]\nzzz = 1"),
+        ("### `[[ports]]`", "[[ports]]\nzzz = 1"),
+        ("### `[health]`", "[health]\nzzz = 1"),
+    ] {
+        let section = section(title);
+        let shown: Vec<&str> = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .collect();
+        assert_eq!(shown, keys(text), "{title}");
+    }
+    for (key, words) in [
+        ("capabilities", keys("[capabilities]\nzzz = 1")),
+        ("start_limit", keys("[start_limit]\nzzz = 1")),
+        ("timer", keys("[timer]\nzzz = 1")),
+    ] {
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{key}`"))).unwrap();
+        assert!(words.iter().all(|word| row.contains(&format!("`{word}`"))), "{row}: {words:?}");
+    }
+}

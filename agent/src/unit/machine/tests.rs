@@ -1,126 +1,197 @@
 use super::*;
 
-const POLICY: Policy = Policy { restart: RestartPolicy::Always, grace: Duration::from_secs(10) };
+const POLICY: Policy = Policy {
+    restart: RestartPolicy::Always,
+    grace: Duration::from_secs(10),
+    oneshot: false,
+    timer: false,
+    limit: None,
+    pre_start: 0,
+    post_stop: 0,
+    health: None,
+};
+const HEALTH: HealthPolicy = HealthPolicy {
+    start_period: Duration::from_secs(20),
+    interval: Duration::from_secs(10),
+    retries: 3,
+};
+
+fn end(code: u8) -> Event {
+    Event::Ended(End { exit: Exit::Status { code }, oom_killed: false })
+}
 
 fn clean() -> Event {
-    Event::Ended { exit: Exit::Status { code: 0 } }
+    end(0)
 }
 
 fn dirty() -> Event {
-    Event::Ended { exit: Exit::Status { code: 3 } }
+    end(3)
 }
 
 fn fail() -> Event {
-    Event::StartFailed { reason: "no image".to_owned() }
+    Event::StartFailed { reason: "no such program".to_owned() }
+}
+
+fn stop() -> Event {
+    Event::Stop { reason: "stopped".to_owned() }
+}
+
+fn hold() -> Event {
+    Event::Hold { reason: "db is gone".to_owned() }
+}
+
+fn started() -> Event {
+    Event::Started { pid: 7 }
+}
+
+fn unpulled() -> Event {
+    Event::PullFailed { reason: "no image".to_owned() }
+}
+
+const BOOTED: Moment = Duration::from_secs(100);
+
+fn after(policy: Policy, events: impl IntoIterator<Item = Event>) -> Machine {
+    let mut machine = Machine::new(policy);
+    for event in events {
+        machine.step(event, BOOTED);
+    }
+    machine
+}
+
+fn launched() -> Vec<Event> {
+    vec![Event::Start, Event::Met, Event::Pulled]
+}
+
+fn running() -> Vec<Event> {
+    [launched(), vec![started()]].concat()
 }
 
 /// A unit in every state, reached as it is in life.
-fn in_state(state: UnitState, restart: RestartPolicy, now: Instant) -> Machine {
-    let mut machine = Machine::new(Policy { restart, ..POLICY });
-    let path: Vec<Event> = match state {
-        UnitState::Loaded => vec![],
-        UnitState::Starting => vec![Event::Start],
-        UnitState::Running => vec![Event::Start, Event::Started { pid: 7 }],
-        UnitState::Stopping => vec![Event::Start, Event::Started { pid: 7 }, Event::Stop],
-        UnitState::BackingOff => {
-            machine.policy.restart = RestartPolicy::Always;
-            vec![Event::Start, fail()]
-        }
-        UnitState::Exited => {
-            machine.policy.restart = RestartPolicy::Never;
-            vec![Event::Start, clean()]
-        }
-        UnitState::Failed => {
-            machine.policy.restart = RestartPolicy::Never;
-            vec![Event::Start, fail()]
+fn in_state(state: UnitState) -> Machine {
+    let never = Policy { restart: RestartPolicy::Never, ..POLICY };
+    let mut machine = match state {
+        UnitState::Loaded => after(POLICY, []),
+        UnitState::Waiting => after(POLICY, [Event::Start]),
+        UnitState::Pulling => after(POLICY, [Event::Start, Event::Met]),
+        UnitState::Starting => after(POLICY, launched()),
+        UnitState::Running => after(POLICY, running()),
+        UnitState::Stopping => after(POLICY, [running(), vec![stop()]].concat()),
+        UnitState::BackingOff => after(POLICY, [launched(), vec![fail()]].concat()),
+        UnitState::Exited => after(never, [running(), vec![clean()]].concat()),
+        UnitState::Failed => after(never, [launched(), vec![fail()]].concat()),
+        UnitState::Scheduled => {
+            after(Policy { timer: true, restart: RestartPolicy::Never, ..POLICY }, [Event::Start])
         }
     };
-    for event in path {
-        machine.step(event, now);
-    }
-    machine.policy.restart = restart;
+    machine.set_policy(POLICY);
     assert_eq!(machine.state(), state);
     machine
 }
 
-/// `(state, event)` → `(state, effects)`, every cell, for a unit that is always started again.
+const STATES: [UnitState; 10] = [
+    UnitState::Loaded,
+    UnitState::Waiting,
+    UnitState::Pulling,
+    UnitState::Starting,
+    UnitState::Running,
+    UnitState::Stopping,
+    UnitState::BackingOff,
+    UnitState::Exited,
+    UnitState::Failed,
+    UnitState::Scheduled,
+];
+
+fn all_events() -> Vec<Event> {
+    vec![
+        Event::Start,
+        stop(),
+        Event::Met,
+        hold(),
+        Event::Pulled,
+        unpulled(),
+        started(),
+        fail(),
+        dirty(),
+        Event::Lost,
+        Event::Checked(Ok(())),
+        Event::Checked(Err("no".to_owned())),
+        Event::Deadline,
+    ]
+}
+
+/// Every cell of the table that does something; in all others nothing happens.
 #[test]
 fn every_cell_of_the_table() {
-    use UnitState::{BackingOff, Exited, Failed, Loaded, Running, Starting, Stopping};
-    let now = Instant::now();
-    let grace = || Effect::SetTimer(now + POLICY.grace);
-    let first = || Effect::SetTimer(now + BACKOFF_FIRST);
-    let second = || Effect::SetTimer(now + BACKOFF_FIRST * 2);
-    let launch = || vec![Effect::Launch];
-    let started = || Event::Started { pid: 8 };
-    let none: fn() -> Vec<Effect> = Vec::new;
+    use UnitState::{
+        BackingOff, Exited, Failed, Loaded, Pulling, Running, Scheduled, Starting, Stopping,
+        Waiting,
+    };
+    let grace = || Effect::SetTimer(BOOTED + POLICY.grace);
+    let first = || vec![Effect::SetTimer(BOOTED + BACKOFF_FIRST)];
+    let rest = || vec![Effect::ClearTimer, Effect::Release];
+    let begin = || vec![Effect::Await];
     let table: Vec<(UnitState, Event, UnitState, Vec<Effect>)> = vec![
-        (Loaded, Event::Start, Starting, launch()),
-        (Loaded, Event::Stop, Loaded, none()),
-        (Loaded, started(), Loaded, none()),
-        (Loaded, fail(), Loaded, none()),
-        (Loaded, dirty(), Loaded, none()),
-        (Loaded, Event::Lost, Loaded, none()),
-        (Loaded, Event::Deadline, Loaded, none()),
-        (Starting, Event::Start, Starting, none()),
-        (Starting, Event::Stop, Stopping, vec![Effect::Kill, grace()]),
-        (Starting, started(), Running, none()),
-        (Starting, fail(), BackingOff, vec![first()]),
-        (Starting, dirty(), BackingOff, vec![first()]),
-        (Starting, Event::Lost, BackingOff, vec![first()]),
-        (Starting, Event::Deadline, Starting, none()),
-        (Running, Event::Start, Running, none()),
-        (Running, Event::Stop, Stopping, vec![Effect::Signal, grace()]),
-        (Running, started(), Running, none()),
-        (Running, fail(), BackingOff, vec![first()]),
-        (Running, dirty(), BackingOff, vec![first()]),
-        (Running, Event::Lost, BackingOff, vec![first()]),
-        (Running, Event::Deadline, Running, none()),
-        (Stopping, Event::Start, Stopping, none()),
-        (Stopping, Event::Stop, Stopping, none()),
-        (Stopping, started(), Stopping, vec![Effect::Kill]),
-        (Stopping, fail(), Loaded, vec![Effect::ClearTimer]),
-        (Stopping, dirty(), Loaded, vec![Effect::ClearTimer]),
-        (Stopping, Event::Lost, Loaded, vec![Effect::ClearTimer]),
+        (Loaded, Event::Start, Waiting, begin()),
+        (Waiting, Event::Met, Pulling, vec![Effect::Pull]),
+        (Waiting, stop(), Loaded, rest()),
+        (Pulling, Event::Pulled, Starting, vec![Effect::Launch(RunKind::Main)]),
+        (Pulling, unpulled(), BackingOff, first()),
+        (Pulling, stop(), Loaded, vec![Effect::CancelPull, Effect::Release]),
+        (Pulling, hold(), Waiting, vec![Effect::CancelPull, Effect::Await]),
+        (Starting, stop(), Stopping, vec![Effect::Kill, grace()]),
+        (Starting, hold(), Stopping, vec![Effect::Kill, grace()]),
+        (Starting, started(), Running, vec![]),
+        (Starting, fail(), BackingOff, first()),
+        (Starting, dirty(), BackingOff, first()),
+        (Starting, Event::Lost, BackingOff, first()),
+        (Running, stop(), Stopping, vec![Effect::Signal, grace()]),
+        (Running, hold(), Stopping, vec![Effect::Signal, grace()]),
+        (Running, fail(), BackingOff, first()),
+        (Running, dirty(), BackingOff, first()),
+        (Running, Event::Lost, BackingOff, first()),
+        (Stopping, fail(), Loaded, rest()),
+        (Stopping, dirty(), Loaded, rest()),
+        (Stopping, Event::Lost, Loaded, rest()),
         (Stopping, Event::Deadline, Stopping, vec![Effect::Kill]),
-        (BackingOff, Event::Start, Starting, vec![Effect::ClearTimer, Effect::Launch]),
-        (BackingOff, Event::Stop, Loaded, vec![Effect::ClearTimer]),
-        (BackingOff, started(), BackingOff, none()),
-        (BackingOff, fail(), BackingOff, none()),
-        (BackingOff, dirty(), BackingOff, none()),
-        (BackingOff, Event::Lost, BackingOff, none()),
-        (BackingOff, Event::Deadline, Starting, launch()),
-        (Exited, Event::Start, Starting, launch()),
-        (Exited, Event::Stop, Loaded, none()),
-        (Exited, started(), Exited, none()),
-        (Exited, fail(), Exited, none()),
-        (Exited, dirty(), Exited, none()),
-        (Exited, Event::Lost, Exited, none()),
-        (Exited, Event::Deadline, Exited, none()),
-        (Failed, Event::Start, Starting, launch()),
-        (Failed, Event::Stop, Loaded, none()),
-        (Failed, started(), Failed, none()),
-        (Failed, fail(), Failed, none()),
-        (Failed, dirty(), Failed, none()),
-        (Failed, Event::Lost, Failed, none()),
-        (Failed, Event::Deadline, Failed, none()),
+        (BackingOff, Event::Start, Waiting, vec![Effect::ClearTimer, Effect::Await]),
+        (BackingOff, stop(), Loaded, rest()),
+        (BackingOff, Event::Deadline, Waiting, begin()),
+        (Exited, Event::Start, Waiting, begin()),
+        (Exited, stop(), Loaded, vec![]),
+        (Failed, Event::Start, Waiting, begin()),
+        (Failed, stop(), Loaded, vec![]),
+        (Scheduled, Event::Start, Waiting, vec![Effect::ClearTimer, Effect::Fired, Effect::Await]),
+        (Scheduled, stop(), Loaded, rest()),
+        (
+            Scheduled,
+            Event::Deadline,
+            Waiting,
+            vec![Effect::ClearTimer, Effect::Fired, Effect::Await],
+        ),
     ];
-    assert_eq!(table.len(), 7 * 7);
-    for (from, event, to, effects) in table {
-        let mut machine = in_state(from, RestartPolicy::Always, now);
-        let done = machine.step(event.clone(), now);
-        assert_eq!((machine.state(), done), (to, effects), "{from:?} on {event:?}");
+    for from in STATES {
+        for event in &all_events() {
+            let cell = table.iter().find(|(state, on, ..)| (state, on) == (&from, event));
+            let (to, effects) =
+                cell.map_or((from, Vec::new()), |(_, _, to, effects)| (*to, effects.clone()));
+            let mut machine = in_state(from);
+            let done = machine.step(event.clone(), BOOTED);
+            assert_eq!((machine.state(), done), (to, effects), "{from:?} on {event:?}");
+        }
     }
-    // The second failure in a row waits twice as long.
-    let mut machine = in_state(BackingOff, RestartPolicy::Always, now);
-    machine.step(Event::Deadline, now);
-    assert_eq!(machine.step(fail(), now), [second()]);
+}
+
+#[test]
+fn a_stop_that_overtakes_the_start_kills_what_starts() {
+    let mut machine = after(POLICY, [launched(), vec![stop()]].concat());
+    assert_eq!(machine.step(started(), BOOTED), [Effect::Kill]);
+    // A second agent hears again what the first had heard: that is no second start.
+    assert_eq!(machine.step(started(), BOOTED), []);
 }
 
 #[test]
 fn the_policy_decides_what_follows_an_end() {
     use UnitState::{BackingOff, Exited, Failed};
-    let now = Instant::now();
     for (restart, event, state) in [
         (RestartPolicy::Always, clean(), BackingOff),
         (RestartPolicy::Always, dirty(), BackingOff),
@@ -131,78 +202,319 @@ fn the_policy_decides_what_follows_an_end() {
         (RestartPolicy::Never, dirty(), Failed),
         (RestartPolicy::Never, Event::Lost, Failed),
     ] {
-        let mut machine = in_state(UnitState::Running, restart, now);
-        machine.step(event.clone(), now);
+        let mut machine = after(Policy { restart, ..POLICY }, running());
+        machine.step(event.clone(), BOOTED);
         assert_eq!(machine.state(), state, "{restart:?} {event:?}");
         assert!(machine.reason().is_some());
+        assert!(machine.tried() && machine.ran());
     }
+}
+
+/// Restarts a unit that is backing off, up to its container's launch.
+fn again(machine: &mut Machine, now: Moment) {
+    for event in [Event::Deadline, Event::Met, Event::Pulled] {
+        machine.step(event, now);
+    }
+    assert_eq!(machine.state(), UnitState::Starting);
 }
 
 #[test]
 fn delays_double_up_to_the_longest_and_start_again_after_a_stable_run() {
-    let mut now = Instant::now();
-    let mut machine = in_state(UnitState::Starting, RestartPolicy::Always, now);
+    let mut now = BOOTED;
+    let mut machine = after(POLICY, launched());
     let mut delays = Vec::new();
     for _ in 0..12 {
         let effects = machine.step(fail(), now);
         let [Effect::SetTimer(until)] = effects[..] else { panic!("{effects:?}") };
+        assert_eq!(machine.until(), Some(until));
         delays.push(until - now);
         now = until;
-        machine.step(Event::Deadline, now);
+        again(&mut machine, now);
     }
     assert_eq!(delays[0], BACKOFF_FIRST);
     assert!(delays.windows(2).all(|pair| pair[1] == (pair[0] * 2).min(BACKOFF_MAX)));
     assert_eq!(delays[11], BACKOFF_MAX);
     assert_eq!(machine.restarts(), 12);
-    machine.step(Event::Started { pid: 1 }, now);
+    machine.step(started(), now);
     let end = now + STABLE_AFTER;
     assert_eq!(machine.step(dirty(), end), [Effect::SetTimer(end + BACKOFF_FIRST)]);
 }
 
 #[test]
+fn the_start_limit_counts_within_its_span() {
+    let limit = Some((3, Some(Duration::from_secs(60))));
+    let mut machine = after(Policy { limit, ..POLICY }, running());
+    let mut now = BOOTED;
+    for _ in 0..2 {
+        machine.step(dirty(), now);
+        assert_eq!(machine.state(), UnitState::BackingOff);
+        now += Duration::from_secs(1);
+        again(&mut machine, now);
+        machine.step(started(), now);
+    }
+    machine.step(dirty(), now);
+    assert_eq!(machine.state(), UnitState::Failed);
+    assert_eq!(
+        machine.reason().unwrap(),
+        "start limit reached: 3 starts within 60 s; the last end: it exited with status 3"
+    );
+    // A person starts the count anew, and old starts are forgotten.
+    machine.step(Event::Start, now);
+    machine.step(Event::Met, now);
+    machine.step(Event::Pulled, now);
+    machine.step(dirty(), now + Duration::from_secs(61));
+    assert_eq!(machine.state(), UnitState::BackingOff);
+}
+
+#[test]
 fn start_during_stop_starts_again_after_the_end() {
-    let now = Instant::now();
-    let mut machine = in_state(UnitState::Stopping, RestartPolicy::Never, now);
-    machine.step(Event::Start, now);
-    assert_eq!(machine.step(dirty(), now), [Effect::ClearTimer, Effect::Launch]);
-    let mut machine = in_state(UnitState::Stopping, RestartPolicy::Never, now);
-    machine.step(Event::Start, now);
-    machine.step(Event::Stop, now);
-    assert_eq!(machine.step(dirty(), now), [Effect::ClearTimer]);
+    let never = Policy { restart: RestartPolicy::Never, ..POLICY };
+    let mut machine = after(never, [running(), vec![stop(), Event::Start]].concat());
+    assert_eq!(machine.step(dirty(), BOOTED), [Effect::ClearTimer, Effect::Await]);
+    let mut machine = after(never, [running(), vec![stop(), Event::Start, stop()]].concat());
+    assert_eq!(machine.step(dirty(), BOOTED), [Effect::ClearTimer, Effect::Release]);
+}
+
+#[test]
+fn commands_before_and_after_run_in_their_order() {
+    let policy = Policy { pre_start: 2, post_stop: 1, restart: RestartPolicy::Never, ..POLICY };
+    let mut machine = after(policy, [Event::Start, Event::Met]);
+    let mut kinds = Vec::new();
+    for event in
+        [Event::Pulled, started(), clean(), started(), clean(), started(), clean(), clean()]
+    {
+        for effect in machine.step(event, BOOTED) {
+            if let Effect::Launch(kind) = effect {
+                kinds.push(kind);
+            }
+        }
+    }
+    let expected =
+        [RunKind::PreStart(0), RunKind::PreStart(1), RunKind::Main, RunKind::PostStop(0)];
+    assert_eq!(kinds, expected);
+    assert_eq!(machine.state(), UnitState::Exited);
+}
+
+#[test]
+fn a_pre_start_that_fails_is_named_and_the_unit_not_started() {
+    let policy = Policy { pre_start: 1, restart: RestartPolicy::Never, ..POLICY };
+    let machine = after(policy, [launched(), vec![started(), dirty()]].concat());
+    assert_eq!(machine.state(), UnitState::Failed);
+    assert_eq!(machine.reason().unwrap(), "pre_start command 1 failed: it exited with status 3");
+}
+
+#[test]
+fn memory_that_ran_out_is_the_reason() {
+    let never = Policy { restart: RestartPolicy::Never, ..POLICY };
+    let killed = End { exit: Exit::Signal { signal: 9 }, oom_killed: true };
+    let machine = after(never, [running(), vec![Event::Ended(killed)]].concat());
+    assert!(machine.reason().unwrap().starts_with("OOM-killed"), "{:?}", machine.reason());
+}
+
+#[test]
+fn a_unit_with_a_check_is_ready_when_it_is_well() {
+    let policy = Policy { health: Some(HEALTH), ..POLICY };
+    let mut machine = after(policy, launched());
+    let second = Duration::from_secs(1);
+    assert_eq!(machine.step(started(), BOOTED), [Effect::SetTimer(BOOTED + second)]);
+    assert!(!machine.is_ready());
+    assert_eq!(machine.step(Event::Deadline, BOOTED + second), [Effect::Check]);
+    machine.step(Event::Checked(Err("refused".to_owned())), BOOTED + second);
+    assert_eq!(machine.health(), Some(HealthState::Starting));
+    let well = machine.step(Event::Checked(Ok(())), BOOTED + 2 * second);
+    assert_eq!(well, [Effect::SetTimer(BOOTED + 2 * second + HEALTH.interval)]);
+    assert_eq!(machine.health(), Some(HealthState::Healthy));
+    assert!(machine.is_ready());
+}
+
+#[test]
+fn failures_count_after_the_start_period_and_once_an_interval() {
+    let policy = Policy { health: Some(HEALTH), ..POLICY };
+    let mut machine = after(policy, running());
+    let mut now = BOOTED;
+    while machine.state() == UnitState::Running {
+        now += Duration::from_secs(1);
+        machine.step(Event::Checked(Err("refused".to_owned())), now);
+    }
+    // The period, and then each of three failures an interval apart.
+    assert_eq!(now - BOOTED, HEALTH.start_period + HEALTH.interval * HEALTH.retries);
+    assert_eq!(machine.health(), Some(HealthState::Unhealthy));
+    machine.step(dirty(), now);
+    assert_eq!(machine.state(), UnitState::BackingOff);
+    assert!(machine.reason().unwrap().contains("health check failed 3 times"));
+}
+
+#[test]
+fn one_that_was_well_has_its_retries() {
+    let policy = Policy { health: Some(HEALTH), ..POLICY };
+    let mut machine = after(policy, [running(), vec![Event::Checked(Ok(()))]].concat());
+    for _ in 0..2 {
+        machine.step(Event::Checked(Err("refused".to_owned())), BOOTED);
+        assert!(machine.failing().is_some());
+    }
+    machine.step(Event::Checked(Ok(())), BOOTED);
+    assert_eq!((machine.failing(), machine.is_ready()), (None, true));
+    for _ in 0..3 {
+        machine.step(Event::Checked(Err("refused".to_owned())), BOOTED);
+    }
+    assert_eq!(machine.state(), UnitState::Stopping);
+}
+
+#[test]
+fn a_timer_starts_it_again_and_again() {
+    let policy = Policy { timer: true, restart: RestartPolicy::Never, ..POLICY };
+    let mut machine = after(policy, [Event::Start]);
+    for code in [0, 3] {
+        assert_eq!(machine.state(), UnitState::Scheduled);
+        for event in [Event::Deadline, Event::Met, Event::Pulled, started()] {
+            machine.step(event, BOOTED);
+        }
+        assert_eq!(machine.state(), UnitState::Running);
+        assert_eq!(machine.step(end(code), BOOTED), [Effect::Release, Effect::Schedule]);
+    }
+}
+
+#[test]
+fn what_is_held_waits_and_goes_on_when_it_can() {
+    let mut machine = after(POLICY, [running(), vec![hold()]].concat());
+    let effects = machine.step(dirty(), BOOTED);
+    assert_eq!(effects, [Effect::ClearTimer, Effect::Release, Effect::Await]);
+    assert_eq!(machine.state(), UnitState::Waiting);
+    assert_eq!(machine.reason().as_deref(), Some("db is gone"));
+    assert_eq!(machine.step(Event::Met, BOOTED), [Effect::Pull]);
+}
+
+#[test]
+fn a_oneshot_is_ready_when_it_is_done() {
+    let policy = Policy { oneshot: true, restart: RestartPolicy::Never, ..POLICY };
+    let mut machine = after(policy, running());
+    assert!(!machine.is_ready());
+    machine.step(clean(), BOOTED);
+    assert!(machine.is_ready());
+}
+
+/// What a supervisor and its shims do, as far as it matters to a machine.
+#[derive(Default)]
+struct World {
+    containers: u32,
+    pulling: bool,
+    timer: Option<Moment>,
+}
+
+impl World {
+    fn take(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Launch(_) => self.containers += 1,
+                Effect::Pull => self.pulling = true,
+                Effect::CancelPull => self.pulling = false,
+                Effect::SetTimer(moment) => self.timer = Some(moment),
+                Effect::ClearTimer => self.timer = None,
+                Effect::Await
+                | Effect::Signal
+                | Effect::Kill
+                | Effect::Check
+                | Effect::Schedule
+                | Effect::Fired
+                | Effect::Release => {}
+            }
+        }
+    }
+
+    /// The event that this choice means, where the world allows it.
+    fn event(&mut self, choice: u8) -> Option<Event> {
+        let container = self.containers > 0;
+        let event = match choice {
+            0 => Event::Start,
+            1 => stop(),
+            2 => hold(),
+            3 => Event::Met,
+            4 if self.pulling => Event::Pulled,
+            5 if self.pulling => unpulled(),
+            6 if container => started(),
+            7 if container => fail(),
+            8 if container => clean(),
+            9 if container => dirty(),
+            10 if container => Event::Lost,
+            11 => Event::Checked(Ok(())),
+            12 => Event::Checked(Err("no".to_owned())),
+            13 => Event::Deadline,
+            _ => return None,
+        };
+        match event {
+            Event::Pulled | Event::PullFailed { .. } => self.pulling = false,
+            Event::StartFailed { .. } | Event::Ended(_) | Event::Lost => self.containers -= 1,
+            Event::Start
+            | Event::Stop { .. }
+            | Event::Met
+            | Event::Hold { .. }
+            | Event::Note { .. }
+            | Event::Started { .. }
+            | Event::Checked(_)
+            | Event::Deadline => {}
+        }
+        Some(event)
+    }
+}
+
+fn policies() -> impl proptest::strategy::Strategy<Value = Policy> {
+    use proptest::prelude::*;
+    let restart = prop_oneof![
+        Just(RestartPolicy::Always),
+        Just(RestartPolicy::OnFailure),
+        Just(RestartPolicy::Never)
+    ];
+    (restart, any::<[bool; 3]>(), 0..3_usize, 0..3_usize, proptest::option::of(1..4_usize))
+        .prop_map(|(restart, [oneshot, timer, checked], pre_start, post_stop, starts)| Policy {
+            restart,
+            oneshot,
+            timer,
+            limit: starts.map(|starts| (starts, None)),
+            pre_start,
+            post_stop,
+            health: checked.then_some(HEALTH),
+            ..POLICY
+        })
 }
 
 proptest::proptest! {
-    /// Whatever happens, a stop and an end lead to rest, and at most one container is launched per end.
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2000))]
+
+    /// Whatever happens, there is never a second container; a life that is written down and read goes on as it
+    /// would have; and a stop always leads to rest.
     #[test]
-    fn any_history_can_be_stopped(choices in proptest::collection::vec(0_u8..7, 0..60)) {
-        let mut now = Instant::now();
-        let mut machine = Machine::new(POLICY);
-        let mut alive = 0_i32;
+    fn any_history_can_be_stopped(
+        policy in policies(),
+        choices in proptest::collection::vec(0_u8..14, 0..80),
+    ) {
+        let (mut machine, mut world, mut now) = (Machine::new(policy), World::default(), BOOTED);
         for choice in choices {
             now += Duration::from_secs(1);
-            let event = match choice {
-                0 => Event::Start,
-                1 => Event::Stop,
-                2 if alive > 0 => Event::Started { pid: 9 },
-                3 if alive > 0 => fail(),
-                4 if alive > 0 => dirty(),
-                5 if alive > 0 => Event::Lost,
-                _ => Event::Deadline,
-            };
-            if matches!(event, Event::StartFailed { .. } | Event::Ended { .. } | Event::Lost) {
-                alive -= 1;
+            let Some(event) = world.event(choice) else { continue };
+            let text = serde_json::to_string(machine.life()).unwrap();
+            let mut successor = Machine::of_life(policy, serde_json::from_str(&text).unwrap());
+            let effects = machine.step(event.clone(), now);
+            proptest::prop_assert_eq!(successor.step(event, now), effects.clone());
+            proptest::prop_assert_eq!(successor.life(), machine.life());
+            world.take(effects);
+            proptest::prop_assert!(world.containers <= 1);
+            proptest::prop_assert_eq!(world.containers == 1, machine.is_alive());
+            proptest::prop_assert_eq!(world.pulling, machine.state() == UnitState::Pulling);
+            if machine.state() == UnitState::BackingOff || machine.state() == UnitState::Stopping {
+                proptest::prop_assert!(world.timer.is_some(), "it would never go on");
             }
-            for effect in machine.step(event, now) {
-                if effect == Effect::Launch {
-                    alive += 1;
-                }
+        }
+        let effects = machine.step(stop(), now);
+        world.take(effects);
+        // Its container, and each of its commands after it.
+        for _ in 0..=policy.post_stop {
+            if world.containers > 0 {
+                world.containers -= 1;
+                let effects = machine.step(Event::Lost, now);
+                world.take(effects);
             }
-            proptest::prop_assert!((0..=1).contains(&alive));
         }
-        machine.step(Event::Stop, now);
-        if alive > 0 {
-            machine.step(Event::Lost, now);
-        }
-        proptest::prop_assert!(machine.at_rest());
+        proptest::prop_assert_eq!(machine.state(), UnitState::Loaded);
+        proptest::prop_assert_eq!(world.containers, 0);
     }
 }

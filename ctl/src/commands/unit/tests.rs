@@ -3,7 +3,7 @@ use crate::cli::Until;
 use ferrite_schema::api::{Exit, UnitState, UnitStatus};
 use ferrite_schema::unit;
 
-const STATES: [UnitState; 7] = [
+const STATES: [UnitState; 10] = [
     UnitState::Loaded,
     UnitState::Starting,
     UnitState::Running,
@@ -11,6 +11,9 @@ const STATES: [UnitState; 7] = [
     UnitState::Exited,
     UnitState::Failed,
     UnitState::BackingOff,
+    UnitState::Waiting,
+    UnitState::Pulling,
+    UnitState::Scheduled,
 ];
 
 fn status(state: UnitState) -> UnitStatus {
@@ -23,16 +26,22 @@ fn status(state: UnitState) -> UnitStatus {
         restarts: 2,
         last_exit: Some(Exit::Status { code: 3 }),
         since_s: 1_000_000_000,
-        notes: Vec::new(),
+        ..UnitStatus::default()
     }
 }
 
 #[test]
 fn what_ends_each_wait() {
     let ends = |until| STATES.map(|state| reached(state, until));
-    assert_eq!(ends(Until::Accepted), [true; 7]);
-    assert_eq!(ends(Until::Running), [false, false, true, false, true, true, true]);
-    assert_eq!(ends(Until::Ended), [false, false, false, false, true, true, false]);
+    assert_eq!(ends(Until::Accepted), [true; 10]);
+    assert_eq!(
+        ends(Until::Running),
+        [false, false, true, false, true, true, true, false, false, true]
+    );
+    assert_eq!(
+        ends(Until::Ended),
+        [false, false, false, false, true, true, false, false, false, false]
+    );
 }
 
 #[test]
@@ -46,6 +55,9 @@ fn only_failed_and_restarting_units_are_trouble() {
         None,
         Some("failed: exit status 3".to_owned()),
         Some("ended and is started again after a delay: exit status 3".to_owned()),
+        None,
+        None,
+        None,
     ];
     assert_eq!(found, expected);
 }
@@ -68,8 +80,8 @@ fn tables() {
     );
     assert_eq!(
         list_table(&[status(UnitState::Failed)], 1_000_000_075),
-        "UNIT   STATE   FOR     RESTARTS  LAST END       IMAGE\n\
-         hello  failed  1m 15s  2         exit status 3  busybox"
+        "UNIT   STATE   HEALTH  FOR     RESTARTS  IMAGE    PORTS\n\
+         hello  failed          1m 15s  2         busybox"
     );
     assert!(list_table(&[], 0).starts_with("no units"));
 }

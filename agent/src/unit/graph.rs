@@ -1,0 +1,187 @@
+//! What units wait for: pure questions about who depends on whom.
+
+use std::collections::BTreeMap;
+
+use ferrite_schema::api::UnitState;
+use ferrite_schema::unit::Unit;
+
+/// Another unit, as those see it that depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Other {
+    /// It should run.
+    pub wanted: bool,
+    /// It runs and is well, or has done its work.
+    pub ready: bool,
+    /// What it is doing.
+    pub state: UnitState,
+}
+
+impl Other {
+    /// It will not become ready by itself.
+    fn is_gone(self) -> bool {
+        let rests = match self.state {
+            UnitState::Loaded | UnitState::Exited | UnitState::Failed => true,
+            UnitState::Stopping => !self.wanted,
+            UnitState::Waiting
+            | UnitState::Pulling
+            | UnitState::Starting
+            | UnitState::Running
+            | UnitState::BackingOff
+            | UnitState::Scheduled => false,
+        };
+        rests && !self.ready
+    }
+}
+
+/// Why a unit must wait, where it must.
+#[must_use]
+pub fn blocked(unit: &Unit, look: impl Fn(&str) -> Option<Other>) -> Option<String> {
+    let required = unit.requires.iter().find_map(|name| match look(name) {
+        None => Some(format!("waiting for {name} (which is not on this node)")),
+        Some(other) if !other.ready => Some(waiting(name, other)),
+        Some(_) => None,
+    });
+    required.or_else(|| {
+        unit.after.iter().find_map(|name| {
+            let other = look(name)?;
+            let counts = other.wanted && !other.ready && !other.is_gone();
+            counts.then(|| waiting(name, other))
+        })
+    })
+}
+
+fn waiting(name: &str, other: Other) -> String {
+    let what = match other.state {
+        UnitState::Running => "running, but not ready yet",
+        UnitState::Loaded => "not asked to run",
+        UnitState::Exited => "done, and no oneshot unit",
+        other => other.word(),
+    };
+    format!("waiting for {name} (which is {what})")
+}
+
+/// Why a unit that runs must stop and wait, where it must: what it requires is gone for good.
+#[must_use]
+pub fn bereft(unit: &Unit, look: impl Fn(&str) -> Option<Other>) -> Option<String> {
+    unit.requires.iter().find_map(|name| match look(name) {
+        None => Some(format!("it requires {name}, which is not on this node")),
+        Some(other) if other.is_gone() => Some(waiting(name, other)),
+        Some(_) => None,
+    })
+}
+
+/// Who waits for whom, by name.
+pub type Edges<'a> = BTreeMap<&'a str, Vec<&'a str>>;
+
+/// The edges of a unit.
+pub fn edges(unit: &Unit) -> Vec<&str> {
+    unit.requires.iter().chain(&unit.after).map(String::as_str).collect()
+}
+
+/// A circle through `start`: the names in it, `start` first and last.
+#[must_use]
+pub fn cycle(edges: &Edges<'_>, start: &str) -> Option<Vec<String>> {
+    let mut seen = Vec::new();
+    let mut path = vec![start.to_owned()];
+    search(edges, start, start, &mut seen, &mut path).then_some(path)
+}
+
+fn search<'a>(
+    edges: &Edges<'a>,
+    from: &str,
+    target: &str,
+    seen: &mut Vec<&'a str>,
+    path: &mut Vec<String>,
+) -> bool {
+    for next in edges.get(from).into_iter().flatten() {
+        path.push((*next).to_owned());
+        if *next == target {
+            return true;
+        }
+        if !seen.contains(next) {
+            seen.push(next);
+            if search(edges, next, target, seen, path) {
+                return true;
+            }
+        }
+        path.pop();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(more: &str) -> Unit {
+        ferrite_schema::unit::parse(&format!("name = \"web\"\nimage = \"i\"\n{more}")).unwrap()
+    }
+
+    fn other(state: UnitState, wanted: bool, ready: bool) -> Option<Other> {
+        Some(Other { wanted, ready, state })
+    }
+
+    #[test]
+    fn requires_waits_for_readiness_whatever_is_wanted() {
+        let web = unit("requires = [\"db\"]");
+        let blocked = |other| blocked(&web, |_| other);
+        assert_eq!(blocked(other(UnitState::Running, true, true)), None);
+        for (seen, words) in [
+            (None, "waiting for db (which is not on this node)"),
+            (other(UnitState::Loaded, false, false), "waiting for db (which is not asked to run)"),
+            (other(UnitState::Failed, true, false), "waiting for db (which is failed)"),
+            (
+                other(UnitState::Running, true, false),
+                "waiting for db (which is running, but not ready yet)",
+            ),
+        ] {
+            assert_eq!(blocked(seen).as_deref(), Some(words));
+        }
+    }
+
+    #[test]
+    fn after_waits_only_for_what_is_on_its_way() {
+        let web = unit("after = [\"db\"]");
+        for (seen, waits) in [
+            (None, false),
+            (other(UnitState::Loaded, false, false), false),
+            (other(UnitState::Failed, true, false), false),
+            (other(UnitState::Pulling, true, false), true),
+            (other(UnitState::BackingOff, true, false), true),
+            (other(UnitState::Running, true, true), false),
+        ] {
+            assert_eq!(blocked(&web, |_| seen).is_some(), waits, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_requirement_is_gone_when_it_will_not_come_back_by_itself() {
+        let web = unit("requires = [\"db\"]");
+        for (seen, gone) in [
+            (None, true),
+            (other(UnitState::Loaded, false, false), true),
+            (other(UnitState::Stopping, false, false), true),
+            (other(UnitState::Stopping, true, false), false),
+            (other(UnitState::Failed, true, false), true),
+            (other(UnitState::BackingOff, true, false), false),
+            (other(UnitState::Exited, true, true), false),
+            (other(UnitState::Running, true, false), false),
+        ] {
+            assert_eq!(bereft(&web, |_| seen).is_some(), gone, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn circles_are_found_with_everyone_in_them() {
+        let edges: Edges<'_> = BTreeMap::from([
+            ("a", vec!["b", "x"]),
+            ("b", vec!["c"]),
+            ("c", vec!["x", "a"]),
+            ("x", vec!["y"]),
+            ("y", vec!["x"]),
+        ]);
+        assert_eq!(cycle(&edges, "a").unwrap().join(" → "), "a → b → c → a");
+        assert_eq!(cycle(&edges, "x").unwrap().join(" → "), "x → y → x");
+        assert_eq!(cycle(&BTreeMap::from([("a", vec!["b"]), ("b", vec![])]), "a"), None);
+    }
+}

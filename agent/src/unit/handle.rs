@@ -1,0 +1,222 @@
+//! What others ask of the supervisor.
+
+use ferrite_schema::api::UnitStatus;
+use ferrite_schema::unit::Unit;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::machine::Event;
+use super::shims::Shim;
+use super::store::UnitStoreProblem;
+
+/// Why a request about a unit was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// No such unit.
+    #[error("there is no unit {name}")]
+    Unknown {
+        /// The name asked for.
+        name: String,
+    },
+    /// A unit that another one requires is not here.
+    #[error("unit {name} requires {missing}, which is not on this node; submit it first")]
+    Missing {
+        /// The unit asked for.
+        name: String,
+        /// What it requires.
+        missing: String,
+    },
+    /// Units would wait for each other for ever.
+    #[error("units would wait for each other in a circle: {}", circle.join(" → "))]
+    Circle {
+        /// The names in it.
+        circle: Vec<String>,
+    },
+    /// A template does not run.
+    #[error("{name} is a template; ask for an instance of it, such as {name}1")]
+    Template {
+        /// The template.
+        name: String,
+    },
+    /// A template that is in use.
+    #[error("template {name} has instances: {}; destroy them first", instances.join(", "))]
+    HasInstances {
+        /// The template.
+        name: String,
+        /// Their names.
+        instances: Vec<String>,
+    },
+    /// A template that makes no such instance.
+    #[error("make {name} from its template")]
+    Instance {
+        /// The instance asked for.
+        name: String,
+        /// Why.
+        source: ferrite_schema::unit::BadValue,
+    },
+    /// The machine is going down.
+    #[error("the machine is going down")]
+    GoingDown,
+    /// STATE did not take it.
+    #[error(transparent)]
+    Store(#[from] UnitStoreProblem),
+}
+
+/// Something asked by a person.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Put(Box<Unit>),
+    Get(String),
+    Load(String),
+    Start(String),
+    Restart(String),
+    Stop(String),
+    Unload(String),
+    Remove(String),
+}
+
+/// What the supervisor hears.
+#[derive(Debug)]
+pub(super) enum Message {
+    Ask(Ask, oneshot::Sender<Result<UnitStatus, Refusal>>),
+    List(oneshot::Sender<Vec<UnitStatus>>),
+    Definition(String, oneshot::Sender<Option<Unit>>),
+    /// About the run with this number.
+    Happened {
+        name: String,
+        run: u64,
+        event: Event,
+    },
+    /// About the unit's image.
+    Image {
+        name: String,
+        event: Event,
+    },
+    /// A shim was started for the run with this number, or could not be.
+    Launched {
+        name: String,
+        run: u64,
+        result: Result<Box<Shim>, String>,
+    },
+    TimerRang {
+        name: String,
+        timer: u64,
+    },
+    StopAll(oneshot::Sender<Vec<String>>),
+}
+
+/// A handle that others speak to the supervisor through.
+#[derive(Debug, Clone)]
+pub struct Units {
+    pub(super) queue: mpsc::Sender<Message>,
+    pub(super) settled: watch::Receiver<bool>,
+}
+
+impl Units {
+    async fn ask(&self, ask: Ask) -> Result<UnitStatus, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        // The supervisor ends only with the program.
+        self.queue.send(Message::Ask(ask, reply)).await.map_err(|_closed| Refusal::GoingDown)?;
+        answer.await.map_err(|_closed| Refusal::GoingDown)?
+    }
+
+    /// Keeps a unit; one that runs goes on as it was started.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub async fn put(&self, unit: Unit) -> Result<UnitStatus, Refusal> {
+        self.ask(Ask::Put(Box::new(unit))).await
+    }
+
+    /// A unit's status.
+    ///
+    /// # Errors
+    /// There is no such unit.
+    pub async fn get(&self, name: &str) -> Result<UnitStatus, Refusal> {
+        self.ask(Ask::Get(name.to_owned())).await
+    }
+
+    /// A unit as it was submitted.
+    ///
+    /// # Errors
+    /// There is no such unit.
+    pub async fn definition(&self, name: &str) -> Result<Unit, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let message = Message::Definition(name.to_owned(), reply);
+        self.queue.send(message).await.map_err(|_closed| Refusal::GoingDown)?;
+        let unit = answer.await.map_err(|_closed| Refusal::GoingDown)?;
+        unit.ok_or_else(|| Refusal::Unknown { name: name.to_owned() })
+    }
+
+    /// Gets a unit's image, so that its start does not wait for it; makes an instance of its template.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub async fn load(&self, name: &str) -> Result<UnitStatus, Refusal> {
+        self.ask(Ask::Load(name.to_owned())).await
+    }
+
+    /// Wants a unit to run.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub async fn start(&self, name: &str) -> Result<UnitStatus, Refusal> {
+        self.ask(Ask::Start(name.to_owned())).await
+    }
+
+    /// Stops a unit, if it runs, and starts it.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub async fn restart(&self, name: &str) -> Result<UnitStatus, Refusal> {
+        self.ask(Ask::Restart(name.to_owned())).await
+    }
+
+    /// Wants a unit not to run.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub async fn stop(&self, name: &str) -> Result<UnitStatus, Refusal> {
+        self.ask(Ask::Stop(name.to_owned())).await
+    }
+
+    /// Stops a unit; an instance of a template is forgotten.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub async fn unload(&self, name: &str) -> Result<UnitStatus, Refusal> {
+        self.ask(Ask::Unload(name.to_owned())).await
+    }
+
+    /// Stops a unit and forgets it.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub async fn remove(&self, name: &str) -> Result<UnitStatus, Refusal> {
+        self.ask(Ask::Remove(name.to_owned())).await
+    }
+
+    /// All units, by name.
+    pub async fn list(&self) -> Vec<UnitStatus> {
+        let (reply, answer) = oneshot::channel();
+        match self.queue.send(Message::List(reply)).await {
+            Ok(()) => answer.await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Stops everything because the machine goes down; wishes stay as they are. Returns the names of the units
+    /// that were still there when the time was over.
+    pub async fn stop_all(&self) -> Vec<String> {
+        let (reply, answer) = oneshot::channel();
+        match self.queue.send(Message::StopAll(reply)).await {
+            Ok(()) => answer.await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Waits until every unit that should run was tried, and containers are seen to work.
+    pub async fn settled(&mut self) {
+        // The sender lives as long as the program.
+        drop(self.settled.wait_for(|settled| *settled).await);
+    }
+}

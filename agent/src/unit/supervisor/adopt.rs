@@ -1,0 +1,89 @@
+//! Taking over what an earlier agent left: documents, lives, shims.
+
+use ferrite_schema::api::UnitState;
+
+use super::super::machine::{Event, Machine, Policy, RunKind};
+use super::super::record;
+use super::super::shims::{self, Found};
+use super::super::store::Stored;
+use super::super::{clock, launch};
+use super::{Supervisor, entry_of, new_entry, requests};
+
+impl Supervisor {
+    /// Takes over all units. First all are known, then each goes on: none misses one that it depends on.
+    pub(super) async fn adopt_all(&mut self, stored: Vec<Stored>) {
+        let mut names = Vec::new();
+        for stored in stored {
+            let name = stored.unit.name.clone();
+            let record = record::read(&self.tools.records, &name);
+            let mut entry = match record {
+                Some(record) => entry_of(stored.unit, record),
+                None => new_entry(stored.unit),
+            };
+            entry.wanted = stored.wanted;
+            entry.made = stored.made;
+            entry.ran_before = stored.ran;
+            entry.fired = stored.fired;
+            if let (false, true, Some(at)) = (stored.wanted, entry.is_new(), stored.stopped) {
+                entry.machine.step(Event::Stop { reason: requests::stopped(at) }, clock::now());
+            }
+            self.entries.insert(name.clone(), entry);
+            names.push(name);
+        }
+        for name in names {
+            self.adopt(&name).await;
+        }
+    }
+
+    /// Goes on with a unit where the earlier agent ended; starts it where there was none.
+    async fn adopt(&mut self, name: &str) {
+        let Some(entry) = self.entries.get(name) else { return };
+        let (known, wanted, run) = (entry.written.is_some(), entry.wanted, entry.run);
+        let kind = entry.machine.run_kind();
+        if kind.is_some() || !known {
+            let found = shims::find(&self.run_folder(name), known.then_some(run)).await;
+            if !known && !matches!(found, Found::Nothing) {
+                self.take_unknown(name);
+            }
+            tracing::info!(unit = name, ?found, "unit-found");
+            self.take_found(name, found, kind).await;
+        }
+        self.resume(name).await;
+        let Some(entry) = self.entries.get(name) else { return };
+        // Not wanted any more: its stop was cut short by the end of the earlier agent.
+        if !wanted && !entry.machine.at_rest() {
+            let reason = "it should not run".to_owned();
+            self.step(name, Event::Stop { reason }).await;
+        } else if wanted && entry.machine.state() == UnitState::Loaded {
+            self.step(name, Event::Start).await;
+        }
+    }
+
+    /// A shim of which nothing was written down: an agent of an older version started it.
+    fn take_unknown(&mut self, name: &str) {
+        let (images, layers, places) = (&self.tools.images, &self.tools.layers, &self.tools.places);
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        entry.machine = Machine::found(Policy::of(&entry.unit), clock::now());
+        entry.launched = Some(entry.unit.clone());
+        if let Ok(prepared) = launch::prepare(&entry.unit, images, layers, places) {
+            entry.stop_signal = prepared.stop_signal;
+        }
+    }
+
+    async fn take_found(&mut self, name: &str, found: Found, kind: Option<RunKind>) {
+        match (found, kind) {
+            (Found::Alive(stream), _) => self.attach(name, stream),
+            (Found::Ended(outcome), _) => {
+                let event = shims::event_of(outcome);
+                self.step(name, event).await;
+            }
+            (Found::Lost, _) => {
+                self.kill(name);
+                self.step(name, Event::Lost).await;
+            }
+            // The earlier agent had decided for this run and ended before it began.
+            (Found::Nothing, Some(kind)) => self.relaunch(name, kind).await,
+            (Found::Nothing, None) => {}
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What people ask for.
+
+use ferrite_schema::api::{EventKind, UnitStatus};
+use ferrite_schema::unit::{Unit, template};
+use ferrite_schema::utc;
+
+use super::super::graph::{self, Edges};
+use super::super::handle::{Ask, Refusal};
+use super::super::machine::{Event, Policy};
+use super::super::{clock, status};
+use super::{Supervisor, new_entry};
+
+impl Supervisor {
+    pub(super) async fn answer(&mut self, ask: Ask) -> Result<UnitStatus, Refusal> {
+        if self.going_down.is_some() && !matches!(ask, Ask::Get(_)) {
+            return Err(Refusal::GoingDown);
+        }
+        let name = match ask {
+            Ask::Put(unit) => self.put(*unit)?,
+            Ask::Get(name) => name,
+            Ask::Load(name) => self.load(name)?,
+            Ask::Start(name) => self.start(name).await?,
+            Ask::Restart(name) => {
+                self.make_instance(&name)?;
+                self.known(&name)?;
+                self.step(&name, Event::Stop { reason: "it is being restarted".to_owned() }).await;
+                self.start(name).await?
+            }
+            Ask::Stop(name) => self.stop(name).await?,
+            Ask::Unload(name) if self.entries.get(&name).is_some_and(|entry| entry.made) => {
+                return self.remove(name).await;
+            }
+            Ask::Unload(name) => self.stop(name).await?,
+            Ask::Remove(name) => return self.remove(name).await,
+        };
+        self.entries.get(&name).map(|entry| self.status(entry)).ok_or(Refusal::Unknown { name })
+    }
+
+    fn known(&self, name: &str) -> Result<(), Refusal> {
+        match self.entries.contains_key(name) {
+            true => Ok(()),
+            false => Err(Refusal::Unknown { name: name.to_owned() }),
+        }
+    }
+
+    fn put(&mut self, unit: Unit) -> Result<String, Refusal> {
+        self.refuse_circle(&unit)?;
+        self.tools.store.put(&unit)?;
+        let name = unit.name.clone();
+        let made = self.entries.get(&name).is_some_and(|entry| entry.made);
+        if made {
+            // It was an instance of a template; now it has a document of its own.
+            self.tools.store.set_made(&name, false)?;
+        }
+        match self.entries.get_mut(&name) {
+            Some(entry) => {
+                entry.machine.set_policy(Policy::of(&unit));
+                entry.unit = unit;
+                entry.made = false;
+                // It was to be forgotten as soon as it stopped: now it is not.
+                entry.removing = false;
+            }
+            None => {
+                self.entries.insert(name.clone(), new_entry(unit));
+            }
+        }
+        self.changed = true;
+        self.publish(&name, EventKind::Submitted, "submitted".to_owned());
+        Ok(name)
+    }
+
+    /// Refuses a document with which units would wait for each other for ever.
+    fn refuse_circle(&self, unit: &Unit) -> Result<(), Refusal> {
+        if template::is_template(&unit.name) {
+            return Ok(());
+        }
+        let mut edges: Edges<'_> = self
+            .entries
+            .values()
+            .filter(|entry| !template::is_template(&entry.unit.name))
+            .map(|entry| (entry.unit.name.as_str(), graph::edges(&entry.unit)))
+            .collect();
+        edges.insert(&unit.name, graph::edges(unit));
+        match graph::cycle(&edges, &unit.name) {
+            Some(circle) => Err(Refusal::Circle { circle }),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes an instance of its template, or makes it anew where it does not run: a template's new version holds
+    /// for an instance from its next start by a person on.
+    fn make_instance(&mut self, name: &str) -> Result<(), Refusal> {
+        if template::is_template(name) {
+            return match self.entries.contains_key(name) {
+                true => Err(Refusal::Template { name: name.to_owned() }),
+                false => Err(Refusal::Unknown { name: name.to_owned() }),
+            };
+        }
+        let own = self.entries.get(name).is_some_and(|entry| !entry.made);
+        let Some(of) = template::template_of(name).filter(|_| !own) else { return Ok(()) };
+        let Some(template) = self.entries.get(&of) else { return Ok(()) };
+        let unit = template::instance(&template.unit, name)
+            .map_err(|source| Refusal::Instance { name: name.to_owned(), source })?;
+        if self.entries.get(name).is_some_and(|entry| entry.unit == unit) {
+            return Ok(());
+        }
+        self.put(unit)?;
+        self.tools.store.set_made(name, true)?;
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.made = true;
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, name: String) -> Result<String, Refusal> {
+        self.make_instance(&name)?;
+        self.known(&name)?;
+        self.fetch(&name);
+        Ok(name)
+    }
+
+    /// Wants a unit to run, and with it everything that it requires.
+    async fn start(&mut self, name: String) -> Result<String, Refusal> {
+        let mut order = vec![name.clone()];
+        let mut index = 0;
+        while let Some(next) = order.get(index).cloned() {
+            index += 1;
+            self.make_instance(&next)?;
+            let Some(entry) = self.entries.get(&next) else {
+                return Err(if next == name {
+                    Refusal::Unknown { name }
+                } else {
+                    Refusal::Missing { name, missing: next }
+                });
+            };
+            for required in &entry.unit.requires {
+                if !order.contains(required) {
+                    order.push(required.clone());
+                }
+            }
+        }
+        // What is required first: then nothing waits for a wish that is about to be heard.
+        for next in order.into_iter().rev() {
+            self.want(&next, true)?;
+            let ready = self.entries.get(&next).is_some_and(|entry| entry.machine.is_ready());
+            // A oneshot unit that is done is not done again for the sake of another one.
+            if next == name || !ready {
+                self.step(&next, Event::Start).await;
+            }
+        }
+        Ok(name)
+    }
+
+    async fn stop(&mut self, name: String) -> Result<String, Refusal> {
+        self.known(&name)?;
+        self.want(&name, false)?;
+        let now = clock::epoch_s();
+        self.tools.store.note_stopped(&name, now);
+        self.step(&name, Event::Stop { reason: stopped(now) }).await;
+        Ok(name)
+    }
+
+    fn want(&mut self, name: &str, wanted: bool) -> Result<(), Refusal> {
+        let Some(entry) = self.entries.get_mut(name) else { return Ok(()) };
+        if entry.wanted != wanted {
+            self.tools.store.want(name, wanted)?;
+            entry.wanted = wanted;
+            self.changed = true;
+        }
+        Ok(())
+    }
+
+    async fn remove(&mut self, name: String) -> Result<UnitStatus, Refusal> {
+        let instances: Vec<String> = self
+            .entries
+            .iter()
+            .filter(|(other, entry)| {
+                entry.made && template::template_of(other).as_deref() == Some(&*name)
+            })
+            .map(|(other, _)| other.clone())
+            .collect();
+        if !instances.is_empty() {
+            return Err(Refusal::HasInstances { name, instances });
+        }
+        let Some(entry) = self.entries.get_mut(&name) else {
+            return Err(Refusal::Unknown { name });
+        };
+        self.tools.store.remove(&name)?;
+        entry.wanted = false;
+        entry.removing = true;
+        let before = status::status(entry, None);
+        self.step(&name, Event::Stop { reason: "it is being forgotten".to_owned() }).await;
+        Ok(before)
+    }
+}
+
+/// The reason of a unit that a person stopped.
+pub(super) fn stopped(epoch_s: u64) -> String {
+    format!("stopped by a person at {}", utc::text(epoch_s))
+}

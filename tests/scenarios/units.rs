@@ -1,0 +1,178 @@
+//! What units mean: who waits for whom, what follows an end, and how a person is told why.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use ferrite_tests::demo;
+use ferrite_tests::images::Kind;
+use ferrite_tests::node::{BOOT, Node, READY, SOON};
+use serde_json::Value;
+
+/// Between two looks at a unit.
+const POLL: Duration = Duration::from_millis(300);
+
+fn node(name: &str) -> Result<Node> {
+    let mut node = Node::new(name, Kind::Product)?;
+    node.boot()?;
+    let archive = demo::busybox()?;
+    node.ferrite(&["import", &archive.display().to_string(), "--name", "busybox"])?;
+    Ok(node)
+}
+
+/// Writes a unit of busybox's shell; the file's name.
+fn file(node: &Node, name: &str, script: &str, rest: &str) -> Result<String> {
+    let file = format!("{name}.toml");
+    let command = toml_words(&["/bin/sh", "-c", script]);
+    let text = format!("name = \"{name}\"\nimage = \"busybox\"\ncommand = {command}\n{rest}\n");
+    std::fs::write(node.machine.directory.join(&file), text)?;
+    Ok(file)
+}
+
+fn toml_words(words: &[&str]) -> String {
+    serde_json::to_string(words).unwrap_or_default()
+}
+
+fn submit(node: &Node, name: &str, script: &str, rest: &str) -> Result<()> {
+    node.ferrite(&["unit", "submit", &file(node, name, script, rest)?]).map(drop)
+}
+
+fn start(node: &Node, name: &str) -> Result<()> {
+    node.ferrite(&["unit", "start", name, "--no-wait"]).map(drop)
+}
+
+fn status(node: &Node, name: &str) -> Result<Value> {
+    node.ask(&["unit", "status", name])
+}
+
+/// Waits until the unit's status is as `wished`.
+fn until(node: &Node, name: &str, wished: impl Fn(&Value) -> bool) -> Result<Value> {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let status = status(node, name)?;
+        if wished(&status) {
+            return Ok(status);
+        }
+        ensure!(Instant::now() < deadline, "{name} is still {status}");
+        std::thread::park_timeout(POLL);
+    }
+}
+
+fn until_state(node: &Node, name: &str, state: &str) -> Result<Value> {
+    until(node, name, |status| status["state"] == state)
+}
+
+fn why(node: &Node, name: &str) -> Result<String> {
+    node.ferrite(&["unit", "why", name])
+}
+
+const FOREVER: &str = "trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done";
+
+#[test]
+fn units_wait_for_each_other_and_say_why() -> Result<()> {
+    let node = node("units-wait")?;
+    // Ready only when its check succeeds: when somebody made the file.
+    let check =
+        "[health]\nexec = [\"/bin/sh\", \"-c\", \"test -e /tmp/well\"]\nstart_period_s = 600";
+    let slow = format!("trap 'exit 0' TERM; sleep 6; touch /tmp/well; {FOREVER}");
+    submit(&node, "db", &slow, check)?;
+    submit(&node, "migrate", "sleep 2; exit 0", "oneshot = true\nrequires = [\"db\"]")?;
+    submit(&node, "web", FOREVER, "requires = [\"migrate\"]\nafter = [\"db\"]")?;
+    // What is required is started with it, and each waits for the one before.
+    start(&node, "web")?;
+    until(&node, "web", |status| {
+        status["reason"].as_str().is_some_and(|why| why.contains("migrate"))
+    })?;
+    assert!(
+        why(&node, "migrate")?.contains("waiting for db (which is"),
+        "{}",
+        why(&node, "migrate")?
+    );
+    until_state(&node, "web", "running")?;
+    assert_eq!(status(&node, "migrate")?["state"], "exited");
+    assert_eq!(status(&node, "db")?["health"], "healthy");
+    // A circle is refused, with everybody in it.
+    let db = file(&node, "db", FOREVER, "after = [\"web\"]")?;
+    let refused = node.ferrite_output(&["unit", "submit", &db])?;
+    assert_eq!(refused.status.code(), Some(7));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("db → web"), "{said}");
+    // Who requires it stops with it, waits, and comes back with it.
+    submit(&node, "front", FOREVER, "requires = [\"db\"]")?;
+    start(&node, "front")?;
+    until_state(&node, "front", "running")?;
+    node.ferrite(&["unit", "stop", "db"])?;
+    until_state(&node, "front", "waiting")?;
+    assert!(why(&node, "db")?.contains("stopped by a person at"), "{}", why(&node, "db")?);
+    node.ferrite(&["unit", "start", "db"])?;
+    until_state(&node, "front", "running")?;
+    Ok(())
+}
+
+#[test]
+fn ends_are_followed_by_what_was_asked_for() -> Result<()> {
+    let mut node = node("units-ends")?;
+    submit(&node, "crash", "exit 3", "start_limit = { starts = 3 }")?;
+    start(&node, "crash")?;
+    let crash = until_state(&node, "crash", "failed")?;
+    assert_eq!(crash["restarts"], 2, "{crash}");
+    assert!(why(&node, "crash")?.contains("start limit reached: 3 starts"), "{crash}");
+    submit(&node, "loops", "exit 4", "")?;
+    start(&node, "loops")?;
+    until(&node, "loops", |status| status["restarts"].as_u64() > Some(4))?;
+    until_state(&node, "loops", "backing-off")?;
+    assert!(why(&node, "loops")?.contains("it exited with status 4"), "{}", why(&node, "loops")?);
+    // A health check that fails restarts its unit.
+    let sick = "[health]\nexec = [\"/bin/false\"]\ninterval_s = 1\nretries = 2";
+    submit(&node, "sick", FOREVER, sick)?;
+    start(&node, "sick")?;
+    let sick = until(&node, "sick", |status| status["restarts"].as_u64() > Some(0))?;
+    assert_eq!(sick["wanted"], true);
+    // Commands around it: the first failing one ends the start, and is named.
+    submit(
+        &node,
+        "early",
+        FOREVER,
+        "restart = \"never\"\npre_start = [[\"/bin/true\"], [\"/bin/false\"]]",
+    )?;
+    start(&node, "early")?;
+    until_state(&node, "early", "failed")?;
+    assert!(
+        why(&node, "early")?.contains("pre_start command 2 failed"),
+        "{}",
+        why(&node, "early")?
+    );
+    // An image that is nowhere.
+    std::fs::write(
+        node.machine.directory.join("absent.toml"),
+        "name = \"absent\"\nimage = \"127.0.0.1:1/absent\"\nrestart = \"never\"\n",
+    )?;
+    node.ferrite(&["unit", "start", "absent.toml", "--no-wait"])?;
+    until_state(&node, "absent", "failed")?;
+    assert!(why(&node, "absent")?.contains("127.0.0.1:1/absent"), "{}", why(&node, "absent")?);
+    // A timer, a template's instance, and what all that is after a reboot.
+    submit(&node, "tick", "echo tick", "timer.every_s = 2")?;
+    start(&node, "tick")?;
+    let log = |node: &Node| node.ferrite(&["unit", "logs", "tick"]);
+    let deadline = Instant::now() + SOON;
+    while !log(&node)?.contains("tick") {
+        ensure!(Instant::now() < deadline, "the timer never fired");
+    }
+    submit(
+        &node,
+        "worker@",
+        &format!("echo I am %i of %p; {FOREVER}"),
+        "labels = { shard = \"%i\" }",
+    )?;
+    node.ferrite(&["unit", "start", "worker@7"])?;
+    assert_eq!(status(&node, "worker@7")?["labels"]["shard"], "7");
+    let refused = node.ferrite_output(&["unit", "destroy", "worker@"])?;
+    assert_eq!(refused.status.code(), Some(7), "a template with an instance");
+    node.ferrite(&["machine", "reboot"])?;
+    node.wait_for(READY, BOOT)?;
+    until_state(&node, "worker@7", "running")?;
+    assert!(node.ferrite(&["unit", "logs", "worker@7"])?.contains("I am 7 of worker"));
+    assert_eq!(status(&node, "crash")?["wanted"], true, "a wish outlives its failure");
+    let list = node.ask(&["unit", "list", "--label", "shard=7"])?;
+    assert_eq!(list.as_array().map(Vec::len), Some(1), "{list}");
+    Ok(())
+}
