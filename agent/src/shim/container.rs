@@ -83,7 +83,8 @@ pub(super) fn create_and_start(
         process.set_terminal(Some(request.tty));
     }
     spec.save(bundle.join("config.json")).map_err(ContainerProblem::WriteSpec)?;
-    let builder = ContainerBuilder::new(request.unit.clone(), SyscallType::Linux)
+    // libcontainer's names have no `@`, ours no `+`.
+    let builder = ContainerBuilder::new(request.unit.replace('@', "+"), SyscallType::Linux)
         .with_root_path(&state)
         .map_err(ContainerProblem::Create)?;
     // libcontainer writes the container's rank to the file of this process, and leaves it there.
