@@ -56,8 +56,6 @@ pub(crate) struct Cable<'a> {
     pub(crate) bridge: u32,
     /// The container's end.
     pub(crate) name: &'a str,
-    /// Its number there.
-    pub(crate) index: u32,
     /// Its Ethernet address.
     pub(crate) mac: Mac,
     /// The container's network namespace.
@@ -90,7 +88,7 @@ pub(crate) fn make_bridge(batch: &mut Batch, name: &str, mac: Mac) {
 pub(crate) fn lay_cable(batch: &mut Batch, cable: Cable<'_>) {
     let kind = (NEW_LINK, CREATE | EXCLUSIVE);
     let peer = |peer: &mut Attributes<'_>| {
-        peer.raw(&link_header(cable.index, 0)).text(LINK_NAME, cable.name);
+        peer.raw(&link_header(0, 0)).text(LINK_NAME, cable.name);
         peer.put(LINK_ADDRESS, &cable.mac).number(LINK_NAMESPACE_FD, cable.namespace);
     };
     batch.request("connect the container to the bridge", kind, &link_header(0, UP), |put| {

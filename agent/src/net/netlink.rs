@@ -49,6 +49,8 @@ pub(crate) enum Family {
 pub(crate) enum NetlinkProblem {
     #[error("open a netlink socket")]
     Open(#[source] io::Error),
+    #[error("find interface {name}")]
+    Find { name: String, source: io::Error },
     #[error("send a netlink request")]
     Send(#[source] io::Error),
     #[error("read the answer to a netlink request")]
@@ -62,7 +64,7 @@ impl NetlinkProblem {
     pub(crate) fn errno(&self) -> Option<i32> {
         match self {
             Self::Refused { source, .. } => source.raw_os_error(),
-            Self::Open(_) | Self::Send(_) | Self::Receive(_) => None,
+            Self::Open(_) | Self::Find { .. } | Self::Send(_) | Self::Receive(_) => None,
         }
     }
 }
@@ -209,6 +211,12 @@ impl Socket {
         let socket = socket.map_err(failed)?;
         sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER_MAX)).map_err(failed)?;
         Ok(Self(socket))
+    }
+
+    /// Number of an interface in this socket's network namespace.
+    pub(crate) fn index_of(&self, name: &str) -> Result<u32, NetlinkProblem> {
+        rustix::net::netdevice::name_to_index(&self.0, name)
+            .map_err(|errno| NetlinkProblem::Find { name: name.to_owned(), source: errno.into() })
     }
 
     /// Has the kernel carry out a batch. The first request that it refuses is the error; whether others were

@@ -17,10 +17,8 @@ use crate::net::netlink::{Batch, Family, NetlinkProblem, Socket};
 
 /// Number of the loopback interface: the first in every network namespace.
 const LOOPBACK: u32 = 1;
-/// Name and number of a container's end. Kernels with tunnels put interfaces of their own into each namespace,
-/// with the first numbers.
+/// Name of a container's end.
 const INSIDE: &str = "eth0";
-const INSIDE_INDEX: u32 = 100;
 
 /// A container could not be connected.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +67,6 @@ fn plug_in(namespace: &File, attachment: &Attachment) -> Result<(), NetworkProbl
         link: &attachment.link,
         bridge,
         name: INSIDE,
-        index: INSIDE_INDEX,
         mac: addresses::mac(number),
         namespace: u32::try_from(namespace.as_raw_fd()).unwrap_or(u32::MAX),
     };
@@ -97,11 +94,12 @@ fn configure(socket: &Socket, attachment: Option<&Attachment>) -> Result<(), Net
     let mut batch = Batch::default();
     interface::set_up(&mut batch, LOOPBACK);
     let Some(attachment) = attachment else { return Ok(socket.carry_out(batch)?) };
+    let index = socket.index_of(INSIDE)?;
     let add = |batch: &mut Batch, address: IpAddr, prefix, gateway: IpAddr| {
-        interface::add_address(batch, INSIDE_INDEX, address, prefix);
-        interface::add_default_route(batch, INSIDE_INDEX, gateway);
+        interface::add_address(batch, index, address, prefix);
+        interface::add_default_route(batch, index, gateway);
     };
-    interface::set_up(&mut batch, INSIDE_INDEX);
+    interface::set_up(&mut batch, index);
     let (address, prefix, gateway) = attachment.ipv4;
     add(&mut batch, address.into(), prefix, gateway.into());
     socket.carry_out(batch)?;
