@@ -10,6 +10,7 @@ use crate::events::Events;
 use crate::image::layer::Layers;
 use crate::image::pull::Puller;
 use crate::image::store::ImageStore;
+use crate::stats;
 use crate::unit::supervisor::Units;
 
 /// Most warnings that are kept: the newest.
@@ -72,7 +73,7 @@ impl Node {
             slot: self.slot.clone(),
             ready: self.ready.load(Ordering::Relaxed),
             uptime_s: u64::try_from(uptime).unwrap_or(0),
-            warnings: warnings.clone(),
+            warnings: warnings.iter().cloned().chain(stats::state_is_full(&self.logs)).collect(),
         }
     }
 }

@@ -8,6 +8,9 @@ use ferrite_schema::api::{NodeStats, UnitStats, UnitStatus};
 /// Where the units' cgroups are.
 const UNITS: &str = "/sys/fs/cgroup/units";
 
+/// From here on STATE counts as full.
+const FULL_PERCENT: u64 = 95;
+
 /// A unit's figures; `None` where it has no container.
 #[must_use]
 pub fn of_unit(status: &UnitStatus) -> Option<UnitStats> {
@@ -51,6 +54,21 @@ pub fn of_node(state: &Path) -> NodeStats {
         state_bytes: space(|disk| disk.f_blocks),
         state_available_bytes: space(|disk| disk.f_bavail),
     }
+}
+
+/// A sentence for the node's status when hardly anything more can be kept; `state` is a folder on STATE.
+#[must_use]
+pub fn state_is_full(state: &Path) -> Option<String> {
+    let node = of_node(state);
+    fullness(node.state_bytes, node.state_available_bytes).map(|percent| {
+        format!("STATE is full ({percent} %): remove units or volumes, or `ferrite images prune`")
+    })
+}
+
+/// How full, in percent, from where it is worth a warning.
+fn fullness(all: u64, available: u64) -> Option<u64> {
+    let used = all.saturating_sub(available).saturating_mul(100) / all.max(1);
+    (all > 0 && used >= FULL_PERCENT).then_some(used)
 }
 
 /// The number behind `key` at the beginning of a line.
@@ -101,6 +119,14 @@ mod tests {
         assert_eq!((keyed(text, "usage_usec"), keyed(text, "usage")), (Some(123), None));
         let io = "254:0 rbytes=10 wbytes=1 rios=2\n254:16 rbytes=5 wbytes=0\n";
         assert_eq!((sum(io, "rbytes"), sum(io, "wbytes"), sum("", "rbytes")), (15, 1, 0));
+    }
+
+    #[test]
+    fn a_full_state() {
+        assert_eq!(fullness(100, 6), None);
+        assert_eq!(fullness(1000, 49), Some(95));
+        assert_eq!(fullness(100, 0), Some(100));
+        assert_eq!(fullness(0, 0), None);
     }
 
     #[test]

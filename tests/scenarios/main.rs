@@ -6,7 +6,9 @@
 
 mod boot;
 mod image;
+mod living;
 mod pid1;
 mod power;
+mod services;
 mod slots;
 mod units;

@@ -8,5 +8,7 @@ pub mod demo;
 pub mod disk;
 pub mod images;
 pub mod node;
+pub mod openapi;
 pub mod programs;
+pub mod services;
 mod turnstile;

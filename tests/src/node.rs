@@ -207,6 +207,25 @@ impl Node {
         serde_json::from_str(&text).with_context(|| format!("understand {text:?}"))
     }
 
+    /// What the API answers to `GET path`, byte for byte, as `curl` sees it.
+    ///
+    /// # Errors
+    /// It answers with an error, or not at all.
+    pub fn get(&self, path: &str) -> Result<String> {
+        let directory = &self.machine.directory;
+        let context = Store::at(directory.join("ferrite")).load(CONTEXT)?;
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--fail-with-body", "--max-time", "60"]);
+        for (option, text) in
+            [("--cacert", &context.ca), ("--cert", &context.certificate), ("--key", &context.key)]
+        {
+            let file = directory.join(format!("curl{option}.pem"));
+            fs::write(&file, text)?;
+            curl.arg(option).arg(file);
+        }
+        succeed(curl.arg(format!("{}{path}", context.endpoint)))
+    }
+
     /// Has the probe's server carry out `words` inside the guest (probed images only).
     ///
     /// # Errors

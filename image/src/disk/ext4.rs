@@ -13,6 +13,9 @@ use super::{
     BuildDisk, OemFile, Parts, check_fits, create_sized, identity, number, open, partition,
 };
 
+/// Space that only the node's own programs can use: containers have other users, so that what fills STATE leaves
+/// enough to write down that a unit is to be stopped.
+const RESERVED_PERCENT: &str = "4";
 /// Features of both file systems, named one by one so that no host's configuration has a say.
 ///
 /// `metadata_csum_seed` lets the UUID change without rewriting everything.
@@ -97,9 +100,10 @@ fn format(place: &LayoutPartition, tools: &dyn Toolbox, path: &Path) -> Result<(
     let mut features = FEATURES.to_owned();
     let mut extended =
         format!("hash_seed={uuid},root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0,nodiscard");
+    let reserved = if place.grow { RESERVED_PERCENT } else { "0" };
     let mut command = fixed(tools, "mke2fs");
     command
-        .args(["-q", "-F", "-t", "ext4", "-m", "0", "-e", "remount-ro"])
+        .args(["-q", "-F", "-t", "ext4", "-m", reserved, "-e", "remount-ro"])
         .args(["-b", &BLOCK_BYTES.to_string(), "-I", &INODE_BYTES.to_string()])
         .args(["-i", &BYTES_PER_INODE.to_string()]);
     if place.grow {

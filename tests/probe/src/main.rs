@@ -5,6 +5,7 @@
 //! Never does: judge. What is right is for the test on the host to say.
 
 mod identity;
+mod leaks;
 mod load;
 mod network;
 mod orphans;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
 fn run(request: &Request) -> io::Result<ExitCode> {
     match request {
         Request::Identity => answer(&identity::look()?),
+        Request::Leaks => answer(&leaks::look()?),
         Request::Processes => answer(&processes::look()?),
         Request::Ports => answer(&network::ports()?),
         Request::WriteRoot { path } => answer(&root::try_to_write(path)),

@@ -10,6 +10,7 @@ const ORPHANS_AT_ONCE: usize = 500;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Request {
     Identity,
+    Leaks,
     Processes,
     Ports,
     WriteRoot { path: PathBuf },
@@ -68,6 +69,7 @@ pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     Ok(match words.as_slice() {
         ["identity"] => Request::Identity,
+        ["leaks"] => Request::Leaks,
         ["processes"] => Request::Processes,
         ["ports"] => Request::Ports,
         ["write-root", path] => Request::WriteRoot { path: path.into() },
@@ -100,7 +102,7 @@ pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
     })
 }
 
-const USAGE: &str = "usage: identity | processes | ports | write-root PATH | executables DIR | orphans N [AT-ONCE] | \
+const USAGE: &str = "usage: identity | leaks | processes | ports | write-root PATH | executables DIR | orphans N [AT-ONCE] | \
      sync-writer DIR | sync-check DIR | listen PORT | spew [N, 0: for ever] | ignore-term | await-term [DIR] | \
      hang | exit CODE | stamp EVENT | beside PROGRAM | serve | kill PID SIGNAL | freeze-init | panic-kernel | read PATH | write PATH TEXT";
 

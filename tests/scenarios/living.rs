@@ -1,0 +1,190 @@
+//! Living with a node: logs, events, figures, its API's description; many containers and what they leave.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use ferrite_tests::images::Kind;
+use ferrite_tests::node::Node;
+use ferrite_tests::programs::checkout;
+use ferrite_tests::{demo, openapi};
+use serde_json::Value;
+
+/// Containers started and stopped in a row; a long run makes a thousand.
+fn cycles() -> u32 {
+    if std::env::var_os("FERRITE_LONG").is_some() { 1000 } else { 60 }
+}
+
+/// Containers alive at once.
+fn alive() -> u32 {
+    if std::env::var_os("FERRITE_LONG").is_some() { 100 } else { 20 }
+}
+
+fn submit(node: &Node, name: &str, rest: &str) -> Result<String> {
+    let file = format!("{name}.toml");
+    let unit = format!("name = \"{name}\"\nimage = \"busybox\"\n{rest}\n");
+    std::fs::write(node.machine.directory.join(&file), unit)?;
+    Ok(file)
+}
+
+fn node(name: &str) -> Result<Node> {
+    let mut node = Node::new(name, Kind::Probed)?;
+    node.machine.memory_mib = 1024;
+    node.boot()?;
+    let archive = demo::busybox_with_probe()?.display().to_string();
+    node.ferrite(&["import", &archive, "--name", "busybox"])?;
+    Ok(node)
+}
+
+fn json_lines(text: &str) -> Result<Vec<Value>> {
+    text.lines().map(|line| serde_json::from_str(line).context("understand a line")).collect()
+}
+
+#[test]
+fn logs_events_and_figures() -> Result<()> {
+    let node = node("living")?;
+    let file = submit(
+        &node,
+        "twice",
+        "restart = \"never\"\ncommand = [\"/bin/ferrite-probe\", \"spew\", \"50\"]",
+    )?;
+    node.ferrite(&["unit", "start", &file, "--until", "ended"])?;
+    let tail = node.ferrite(&["unit", "logs", "--stdout", "-n", "2", "twice"])?;
+    assert_eq!(tail, "out 49\nout 50\n");
+    assert_eq!(node.ferrite(&["unit", "logs", "--previous", "twice"])?, "", "there was none");
+    node.ferrite(&["unit", "start", "twice", "--until", "ended"])?;
+    let all = json_lines(&node.ferrite(&["unit", "logs", "-o", "json", "twice"])?)?;
+    assert_eq!(all.len(), 200);
+    let previous =
+        json_lines(&node.ferrite(&["unit", "logs", "--previous", "-o", "json", "twice"])?)?;
+    assert_eq!(previous, all[..100]);
+    // Between two times: exactly the second run.
+    let since = humantime(&all[100]);
+    let later =
+        json_lines(&node.ferrite(&["unit", "logs", "--since", &since, "-o", "json", "twice"])?)?;
+    assert_eq!(later, all[100..]);
+    let earlier = node.ferrite(&["unit", "logs", "--until", &since, "-o", "json", "twice"])?;
+    assert_eq!(json_lines(&earlier)?, all[..100]);
+    // A unit at rest has nothing more to say.
+    assert_eq!(node.ferrite(&["unit", "logs", "-f", "-n", "1", "--stderr", "twice"])?, "");
+    let both = node.ferrite(&["unit", "logs", "-n", "1", "--stdout", "twice", "twice"])?;
+    assert_eq!(both, "twice | out 50\ntwice | out 50\n");
+
+    let file = submit(
+        &node,
+        "stays",
+        "command = [\"/bin/ferrite-probe\", \"await-term\"]\n[resources]\nmemory_max = \"32MiB\"",
+    )?;
+    node.ferrite(&["unit", "start", &file])?;
+    let figures = node.ask(&["top", "--once"])?;
+    let unit = &figures["units"][0];
+    assert_eq!(
+        (&unit["unit"], &unit["memory_max_bytes"]),
+        (&"stays".into(), &(32 << 20).into()),
+        "{figures}"
+    );
+    assert_eq!(unit["pids"], 1, "{figures}");
+    answers_are_as_described(&node)?;
+    node.ferrite(&["unit", "stop", "stays"])?;
+    let events = json_lines(&node.ferrite(&["events", "--unit", "stays", "-o", "json"])?)?;
+    let messages: Vec<&str> = events.iter().filter_map(|event| event["message"].as_str()).collect();
+    for expected in ["starting", "running", "stopping"] {
+        assert!(
+            messages.iter().any(|message| message.starts_with(expected)),
+            "{expected}: {messages:?}"
+        );
+    }
+    Ok(())
+}
+
+/// What the server really answers is what its own document says, and that is the committed one.
+fn answers_are_as_described(node: &Node) -> Result<()> {
+    let document: Value = serde_json::from_str(&node.get("/v1/openapi.json")?)?;
+    let committed = std::fs::read(checkout().join("docs/openapi.json"))?;
+    assert_eq!(document, serde_json::from_slice::<Value>(&committed)?);
+    let named = ["", "/definition", "/logs"].map(|rest| format!("/v1/units/{{name}}{rest}"));
+    let plain = [
+        "/v1/machine",
+        "/v1/boot",
+        "/v1/slots",
+        "/v1/images",
+        "/v1/units",
+        "/v1/events",
+        "/v1/stats",
+    ];
+    for path in named.iter().map(String::as_str).chain(plain) {
+        let text = node.get(&path.replace("{name}", "twice"))?;
+        let lines = path.ends_with("/logs") || path == "/v1/events";
+        let (media, values) = if lines {
+            ("application/x-ndjson", json_lines(&text)?)
+        } else {
+            ("application/json", vec![serde_json::from_str(&text)?])
+        };
+        assert!(!values.is_empty(), "{path}");
+        for value in values {
+            let problems = openapi::problems(&document, path, media, &value);
+            assert!(problems.is_empty(), "{problems:#?}");
+        }
+    }
+    Ok(())
+}
+
+/// A log line's time as a person would write it.
+fn humantime(line: &Value) -> String {
+    let us = line["time_us"].as_u64().unwrap_or_default();
+    ferrite_ctl::moment::timestamp(us)
+}
+
+/// What of a node must not grow.
+fn held(node: &mut Node) -> Result<BTreeMap<String, u64>> {
+    let found = node.probe(&["leaks"])?;
+    serde_json::from_value(found.clone()).with_context(|| format!("understand {found}"))
+}
+
+#[test]
+fn many_containers_leave_nothing_behind() -> Result<()> {
+    let mut node = node("leaks")?;
+    let once = submit(&node, "once", "restart = \"never\"\ncommand = [\"/bin/true\"]")?;
+    // The first few make what stays for good: a folder of units, a log.
+    for _ in 0..3 {
+        node.ferrite(&["unit", "start", &once, "--until", "ended"])?;
+    }
+    node.ferrite(&["unit", "destroy", "once"])?;
+    let before = held(&mut node)?;
+    for cycle in 0..cycles() {
+        let done = node.ferrite(&["unit", "start", &once, "--until", "ended"]);
+        done.with_context(|| format!("cycle {cycle}"))?;
+    }
+    node.ferrite(&["unit", "destroy", "once"])?;
+    for number in 0..alive() {
+        let name = format!("many-{number}");
+        let file =
+            submit(&node, &name, "command = [\"/bin/sleep\", \"1000000\"]\nstop_grace_s = 0")?;
+        node.ferrite(&["unit", "start", &file, "--no-wait"])?;
+    }
+    for number in 0..alive() {
+        node.ferrite(&["unit", "start", &format!("many-{number}")])?;
+    }
+    let processes = node.probe(&["processes"])?;
+    report(&processes);
+    for number in 0..alive() {
+        node.ferrite(&["unit", "stop", &format!("many-{number}")])?;
+        node.ferrite(&["unit", "destroy", &format!("many-{number}")])?;
+    }
+    let after = held(&mut node)?;
+    assert_eq!(after, before);
+    Ok(())
+}
+
+/// Says what the containers' keepers and the agent hold, for people.
+#[expect(clippy::print_stderr, reason = "figures for who reads the test's output")]
+fn report(processes: &Value) {
+    let all = processes.as_array().map(Vec::as_slice).unwrap_or_default();
+    for name in ["ferrite-shim", "ferrite-agent", "ferrite-init"] {
+        let pss: Vec<u64> = all
+            .iter()
+            .filter(|process| process["name"].as_str().is_some_and(|found| found == name))
+            .filter_map(|process| process["pss_kib"].as_u64())
+            .collect();
+        eprintln!("{name}: {} processes, PSS {} KiB in all", pss.len(), pss.iter().sum::<u64>());
+    }
+}
