@@ -9,13 +9,20 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::digest::{Digest, Hashing};
-use super::padding::Padded;
-use super::unpack::{self, Limits, Unpack};
+use rustix::fs::XattrFlags;
+
+use super::digest::Digest;
+use super::pipeline::{self, Pipeline};
+use super::unpack::{Limits, Unpack};
 use crate::durable;
 
-/// Largest tar of a layer, and most entries. Larger than any image in use, smaller than what fills a node.
-pub const LIMITS: Limits = Limits { tar_max_bytes: 32 << 30, entries_max: 2_000_000 };
+/// Largest tar of a layer, largest file and most entries. Larger than any image in use, smaller than what fills a node.
+pub const LIMITS: Limits =
+    Limits { tar_max_bytes: 32 << 30, file_max_bytes: 32 << 30, entries_max: 2_000_000 };
+/// What any blob may decompress to: honest layers full of zeros exist, and are small.
+const FREE_BYTES: u64 = 1 << 30;
+/// What a blob may decompress to beyond that, for each of its bytes. Programs and texts shrink to a third or a tenth.
+const RATIO_MAX: u64 = 100;
 
 /// Prefix of folders that are being filled.
 const UNFINISHED: &str = "tmp-";
@@ -165,20 +172,35 @@ impl Layers {
         // Layers without an entry for their root get this one.
         rustix::fs::fchmod(&root, rustix::fs::Mode::from_raw_mode(0o755))
             .map_err(|errno| prepare(errno.into()))?;
-        let tar =
-            decompress(blob).map_err(|source| Layer::Decompress { digest: *digest, source })?;
-        let mut tar = Hashing::new(tar);
-        unpack::unpack(&mut Padded::new(&mut tar), root.as_fd(), &LIMITS)
-            .map_err(|source| Layer::Unpack { digest: *digest, source })?;
-        let (found, _, _) = tar.finish();
+        let decompressing = |source| Layer::Decompress { digest: *digest, source };
+        let tar = decompress(blob).map_err(decompressing)?;
+        let blob_bytes = fs::metadata(blob).map_err(decompressing)?.len();
+        let (found, bytes) =
+            pipeline::run(tar, root.as_fd(), &limits(blob_bytes)).map_err(|error| match error {
+                Pipeline::Decompress(source) => decompressing(source),
+                Pipeline::Unpack(source) => Layer::Unpack { digest: *digest, source },
+                Pipeline::Begin(source) => prepare(source),
+            })?;
         if found != *digest {
             return Err(Layer::RefuseContent { expected: *digest, found });
+        }
+        // Without the note the files are counted whenever somebody asks.
+        let noted =
+            rustix::fs::fsetxattr(&root, BYTES, bytes.to_string().as_bytes(), XattrFlags::empty());
+        if let Err(error) = noted {
+            tracing::debug!(%error, %digest, "layer-size-not-noted");
         }
         rustix::fs::syncfs(&root).map_err(|errno| prepare(errno.into()))?;
         fs::rename(folder, self.path(digest))
             .and_then(|()| durable::sync_folder(&self.root))
             .map_err(prepare)
     }
+}
+
+/// Limits for a blob of this size: a small one that becomes huge is a bomb, whatever its absolute size.
+fn limits(blob_bytes: u64) -> Limits {
+    let by_ratio = FREE_BYTES.saturating_add(blob_bytes.saturating_mul(RATIO_MAX));
+    Limits { tar_max_bytes: LIMITS.tar_max_bytes.min(by_ratio), ..LIMITS }
 }
 
 /// Sizes of the regular files below `folder`; what cannot be read counts nothing.

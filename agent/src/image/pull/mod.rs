@@ -475,3 +475,6 @@ pub async fn document(
         .map_err(|source| Pull::Document { name: name.to_owned(), source })?;
     Ok((bytes, document))
 }
+
+#[cfg(test)]
+mod tests;

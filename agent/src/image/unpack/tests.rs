@@ -2,22 +2,27 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 
-use tar::{Builder, Header};
+use std::os::fd::AsFd;
+
+use rustix::fs::FileType;
+use rustix::io::Errno;
+use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
 
 use super::*;
 
-const LIMITS: Limits = Limits { tar_max_bytes: 1 << 20, entries_max: 100 };
+pub(super) const LIMITS: Limits =
+    Limits { tar_max_bytes: 1 << 20, file_max_bytes: 1 << 20, entries_max: 100 };
 
 /// A tar whose names are written as they are given: the library would refuse what attackers write.
-struct Tar(Builder<Vec<u8>>);
+pub(super) struct Tar(Builder<Vec<u8>>);
 
 impl Tar {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Builder::new(Vec::new()))
     }
 
-    fn add(mut self, kind: EntryType, name: &str, link: &str, content: &[u8]) -> Self {
+    pub(super) fn add(mut self, kind: EntryType, name: &str, link: &str, content: &[u8]) -> Self {
         let mut header = Header::new_ustar();
         header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
         header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
@@ -32,24 +37,24 @@ impl Tar {
         self
     }
 
-    fn file(self, name: &str, content: &[u8]) -> Self {
+    pub(super) fn file(self, name: &str, content: &[u8]) -> Self {
         self.add(EntryType::Regular, name, "", content)
     }
 
-    fn folder(self, name: &str) -> Self {
+    pub(super) fn folder(self, name: &str) -> Self {
         self.add(EntryType::Directory, name, "", b"")
     }
 
-    fn symlink(self, name: &str, target: &str) -> Self {
+    pub(super) fn symlink(self, name: &str, target: &str) -> Self {
         self.add(EntryType::Symlink, name, target, b"")
     }
 
-    fn link(self, name: &str, target: &str) -> Self {
+    pub(super) fn link(self, name: &str, target: &str) -> Self {
         self.add(EntryType::Link, name, target, b"")
     }
 
     /// Applies it to `layer` in a folder that also holds `outside/secret`.
-    fn apply(self) -> (TempDir, PathBuf, Result<(), Unpack>) {
+    pub(super) fn apply(self) -> (TempDir, PathBuf, Result<u64, Unpack>) {
         let bytes = self.0.into_inner().unwrap();
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("outside")).unwrap();
@@ -63,14 +68,18 @@ impl Tar {
         (folder, layer, result)
     }
 
-    fn refused(self) {
+    pub(super) fn refused(self) {
         let (_folder, _, result) = self.apply();
-        assert!(matches!(result, Err(Unpack::RefuseEntry { .. })), "{result:?}");
+        let refused = matches!(
+            result,
+            Err(Unpack::RefuseEntry { .. } | Unpack::ReadTar(TarProblem::Refused { .. }))
+        );
+        assert!(refused, "{result:?}");
     }
 }
 
 /// Owners can be set, and whiteouts made, by root alone.
-fn root() -> bool {
+pub(super) fn root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
         eprintln!("skipped: needs root");
@@ -258,6 +267,8 @@ fn bombs_are_stopped() {
     assert!(matches!(tar.apply().2, Err(Unpack::TooMuch { what: "entries", .. })));
     if root() {
         let tar = Tar::new().file("a", &vec![0; 2 << 20]);
+        assert!(matches!(tar.apply().2, Err(Unpack::TooMuch { what: "bytes of a file", .. })));
+        let tar = Tar::new().file("a", &vec![0; 700 << 10]).file("b", &vec![0; 700 << 10]);
         assert!(matches!(tar.apply().2, Err(Unpack::TooMuch { what: "bytes", .. })));
     }
 }

@@ -1,0 +1,323 @@
+//! What attackers have done to programs that unpack: each test is one of them, named for it.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use super::tests::{LIMITS, Tar as Made, root};
+use super::*;
+
+/// A header with every field as it is given, and its data.
+struct Raw<'a> {
+    kind: u8,
+    name: &'a [u8],
+    link: &'a [u8],
+    size: u64,
+    data: &'a [u8],
+}
+
+fn raw(kind: u8, name: &[u8], data: &[u8]) -> Vec<u8> {
+    block(&Raw { kind, name, link: b"", size: data.len() as u64, data })
+}
+
+fn block(raw: &Raw<'_>) -> Vec<u8> {
+    let mut header = [0_u8; 512];
+    header[..raw.name.len()].copy_from_slice(raw.name);
+    header[100..107].copy_from_slice(b"0000644");
+    header[108..115].copy_from_slice(b"0000000");
+    header[116..123].copy_from_slice(b"0000000");
+    header[124..135].copy_from_slice(format!("{:011o}", raw.size).as_bytes());
+    header[136..147].copy_from_slice(b"00000000000");
+    header[148..156].copy_from_slice(b"        ");
+    header[156] = raw.kind;
+    header[157..157 + raw.link.len()].copy_from_slice(raw.link);
+    header[257..265].copy_from_slice(b"ustar\x0000");
+    let sum: u64 = header.iter().map(|byte| u64::from(*byte)).sum();
+    header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    let mut bytes = header.to_vec();
+    bytes.extend_from_slice(raw.data);
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    bytes
+}
+
+/// A PAX record with its length in front.
+fn record(key: &str, value: &[u8]) -> Vec<u8> {
+    let rest = key.len() + value.len() + 3;
+    let mut length = rest + 1;
+    while length.to_string().len() + rest != length {
+        length += 1;
+    }
+    [format!("{length} {key}=").as_bytes(), value, b"\n"].concat()
+}
+
+fn apply(parts: &[Vec<u8>]) -> (tempfile::TempDir, Result<u64, Unpack>) {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = parts.concat();
+    let result = unpack(&bytes[..], File::open(folder.path()).unwrap().as_fd(), &LIMITS);
+    (folder, result)
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn cve_2025_62518_a_pax_size_counts_for_the_data_too() {
+    // The header says 0: who believes it takes the data, a tar of its own, for entries.
+    let inner = raw(b'0', b"smuggled", b"x");
+    let size = record("size", inner.len().to_string().as_bytes());
+    let outer = block(&Raw { kind: b'0', name: b"outer", link: b"", size: 0, data: &inner });
+    let (folder, result) = apply(&[raw(b'x', b"pax", &size), outer, raw(b'0', b"last", b"y")]);
+    result.unwrap();
+    assert_eq!(names(folder.path()), ["last", "outer"]);
+    assert_eq!(fs::read(folder.path().join("outer")).unwrap(), inner);
+}
+
+#[test]
+fn data_behind_what_has_none_is_refused() {
+    for kind in [b'1', b'2', b'3', b'4', b'5', b'6'] {
+        let entry = Raw { kind, name: b"a", link: b"b", size: 512, data: &[0; 512] };
+        let (_folder, result) = apply(&[block(&entry)]);
+        assert!(matches!(result, Err(Unpack::ReadTar(_))), "{}: {result:?}", char::from(kind));
+    }
+}
+
+#[test]
+fn global_headers_change_nothing() {
+    for key in ["path", "linkpath", "size", "SCHILY.xattr.user.a", "GNU.sparse.name"] {
+        let global = raw(b'g', b"g", &record(key, b"1"));
+        let (_folder, result) = apply(&[global, raw(b'0', b"a", b"")]);
+        assert!(matches!(result, Err(Unpack::ReadTar(_))), "{key}: {result:?}");
+    }
+    let global = raw(b'g', b"g", &record("comment", b"of git"));
+    apply(&[global, raw(b'0', b"a", b"")]).1.unwrap();
+}
+
+#[test]
+fn long_names_of_both_kinds_are_taken_and_checked() {
+    let long = [b"d/".as_slice(), &[b'n'; 200]].concat();
+    let gnu = raw(b'L', b"././@LongLink", &[&long[..], b"\0"].concat());
+    let (folder, result) = apply(&[gnu, raw(b'0', b"short", b"1")]);
+    result.unwrap();
+    assert!(folder.path().join(String::from_utf8(long.clone()).unwrap()).is_file());
+    let pax = raw(b'x', b"pax", &record("path", &long));
+    let (folder, result) = apply(&[pax, raw(b'0', b"short", b"1")]);
+    result.unwrap();
+    assert!(folder.path().join(String::from_utf8(long).unwrap()).is_file());
+    for climbing in [&b"../outside"[..], b"a/../../outside"] {
+        let (_folder, result) =
+            apply(&[raw(b'x', b"pax", &record("path", climbing)), raw(b'0', b"a", b"1")]);
+        assert!(matches!(result, Err(Unpack::RefuseEntry { .. })), "{result:?}");
+        let link = raw(b'K', b"././@LongLink", climbing);
+        let entry = Raw { kind: b'1', name: b"a", link: b"b", size: 0, data: b"" };
+        let (_folder, result) = apply(&[link, block(&entry)]);
+        assert!(matches!(result, Err(Unpack::RefuseEntry { .. })), "{result:?}");
+    }
+    let nul = raw(b'x', b"pax", &record("path", b"a\0b"));
+    assert!(apply(&[nul, raw(b'0', b"a", b"1")]).1.is_err());
+}
+
+#[test]
+fn huge_headers_and_chains_of_them_are_refused() {
+    let huge = raw(b'x', b"pax", &record("comment", &vec![b'a'; 2 << 20]));
+    assert!(apply(&[huge, raw(b'0', b"a", b"")]).1.is_err());
+    let many = raw(b'x', b"pax", &record("comment", b"a")).repeat(50);
+    assert!(apply(&[many, raw(b'0', b"a", b"")]).1.is_err());
+    let claims = Raw { kind: b'x', name: b"a", link: b"", size: u64::from(u32::MAX), data: b"" };
+    assert!(apply(&[block(&claims)]).1.is_err());
+}
+
+#[test]
+fn names_that_are_not_utf8_are_names() {
+    let (folder, result) = apply(&[raw(b'0', b"\xff\xfe", b"x")]);
+    result.unwrap();
+    let name = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().file_name();
+    assert_eq!(name.as_bytes(), b"\xff\xfe");
+}
+
+#[test]
+fn overlayfs_attributes_are_not_the_images_to_set() {
+    if !root() {
+        return;
+    }
+    let mut attributes = Vec::new();
+    for name in [
+        "trusted.overlay.redirect",
+        "trusted.overlay.opaque",
+        "user.overlay.opaque",
+        "user.overlay.whiteout",
+        "security.selinux",
+        "system.posix_acl_access",
+        "user.kept",
+    ] {
+        attributes.extend(record(&format!("SCHILY.xattr.{name}"), b"y"));
+    }
+    // A file capability as `setcap cap_net_raw+ep` writes it.
+    let capability = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    attributes.extend(record("SCHILY.xattr.security.capability", &capability));
+    let (folder, result) = apply(&[raw(b'x', b"pax", &attributes), raw(b'0', b"a", b"1")]);
+    result.unwrap();
+    let mut list = [0; 1024];
+    let length = rustix::fs::listxattr(folder.path().join("a"), &mut list).unwrap();
+    let mut found: Vec<&[u8]> = list[..length].split(|byte| *byte == 0).collect();
+    found.retain(|name| !name.is_empty());
+    found.sort_unstable();
+    assert_eq!(found, [&b"security.capability"[..], b"user.kept"]);
+}
+
+#[test]
+fn cve_2021_29136_a_link_called_dot_does_not_replace_the_root() {
+    for name in [&b"."[..], b"./", b"/", b"./.", b""] {
+        for kind in [b'0', b'1', b'2'] {
+            let entry = Raw { kind, name, link: b"/etc", size: 0, data: b"" };
+            let (folder, result) = apply(&[block(&entry), raw(b'0', b"passwd", b"x")]);
+            let is_folder = matches!(result, Ok(_)) && kind == b'0';
+            assert!(is_folder || result.is_err(), "{name:?} {kind}");
+            assert!(folder.path().is_dir() && !folder.path().is_symlink());
+        }
+    }
+}
+
+#[test]
+fn rustsec_2026_0067_a_mode_is_not_set_through_a_symlink() {
+    if !root() {
+        return;
+    }
+    let tar = Made::new()
+        .symlink("link", "../outside")
+        .symlink("link2", "../outside/secret")
+        .folder("link")
+        .file("link2", b"own");
+    let (folder, layer, result) = tar.apply();
+    result.unwrap();
+    let mode =
+        |path: &str| fs::symlink_metadata(folder.path().join(path)).unwrap().permissions().mode();
+    assert_ne!(mode("outside") & 0o7777, 0o750);
+    assert_eq!(mode("outside/secret") & 0o4000, 0);
+    assert!(fs::symlink_metadata(layer.join("link")).unwrap().is_dir());
+}
+
+#[test]
+fn a_folder_behind_a_replaced_symlink_is_another_folder() {
+    if !root() {
+        return;
+    }
+    // What was opened through the link must not be used for the folder that takes its place.
+    let tar = Made::new()
+        .folder("real")
+        .symlink("s", "real")
+        .file("s/one", b"1")
+        .folder("s")
+        .file("s/two", b"2");
+    let (_folder, layer, result) = tar.apply();
+    result.unwrap();
+    assert_eq!(names(&layer.join("real")), ["one"]);
+    assert_eq!(names(&layer.join("s")), ["two"]);
+}
+
+#[test]
+fn set_id_bits_stay_and_a_folders_group_is_not_handed_on() {
+    if !root() {
+        return;
+    }
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Directory);
+    header.set_path("shared/").unwrap();
+    header.set_size(0);
+    header.set_mode(0o2775);
+    header.set_uid(0);
+    header.set_gid(50);
+    header.set_cksum();
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append(&header, &b""[..]).unwrap();
+    let folder = builder.into_inner().unwrap()[..512].to_vec();
+    let (folder, result) = apply(&[folder, raw(b'0', b"shared/file", b"x")]);
+    result.unwrap();
+    let meta = |path: &str| fs::metadata(folder.path().join(path)).unwrap();
+    assert_eq!((meta("shared").mode() & 0o7777, meta("shared").gid()), (0o2775, 50));
+    assert_eq!(meta("shared/file").gid(), 0);
+}
+
+#[test]
+fn sparse_files_of_all_kinds_are_whole() {
+    let expected = [&[0_u8; 1000][..], b"data", &[0; 3000]].concat();
+    let size = expected.len().to_string();
+    let check = |parts: &[Vec<u8>]| {
+        let (folder, result) = apply(parts);
+        result.unwrap();
+        assert_eq!(fs::read(folder.path().join("holes")).unwrap(), expected);
+    };
+    let old = [
+        record("GNU.sparse.size", size.as_bytes()),
+        record("GNU.sparse.offset", b"1000"),
+        record("GNU.sparse.numbytes", b"4"),
+    ];
+    check(&[raw(b'x', b"pax", &old.concat()), raw(b'0', b"holes", b"data")]);
+    let map = [
+        record("GNU.sparse.name", b"holes"),
+        record("GNU.sparse.size", size.as_bytes()),
+        record("GNU.sparse.map", b"1000,4"),
+    ];
+    check(&[raw(b'x', b"pax", &map.concat()), raw(b'0', b"GNUSparseFile.0/holes", b"data")]);
+    let new = [
+        record("GNU.sparse.major", b"1"),
+        record("GNU.sparse.minor", b"0"),
+        record("GNU.sparse.name", b"holes"),
+        record("GNU.sparse.realsize", size.as_bytes()),
+    ];
+    let mut data = b"1\n1000\n4\n".to_vec();
+    data.resize(512, 0);
+    data.extend_from_slice(b"data");
+    check(&[raw(b'x', b"pax", &new.concat()), raw(b'0', b"GNUSparseFile.0/holes", &data)]);
+}
+
+#[test]
+fn sparse_maps_that_lie_are_refused() {
+    for map in [
+        "1000,5",
+        "9999,4",
+        "1000,4,1002,0",
+        "1000",
+        "1000,4,1000,4",
+        "18446744073709551615,4",
+        "-1,4",
+        "",
+    ] {
+        let pax = [record("GNU.sparse.size", b"4004"), record("GNU.sparse.map", map.as_bytes())];
+        let (_folder, result) =
+            apply(&[raw(b'x', b"pax", &pax.concat()), raw(b'0', b"a", b"data")]);
+        assert!(matches!(result, Err(Unpack::ReadTar(_))), "{map}: {result:?}");
+    }
+    // A hole as large as the world costs nothing here and everything to who reads it.
+    let pax = [record("GNU.sparse.size", b"9223372036854775807"), record("GNU.sparse.map", b"0,4")];
+    let (_folder, result) = apply(&[raw(b'x', b"pax", &pax.concat()), raw(b'0', b"a", b"data")]);
+    assert!(matches!(result, Err(Unpack::TooMuch { .. })), "{result:?}");
+}
+
+#[test]
+fn the_same_name_twice_is_the_last_of_them() {
+    if !root() {
+        return;
+    }
+    let tar = Made::new().file("a", b"one").file("b", b"").file("a", b"two").symlink("b", "a");
+    let (_folder, layer, result) = tar.apply();
+    result.unwrap();
+    assert_eq!(fs::read(layer.join("a")).unwrap(), b"two");
+    assert!(layer.join("b").is_symlink());
+    Made::new().folder("d").file("d", b"x").refused();
+}
+
+#[test]
+fn what_follows_a_lone_block_of_zeros_is_not_hidden() {
+    let (_folder, result) = apply(&[raw(b'0', b"a", b""), vec![0; 512], raw(b'0', b"b", b"")]);
+    assert!(matches!(result, Err(Unpack::ReadTar(_))), "{result:?}");
+    let (folder, result) = apply(&[raw(b'0', b"a", b""), vec![0; 1024], raw(b'0', b"b", b"")]);
+    result.unwrap();
+    assert_eq!(names(folder.path()), ["a"], "behind the end nothing counts");
+}

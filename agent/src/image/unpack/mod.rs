@@ -1,0 +1,203 @@
+//! Applies a layer's tar to a folder, as overlayfs wants it, without ever leaving that folder.
+//!
+//! The tar is hostile input. Every parent folder is opened by `openat2(RESOLVE_IN_ROOT)` below the layer's
+//! root, so neither `..` nor a symlink of the layer leads out; the last component is never followed. Owner,
+//! mode, set-id bits and mtime are kept: an image's `su` must work, and containers run with `no_new_privs` unless their
+//! unit says otherwise. Whiteouts become overlayfs's: a character device 0/0, or the `opaque` attribute; nothing in
+//! the tar becomes one otherwise. Device nodes are left out: containers get their own `/dev`, and their root is mounted
+//! `nodev`.
+
+mod names;
+mod target;
+
+use std::ffi::OsStr;
+use std::io::{self, BufRead};
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use self::target::{Meta, Problem, Target};
+use super::tar::{Entry, Kind, Tar, TarProblem};
+
+/// Attribute that marks a folder that hides what lower layers have in it.
+pub(super) const OPAQUE: &str = "trusted.overlay.opaque";
+
+/// How much a layer may hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of the tar, decompressed. Stops decompression bombs before they fill STATE.
+    pub tar_max_bytes: u64,
+    /// Bytes of one file with its holes: what reads it reads them all.
+    pub file_max_bytes: u64,
+    /// Entries: inodes and this program's time are finite too.
+    pub entries_max: u64,
+}
+
+/// A layer could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum Unpack {
+    /// The stream is not a tar, or ends early.
+    #[error(transparent)]
+    ReadTar(#[from] TarProblem),
+    /// An entry that no honest layer has.
+    #[error("refuse entry {}: {why}", path.display())]
+    RefuseEntry {
+        /// Its path in the tar.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The kernel refused an entry.
+    #[error("create {}", path.display())]
+    CreateEntry {
+        /// Its path in the tar.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The layer is larger than the limits allow.
+    #[error("unpack more than {limit} {what}")]
+    TooMuch {
+        /// The limit.
+        limit: u64,
+        /// Of what.
+        what: &'static str,
+    },
+}
+
+/// Applies the tar that `reader` gives to the empty folder `root`, and reads `reader` to its end. Returns the bytes of
+/// its files. Modes are right where the calling thread's umask is 0.
+///
+/// # Errors
+/// The folder then holds a part of the layer and must be thrown away.
+pub fn unpack(reader: impl BufRead, root: BorrowedFd<'_>, limits: &Limits) -> Result<u64, Unpack> {
+    let mut tar = Tar::new(Capped { inner: reader, left: limits.tar_max_bytes });
+    let result = apply(&mut tar, root, limits);
+    result.map_err(|error| match error {
+        Unpack::ReadTar(TarProblem::Read(source))
+            if source.get_ref().is_some_and(|inner| inner.is::<Exhausted>()) =>
+        {
+            Unpack::TooMuch { limit: limits.tar_max_bytes, what: "bytes" }
+        }
+        other => other,
+    })
+}
+
+fn apply<R: BufRead>(
+    tar: &mut Tar<R>,
+    root: BorrowedFd<'_>,
+    limits: &Limits,
+) -> Result<u64, Unpack> {
+    let mut target = Target::new(root);
+    let (mut count, mut bytes) = (0_u64, 0_u64);
+    while let Some(entry) = tar.next_entry()? {
+        count += 1;
+        if count > limits.entries_max {
+            return Err(Unpack::TooMuch { limit: limits.entries_max, what: "entries" });
+        }
+        if entry.size > limits.file_max_bytes {
+            return Err(Unpack::TooMuch { limit: limits.file_max_bytes, what: "bytes of a file" });
+        }
+        bytes = bytes.saturating_add(tar.data_left());
+        one(tar, &mut target, &entry).map_err(|problem| match problem {
+            Problem::Refused(why) => Unpack::RefuseEntry { path: shown(&entry.path), why },
+            Problem::Failed(source) => Unpack::CreateEntry { path: shown(&entry.path), source },
+            Problem::Tar(problem) => Unpack::ReadTar(problem),
+        })?;
+    }
+    target
+        .finish_folders()
+        .map_err(|(path, source)| Unpack::CreateEntry { path: shown(&path), source })?;
+    tar.drain()?;
+    Ok(bytes)
+}
+
+fn shown(path: &[u8]) -> PathBuf {
+    Path::new(OsStr::from_bytes(path)).to_owned()
+}
+
+/// What is done with an entry, by its name.
+enum Role<'a> {
+    Plain,
+    Opaque,
+    Whiteout(&'a [u8]),
+    /// aufs's own bookkeeping.
+    Ignored,
+}
+
+fn one<R: BufRead>(
+    tar: &mut Tar<R>,
+    target: &mut Target<'_>,
+    entry: &Entry,
+) -> Result<(), Problem> {
+    let meta = Meta::of(entry)?;
+    let parts = names::components(&entry.path)?;
+    let Some((name, folder)) = parts.split_last() else {
+        return match entry.kind {
+            Kind::Folder => target.set_root(&meta),
+            _ => Err(Problem::Refused("it would replace the root")),
+        };
+    };
+    let role = names::role(name)?;
+    target.enter(folder)?;
+    match role {
+        Role::Plain => {}
+        Role::Opaque => return target.set_opaque(),
+        Role::Whiteout(hidden) => return target.whiteout(hidden),
+        Role::Ignored => return Ok(()),
+    }
+    match entry.kind {
+        Kind::File => target.file(name, &meta, entry, tar),
+        Kind::Folder => target.folder(name, folder, &meta),
+        Kind::Symlink => target.symlink(name, &entry.link, &meta),
+        Kind::Link => target.hard_link(name, &names::components(&entry.link)?, &parts),
+        Kind::Fifo => target.fifo(name, &meta),
+        Kind::Char | Kind::Block => Ok(()),
+        Kind::GnuSparse | Kind::GnuLongName | Kind::GnuLongLink | Kind::Pax | Kind::PaxGlobal => {
+            Err(Problem::Refused("it is of an unknown type"))
+        }
+    }
+}
+
+/// Marker of the error that [`Capped`] gives.
+#[derive(Debug, thiserror::Error)]
+#[error("the limit is reached")]
+struct Exhausted;
+
+/// Fails, where `take` would quietly end, after so many bytes.
+struct Capped<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: BufRead> io::Read for Capped<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl<R: BufRead> BufRead for Capped<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let buffer = self.inner.fill_buf()?;
+        if buffer.is_empty() {
+            return Ok(buffer);
+        }
+        let room = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        match buffer.get(..room) {
+            Some(part) if !part.is_empty() => Ok(part),
+            Some(_) | None => Err(io::Error::other(Exhausted)),
+        }
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.left = self.left.saturating_sub(count as u64);
+        self.inner.consume(count);
+    }
+}
+
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
+mod tests;

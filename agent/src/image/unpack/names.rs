@@ -1,0 +1,42 @@
+//! Names in a tar: which are paths within a layer, and which stand for something else.
+
+use super::Role;
+use super::target::Problem;
+
+/// Prefix of names that stand for a removal.
+const WHITEOUT: &[u8] = b".wh.";
+/// Name that stands for a folder that hides everything below.
+const WHITEOUT_OPAQUE: &[u8] = b".wh..wh..opq";
+/// Longest path in a layer; `PATH_MAX`.
+const PATH_MAX_BYTES: usize = 4096;
+
+/// Splits a path of the tar. The root is the empty list.
+pub(super) fn components(path: &[u8]) -> Result<Vec<&[u8]>, Problem> {
+    if path.len() >= PATH_MAX_BYTES {
+        return Err(Problem::Refused("its path is too long"));
+    }
+    let mut parts = Vec::new();
+    for part in path.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => return Err(Problem::Refused("its path climbs with `..`")),
+            part if part.contains(&0) => return Err(Problem::Refused("its path holds a NUL")),
+            part => parts.push(part),
+        }
+    }
+    Ok(parts)
+}
+
+pub(super) fn role(name: &[u8]) -> Result<Role<'_>, Problem> {
+    if name == WHITEOUT_OPAQUE {
+        return Ok(Role::Opaque);
+    }
+    match name.strip_prefix(WHITEOUT) {
+        None => Ok(Role::Plain),
+        Some(b"" | b"." | b"..") => {
+            Err(Problem::Refused("its whiteout removes nothing that can exist"))
+        }
+        Some(rest) if rest.starts_with(WHITEOUT) => Ok(Role::Ignored),
+        Some(rest) => Ok(Role::Whiteout(rest)),
+    }
+}
