@@ -10,6 +10,7 @@ pub mod image;
 pub mod logs;
 pub mod net;
 pub mod node;
+pub mod oci;
 pub mod run;
 pub mod shim;
 pub mod stats;

@@ -1,5 +1,5 @@
 //! `ferrite-agent`: the node's brain (`run`), the process that makes one container
-//! (`shim`), and the one that runs a command in it (`exec`).
+//! (`shim`), and the one that runs a command in it (`exec`) or copies its files (`files`).
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -20,8 +20,9 @@ fn main() -> ExitCode {
         (None | Some("run"), None) => run(),
         (Some("shim"), None) => ferrite_agent::shim::run(),
         (Some("exec"), None) => ferrite_agent::shim::exec::run(),
+        (Some("files"), None) => ferrite_agent::shim::files::run(),
         _ => {
-            say("usage: ferrite-agent [run | shim | exec]");
+            say("usage: ferrite-agent [run | shim | exec | files]");
             return ExitCode::from(USAGE);
         }
     };

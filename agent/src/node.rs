@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ferrite_schema::api::Machine;
 
+use crate::api::streams::Streams;
 use crate::events::Events;
 use crate::image::layer::Layers;
 use crate::image::pull::Puller;
@@ -39,6 +40,10 @@ pub struct Node {
     pub puller: Puller,
     /// What happened lately.
     pub events: Events,
+    /// Run folders of units.
+    pub run: PathBuf,
+    /// Connections that became streams.
+    pub streams: Streams,
     /// Folder of the units' logs.
     pub logs: PathBuf,
     /// PID 1 was told that the node is ready.

@@ -10,6 +10,7 @@ use ferrite_schema::names;
 use ferrite_schema::node_config::NodeConfig;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::api::streams::Streams;
 use crate::api::{self, server::Server};
 use crate::config::{self, Loaded, Sources};
 use crate::control::{self, Step};
@@ -107,8 +108,9 @@ async fn prepare(
     let layers = Layers::open(&lib.join("layers"))?;
     let puller = Puller::new(images.clone(), layers.clone(), config.into());
     let logs = lib.join("logs");
+    let run = PathBuf::from(names::RUN_DIR).join("units");
     let places = Places {
-        run: PathBuf::from(names::RUN_DIR).join("units"),
+        run: run.clone(),
         scratch: lib.join("scratch"),
         logs: logs.clone(),
         shim_cgroup: "/sys/fs/cgroup/system/shims".into(),
@@ -150,6 +152,8 @@ async fn prepare(
         layers,
         puller,
         events,
+        run,
+        streams: Streams::default(),
         logs,
         ready: AtomicBool::new(false),
         warnings: Mutex::new(warnings),

@@ -18,6 +18,9 @@
 //! | `GET /v1/units/NAME` | | [`UnitStatus`] |
 //! | `GET /v1/units/NAME/definition` | | [`crate::unit::Unit`], as it was submitted |
 //! | `DELETE /v1/units/NAME` | | 204 |
+//! | `POST /v1/units/NAME/exec`, upgrade to `ferrite-stream/1` | [`crate::stream::ExecRequest`] | 101, then frames of [`crate::stream`] |
+//! | `POST /v1/units/NAME/files`, upgrade to `ferrite-stream/1` | [`crate::stream::FilesRequest`] | 101, then frames of [`crate::stream`] |
+//! | `POST /v1/units/NAME/attach`, upgrade to `ferrite-stream/1` | | 101, then frames of [`crate::stream`] |
 //! | `POST /v1/units/NAME/load`, `/start`, `/restart`, `/stop`, `/unload` | | [`UnitStatus`] |
 //! | `GET /v1/units/NAME/logs?follow=BOOL&since_us=…&until_us=…&tail=N&stream=…&previous=BOOL` | | lines of [`LogLine`], JSON, one per line |
 //! | `GET /v1/events?follow=BOOL&since_us=…&unit=NAME` | | lines of [`Event`], JSON, one per line |

@@ -113,6 +113,24 @@ pub struct ExecRequest {
     pub size: Option<(u16, u16)>,
 }
 
+/// The body of a request to copy files. What comes out is a tar stream in [`Kind::Stdout`]; what goes in is one in
+/// [`Kind::Stdin`], ended by [`Kind::CloseStdin`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "act", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum FilesRequest {
+    /// Out of the container.
+    Get {
+        /// Absolute path in it.
+        path: String,
+    },
+    /// Into the container.
+    Put {
+        /// Absolute path in it: a folder, or the copy's new name.
+        path: String,
+    },
+}
+
 /// A frame that arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {

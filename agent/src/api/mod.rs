@@ -11,6 +11,7 @@ mod machine;
 mod openapi;
 pub mod server;
 mod stats;
+pub mod streams;
 mod tls;
 mod units;
 
@@ -63,5 +64,8 @@ fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(logs::show))
         .routes(routes!(events::show))
         .routes(routes!(stats::show))
+        .routes(routes!(streams::exec))
+        .routes(routes!(streams::attach))
+        .routes(routes!(streams::files))
         .routes(routes!(openapi::show))
 }

@@ -116,6 +116,7 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .with_upgrades()
         .await;
     if let (Err(error), _) = (served, nodelay) {
         tracing::debug!(%peer, %error, "api-connection-ended");

@@ -16,15 +16,16 @@
 //! | `bundle/`, `state/` | shim | for libcontainer |
 
 pub mod exec;
+pub mod files;
 pub mod protocol;
 
 mod cgroup;
 mod container;
 mod devices;
+mod handover;
 mod inside;
 mod isolation;
 mod limits;
-mod handover;
 mod network;
 mod owners;
 mod privilege;
@@ -40,6 +41,8 @@ use std::convert::Infallible;
 use std::path::Path;
 
 use ferrite_shim::log;
+use libcontainer::oci_spec::OciSpecError;
+use libcontainer::oci_spec::runtime::LinuxSeccomp;
 use protocol::Outcome;
 
 use crate::durable;
@@ -58,6 +61,17 @@ pub fn run() -> anyhow::Result<()> {
     let outcome = Outcome::StartFailed { reason: crate::chain(error.as_ref()) };
     durable::write(&folder.join(protocol::OUTCOME), &serde_json::to_vec(&outcome)?)?;
     Ok(())
+}
+
+/// The filter of system calls of a container without further capabilities.
+pub(crate) fn filter() -> Result<LinuxSeccomp, OciSpecError> {
+    seccomp::profile(&[])
+}
+
+/// Where a user of an image is at home: read from the image's own files, without running anything of it.
+pub(crate) fn home_of(uid: u32, root: &Path) -> String {
+    let found = user::find(&uid.to_string(), root).ok();
+    found.and_then(|user| user.home).unwrap_or_else(|| "/".to_owned())
 }
 
 /// Makes the container and becomes its keeper.

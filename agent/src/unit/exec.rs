@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use ferrite_schema::api::Exit;
 use ferrite_schema::shim::{Command, LINE_MAX_BYTES, SOCKET};
-use ferrite_schema::stream::{Decoder, End, ExecRequest, Kind};
+use ferrite_schema::stream::{Decoder, End, ExecRequest, FilesRequest, Kind};
+use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -59,13 +60,29 @@ pub struct Ran {
 /// # Errors
 /// No process for it runs. That the command itself cannot be started is said in the stream.
 pub async fn start(folder: &Path, request: &ExecRequest) -> Result<UnixStream, ExecProblem> {
+    serve(folder, "exec", request).await
+}
+
+/// Copies files of the container whose run folder is given. The stream carries frames.
+///
+/// # Errors
+/// No process for it runs. That the copy fails is said in the stream.
+pub async fn files(folder: &Path, request: &FilesRequest) -> Result<UnixStream, ExecProblem> {
+    serve(folder, "files", request).await
+}
+
+async fn serve<T: Serialize>(
+    folder: &Path,
+    verb: &str,
+    request: &T,
+) -> Result<UnixStream, ExecProblem> {
     let (mut own, other) = UnixStream::pair().map_err(ExecProblem::Spawn)?;
     let other = other.into_std().map_err(ExecProblem::Spawn)?;
     other.set_nonblocking(false).map_err(ExecProblem::Spawn)?;
     // Dropped at once: the runtime reaps it when it ends.
     let child = tokio::process::Command::new("/proc/self/exe")
         .arg0("ferrite-agent")
-        .arg("exec")
+        .arg(verb)
         .env_clear()
         .current_dir(folder)
         .stdin(Stdio::from(OwnedFd::from(other)))

@@ -127,7 +127,7 @@ pub(super) fn start(request: &ExecRequest) -> Result<Started, EnterProblem> {
 
 /// The container's first process. Its shim says which; that it is in the container's cgroup shows that the number
 /// was not given to another since.
-fn container(cgroup: &str) -> io::Result<(Pid, OwnedFd)> {
+pub(in crate::shim) fn container(cgroup: &str) -> io::Result<(Pid, OwnedFd)> {
     let gone = || io::Error::from(io::ErrorKind::NotFound);
     let stream = UnixStream::connect(SOCKET)?;
     stream.set_read_timeout(Some(GREETING))?;
@@ -205,7 +205,7 @@ fn rank(process: &Process) -> io::Result<()> {
 }
 
 /// Those of the container's namespaces that are not ours already: entering one's own user namespace is an error.
-fn namespaces(pid: Pid) -> io::Result<ThreadNameSpaceType> {
+pub(in crate::shim) fn namespaces(pid: Pid) -> io::Result<ThreadNameSpaceType> {
     let mut flags = ThreadNameSpaceType::empty();
     for (name, flag) in NAMESPACES {
         let own = fs::read_link(format!("/proc/self/ns/{name}"))?;
@@ -216,7 +216,7 @@ fn namespaces(pid: Pid) -> io::Result<ThreadNameSpaceType> {
     Ok(flags)
 }
 
-fn enter(pidfd: &OwnedFd, namespaces: ThreadNameSpaceType) -> rustix::io::Result<()> {
+pub(in crate::shim) fn enter(pidfd: &OwnedFd, namespaces: ThreadNameSpaceType) -> rustix::io::Result<()> {
     // Nothing in the container may look at the child before it executes the command: it still holds our memory.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     if !namespaces.is_empty() {

@@ -6,7 +6,7 @@
 //! [`ferrite_schema::stream`] in both directions. When the socket closes, the command is killed.
 
 mod bounds;
-mod enter;
+pub(super) mod enter;
 mod relay;
 mod terminal;
 

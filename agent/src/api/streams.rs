@@ -1,0 +1,154 @@
+//! Requests that become streams: commands in a unit's container, and its own output and input.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ferrite_schema::api::ApiError;
+use ferrite_schema::stream::{ExecRequest, FilesRequest, PROTOCOL};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+
+use super::BODY_MAX_BYTES;
+use super::error::Failure;
+use crate::node::Node;
+use crate::unit::exec::{self, ExecProblem};
+
+/// Most streams at a time; each command costs a process.
+const STREAMS_MAX: usize = 128;
+
+/// Streams that are carried, until their ends.
+#[derive(Debug, Default)]
+pub struct Streams(Mutex<JoinSet<()>>);
+
+impl Streams {
+    /// Carries one more, unless there are too many.
+    fn carry(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while running.try_join_next().is_some() {}
+        let room = running.len() < STREAMS_MAX;
+        if room {
+            running.spawn(work);
+        }
+        room
+    }
+}
+
+impl From<ExecProblem> for Failure {
+    fn from(problem: ExecProblem) -> Self {
+        Self::new(StatusCode::CONFLICT, crate::chain(&problem))
+    }
+}
+
+#[utoipa::path(
+    post,
+    path = "/v1/units/{name}/exec",
+    tag = "units",
+    params(("name" = String, Path, description = "Name of the unit")),
+    request_body = ExecRequest,
+    responses(
+        (status = 101, description = "The connection carries frames of ferrite-stream/1 from now on"),
+        (status = "default", description = "Refused or not possible", body = ApiError)
+    ),
+)]
+pub(super) async fn exec(
+    State(node): State<Arc<Node>>,
+    Path(name): Path<String>,
+    mut request: Request,
+) -> Result<Response, Failure> {
+    node.units.get(&name).await?;
+    let upgrade = upgrade(&mut request)?;
+    let request: ExecRequest = document(request).await?;
+    let inner = exec::start(&node.run.join(&name), &request).await?;
+    carry(&node, upgrade, inner)
+}
+
+#[utoipa::path(
+    post,
+    path = "/v1/units/{name}/attach",
+    tag = "units",
+    params(("name" = String, Path, description = "Name of the unit")),
+    responses(
+        (status = 101, description = "The connection carries frames of ferrite-stream/1 from now on"),
+        (status = "default", description = "Refused or not possible", body = ApiError)
+    ),
+)]
+pub(super) async fn attach(
+    State(node): State<Arc<Node>>,
+    Path(name): Path<String>,
+    mut request: Request,
+) -> Result<Response, Failure> {
+    node.units.get(&name).await?;
+    let upgrade = upgrade(&mut request)?;
+    let inner = exec::attach(&node.run.join(&name)).await?;
+    carry(&node, upgrade, inner)
+}
+
+#[utoipa::path(
+    post,
+    path = "/v1/units/{name}/files",
+    tag = "units",
+    params(("name" = String, Path, description = "Name of the unit")),
+    request_body = FilesRequest,
+    responses(
+        (status = 101, description = "The connection carries frames of ferrite-stream/1 from now on"),
+        (status = "default", description = "Refused or not possible", body = ApiError)
+    ),
+)]
+pub(super) async fn files(
+    State(node): State<Arc<Node>>,
+    Path(name): Path<String>,
+    mut request: Request,
+) -> Result<Response, Failure> {
+    node.units.get(&name).await?;
+    let upgrade = upgrade(&mut request)?;
+    let request: FilesRequest = document(request).await?;
+    let inner = exec::files(&node.run.join(&name), &request).await?;
+    carry(&node, upgrade, inner)
+}
+
+async fn document<T: DeserializeOwned>(request: Request) -> Result<T, Failure> {
+    let body = to_bytes(request.into_body(), BODY_MAX_BYTES)
+        .await
+        .map_err(|error| Failure::bad_request(format!("the body cannot be read: {error}")))?;
+    serde_json::from_slice(&body)
+        .map_err(|error| Failure::bad_request(format!("the body is not understood: {error}")))
+}
+
+fn upgrade(request: &mut Request) -> Result<OnUpgrade, Failure> {
+    let asked = request.headers().get(header::UPGRADE);
+    if asked.is_none_or(|protocol| protocol != PROTOCOL) {
+        let why = format!("the request must ask for an upgrade to {PROTOCOL}");
+        return Err(Failure::new(StatusCode::UPGRADE_REQUIRED, why));
+    }
+    Ok(hyper::upgrade::on(request))
+}
+
+/// Answers, and carries bytes both ways until one side ends: what they mean is between the other two.
+fn carry(node: &Node, upgrade: OnUpgrade, mut inner: UnixStream) -> Result<Response, Failure> {
+    let carried = node.streams.carry(async move {
+        match upgrade.await {
+            Ok(upgraded) => {
+                let mut outer = TokioIo::new(upgraded);
+                // Whichever side breaks, both are closed, and each side's peer sees that.
+                drop(tokio::io::copy_bidirectional(&mut outer, &mut inner).await);
+            }
+            Err(error) => tracing::debug!(%error, "api-stream-not-upgraded"),
+        }
+    });
+    if !carried {
+        let why = format!("there are {STREAMS_MAX} streams already");
+        return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, why));
+    }
+    let mut response = (StatusCode::SWITCHING_PROTOCOLS, Body::empty()).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static(PROTOCOL));
+    Ok(response)
+}

@@ -1,0 +1,88 @@
+//! Looking at containers: `list` and `ps`.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use libcontainer::container::Container;
+
+use super::Problem;
+use super::arguments::{Arguments, Usage};
+use super::verbs::{self, VerbProblem};
+
+/// Writes to standard output.
+pub(super) fn say(text: &str) -> Result<u8, VerbProblem> {
+    writeln!(io::stdout(), "{text}").map_err(VerbProblem::Say)?;
+    Ok(0)
+}
+
+/// `ferrite-oci list`.
+pub(super) fn list(arguments: &mut Arguments, root: &str) -> Result<u8, Problem> {
+    let (mut json, mut quiet) = (false, false);
+    while let Some(option) = arguments.option()? {
+        match option.as_str() {
+            "-f" | "--format" => json = arguments.value(&option)? == "json",
+            "-q" | "--quiet" => quiet = true,
+            _ => return Err(Usage::UnknownOption { option }.into()),
+        }
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        // What is being made or removed has no state.
+        if let Ok(mut container) = Container::load(entry.path())
+            && container.refresh_status().is_ok()
+        {
+            found.push(container);
+        }
+    }
+    found.sort_by(|a, b| a.id().cmp(b.id()));
+    if quiet {
+        let ids: Vec<&str> = found.iter().map(Container::id).collect();
+        return Ok(say(&ids.join("\n"))?);
+    }
+    if json {
+        let states: Vec<_> = found.iter().map(|container| &container.state).collect();
+        let text = serde_json::to_string(&states).map_err(VerbProblem::Encode)?;
+        return Ok(say(&text)?);
+    }
+    let mut text = "ID\tPID\tSTATUS\tBUNDLE".to_owned();
+    for container in &found {
+        let pid = container.pid().map_or(0, |pid| pid.as_raw());
+        let status = container.status().to_string().to_lowercase();
+        let bundle = container.bundle().display();
+        text.push_str(&format!("\n{}\t{pid}\t{status}\t{bundle}", container.id()));
+    }
+    Ok(say(&text)?)
+}
+
+/// `ferrite-oci ps`.
+pub(super) fn ps(arguments: &mut Arguments, root: &str) -> Result<u8, Problem> {
+    let mut json = false;
+    while let Some(option) = arguments.option()? {
+        match option.as_str() {
+            "-f" | "--format" => json = arguments.value(&option)? == "json",
+            _ => return Err(Usage::UnknownOption { option }.into()),
+        }
+    }
+    let container = verbs::load(root, &arguments.word("ID")?)?;
+    let cgroup = container.spec().map_err(VerbProblem::from)?.cgroup_path;
+    let mut pids = Vec::new();
+    collect(&verbs::cgroup_folder(&cgroup), &mut pids)?;
+    if json {
+        return Ok(say(&serde_json::json!(pids).to_string())?);
+    }
+    let words: Vec<String> = pids.iter().map(u32::to_string).collect();
+    Ok(say(&format!("PID\n{}", words.join("\n")))?)
+}
+
+fn collect(folder: &Path, pids: &mut Vec<u32>) -> Result<(), VerbProblem> {
+    let failed = |source| VerbProblem::File { path: PathBuf::from(folder), source };
+    let text = fs::read_to_string(folder.join("cgroup.procs")).map_err(failed)?;
+    pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
+    for entry in fs::read_dir(folder).map_err(failed)?.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            collect(&entry.path(), pids)?;
+        }
+    }
+    Ok(())
+}
