@@ -94,7 +94,9 @@ impl Attachments {
         let living: Vec<&str> = self.members.values().map(|member| member.link.as_str()).collect();
         let swept = bridge::sweep(&self.ground, &living);
         let members: Vec<Member> = self.members.values().cloned().collect();
-        filter(nftables::install(&self.ground, &members)).map_err(|error| unavailable(&error))?;
+        for batch in nftables::install(&self.ground, &members) {
+            filter(batch).map_err(|error| unavailable(&error))?;
+        }
         self.laid = true;
         tracing::info!(units = members.len(), swept = swept.join(","), "units-network-laid");
         Ok(())

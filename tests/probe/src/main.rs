@@ -10,6 +10,7 @@ mod load;
 mod network;
 mod orphans;
 mod processes;
+mod reach;
 mod records;
 mod requests;
 mod root;
@@ -52,6 +53,9 @@ fn run(request: &Request) -> io::Result<ExitCode> {
         Request::Orphan => orphans::orphan(),
         Request::SyncWriter { folder } => records::write_forever(folder),
         Request::SyncCheck { folder } => answer(&records::check(folder)?),
+        Request::Greet { port } => reach::greet(*port),
+        Request::Reach { targets } => answer(&reach::reach(targets)),
+        Request::Traces => answer(&reach::traces()?),
         Request::Listen { port } => network::listen(*port),
         Request::Spew { count } => load::spew(*count),
         Request::IgnoreTerm => load::ignore_term(),

@@ -21,6 +21,9 @@ pub(crate) enum Request {
     SyncWriter { folder: PathBuf },
     SyncCheck { folder: PathBuf },
     Listen { port: u16 },
+    Greet { port: u16 },
+    Reach { targets: Vec<String> },
+    Traces,
     Spew { count: u64 },
     IgnoreTerm,
     AwaitTerm { folder: Option<PathBuf> },
@@ -83,6 +86,11 @@ pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
         ["sync-writer", folder] => Request::SyncWriter { folder: folder.into() },
         ["sync-check", folder] => Request::SyncCheck { folder: folder.into() },
         ["listen", port] => Request::Listen { port: number(port)? },
+        ["greet", port] => Request::Greet { port: number(port)? },
+        ["reach", targets @ ..] => {
+            Request::Reach { targets: targets.iter().map(|target| (*target).to_owned()).collect() }
+        }
+        ["network-traces"] => Request::Traces,
         ["spew"] => Request::Spew { count: 1000 },
         ["spew", count] => Request::Spew { count: number(count)? },
         ["ignore-term"] => Request::IgnoreTerm,
@@ -103,7 +111,7 @@ pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
 }
 
 const USAGE: &str = "usage: identity | leaks | processes | ports | write-root PATH | executables DIR | orphans N [AT-ONCE] | \
-     sync-writer DIR | sync-check DIR | listen PORT | spew [N, 0: for ever] | ignore-term | await-term [DIR] | \
+     sync-writer DIR | sync-check DIR | listen PORT | greet PORT | reach PROTOCOL/HOST/PORT… | network-traces | spew [N, 0: for ever] | ignore-term | await-term [DIR] | \
      hang | exit CODE | stamp EVENT | beside PROGRAM | serve | kill PID SIGNAL | freeze-init | panic-kernel | read PATH | write PATH TEXT";
 
 fn number<T: std::str::FromStr>(word: &str) -> io::Result<T> {

@@ -21,6 +21,8 @@ use encode::{Element, Transaction};
 
 /// Bytes of an interface's name in a set.
 const NAME_BYTES: usize = 16;
+/// Members in one transaction: a message must fit in a socket's buffer of some 200 KiB.
+const MEMBERS_AT_ONCE: usize = 200;
 /// Numbers of the transports.
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -50,21 +52,29 @@ pub(crate) struct Member {
     pub(crate) ports: Vec<Port>,
 }
 
-/// Both tables, as new, with these members.
-pub(crate) fn install(ground: &Ground, members: &[Member]) -> Batch {
+/// Both tables, as new, with these members. More members than fit in one message follow in transactions of their
+/// own.
+pub(crate) fn install(ground: &Ground, members: &[Member]) -> Vec<Batch> {
     let mut transaction = Transaction::begin();
     rules::inet(&mut transaction, ground);
     rules::bridge(&mut transaction);
-    for (table, set) in rules::sets() {
-        let elements: Vec<Element> = members
-            .iter()
-            .flat_map(elements)
-            .filter(|(name, _)| *name == set.name)
-            .map(second)
-            .collect();
-        transaction.add(table, set.name, &elements);
+    let mut batches = Vec::new();
+    for members in members.chunks(MEMBERS_AT_ONCE) {
+        for (table, set) in rules::sets() {
+            let elements: Vec<Element> = members
+                .iter()
+                .flat_map(elements)
+                .filter(|(name, _)| *name == set.name)
+                .map(second)
+                .collect();
+            transaction.add(table, set.name, &elements);
+        }
+        batches.push(std::mem::replace(&mut transaction, Transaction::begin()).end());
     }
-    transaction.end()
+    if batches.is_empty() {
+        batches.push(transaction.end());
+    }
+    batches
 }
 
 /// A member comes, goes, or changes.

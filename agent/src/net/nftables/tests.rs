@@ -41,6 +41,10 @@ fn carry_out(batch: Batch) {
     Socket::open(Family::Netfilter).unwrap().carry_out(batch).unwrap();
 }
 
+fn carry_out_all(batches: Vec<Batch>) {
+    batches.into_iter().for_each(carry_out);
+}
+
 /// Runs `test` in a user and a network namespace of its own, in a process of its own.
 fn inside(name: &str, test: impl Fn()) {
     if std::env::var_os(INSIDE).is_some() {
@@ -64,10 +68,10 @@ fn the_kernel_holds_what_was_meant() {
             vec![
                 port(8080, 80, Protocol::Tcp, None),
                 port(53, 5353, Protocol::Udp, Some("192.0.2.1")),
-                port(443, 443, Protocol::Tcp, Some("::")),
+                port(443, 443, Protocol::Tcp, Some("2001:db8::1")),
             ],
         );
-        carry_out(install(&ground(), &[web]));
+        carry_out_all(install(&ground(), &[web]));
         assert_eq!(list(), include_str!("rules.nft"), "the lists differ");
     });
 }
@@ -75,7 +79,7 @@ fn the_kernel_holds_what_was_meant() {
 #[test]
 fn members_come_and_go_and_leave_nothing() {
     inside("members_come_and_go_and_leave_nothing", || {
-        carry_out(install(&ground(), &[]));
+        carry_out_all(install(&ground(), &[]));
         let empty = list();
         let first = member(2, vec![port(8080, 80, Protocol::Tcp, None)]);
         carry_out(replace(None, Some(&first)));
@@ -91,9 +95,9 @@ fn members_come_and_go_and_leave_nothing() {
                 member(number, vec![port(u16::try_from(number).unwrap(), 80, Protocol::Udp, None)])
             })
             .collect();
-        carry_out(install(&ground(), &many));
+        carry_out_all(install(&ground(), &many));
         assert_eq!(list().matches("udp . ").count(), 2 * many.len());
-        carry_out(install(&ground(), &[]));
+        carry_out_all(install(&ground(), &[]));
         assert_eq!(list(), empty);
     });
 }
