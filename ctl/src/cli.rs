@@ -323,15 +323,16 @@ pub enum ArchiveFormat {
 /// `ferrite unit …`
 #[derive(Debug, Subcommand)]
 pub enum UnitCommand {
-    /// Start a unit: a file is submitted first, a name must be known to the node
+    /// Start units: a file is submitted first, a name must be known to the node or be an instance of a template
     #[command(after_help = "Examples:
   ferrite unit start hello.toml            # submit, start, wait until it runs or has ended
   ferrite unit start hello                 # start it again
+  ferrite unit start worker@1 worker@2     # two instances of the template worker@
   ferrite unit start job.toml --until ended --timeout 5m")]
     Start {
-        /// Unit file (TOML), or name of a submitted unit
-        #[arg(value_name = "FILE-OR-NAME")]
-        unit: String,
+        /// Unit files (TOML), or names of submitted units
+        #[arg(value_name = "FILE-OR-NAME", required = true)]
+        units: Vec<String>,
         /// How the start is waited for
         #[command(flatten)]
         wait: WaitArguments,

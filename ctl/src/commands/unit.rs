@@ -22,7 +22,7 @@ const POLL: Duration = Duration::from_millis(250);
 
 pub(super) fn run(command: UnitCommand, session: &mut Session<'_>) -> Result<(), Failure> {
     match command {
-        UnitCommand::Start { unit, wait } => start(&unit, &wait, session),
+        UnitCommand::Start { units, wait } => start(&units, &wait, session),
         UnitCommand::Submit { files } => submit(&files, session),
         UnitCommand::Load { selection } => act(&selection, UnitVerb::Load, None, session),
         UnitCommand::Unload { selection } => act(&selection, UnitVerb::Unload, None, session),
@@ -152,27 +152,41 @@ fn destroy(selection: &Selection, session: &mut Session<'_>) -> Result<(), Failu
     Ok(())
 }
 
-fn start(what: &str, wait: &WaitArguments, session: &mut Session<'_>) -> Result<(), Failure> {
-    let submitted =
-        if is_file(what) { Some(document::load(Path::new(what), unit::parse)?) } else { None };
-    let name = submitted.as_ref().map_or(what, |unit| unit.name.as_str());
+fn start(units: &[String], wait: &WaitArguments, session: &mut Session<'_>) -> Result<(), Failure> {
+    // All files are read before anything is asked for.
+    let units: Vec<(Option<Unit>, &str)> = units
+        .iter()
+        .map(|what| Ok((submitted(what)?, what.as_str())))
+        .collect::<Result<_, Failure>>()?;
     let client = session.client()?;
     let until = if wait.no_wait { Until::Accepted } else { wait.until };
-    let status = session.wait_for(async {
-        if let Some(unit) = &submitted {
-            client.put_unit(unit).await?;
-        }
-        let status = client.unit_verb(UnitVerb::Start, name).await?;
-        let enough = |state| reached(state, until);
-        poll(&client, status, wait.timeout, enough).await
-    })?;
-    session.show(&status, status_table)?;
-    match trouble(&status) {
-        Some(what) if until != Until::Accepted => {
-            Err(Failure::Unit { name: name.to_owned(), what })
-        }
+    let mut started = Vec::new();
+    for (unit, what) in &units {
+        let name = unit.as_ref().map_or(*what, |unit| unit.name.as_str());
+        started.push(session.wait_for(async {
+            if let Some(unit) = unit {
+                client.put_unit(unit).await?;
+            }
+            client.unit_verb(UnitVerb::Start, name).await.map_err(Failure::from)
+        })?);
+    }
+    for status in &mut started {
+        let before = std::mem::take(status);
+        *status =
+            session.wait_for(poll(&client, before, wait.timeout, |state| reached(state, until)))?;
+    }
+    match &started[..] {
+        [one] => session.show(one, status_table)?,
+        several => session.show(&several, |several| list_table(several, now_s()))?,
+    }
+    match started.iter().find_map(|status| Some((status.name.clone(), trouble(status)?))) {
+        Some((name, what)) if until != Until::Accepted => Err(Failure::Unit { name, what }),
         Some(_) | None => Ok(()),
     }
+}
+
+fn submitted(what: &str) -> Result<Option<Unit>, Failure> {
+    Ok(if is_file(what) { Some(document::load(Path::new(what), unit::parse)?) } else { None })
 }
 
 /// Asks for the unit's state until it is `enough`.

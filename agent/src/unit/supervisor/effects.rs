@@ -259,6 +259,13 @@ impl Supervisor {
         entry.timer += 1;
         let now = clock::epoch_s();
         let timer = entry.unit.timer.as_ref();
+        if entry.fired.is_none() && timer.is_some_and(|timer| timer.cron.is_some()) {
+            // From here on its times count, also those that come while the machine is off.
+            entry.fired = Some(now);
+            if let Err(error) = self.tools.store.set_fired(name, now) {
+                tracing::error!(unit = name, error = crate::chain(&error), "timer-not-kept");
+            }
+        }
         entry.next_fire =
             timer.and_then(|timer| clock::next_fire(timer, entry.fired, now)).map(|at| at.max(now));
         let Some(at) = entry.next_fire else { return };

@@ -142,6 +142,11 @@ impl Supervisor {
         // What is required first: then nothing waits for a wish that is about to be heard.
         for next in order.into_iter().rev() {
             self.want(&next, true)?;
+            if let Some(entry) = self.entries.get_mut(&next).filter(|entry| entry.machine.at_rest())
+            {
+                // A person's start is where a timer begins: nothing was missed before it.
+                entry.fired = None;
+            }
             let ready = self.entries.get(&next).is_some_and(|entry| entry.machine.is_ready());
             // A oneshot unit that is done is not done again for the sake of another one.
             if next == name || !ready {
