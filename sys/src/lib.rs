@@ -3,6 +3,7 @@
 //! One file per topic. Nothing here decides anything: a call is made, its errno comes back.
 #![expect(unsafe_code, reason = "the one crate that may: every other denies it")]
 
+pub mod attempts;
 pub mod block;
 pub mod child;
 pub mod confined;

@@ -6,6 +6,7 @@
 
 mod boot;
 mod image;
+mod isolation;
 mod living;
 mod pid1;
 mod power;

@@ -79,6 +79,15 @@ impl Root {
         Ok(self.look(&here, OFlags::PATH)?)
     }
 
+    /// Makes sure that the root has this folder itself, and no link or file in its place.
+    pub(super) fn own_folder(&self, name: &str) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.folder, name, flags, Mode::empty()) {
+            Err(Errno::NOENT) => Ok(make(&self.folder, name, Missing::Folder)?),
+            other => Ok(other.map(drop)?),
+        }
+    }
+
     /// The path in the container, without links, of something opened here.
     pub(super) fn name_of(&self, file: &File) -> io::Result<PathBuf> {
         let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
@@ -112,6 +121,24 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn folders_of_the_runtime_are_no_links() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        for name in ["proc", "sys"] {
+            root.own_folder(name).unwrap();
+            root.own_folder(name).unwrap();
+        }
+        symlink("proc", folder.path().join("dev")).unwrap();
+        assert!(root.own_folder("dev").is_err());
+        fs::remove_file(folder.path().join("dev")).unwrap();
+        symlink("/nowhere", folder.path().join("dev")).unwrap();
+        assert!(root.own_folder("dev").is_err());
+        fs::remove_file(folder.path().join("dev")).unwrap();
+        fs::write(folder.path().join("dev"), "").unwrap();
+        assert!(root.own_folder("dev").is_err());
+    }
 
     #[test]
     fn what_is_missing_is_made_inside_the_root() {

@@ -22,6 +22,8 @@ pub(super) enum IsolationProblem {
     Rootfs(#[from] Rootfs),
     #[error(transparent)]
     Volume(#[from] VolumeProblem),
+    #[error("mount on /{name}: the image has something other than a folder there")]
+    NoFolder { name: &'static str, source: std::io::Error },
     #[error("make the working directory {path} in the image")]
     WorkingDirectory { path: String, source: std::io::Error },
     #[error(transparent)]
@@ -46,6 +48,7 @@ pub(super) struct Isolated {
 pub(super) fn prepare(request: &Request, folder: &Path) -> Result<Isolated, IsolationProblem> {
     let owners = Owners::new(request.ids)?;
     let root = rootfs::mount(request, &owners, folder)?;
+    check_own_folders(&owners, &root)?;
     volumes::mount(&request.mounts, &owners, &root)?;
     make_working_directory(request, &owners, &root)?;
     let cgroup: PathBuf =
@@ -60,6 +63,17 @@ pub(super) fn prepare(request: &Request, folder: &Path) -> Result<Isolated, Isol
     }
     let spec = spec::build(request, found, &owners)?;
     Ok(Isolated { spec, owners })
+}
+
+/// Where the image has links in the place of these, what is mounted there would land elsewhere.
+fn check_own_folders(owners: &Owners, root: &Path) -> Result<(), IsolationProblem> {
+    let _acting = owners.act_as_root();
+    for name in ["dev", "proc", "sys"] {
+        Root::open(root)
+            .and_then(|root| root.own_folder(name))
+            .map_err(|source| IsolationProblem::NoFolder { name, source })?;
+    }
+    Ok(())
 }
 
 /// Images may name a working directory that they do not hold.

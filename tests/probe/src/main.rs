@@ -4,6 +4,7 @@
 //! Responsible for: looking, misbehaving on request, saying what it saw.
 //! Never does: judge. What is right is for the test on the host to say.
 
+mod confinement;
 mod identity;
 mod leaks;
 mod load;
@@ -43,6 +44,8 @@ fn main() -> ExitCode {
 fn run(request: &Request) -> io::Result<ExitCode> {
     match request {
         Request::Identity => answer(&identity::look()?),
+        Request::Confinement => answer(&confinement::look()?),
+        Request::Open { path } => answer(&confinement::open(path)),
         Request::Leaks => answer(&leaks::look()?),
         Request::Processes => answer(&processes::look()?),
         Request::Ports => answer(&network::ports()?),

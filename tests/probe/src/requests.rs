@@ -10,6 +10,8 @@ const ORPHANS_AT_ONCE: usize = 500;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Request {
     Identity,
+    Confinement,
+    Open { path: PathBuf },
     Leaks,
     Processes,
     Ports,
@@ -72,6 +74,8 @@ pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     Ok(match words.as_slice() {
         ["identity"] => Request::Identity,
+        ["confinement"] => Request::Confinement,
+        ["open", path] => Request::Open { path: path.into() },
         ["leaks"] => Request::Leaks,
         ["processes"] => Request::Processes,
         ["ports"] => Request::Ports,
@@ -110,7 +114,7 @@ pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
     })
 }
 
-const USAGE: &str = "usage: identity | leaks | processes | ports | write-root PATH | executables DIR | orphans N [AT-ONCE] | \
+const USAGE: &str = "usage: identity | leaks | confinement | open PATH | processes | ports | write-root PATH | executables DIR | orphans N [AT-ONCE] | \
      sync-writer DIR | sync-check DIR | listen PORT | greet PORT | reach PROTOCOL/HOST/PORT… | network-traces | spew [N, 0: for ever] | ignore-term | await-term [DIR] | \
      hang | exit CODE | stamp EVENT | beside PROGRAM | serve | kill PID SIGNAL | freeze-init | panic-kernel | read PATH | write PATH TEXT";
 
