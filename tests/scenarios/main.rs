@@ -8,6 +8,7 @@ mod boot;
 mod image;
 mod isolation;
 mod living;
+mod network;
 mod pid1;
 mod power;
 mod services;

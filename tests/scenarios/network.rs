@@ -1,0 +1,155 @@
+//! The network of a node's units: names, addresses, published ports, and what is left of them.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use ferrite_tests::demo;
+use ferrite_tests::images::Kind;
+use ferrite_tests::node::{Node, SOON};
+use serde_json::Value;
+
+/// Published by the unit `web`.
+const PUBLISHED: u16 = 8080;
+/// The node's address in QEMU's network, and the host's there.
+const NODE: &str = "10.0.2.15";
+const HOST: &str = "10.0.2.2";
+
+fn prepare(name: &str) -> Result<Node> {
+    let mut node = Node::new(name, Kind::Probed)?;
+    node.machine.forwards.push(PUBLISHED);
+    node.boot()?;
+    let archive = demo::busybox_with_probe()?;
+    node.ferrite(&["import", &archive.display().to_string(), "--name", "busybox"])?;
+    Ok(node)
+}
+
+/// Starts a unit that runs the probe with `words`.
+fn start(node: &Node, name: &str, words: &[&str], more: &str) -> Result<()> {
+    let command = [&["/bin/ferrite-probe"][..], words].concat();
+    let unit = format!(
+        "name = \"{name}\"\nimage = \"busybox\"\ncommand = {}\n{more}\n",
+        serde_json::to_string(&command)?
+    );
+    std::fs::write(node.machine.directory.join(format!("{name}.toml")), unit)?;
+    node.ferrite(&["unit", "start", &format!("{name}.toml")]).map(drop)
+}
+
+/// Has a unit of its own run the probe once, and understands what it says.
+fn once(node: &Node, name: &str, words: &[&str], more: &str) -> Result<Value> {
+    start(node, name, words, &format!("restart = \"never\"\n{more}"))?;
+    let end = Instant::now() + SOON;
+    loop {
+        let status = node.ask(&["unit", "status", name])?;
+        if status["state"] == "exited" || status["state"] == "failed" {
+            let text = node.ferrite(&["unit", "logs", name])?;
+            let line = text.lines().find(|line| line.starts_with('{'));
+            let line = line.with_context(|| format!("{name} said {text:?}: {status}"))?;
+            return Ok(serde_json::from_str(line)?);
+        }
+        ensure!(Instant::now() < end, "{name} does not end: {status}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// What `targets` answer to the node itself.
+fn from_node(node: &mut Node, targets: &[&str]) -> Result<Value> {
+    node.probe(&[&["reach"][..], targets].concat())
+}
+
+fn greets(answers: &Value, target: &str) {
+    assert!(answers[target].as_str().unwrap_or("").starts_with("hello "), "{target}: {answers}");
+}
+
+fn is_lost(answers: &Value, target: &str) {
+    assert!(answers[target].as_str().unwrap_or("").starts_with("error"), "{target}: {answers}");
+}
+
+#[test]
+fn units_talk_by_name_and_are_reached_through_published_ports() -> Result<()> {
+    let mut node = prepare("network")?;
+    let ports = "[[ports]]\nhost = 8080\ncontainer = 80\n[[ports]]\nhost = 8080\ncontainer = 80\nprotocol = \"udp\"\n";
+    start(&node, "web", &["greet", "80"], ports)?;
+    let outside = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let out = format!("tcp4/{HOST}/{}", outside.local_addr()?.port());
+    std::thread::spawn(move || {
+        for connection in outside.incoming() {
+            drop(connection.and_then(|mut connection| connection.write_all(b"hello world\n")));
+        }
+    });
+
+    // Between units, out, through the node's address, and what is closed.
+    let (published, udp) = (format!("tcp4/{NODE}/8080"), format!("udp4/{NODE}/8080"));
+    let api = [format!("tcp4/{NODE}/7443"), "tcp4/10.120.0.1/7443".to_owned()];
+    let mut targets =
+        vec!["tcp4/web/80", "tcp6/web/80", "udp4/web.ferrite.local/80", "udp6/web/80"];
+    targets.extend([out.as_str(), &published, &udp]);
+    let closed = ["tcp4/nobody.ferrite.local/80", &api[0], &api[1]];
+    let words = [&["reach"][..], &targets, &closed].concat();
+    let answers = once(&node, "client", &words, "")?;
+    for target in &targets {
+        greets(&answers, target);
+    }
+    for target in closed {
+        is_lost(&answers, target);
+    }
+    assert_ne!(answers["tcp4/web/80"], "hello 10.120.0.1", "units see each other's own address");
+
+    // From the node itself and from outside.
+    let own = ["tcp4/127.0.0.1/8080", "udp4/127.0.0.1/8080", &published];
+    let answers = from_node(&mut node, &own)?;
+    for target in own {
+        greets(&answers, target);
+    }
+    let port = node.running()?.forwarded_port(PUBLISHED)?;
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(SOON))?;
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    assert_eq!(lines.next().context("greeted")??, format!("hello {HOST}"), "who it is is seen");
+
+    // The agent dies, the connection does not.
+    let before = node.ask(&["unit", "status", "web"])?;
+    let processes = node.probe(&["processes"])?;
+    let is_agent = |process: &&Value| process["name"] == "ferrite-agent" && process["parent"] == 1;
+    let agent = processes.as_array().into_iter().flatten().find(is_agent).context("an agent")?;
+    node.probe(&["kill", &agent["pid"].to_string(), "9"])?;
+    node.wait_for("api-listening", SOON).context("the agent's successor")?;
+    writeln!(stream, "still here")?;
+    assert_eq!(lines.next().context("answered")??, "still here");
+    assert_eq!(node.ask(&["unit", "status", "web"])?["pid"], before["pid"]);
+    greets(&from_node(&mut node, &["tcp4/127.0.0.1/8080"])?, "tcp4/127.0.0.1/8080");
+    greets(&once(&node, "later", &["reach", "tcp6/web/80"], "")?, "tcp6/web/80");
+
+    // One port has one owner.
+    drop(start(&node, "other", &["greet", "81"], "restart = \"never\"\n[[ports]]\nhost = 8080\n"));
+    let refused = node.ask(&["unit", "status", "other"])?.to_string();
+    assert!(refused.contains("publish port 8080/tcp: unit web has it"), "{refused}");
+    let own = "restart = \"never\"\n[[ports]]\nhost = 7443\n";
+    drop(start(&node, "greedy", &["greet", "81"], own));
+    let refused = node.ask(&["unit", "status", "greedy"])?.to_string();
+    assert!(refused.contains("it is used by the node's API"), "{refused}");
+
+    // Other networks.
+    let none = once(&node, "alone", &["identity"], "network = \"none\"")?;
+    assert_eq!(none["interfaces"], serde_json::json!(["lo"]));
+    let host = once(&node, "host", &["identity"], "network = \"host\"")?;
+    assert!(host["interfaces"].to_string().contains("ferrite0"), "{host}");
+
+    // Nothing is left.
+    let traces = node.probe(&["network-traces"])?;
+    assert!(traces["sets"]["ports4"].as_u64().unwrap_or(0) > 0, "{traces}");
+    node.ferrite(&["unit", "stop", "web"])?;
+    let end = Instant::now() + SOON;
+    loop {
+        let traces = node.probe(&["network-traces"])?;
+        let sets = traces["sets"].as_object().context("sets of the packet filter")?;
+        let cables = traces["interfaces"].to_string().matches("ferrite-").count();
+        let folders = traces["folders"].as_array().map_or(1, Vec::len);
+        if cables + folders == 0 && sets.len() == 6 && sets.values().all(|bytes| *bytes == 0) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < end, "left behind: {traces}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
