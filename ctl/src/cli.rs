@@ -409,6 +409,34 @@ pub enum UnitCommand {
   ferrite unit logs --previous hello           # the run before the latest
   ferrite unit logs -o json hello              # one JSON document per line")]
     Logs(LogsArguments),
+    /// Run a command in a unit's container; its exit status is ours, 128 and its number for a signal
+    #[command(after_help = "Examples:
+  ferrite unit exec web -- nginx -T
+  ferrite unit exec -it web -- sh          # a shell, with a terminal
+  ferrite unit exec -i db -- psql < dump.sql
+  ferrite unit exec -u 33 -w /srv -e A=b web -- env")]
+    Exec(ExecArguments),
+    /// Watch what a unit's container writes from now on, and type into it; ctrl-p ctrl-q detaches
+    #[command(after_help = "Examples:
+  ferrite unit attach repl                 # needs `stdin = true` to type, `tty = true` for a terminal
+  ferrite unit attach --no-stdin web")]
+    Attach {
+        /// Name
+        name: String,
+        /// Only watch
+        #[arg(long)]
+        no_stdin: bool,
+    },
+    /// Copy files out of a unit's container, or into it
+    #[command(after_help = "Examples:
+  ferrite unit cp web:/etc/nginx/nginx.conf .
+  ferrite unit cp site/ web:/srv/www")]
+    Cp {
+        /// NAME:/PATH, or a path here
+        from: String,
+        /// NAME:/PATH, or a path here
+        to: String,
+    },
     /// List units
     #[command(after_help = "Examples:
   ferrite unit list
@@ -439,6 +467,31 @@ pub enum UnitCommand {
         #[command(flatten)]
         selection: Selection,
     },
+}
+
+/// `ferrite unit exec …`
+#[derive(Debug, Clone, Args)]
+pub struct ExecArguments {
+    /// Give it our standard input
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Give it a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Run as this user, `user` or `user:group`; the unit's own where absent
+    #[arg(short, long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Run in this folder; the unit's own where absent
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// Set a variable of the environment
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// Name of the unit
+    pub name: String,
+    /// The command
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
 }
 
 /// Which units a command is about.

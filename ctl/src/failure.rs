@@ -66,6 +66,14 @@ pub enum Failure {
     NoUnit { what: String },
     #[error("unit {name:?} {what}")]
     Unit { name: String, what: String },
+    #[error("copy: one side must be NAME:/PATH, the other a path here")]
+    CopySides,
+    #[error("read {path}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("run a command in unit {name:?}: {reason}")]
+    NotRun { name: String, reason: String, code: u8 },
+    #[error("the command ended with status {code}")]
+    Command { code: u8 },
     #[error("wait for unit {name:?}: it is still {state} after {}", humantime::format_duration(*within))]
     UnitDeadline { name: String, state: String, within: std::time::Duration },
     #[error("help on {topic:?}: there is no such command")]
@@ -121,6 +129,10 @@ impl Failure {
             | Self::Pull { .. }
             | Self::NoUnit { .. }
             | Self::Unit { .. }
+            | Self::NotRun { .. }
+            | Self::CopySides
+            | Self::Read { .. }
+            | Self::Command { .. }
             | Self::UnitDeadline { .. } => Exit::Failed,
             Self::NoTopic { .. } => Exit::Usage,
         }
@@ -170,6 +182,10 @@ impl Failure {
             | Self::Output(_)
             | Self::Pull { .. }
             | Self::Runtime { .. }
+            | Self::NotRun { .. }
+            | Self::CopySides
+            | Self::Read { .. }
+            | Self::Command { .. }
             | Self::Write { .. } => None,
         }
     }

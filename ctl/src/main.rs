@@ -16,11 +16,17 @@ fn main() -> ExitCode {
     match ferrite_ctl::commands::run(cli.command, &mut session) {
         Ok(()) => ExitCode::from(Exit::Done.code()),
         Err(Failure::Output(error)) if error.is_broken_pipe() => ExitCode::from(Exit::Done.code()),
+        // The command's own words, or its silence, are all that is said.
+        Err(Failure::Command { code }) => ExitCode::from(code),
         Err(failure) => {
             let written = err.write_all(report(&failure).as_bytes());
             // Nobody is left to hear that standard error is gone.
             drop(written);
-            ExitCode::from(failure.exit().code())
+            let code = match failure {
+                Failure::NotRun { code, .. } => code,
+                _ => failure.exit().code(),
+            };
+            ExitCode::from(code)
         }
     }
 }

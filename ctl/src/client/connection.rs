@@ -9,7 +9,8 @@ use ferrite_schema::api::ApiError;
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Bytes, Incoming};
-use hyper::{Request, Response};
+use hyper::upgrade::Upgraded;
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustix::net::sockopt;
 use rustls::ClientConfig;
@@ -67,6 +68,24 @@ impl Node {
         Err(exchange.into_error().await)
     }
 
+    /// Sends `request`, which asks for an upgrade, and waits for it; `within` bounds everything up to there.
+    pub(super) async fn upgrade(
+        &self,
+        act: &str,
+        request: Request<Body>,
+        within: Duration,
+    ) -> Result<(Upgraded, JoinSet<()>), ClientError> {
+        let exchange = self.deadline(act, within, self.send(act, request)).await??;
+        if exchange.response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(exchange.into_error().await);
+        }
+        let Exchange { act, node, response, _connection: task, .. } = exchange;
+        let upgraded = hyper::upgrade::on(response)
+            .await
+            .map_err(|source| ClientError::Exchange { act, node, source })?;
+        Ok((upgraded, task))
+    }
+
     async fn send(&self, act: &str, mut request: Request<Body>) -> Result<Exchange, ClientError> {
         let broke =
             |source| ClientError::Exchange { act: act.to_owned(), node: self.name.clone(), source };
@@ -78,7 +97,7 @@ impl Node {
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broke)?;
         let mut task = JoinSet::new();
         // Its error reaches us through the sender as well.
-        task.spawn(async move { connection.await.map_or_else(drop, drop) });
+        task.spawn(async move { connection.with_upgrades().await.map_or_else(drop, drop) });
         let response = sender.send_request(request).await.map_err(broke)?;
         Ok(Exchange {
             act: act.to_owned(),

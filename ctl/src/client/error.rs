@@ -26,6 +26,8 @@ pub enum ClientError {
     Deadline { act: String, node: String, within: Duration },
     #[error("{act} on node {node:?}: the connection broke")]
     Exchange { act: String, node: String, source: hyper::Error },
+    #[error("{act} on node {node:?}: the stream broke")]
+    Stream { act: String, node: String, source: io::Error },
     #[error("{act} on node {node:?}: {message}")]
     Answered { act: String, node: String, status: StatusCode, message: String },
     #[error("{act} on node {node:?}: its answer cannot be read")]
@@ -45,7 +47,9 @@ impl ClientError {
             Self::Connect { .. } | Self::Deadline { .. } => Exit::Unreachable,
             Self::Handshake { source, .. } if tls(source).is_some() => Exit::Unverified,
             Self::Exchange { source, .. } if tls(source).is_some() => Exit::Refused,
-            Self::Handshake { .. } | Self::Exchange { .. } => Exit::Unreachable,
+            Self::Handshake { .. } | Self::Exchange { .. } | Self::Stream { .. } => {
+                Exit::Unreachable
+            }
             Self::Answered { status, .. } if status.is_server_error() => Exit::Failed,
             Self::Answered { status, .. }
                 if *status == StatusCode::BAD_REQUEST
@@ -65,7 +69,9 @@ impl ClientError {
             Self::Connect { .. } | Self::Deadline { .. } => Some(NOT_RUNNING),
             Self::Handshake { source, .. } if tls(source).is_some() => Some(OTHER_CA),
             Self::Exchange { source, .. } if tls(source).is_some() => Some(NOT_LET_IN),
-            Self::Handshake { .. } | Self::Exchange { .. } => Some(NOT_RUNNING),
+            Self::Handshake { .. } | Self::Exchange { .. } | Self::Stream { .. } => {
+                Some(NOT_RUNNING)
+            }
             Self::Answer { .. } => Some(
                 "the node may run another version: compare `ferrite machine status` and `ferrite --version`",
             ),

@@ -3,6 +3,7 @@
 mod connection;
 mod error;
 mod images;
+mod stream;
 mod tls;
 mod upload;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use ferrite_schema::api::{Event, Image, LogLine, Machine, Stats, Stream, UnitStatus};
 use ferrite_schema::control::Status;
+use ferrite_schema::stream::{ExecRequest, FilesRequest, PROTOCOL};
 use ferrite_schema::timeline::Timeline;
 use ferrite_schema::unit::Unit;
 use http_body_util::{BodyExt, Empty, Full};
@@ -22,6 +24,7 @@ use serde::de::DeserializeOwned;
 use self::connection::{Body, Exchange, Node};
 pub use self::error::ClientError;
 pub use self::images::{PullStep, Pulling};
+pub use self::stream::{FrameStream, Incoming, Outgoing};
 pub use self::tls::CredentialsError;
 use crate::context::Context;
 use crate::moment::Moment;
@@ -262,6 +265,55 @@ impl Client {
         let exchange = self.node.exchange(act, request, ANSWER).await?;
         let quiet = (!endless).then_some(ANSWER);
         Ok(Lines { exchange, quiet, kind: PhantomData })
+    }
+
+    /// Runs a command in a unit's container.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn exec(&self, name: &str, request: &ExecRequest) -> Result<FrameStream, ClientError> {
+        let act = format!("run a command in unit {name:?}");
+        let body = serde_json::to_vec(request).map_err(|source| ClientError::Answer {
+            act: act.clone(),
+            node: self.node.name.clone(),
+            source,
+        })?;
+        let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
+        self.stream(act, &unit_path(name, "/exec"), body).await
+    }
+
+    /// Attaches to a unit's container.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn attach(&self, name: &str) -> Result<FrameStream, ClientError> {
+        let act = format!("attach to unit {name:?}");
+        self.stream(act, &unit_path(name, "/attach"), empty()).await
+    }
+
+    /// Copies files of a unit's container.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn files(&self, name: &str, request: &FilesRequest) -> Result<FrameStream, ClientError> {
+        let act = format!("copy files of unit {name:?}");
+        let body = serde_json::to_vec(request).map_err(|source| ClientError::Answer {
+            act: act.clone(),
+            node: self.node.name.clone(),
+            source,
+        })?;
+        let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
+        self.stream(act, &unit_path(name, "/files"), body).await
+    }
+
+    async fn stream(&self, act: String, path: &str, body: Body) -> Result<FrameStream, ClientError> {
+        let mut request = request(&act, Method::POST, path, body)?;
+        let upgrade = hyper::header::HeaderValue::from_static("upgrade");
+        let protocol = hyper::header::HeaderValue::from_static(PROTOCOL);
+        request.headers_mut().insert(hyper::header::CONNECTION, upgrade);
+        request.headers_mut().insert(hyper::header::UPGRADE, protocol);
+        let upgraded = self.node.upgrade(&act, request, ANSWER).await?;
+        Ok(FrameStream::new(act, self.node.name.clone(), upgraded))
     }
 
     async fn get<T: DeserializeOwned>(&self, act: &str, path: &str) -> Result<T, ClientError> {

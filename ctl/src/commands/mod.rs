@@ -4,6 +4,8 @@ mod boot;
 mod config;
 mod context;
 mod events;
+mod cp;
+mod exec;
 mod image;
 mod image_build;
 mod images;

@@ -8,7 +8,7 @@ use ferrite_schema::api::{Exit, UnitState, UnitStatus};
 use ferrite_schema::unit::{self, Unit};
 use tokio::time::Instant;
 
-use super::{unit_logs, unit_select, verdicts};
+use super::{cp, exec, unit_logs, unit_select, verdicts};
 use crate::cli::{Selection, UnitCommand, Until, WaitArguments};
 use crate::client::{Client, UnitVerb};
 use crate::document;
@@ -35,6 +35,9 @@ pub(super) fn run(command: UnitCommand, session: &mut Session<'_>) -> Result<(),
         UnitCommand::Status { selection } => status(&selection, session),
         UnitCommand::Why { selection } => why(&selection, session),
         UnitCommand::Logs(arguments) => unit_logs::run(&arguments, session),
+        UnitCommand::Exec(arguments) => exec::run(&arguments, session),
+        UnitCommand::Cp { from, to } => cp::run(&from, &to, session),
+        UnitCommand::Attach { name, no_stdin } => exec::attach(&name, !no_stdin, session),
         UnitCommand::List { names, labels } => {
             let client = session.client()?;
             let units = session.wait_for(async { Ok(client.units().await?) })?;

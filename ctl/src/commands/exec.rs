@@ -1,0 +1,221 @@
+//! `ferrite unit exec` and `ferrite unit attach`: this terminal, or these pipes, at a process in a container.
+
+mod keys;
+mod terminal;
+
+use std::io::{self, Read, Write};
+
+use ferrite_schema::api::Exit;
+use ferrite_schema::stream::{End, ExecRequest, Frame, Kind, encode_size};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use self::keys::{Keys, Typed};
+use self::terminal::Raw;
+use crate::cli::ExecArguments;
+use crate::client::FrameStream;
+use crate::failure::Failure;
+use crate::output::OutputError;
+use crate::session::Session;
+
+/// Added to a signal's number for the exit status, as shells do.
+const SIGNAL_BASE: i32 = 128;
+/// Chunks of standard input on their way.
+const INPUT_CHUNKS: usize = 4;
+/// Read at once from standard input.
+const CHUNK_BYTES: usize = 16 * 1024;
+
+/// Runs a command in a unit's container and ends as it does.
+pub(super) fn run(arguments: &ExecArguments, session: &mut Session<'_>) -> Result<(), Failure> {
+    let client = session.client()?;
+    let request = ExecRequest {
+        command: arguments.command.clone(),
+        tty: arguments.tty,
+        stdin: arguments.interactive,
+        user: arguments.user.clone(),
+        workdir: arguments.workdir.clone(),
+        env: arguments.env.iter().cloned().chain(own_term(arguments.tty)).collect(),
+        size: arguments.tty.then(terminal::size).flatten(),
+    };
+    let shape = Shape { tty: arguments.tty, input: arguments.interactive, detachable: false };
+    runtime()?.block_on(async {
+        let stream = client.exec(&arguments.name, &request).await?;
+        Talk { name: &arguments.name, shape, session }.through(stream).await
+    })
+}
+
+/// Attaches to a unit's container; ends as it does, or with success when detached.
+pub(super) fn attach(name: &str, input: bool, session: &mut Session<'_>) -> Result<(), Failure> {
+    let client = session.client()?;
+    runtime()?.block_on(async {
+        let unit = client.unit_definition(name).await?;
+        let stream = client.attach(name).await?;
+        let shape =
+            Shape { tty: unit.tty, input: input && (unit.stdin || unit.tty), detachable: true };
+        Talk { name, shape, session }.through(stream).await
+    })
+}
+
+/// The type of our terminal, for a command that gets one.
+fn own_term(tty: bool) -> Option<String> {
+    let term = std::env::var("TERM").ok().filter(|_| tty)?;
+    Some(format!("TERM={term}"))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Failure::Runtime { source })
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    tty: bool,
+    input: bool,
+    detachable: bool,
+}
+
+struct Talk<'a, 'run> {
+    name: &'a str,
+    shape: Shape,
+    session: &'a mut Session<'run>,
+}
+
+impl Talk<'_, '_> {
+    async fn through(mut self, stream: FrameStream) -> Result<(), Failure> {
+        let FrameStream { mut incoming, mut outgoing } = stream;
+        let signals = |kind| signal(kind).map_err(|source| Failure::Runtime { source });
+        let mut resized = signals(SignalKind::window_change())?;
+        let (mut interrupts, mut terminations) = if self.shape.detachable {
+            (None, None)
+        } else {
+            (Some(signals(SignalKind::interrupt())?), Some(signals(SignalKind::terminate())?))
+        };
+        // Restored when it is dropped, however this ends.
+        let _raw = if self.shape.tty && self.shape.input { Raw::enter() } else { None };
+        let mut keys = Keys::new(self.shape.detachable && self.shape.tty);
+        let mut input = self.shape.input.then(read_input);
+        if self.shape.detachable
+            && let Some(size) = terminal::size()
+        {
+            send_size(&mut outgoing, size).await;
+        }
+        loop {
+            tokio::select! {
+                frame = incoming.next() => match frame? {
+                    Some(frame) => {
+                        if self.take(&frame)? {
+                            return Ok(());
+                        }
+                    }
+                    None => return Err(self.broken("the node closed the stream")),
+                },
+                chunk = next(&mut input) => {
+                    // Where it cannot be sent, the other direction says why.
+                    match chunk {
+                        Some(chunk) => match keys.type_in(&chunk) {
+                            Typed::Pass(bytes) => drop(outgoing.send_frame(Kind::Stdin, &bytes).await),
+                            Typed::Detach => return Ok(()),
+                        },
+                        None => {
+                            input = None;
+                            drop(outgoing.send_frame(Kind::CloseStdin, &[]).await);
+                        }
+                    }
+                },
+                _ = resized.recv(), if self.shape.tty => {
+                    if let Some(size) = terminal::size() {
+                        send_size(&mut outgoing, size).await;
+                    }
+                }
+                () = caught(&mut interrupts) => drop(outgoing.send_frame(Kind::Signal, &[2]).await),
+                () = caught(&mut terminations) => drop(outgoing.send_frame(Kind::Signal, &[15]).await),
+            }
+        }
+    }
+
+    /// Shows what came; true at a good end.
+    fn take(&mut self, frame: &Frame) -> Result<bool, Failure> {
+        match frame.kind {
+            Kind::Stdout => write(self.session.out, &frame.payload)?,
+            Kind::Stderr => write(self.session.err, &frame.payload)?,
+            Kind::Exit => return self.ended(&frame.payload).map(|()| true),
+            Kind::Stdin | Kind::Resize | Kind::Signal | Kind::CloseStdin => {}
+        }
+        Ok(false)
+    }
+
+    fn ended(&self, payload: &[u8]) -> Result<(), Failure> {
+        match serde_json::from_slice(payload) {
+            Ok(End::Ended { exit: Exit::Status { code: 0 } }) => Ok(()),
+            Ok(End::Ended { exit: Exit::Status { code } }) => Err(Failure::Command { code }),
+            Ok(End::Ended { exit: Exit::Signal { signal } }) => {
+                let code = u8::try_from(SIGNAL_BASE + signal).unwrap_or(u8::MAX);
+                Err(Failure::Command { code })
+            }
+            Ok(End::Refused { code, reason }) => {
+                Err(Failure::NotRun { name: self.name.to_owned(), reason, code })
+            }
+            Ok(End::Detached) => Err(self.broken("it read too slowly and was left behind")),
+            Err(_) => {
+                Err(self.broken("the node said how it ended in words that are not known here"))
+            }
+        }
+    }
+
+    fn broken(&self, what: &str) -> Failure {
+        Failure::Unit { name: self.name.to_owned(), what: format!("cannot be heard: {what}") }
+    }
+}
+
+async fn send_size(outgoing: &mut crate::client::Outgoing, size: (u16, u16)) {
+    let mut bytes = Vec::new();
+    encode_size(&mut bytes, size);
+    drop(outgoing.send(&bytes).await);
+}
+
+fn write(sink: &mut dyn Write, bytes: &[u8]) -> Result<(), OutputError> {
+    sink.write_all(bytes)
+        .and_then(|()| sink.flush())
+        .map_err(|source| OutputError::Write { source })
+}
+
+/// Standard input, read by a thread that ends with the program: nothing else can wait for a terminal and for
+/// a connection at once and still end when the connection does.
+fn read_input() -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel(INPUT_CHUNKS);
+    std::thread::spawn(move || {
+        let mut stdin = io::stdin().lock();
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            match stdin.read(&mut chunk) {
+                Ok(0) => return,
+                Ok(count) => {
+                    let bytes = chunk.get(..count).unwrap_or_default().to_vec();
+                    if sender.blocking_send(bytes).is_err() {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    });
+    receiver
+}
+
+/// The next chunk; waits for ever where there is no input any more.
+async fn next(input: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
+    match input {
+        Some(input) => input.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn caught(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
