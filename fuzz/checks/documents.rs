@@ -5,7 +5,7 @@ use ferrite_agent::image::pull::{address::Address, challenge};
 use ferrite_schema::reference::Reference;
 
 /// Reads `data` as everything that a registry sends.
-pub fn check(data: &[u8]) {
+pub(crate) fn check(data: &[u8]) {
     let as_index = documents::parse(data, Some(INDEX_TYPES[0]));
     let as_manifest = documents::parse(data, Some(MANIFEST_TYPES[0]));
     assert!(

@@ -12,7 +12,7 @@ use ferrite_agent::image::unpack::{self, Limits};
 const LIMITS: Limits = Limits { tar_max_bytes: 1 << 20, file_max_bytes: 1 << 20, entries_max: 64 };
 
 /// Reads and applies `data`.
-pub fn check(data: &[u8]) {
+pub(crate) fn check(data: &[u8]) {
     compare(data);
     let folder = tempfile::tempdir().expect("a folder");
     let layer = folder.path().join("layer");

@@ -157,11 +157,11 @@ impl FromStr for Reference {
     }
 }
 
-/// The first part of a name is a registry where it cannot be a part of a repository's path by custom.
-fn is_registry(first: &str) -> bool {
-    first == "localhost"
-        || first.contains(['.', ':', '['])
-        || first.bytes().any(|byte| byte.is_ascii_uppercase())
+/// Whether the first part of a name is a registry and not a folder. Letters in upper case alone do not make it one:
+/// a name that is written in lower case must mean the same.
+#[must_use]
+pub fn is_registry(first: &str) -> bool {
+    first == "localhost" || first.contains(['.', ':', '['])
 }
 
 /// A host name, an IPv4 address or an IPv6 address in brackets, with or without a port.
@@ -249,7 +249,8 @@ mod tests {
         check("quay.example/app", "quay.example/app:latest");
         check("10.0.2.2:5000/app", "10.0.2.2:5000/app:latest");
         check("[::1]:5000/app", "[::1]:5000/app:latest");
-        check("Registry/app", "registry/app:latest");
+        check("Registry.example/app", "registry.example/app:latest");
+        assert!("Registry/app".parse::<Reference>().is_err());
         check("local/hello:1.0", "docker.io/local/hello:1.0");
         let other = Reference::parse("nginx", "quay.example:5000").unwrap();
         assert_eq!(other.to_string(), "quay.example:5000/nginx:latest");

@@ -5,12 +5,14 @@
 )]
 
 mod boot;
+mod exec;
 mod image;
 mod isolation;
 mod living;
 mod network;
 mod pid1;
 mod power;
+mod registry;
 mod services;
 mod slots;
 mod units;

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use ferrite_tests::demo;
@@ -25,32 +25,32 @@ fn prepare(name: &str) -> Result<Node> {
     Ok(node)
 }
 
-/// Starts a unit that runs the probe with `words`.
-fn start(node: &Node, name: &str, words: &[&str], more: &str) -> Result<()> {
+/// Writes a unit that runs the probe with `words`; its file, for the command.
+fn write(node: &Node, name: &str, words: &[&str], more: &str) -> Result<String> {
     let command = [&["/bin/ferrite-probe"][..], words].concat();
     let unit = format!(
         "name = \"{name}\"\nimage = \"busybox\"\ncommand = {}\n{more}\n",
         serde_json::to_string(&command)?
     );
-    std::fs::write(node.machine.directory.join(format!("{name}.toml")), unit)?;
-    node.ferrite(&["unit", "start", &format!("{name}.toml")]).map(drop)
+    let file = format!("{name}.toml");
+    std::fs::write(node.machine.directory.join(&file), unit)?;
+    Ok(file)
+}
+
+/// Starts such a unit.
+fn start(node: &Node, name: &str, words: &[&str], more: &str) -> Result<()> {
+    let file = write(node, name, words, more)?;
+    node.ferrite(&["unit", "start", &file]).map(drop)
 }
 
 /// Has a unit of its own run the probe once, and understands what it says.
 fn once(node: &Node, name: &str, words: &[&str], more: &str) -> Result<Value> {
-    start(node, name, words, &format!("restart = \"never\"\n{more}"))?;
-    let end = Instant::now() + SOON;
-    loop {
-        let status = node.ask(&["unit", "status", name])?;
-        if status["state"] == "exited" || status["state"] == "failed" {
-            let text = node.ferrite(&["unit", "logs", name])?;
-            let line = text.lines().find(|line| line.starts_with('{'));
-            let line = line.with_context(|| format!("{name} said {text:?}: {status}"))?;
-            return Ok(serde_json::from_str(line)?);
-        }
-        ensure!(Instant::now() < end, "{name} does not end: {status}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    let file = write(node, name, words, &format!("restart = \"never\"\n{more}"))?;
+    // It may end badly, and then what it said tells more than this command.
+    let ended = node.ferrite_output(&["unit", "start", &file, "--until", "ended"])?;
+    let text = node.ferrite(&["unit", "logs", name])?;
+    let line = text.lines().find(|line| line.starts_with('{'));
+    Ok(serde_json::from_str(line.with_context(|| format!("{name} said {text:?}: {ended:?}"))?)?)
 }
 
 /// What `targets` answer to the node itself.
@@ -121,22 +121,31 @@ fn units_talk_by_name_and_are_reached_through_published_ports() -> Result<()> {
     greets(&from_node(&mut node, &["tcp4/127.0.0.1/8080"])?, "tcp4/127.0.0.1/8080");
     greets(&once(&node, "later", &["reach", "tcp6/web/80"], "")?, "tcp6/web/80");
 
-    // One port has one owner.
-    drop(start(&node, "other", &["greet", "81"], "restart = \"never\"\n[[ports]]\nhost = 8080\n"));
+    one_port_has_one_owner(&node)?;
+    other_networks(&node)?;
+    nothing_is_left(&mut node)
+}
+
+fn one_port_has_one_owner(node: &Node) -> Result<()> {
+    drop(start(node, "other", &["greet", "81"], "restart = \"never\"\n[[ports]]\nhost = 8080\n"));
     let refused = node.ask(&["unit", "status", "other"])?.to_string();
     assert!(refused.contains("publish port 8080/tcp: unit web has it"), "{refused}");
     let own = "restart = \"never\"\n[[ports]]\nhost = 7443\n";
-    drop(start(&node, "greedy", &["greet", "81"], own));
+    drop(start(node, "greedy", &["greet", "81"], own));
     let refused = node.ask(&["unit", "status", "greedy"])?.to_string();
     assert!(refused.contains("it is used by the node's API"), "{refused}");
+    Ok(())
+}
 
-    // Other networks.
-    let none = once(&node, "alone", &["identity"], "network = \"none\"")?;
+fn other_networks(node: &Node) -> Result<()> {
+    let none = once(node, "alone", &["identity"], "network = \"none\"")?;
     assert_eq!(none["interfaces"], serde_json::json!(["lo"]));
-    let host = once(&node, "host", &["identity"], "network = \"host\"")?;
+    let host = once(node, "host", &["identity"], "network = \"host\"")?;
     assert!(host["interfaces"].to_string().contains("ferrite0"), "{host}");
+    Ok(())
+}
 
-    // Nothing is left.
+fn nothing_is_left(node: &mut Node) -> Result<()> {
     let traces = node.probe(&["network-traces"])?;
     assert!(traces["sets"]["ports4"].as_u64().unwrap_or(0) > 0, "{traces}");
     node.ferrite(&["unit", "stop", "web"])?;
@@ -150,6 +159,5 @@ fn units_talk_by_name_and_are_reached_through_published_ports() -> Result<()> {
             return Ok(());
         }
         ensure!(Instant::now() < end, "left behind: {traces}");
-        std::thread::sleep(Duration::from_millis(100));
     }
 }

@@ -30,25 +30,38 @@ pub(super) enum LimitsProblem {
 /// The limits, with the defaults. Raises this process's own upper limits where the container's are higher: it
 /// inherits them, and could not raise them itself.
 pub(super) fn limits(asked: &BTreeMap<String, Ulimit>) -> Result<Vec<PosixRlimit>, LimitsProblem> {
-    let mut all: BTreeMap<&str, (u64, u64)> =
-        DEFAULTS.into_iter().map(|(name, soft, hard)| (name, (soft, hard))).collect();
-    for (name, limit) in asked {
-        all.insert(
-            name,
-            match limit {
-                Ulimit::Both(both) => (*both, *both),
-                Ulimit::Each { soft, hard } => (*soft, *hard),
-            },
-        );
-    }
     let mut limits = Vec::new();
-    for (name, (soft, hard)) in all {
-        let unknown = || LimitsProblem::Unknown { name: name.to_owned() };
-        let (kind, resource) = kind(name).ok_or_else(unknown)?;
+    for Limit { name, kind, resource, soft, hard } in with_defaults(asked)? {
         raise(name, resource, hard)?;
         limits.push(PosixRlimitBuilder::default().typ(kind).soft(soft).hard(hard).build()?);
     }
     Ok(limits)
+}
+
+struct Limit<'a> {
+    name: &'a str,
+    kind: PosixRlimitType,
+    resource: Resource,
+    soft: u64,
+    hard: u64,
+}
+
+fn with_defaults(asked: &BTreeMap<String, Ulimit>) -> Result<Vec<Limit<'_>>, LimitsProblem> {
+    let mut all: BTreeMap<&str, (u64, u64)> =
+        DEFAULTS.into_iter().map(|(name, soft, hard)| (name, (soft, hard))).collect();
+    for (name, limit) in asked {
+        let both = match limit {
+            Ulimit::Both(both) => (*both, *both),
+            Ulimit::Each { soft, hard } => (*soft, *hard),
+        };
+        all.insert(name, both);
+    }
+    let known = all.into_iter().map(|(name, (soft, hard))| {
+        let unknown = || LimitsProblem::Unknown { name: name.to_owned() };
+        let (kind, resource) = kind(name).ok_or_else(unknown)?;
+        Ok(Limit { name, kind, resource, soft, hard })
+    });
+    known.collect()
 }
 
 fn raise(name: &str, resource: Resource, hard: u64) -> Result<(), LimitsProblem> {
@@ -108,8 +121,8 @@ mod tests {
             ("core".to_owned(), Ulimit::Each { soft: 1, hard: 2 }),
             ("nproc".to_owned(), Ulimit::Both(7)),
         ]);
-        let found = limits(&asked).unwrap();
-        let found: Vec<_> = found.iter().map(|l| (l.typ(), l.soft(), l.hard())).collect();
+        let found = with_defaults(&asked).unwrap();
+        let found: Vec<_> = found.iter().map(|l| (l.kind, l.soft, l.hard)).collect();
         assert_eq!(
             found,
             [

@@ -271,7 +271,11 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn exec(&self, name: &str, request: &ExecRequest) -> Result<FrameStream, ClientError> {
+    pub async fn exec(
+        &self,
+        name: &str,
+        request: &ExecRequest,
+    ) -> Result<FrameStream, ClientError> {
         let act = format!("run a command in unit {name:?}");
         let body = serde_json::to_vec(request).map_err(|source| ClientError::Answer {
             act: act.clone(),
@@ -295,7 +299,11 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn files(&self, name: &str, request: &FilesRequest) -> Result<FrameStream, ClientError> {
+    pub async fn files(
+        &self,
+        name: &str,
+        request: &FilesRequest,
+    ) -> Result<FrameStream, ClientError> {
         let act = format!("copy files of unit {name:?}");
         let body = serde_json::to_vec(request).map_err(|source| ClientError::Answer {
             act: act.clone(),
@@ -306,7 +314,12 @@ impl Client {
         self.stream(act, &unit_path(name, "/files"), body).await
     }
 
-    async fn stream(&self, act: String, path: &str, body: Body) -> Result<FrameStream, ClientError> {
+    async fn stream(
+        &self,
+        act: String,
+        path: &str,
+        body: Body,
+    ) -> Result<FrameStream, ClientError> {
         let mut request = request(&act, Method::POST, path, body)?;
         let upgrade = hyper::header::HeaderValue::from_static("upgrade");
         let protocol = hyper::header::HeaderValue::from_static(PROTOCOL);

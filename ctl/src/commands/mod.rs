@@ -3,8 +3,8 @@
 mod boot;
 mod config;
 mod context;
-mod events;
 mod cp;
+mod events;
 mod exec;
 mod image;
 mod image_build;

@@ -79,7 +79,11 @@ impl ImagesConfig {
     /// What is wrong with it, as one sentence.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
-        if self.default_registry.as_deref().is_some_and(|host| !reference::is_host(host)) {
+        if self
+            .default_registry
+            .as_deref()
+            .is_some_and(|host| !(reference::is_host(host) && reference::is_registry(host)))
+        {
             return Some(
                 "[images] default_registry is not a host, with or without a port".to_owned(),
             );

@@ -216,7 +216,10 @@ pub(in crate::shim) fn namespaces(pid: Pid) -> io::Result<ThreadNameSpaceType> {
     Ok(flags)
 }
 
-pub(in crate::shim) fn enter(pidfd: &OwnedFd, namespaces: ThreadNameSpaceType) -> rustix::io::Result<()> {
+pub(in crate::shim) fn enter(
+    pidfd: &OwnedFd,
+    namespaces: ThreadNameSpaceType,
+) -> rustix::io::Result<()> {
     // Nothing in the container may look at the child before it executes the command: it still holds our memory.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     if !namespaces.is_empty() {

@@ -3,8 +3,10 @@
 //! A module has `measure(&Setting, &mut Report)`. One that lacks a program to compare with says so and adds what
 //! it can; one that fails is reported as such at the end, and the other figures are still shown.
 
+mod runtime;
 mod setting;
 mod start;
+mod unpack;
 
 use anyhow::{Result, bail};
 
@@ -17,7 +19,8 @@ pub(crate) use setting::Setting;
 type Part = (&'static str, fn(&Setting, &mut Report) -> Result<()>);
 
 /// All parts, in the order of the table.
-const PARTS: &[Part] = &[("start", start::measure)];
+const PARTS: &[Part] =
+    &[("runtime", runtime::measure), ("start", start::measure), ("unpack", unpack::measure)];
 
 /// Runs the parts that were asked for; all, where none was named.
 pub(crate) fn measure(arguments: &ContainersArguments, report: &mut Report) -> Result<()> {
