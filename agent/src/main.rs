@@ -18,9 +18,9 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let result = match (arguments.next().as_deref(), arguments.next()) {
         (None | Some("run"), None) => run(),
-        (Some("shim"), None) => ferrite_agent::shim::run(),
-        (Some("exec"), None) => ferrite_agent::shim::exec::run(),
-        (Some("files"), None) => ferrite_agent::shim::files::run(),
+        (Some("shim"), None) => alone(ferrite_agent::shim::run),
+        (Some("exec"), None) => alone(ferrite_agent::shim::exec::run),
+        (Some("files"), None) => alone(ferrite_agent::shim::files::run),
         _ => {
             say("usage: ferrite-agent [run | shim | exec | files]");
             return ExitCode::from(USAGE);
@@ -33,6 +33,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Does what stands between the node and a container, to which nothing that the agent left open is passed on.
+fn alone(work: fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    ferrite_sys::inherited::close_others_on_exec()
+        .context("keep the agent's files from containers")?;
+    work()
 }
 
 /// To standard error; where that is gone, nobody is left to be told.

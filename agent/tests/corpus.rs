@@ -1,5 +1,12 @@
 //! What fuzzing looks at, over every file of its corpus: a crash that was found once never comes back.
 
+#![expect(
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test fails where it cannot go on, and says at which file"
+)]
+
 use std::fs;
 use std::path::Path;
 

@@ -38,6 +38,7 @@ pub struct Confinement {
 pub fn confine(command: &mut Command, confinement: Confinement) {
     let groups: Vec<Gid> = confinement.groups.iter().copied().map(Gid::from_raw).collect();
     let in_child = move || -> io::Result<()> {
+        crate::inherited::close_others_on_exec()?;
         // "0" is whoever writes.
         rustix::io::write(&confinement.cgroup, b"0")?;
         rustix::process::setsid()?;

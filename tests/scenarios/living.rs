@@ -72,7 +72,7 @@ fn logs_events_and_figures() -> Result<()> {
     let file = submit(
         &node,
         "stays",
-        "command = [\"/bin/ferrite-probe\", \"await-term\"]\n[resources]\nmemory_max = \"32MiB\"",
+        "command = [\"/bin/ferrite-probe\", \"await-term\"]\n[resources]\nmemory = \"32MiB\"",
     )?;
     node.ferrite(&["unit", "start", &file])?;
     let figures = node.ask(&["top", "--once"])?;

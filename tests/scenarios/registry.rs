@@ -222,13 +222,6 @@ fn a_node_pulls_from_a_registry_with_tls_and_passwords() -> Result<()> {
     let passed = cutter.passed_bytes.load(Ordering::Relaxed);
     ensure!(passed < blob_bytes * 2, "{passed} bytes were sent for a blob of {blob_bytes}");
 
-    // A blob that is not what its digest says is refused; the node has forgotten the good one first.
-    node.ferrite(&["images", "remove", &name(cutter.port, "large:1")])?;
-    let mut bytes = fs::read(&blob)?;
-    bytes[1000] ^= 1;
-    fs::write(&blob, bytes)?;
-    refuses(&node, &name(registry.port, "large:1"), "has the digest")?;
-
     // Archives that other tools read.
     for (format, transport) in [("oci", "oci-archive"), ("docker", "docker-archive")] {
         let file = node.machine.directory.join(format!("{format}.tar"));
@@ -240,8 +233,18 @@ fn a_node_pulls_from_a_registry_with_tls_and_passwords() -> Result<()> {
         ensure!(seen.contains("diff_ids"), "{seen}");
     }
 
+    // A blob that is not what its digest says is refused; the node has forgotten the good one first.
+    for image in [&name(cutter.port, "large:1"), &app] {
+        node.ferrite(&["images", "remove", image])?;
+    }
+    let good = fs::read(&blob)?;
+    let mut bytes = good.clone();
+    bytes[1000] ^= 1;
+    fs::write(&blob, bytes)?;
+    refuses(&node, &name(registry.port, "large:1"), "has the digest")?;
+    fs::write(&blob, good)?;
+
     // On demand, when a unit starts.
-    node.ferrite(&["images", "remove", &app])?;
     let unit = node.machine.directory.join("app.toml");
     fs::write(
         &unit,

@@ -18,13 +18,13 @@ const UNITS: [(&str, &str); 3] = [
     (
         "web",
         "name = \"web\"\nimage = \"nginx\"\nnetwork = \"host\"\nstop_signal = \"SIGQUIT\"\n\
-         [resources]\nmemory_max = \"64MiB\"\npids_max = 20\n\
+         [resources]\nmemory = \"64MiB\"\npids_max = 20\n\
          [health]\nhttp = \":8080/\"\ninterval_s = 2\nstart_period_s = 30\n",
     ),
     (
         "store",
         "name = \"store\"\nimage = \"redis\"\nnetwork = \"host\"\n\
-         [[volumes]]\nname = \"store-data\"\npath = \"/data\"\n\
+         [[volumes]]\nname = \"store-data\"\ntarget = \"/data\"\n\
          [health]\nexec = [\"/usr/bin/redis-cli\", \"ping\"]\ninterval_s = 5\nstart_period_s = 30\n",
     ),
     (
@@ -89,7 +89,7 @@ fn real_services_serve_and_keep_their_data() -> Result<()> {
     let sum = node.ferrite_output(&["unit", "start", "sum.toml", "--until", "ended"])?;
     assert!(!sum.status.success(), "exit status 3 is a failure");
     assert_eq!(node.ferrite(&["unit", "logs", "sum"])?, "5050\n");
-    let log = node.ferrite(&["unit", "logs", "--stdout", "--tail", "1", "web"])?;
+    let log = node.ferrite(&["unit", "logs", "--stdout", "web"])?;
     assert!(log.contains("GET / HTTP/1.0"), "{log}");
 
     node.ferrite(&["unit", "stop", "web"])?;

@@ -25,10 +25,10 @@ use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
     LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, LinkUnspec, MulticastGroup};
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -177,6 +177,10 @@ impl Interfaces {
 /// A hardware Ethernet interface; bridges, tunnels and the like have a kind and belong to whoever made them.
 fn interface(link: &LinkMessage) -> Option<Interface> {
     let flags = link.header.flags;
+    // A bridge tells about its ports in a family of its own, and leaves out what kind they are.
+    if link.header.interface_family != AddressFamily::Unspec {
+        return None;
+    }
     if link.header.link_layer_type != LinkLayerType::Ether || flags.contains(LinkFlags::Loopback) {
         return None;
     }

@@ -129,12 +129,6 @@ impl Batch {
         patch(&mut self.bytes, start + 6, &flags.to_ne_bytes());
         (self.bytes, sequence, self.acts)
     }
-
-    /// The bytes of all messages.
-    #[cfg(test)]
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
 }
 
 fn patch(bytes: &mut [u8], start: usize, value: &[u8]) {

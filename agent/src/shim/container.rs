@@ -14,7 +14,7 @@ use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::{Gid, Pid, PidfdFlags, Uid};
 
 use super::network::{self, NetworkProblem};
 use super::protocol::Request;
@@ -96,6 +96,7 @@ pub(super) fn create_and_start(
         (built, Ends::Terminal(listener))
     } else {
         let (streams, inner) = pipes(request.stdin).map_err(ContainerProblem::Streams)?;
+        inner.give_to(request, &spec).map_err(ContainerProblem::Streams)?;
         let builder =
             builder.with_stdin(inner.stdin).with_stdout(inner.stdout).with_stderr(inner.stderr);
         (init(builder, &bundle), Ends::Pipes(streams))
@@ -145,6 +146,25 @@ struct Inner {
     stdin: OwnedFd,
     stdout: OwnedFd,
     stderr: OwnedFd,
+}
+
+impl Inner {
+    /// Programs open `/dev/stdout` by name, which only the pipe's owner may.
+    fn give_to(&self, request: &Request, spec: &Spec) -> io::Result<()> {
+        let Some(user) = spec.process().as_ref().map(|process| process.user()) else {
+            return Ok(());
+        };
+        let first = request.ids.map_or(0, |ids| ids.first);
+        let (uid, gid) = (first.saturating_add(user.uid()), first.saturating_add(user.gid()));
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        for pipe in [&self.stdout, &self.stderr] {
+            rustix::fs::fchown(pipe, Some(uid), Some(gid))?;
+        }
+        if request.stdin {
+            rustix::fs::fchown(&self.stdin, Some(uid), Some(gid))?;
+        }
+        Ok(())
+    }
 }
 
 fn pipes(with_stdin: bool) -> io::Result<(Streams, Inner)> {

@@ -295,7 +295,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("base")).unwrap();
         std::os::unix::fs::symlink("../outside", folder.path().join("base/link")).unwrap();
         let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let base = rustix::fs::openat(CWD, &folder.path().join("base"), flags, Mode::empty());
+        let base = rustix::fs::openat(CWD, folder.path().join("base"), flags, Mode::empty());
         assert!(enter_folder(&base.unwrap(), Path::new("link")).is_err());
     }
 }

@@ -6,6 +6,7 @@ use libcontainer::oci_spec::runtime::Spec;
 
 use super::devices::{self, DevicesProblem};
 use super::inside::{Missing, Root};
+use super::limits::{self, LimitsProblem};
 use super::owners::{Owners, OwnersProblem};
 use super::protocol::Request;
 use super::resources::{self, ResourcesProblem};
@@ -31,6 +32,8 @@ pub(super) enum IsolationProblem {
     #[error(transparent)]
     Devices(#[from] DevicesProblem),
     #[error(transparent)]
+    Limits(#[from] LimitsProblem),
+    #[error(transparent)]
     Spec(#[from] SpecProblem),
 }
 
@@ -46,6 +49,7 @@ pub(super) struct Isolated {
 /// Makes the container's root, volumes and cgroup, in this process's mount namespace, and says the rest in the
 /// specification.
 pub(super) fn prepare(request: &Request, folder: &Path) -> Result<Isolated, IsolationProblem> {
+    limits::allow(&request.ulimits)?;
     let owners = Owners::new(request.ids)?;
     let root = rootfs::mount(request, &owners, folder)?;
     check_own_folders(&owners, &root)?;

@@ -27,15 +27,19 @@ pub(super) enum LimitsProblem {
     Describe(#[from] OciSpecError),
 }
 
-/// The limits, with the defaults. Raises this process's own upper limits where the container's are higher: it
-/// inherits them, and could not raise them itself.
+/// The limits, with the defaults.
 pub(super) fn limits(asked: &BTreeMap<String, Ulimit>) -> Result<Vec<PosixRlimit>, LimitsProblem> {
-    let mut limits = Vec::new();
-    for Limit { name, kind, resource, soft, hard } in with_defaults(asked)? {
-        raise(name, resource, hard)?;
-        limits.push(PosixRlimitBuilder::default().typ(kind).soft(soft).hard(hard).build()?);
-    }
-    Ok(limits)
+    let all = with_defaults(asked)?.into_iter();
+    all.map(|Limit { kind, soft, hard, .. }| {
+        Ok(PosixRlimitBuilder::default().typ(kind).soft(soft).hard(hard).build()?)
+    })
+    .collect()
+}
+
+/// Raises this process's own upper limits where the container's are higher: it inherits them, and could not
+/// raise them itself.
+pub(super) fn allow(asked: &BTreeMap<String, Ulimit>) -> Result<(), LimitsProblem> {
+    with_defaults(asked)?.iter().try_for_each(|limit| raise(limit.name, limit.resource, limit.hard))
 }
 
 struct Limit<'a> {

@@ -104,8 +104,11 @@ fn programs(arguments: &BuildArguments) -> Result<Programs, Failure> {
             .unwrap_or_default(),
     };
     let agent = arguments.agent.clone().unwrap_or_else(|| folder.join("ferrite-agent"));
-    let shim = program(folder.join("ferrite-shim"))?;
-    Ok(Programs { init: program(folder.join("ferrite-init"))?, agent: program(agent)?, shim })
+    Ok(Programs {
+        init: program(folder.join("ferrite-init"))?,
+        agent: program(agent)?,
+        shim: program(folder.join("ferrite-shim"))?,
+    })
 }
 
 fn program(path: PathBuf) -> Result<PathBuf, Failure> {

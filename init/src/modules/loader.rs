@@ -12,6 +12,8 @@ use crate::modules::index::{Index, Step, Texts};
 
 /// Where modules lie; in the initramfs and, through a link, in the root.
 const MODULES_DIR: &str = "/lib/modules";
+/// The running kernel's modules, one a line, its name first.
+const LOADED: &str = "/proc/modules";
 /// `MODULE_INIT_COMPRESSED_FILE` of `<linux/module.h>`: the kernel decompresses.
 const COMPRESSED: i32 = 4;
 
@@ -33,6 +35,10 @@ impl Probe {
             Self::InBackground => c"async_probe",
         }
     }
+}
+
+fn loaded_modules(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| line.split(' ').next())
 }
 
 /// A module that did not get into the kernel.
@@ -59,7 +65,11 @@ impl Loader {
     #[must_use]
     pub fn open(probe: Probe) -> Self {
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
-        Self::open_in(&Path::new(MODULES_DIR).join(release), probe)
+        let mut loader = Self::open_in(&Path::new(MODULES_DIR).join(release), probe);
+        // What is there is not even read again: the kernel would check its signature before it says so.
+        let there = fs::read_to_string(LOADED).unwrap_or_default();
+        loader.loaded.extend(loaded_modules(&there).map(str::to_owned));
+        loader
     }
 
     fn open_in(directory: &Path, probe: Probe) -> Self {
@@ -173,5 +183,11 @@ mod tests {
         assert!(matches!(loader.load("x"), Err(LoadModule::Open { .. })));
         let (new, failures) = loader.load_for("pci:v1d2");
         assert!(new.is_empty() && failures.is_empty());
+    }
+
+    #[test]
+    fn the_kernel_says_what_it_has() {
+        let text = "nf_tables 372736 4 nft_ct, Live 0x0\noverlay 217088 2 - Live 0x0\n";
+        assert_eq!(loaded_modules(text).collect::<Vec<_>>(), ["nf_tables", "overlay"]);
     }
 }

@@ -301,9 +301,11 @@ async fn credentials_never_reach_another_server() {
     .await;
     let good = node(&[(&server, known("user", "secret")), (&foreign, plain())]);
     good.pull(&server).await.unwrap();
-    let seen = seen.lock().unwrap();
-    assert_eq!(seen.len(), 2);
-    assert!(seen.iter().all(Option::is_none), "{seen:?}");
+    {
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen.len(), 2);
+        assert!(seen.iter().all(Option::is_none), "{seen:?}");
+    }
     node(&[(&server, known("user", "wrong"))])
         .fails(&server, "refuses the user or the password")
         .await;

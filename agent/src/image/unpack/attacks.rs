@@ -177,7 +177,7 @@ fn cve_2021_29136_a_link_called_dot_does_not_replace_the_root() {
         for kind in [b'0', b'1', b'2'] {
             let entry = Raw { kind, name, link: b"/etc", size: 0, data: b"" };
             let (folder, result) = apply(&[block(&entry), raw(b'0', b"passwd", b"x")]);
-            let is_folder = matches!(result, Ok(_)) && kind == b'0';
+            let is_folder = result.is_ok() && kind == b'0';
             assert!(is_folder || result.is_err(), "{name:?} {kind}");
             assert!(folder.path().is_dir() && !folder.path().is_symlink());
         }
