@@ -8,19 +8,10 @@ use std::path::{Path, PathBuf};
 use ferrite_sys::device_filter::{self, Allowed, Kind};
 use libcontainer::oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, Spec};
 
+use crate::shim::devices::HARMLESS;
+
 /// Where cgroup v2 is mounted.
 const CGROUPS: &str = "/sys/fs/cgroup";
-/// Devices that every container has (runtime-spec, "Default Devices") and its terminals.
-const DEFAULT: [(u32, Option<u32>); 8] = [
-    (1, Some(3)),
-    (1, Some(5)),
-    (1, Some(7)),
-    (1, Some(8)),
-    (1, Some(9)),
-    (5, Some(0)),
-    (5, Some(2)),
-    (136, None),
-];
 
 /// The rules cannot be enforced, so the container is not started.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +57,7 @@ fn allowed(rules: &[LinuxDeviceCgroup]) -> Result<Option<Vec<Allowed>>, DevicesP
         match (rule.allow(), everything) {
             (false, true) => {
                 let default = |(major, minor)| Allowed { kind: Kind::Character, major, minor };
-                allowed = Some(DEFAULT.map(default).to_vec());
+                allowed = Some(HARMLESS.map(default).to_vec());
             }
             (true, true) => allowed = None,
             (true, false) => {

@@ -22,7 +22,7 @@ const DEV: &str = "/dev";
 /// What `/dev` has that is not the node's to give: every container has its own.
 const OWN: [&str; 6] = ["console", "fd", "mqueue", "ptmx", "pts", "shm"];
 /// `null`, `zero`, `full`, `random`, `urandom`: memory devices; `tty`, `ptmx`: the process's own terminal.
-const HARMLESS: [(u32, Option<u32>); 8] = [
+pub(crate) const HARMLESS: [(u32, Option<u32>); 8] = [
     (1, Some(3)),
     (1, Some(5)),
     (1, Some(7)),

@@ -21,7 +21,7 @@ pub mod protocol;
 
 mod cgroup;
 mod container;
-mod devices;
+pub(crate) mod devices;
 mod handover;
 mod inside;
 mod isolation;

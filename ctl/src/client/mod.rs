@@ -184,12 +184,7 @@ impl Client {
     /// See [`ClientError`].
     pub async fn put_unit(&self, unit: &Unit) -> Result<UnitStatus, ClientError> {
         let act = format!("submit unit {:?}", unit.name);
-        let body = serde_json::to_vec(unit).map_err(|source| ClientError::Answer {
-            act: act.clone(),
-            node: self.node.name.clone(),
-            source,
-        })?;
-        let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
+        let body = self.document(&act, unit)?;
         self.json(&act, Method::PUT, &unit_path(&unit.name, ""), body).await
     }
 
@@ -277,12 +272,7 @@ impl Client {
         request: &ExecRequest,
     ) -> Result<FrameStream, ClientError> {
         let act = format!("run a command in unit {name:?}");
-        let body = serde_json::to_vec(request).map_err(|source| ClientError::Answer {
-            act: act.clone(),
-            node: self.node.name.clone(),
-            source,
-        })?;
-        let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
+        let body = self.document(&act, request)?;
         self.stream(act, &unit_path(name, "/exec"), body).await
     }
 
@@ -305,13 +295,17 @@ impl Client {
         request: &FilesRequest,
     ) -> Result<FrameStream, ClientError> {
         let act = format!("copy files of unit {name:?}");
-        let body = serde_json::to_vec(request).map_err(|source| ClientError::Answer {
-            act: act.clone(),
+        let body = self.document(&act, request)?;
+        self.stream(act, &unit_path(name, "/files"), body).await
+    }
+
+    fn document<T: serde::Serialize>(&self, act: &str, document: &T) -> Result<Body, ClientError> {
+        let body = serde_json::to_vec(document).map_err(|source| ClientError::Answer {
+            act: act.to_owned(),
             node: self.node.name.clone(),
             source,
         })?;
-        let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
-        self.stream(act, &unit_path(name, "/files"), body).await
+        Ok(Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync())
     }
 
     async fn stream(
