@@ -1,6 +1,5 @@
 //! Specifications: a new one, what of them is understood, and what a given one lacks.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use super::Problem;
 use super::arguments::{Arguments, Usage};
 use super::list::say;
 use super::verbs::VerbProblem;
+use crate::shim::seccomp::Program;
 use crate::shim::{filter, home_of};
 
 /// Newest version of the runtime specification that is understood.
@@ -55,23 +55,17 @@ pub(super) fn features() -> Result<u8, Problem> {
     Ok(say(&features.to_string())?)
 }
 
-/// The specification of a bundle, and the folder that it is to be read from: another than the bundle where it
-/// lacks something, since libcontainer reads it itself.
+/// The specification of a bundle with what it lacks, and the filter that its process installs itself.
 ///
 /// Without `HOME`, code of the image would run inside the runtime to look it up; without a path, or with a user
 /// namespace and a relative one, the container's cgroup would have another's name.
 pub(super) fn complete(
     bundle: &Path,
-    folder: &Path,
     id: &str,
-) -> Result<(Spec, PathBuf), VerbProblem> {
+    filters: &Path,
+) -> Result<(Spec, Option<Program>), VerbProblem> {
     let mut spec = Spec::load(bundle.join("config.json"))?;
-    let file = |path: &Path| {
-        let path = path.to_owned();
-        |source| VerbProblem::File { path, source }
-    };
     let root = spec.root().as_ref().map(|root| bundle.join(root.path())).unwrap_or_default();
-    let mut changed = false;
     if let Some(process) = spec.process_mut() {
         let has = |env: &Vec<String>| env.iter().any(|pair| pair.starts_with("HOME="));
         if !process.env().as_ref().is_some_and(has) {
@@ -79,7 +73,6 @@ pub(super) fn complete(
             let mut env = process.env().clone().unwrap_or_default();
             env.push(format!("HOME={home}"));
             process.set_env(Some(env));
-            changed = true;
         }
     }
     if let Some(linux) = spec.linux_mut()
@@ -88,15 +81,10 @@ pub(super) fn complete(
         let asked = linux.cgroups_path().clone();
         let path = asked.unwrap_or_else(|| Path::new("ferrite-oci").join(id));
         linux.set_cgroups_path(Some(Path::new("/").join(path)));
-        changed = true;
-    }
-    if !changed {
-        return Ok((spec, bundle.to_owned()));
     }
     if let Some(specified) = spec.root_mut() {
         specified.set_path(root);
     }
-    fs::create_dir_all(folder).map_err(file(folder))?;
-    spec.save(folder.join("config.json"))?;
-    Ok((spec, folder.to_owned()))
+    let filter = Program::take(&mut spec, filters)?;
+    Ok((spec, filter))
 }

@@ -18,11 +18,14 @@ use super::arguments::{Arguments, Usage};
 use super::devices::{self, DevicesProblem};
 use super::list::say;
 use super::specification;
+use crate::shim::seccomp::{ProgramProblem, Workload};
 
 /// Added to a signal's number for the exit status, as shells do.
 const SIGNAL_BASE: i32 = 128;
 /// Folder of specifications that were completed; no container may have its name.
 const COMPLETED: &str = ".specifications";
+/// Folder of compiled filters of system calls.
+const FILTERS: &str = ".filters";
 
 /// A verb was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,8 @@ pub(super) enum VerbProblem {
     Devices(#[from] DevicesProblem),
     #[error("use {}", path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Filter(#[from] ProgramProblem),
     #[error("wait for the container")]
     Wait(#[source] io::Error),
     #[error("write JSON")]
@@ -130,17 +135,19 @@ fn make(create: &Create, root: &str, id: &str, detach: bool) -> Result<Container
         .validate_id()?;
     let bundle = fs::canonicalize(&create.bundle).map_err(file(&create.bundle))?;
     let completed = Path::new(root).join(COMPLETED).join(id);
-    let (spec, from) = specification::complete(&bundle, &completed, id)?;
+    let (spec, filter) = specification::complete(&bundle, id, &Path::new(root).join(FILTERS))?;
+    // libcontainer reads it itself.
+    fs::create_dir_all(&completed).map_err(file(&completed))?;
+    spec.save(completed.join("config.json"))?;
     let mut container = builder
-        .as_init(&from)
+        .with_executor(Workload(filter))
+        .as_init(&completed)
         .with_systemd(false)
         .with_detach(detach)
         .with_no_pivot(create.no_pivot)
         .build()?;
-    if from != bundle {
-        container.state.bundle = bundle;
-        container.save()?;
-    }
+    container.state.bundle = bundle;
+    container.save()?;
     let cgroup = container.spec()?.cgroup_path;
     if let Err(problem) = devices::enforce(&spec, &cgroup) {
         // Never run with less than was asked for.

@@ -18,6 +18,7 @@ use rustix::process::{Gid, Pid, PidfdFlags, Uid};
 
 use super::network::{self, NetworkProblem};
 use super::protocol::Request;
+use super::seccomp::{Program, ProgramProblem, Workload};
 
 /// The kernel's file for this process's rank when memory runs out.
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";
@@ -39,6 +40,8 @@ pub(super) enum ContainerProblem {
     Create(#[source] LibcontainerError),
     #[error("find the container's process")]
     FindProcess(#[source] io::Error),
+    #[error(transparent)]
+    Filter(#[from] ProgramProblem),
     #[error(transparent)]
     Connect(#[from] NetworkProblem),
     #[error("start the container's program")]
@@ -82,11 +85,15 @@ pub(super) fn create_and_start(
     if let Some(process) = spec.process_mut() {
         process.set_terminal(Some(request.tty));
     }
-    spec.save(bundle.join("config.json")).map_err(ContainerProblem::WriteSpec)?;
+    let path = bundle.join("config.json");
+    let complete = spec.clone();
+    let filter = Program::take(&mut spec, &super::filters())?;
+    spec.save(&path).map_err(ContainerProblem::WriteSpec)?;
     // libcontainer's names have no `@`, ours no `+`.
     let builder = ContainerBuilder::new(request.unit.replace('@', "+"), SyscallType::Linux)
         .with_root_path(&state)
-        .map_err(ContainerProblem::Create)?;
+        .map_err(ContainerProblem::Create)?
+        .with_executor(Workload(filter));
     // libcontainer writes the container's rank to the file of this process, and leaves it there.
     let rank = fs::read_to_string(OOM_SCORE).map_err(ContainerProblem::OomScore)?;
     let (built, streams) = if request.tty {
@@ -103,6 +110,8 @@ pub(super) fn create_and_start(
     };
     fs::write(OOM_SCORE, rank.trim()).map_err(ContainerProblem::OomScore)?;
     let mut container = built.map_err(ContainerProblem::Create)?;
+    // Commands that join the container later are bound by all of it.
+    complete.save(&path).map_err(ContainerProblem::WriteSpec)?;
     let missing = || ContainerProblem::FindProcess(io::ErrorKind::NotFound.into());
     let pid = container.pid().and_then(|pid| Pid::from_raw(pid.as_raw())).ok_or_else(missing)?;
     // Its status is this process's to collect, so the number cannot belong to another before that.

@@ -31,15 +31,16 @@ mod owners;
 mod privilege;
 mod resources;
 mod rootfs;
-mod seccomp;
+pub(crate) mod seccomp;
 mod seed;
 mod spec;
 mod user;
 mod volumes;
 
 use std::convert::Infallible;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use ferrite_schema::names;
 use ferrite_shim::log;
 use libcontainer::oci_spec::OciSpecError;
 use libcontainer::oci_spec::runtime::LinuxSeccomp;
@@ -66,6 +67,11 @@ pub fn run() -> anyhow::Result<()> {
 /// The filter of system calls of a container without further capabilities.
 pub(crate) fn filter() -> Result<LinuxSeccomp, OciSpecError> {
     seccomp::profile(&[])
+}
+
+/// Where compiled filters are kept; gone with the boot.
+fn filters() -> PathBuf {
+    Path::new(names::RUN_DIR).join("filters")
 }
 
 /// Where a user of an image is at home: read from the image's own files, without running anything of it.

@@ -12,14 +12,15 @@ use ferrite_schema::stream::ExecRequest;
 use ferrite_sys::confined::{self, Confinement};
 use libcontainer::oci_spec::OciSpecError;
 use libcontainer::oci_spec::runtime::{Capabilities, Process, Spec};
-use libcontainer::seccomp::SeccompError;
 use rustix::process::{DumpableBehavior, Gid, Pid, PidfdFlags, Uid};
 use rustix::thread::{CapabilitySet, ThreadNameSpaceType};
 
 use super::bounds;
 use super::terminal::{self, TerminalProblem};
 use crate::shim::cgroup;
+use crate::shim::filters;
 use crate::shim::protocol::{Notice, REQUEST, Request, SOCKET};
+use crate::shim::seccomp::{Program, ProgramProblem};
 use crate::shim::user::{self, UserProblem};
 
 /// A living shim answers at once.
@@ -60,8 +61,8 @@ pub(super) enum EnterProblem {
     Enter(#[source] io::Error),
     #[error(transparent)]
     Terminal(#[from] TerminalProblem),
-    #[error("apply the container's filter of system calls")]
-    Filter(#[from] SeccompError),
+    #[error(transparent)]
+    Filter(#[from] ProgramProblem),
     #[error("start {command}")]
     Start { command: String, source: io::Error },
 }
@@ -89,6 +90,9 @@ pub(super) fn start(request: &ExecRequest) -> Result<Started, EnterProblem> {
     let spec = Spec::load(SPEC)?;
     let process = spec.process().as_ref().ok_or(EnterProblem::NoProcess)?;
     let (pid, pidfd) = container(&made_from.cgroup).map_err(EnterProblem::NotRunning)?;
+    let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    // Found where the node's files are still to be seen.
+    let filter = profile.map(|profile| Program::of(profile, &filters())).transpose()?;
     let (confinement, home) = rights(request, process, &made_from, pid)?;
     let namespaces = namespaces(pid).map_err(EnterProblem::Enter)?;
     rank(process).map_err(EnterProblem::Limits)?;
@@ -115,9 +119,9 @@ pub(super) fn start(request: &ExecRequest) -> Result<Started, EnterProblem> {
         None
     };
     confined::confine(&mut command, confinement);
-    if let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) {
+    if let Some(filter) = filter {
         // On this process, from which the command inherits it: what follows here needs little.
-        libcontainer::seccomp::initialize_seccomp(profile)?;
+        filter.install()?;
     }
     let child = command
         .spawn()

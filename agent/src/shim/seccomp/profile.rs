@@ -98,7 +98,7 @@ const AF_VSOCK: u64 = 40;
 const PERSONALITIES: [u64; 5] = [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 /// The profile of a container with these capabilities.
-pub(super) fn profile(capabilities: &[Capability]) -> Result<LinuxSeccomp, OciSpecError> {
+pub(crate) fn profile(capabilities: &[Capability]) -> Result<LinuxSeccomp, OciSpecError> {
     let base = [FILES, MEMORY, PROCESSES, EVENTS, MESSAGES];
     let more = WITH_CAPABILITY.iter().filter(|(capability, _)| capabilities.contains(capability));
     let mut names: Vec<String> = base

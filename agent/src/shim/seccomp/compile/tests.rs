@@ -1,0 +1,193 @@
+//! Programs are run as the kernel would run them, and compared with what their profile says.
+
+use ferrite_sys::seccomp::{Instruction, instructions};
+use libcontainer::oci_spec::runtime::{
+    Capability, LinuxSeccompArgBuilder, LinuxSeccompBuilder, LinuxSyscallBuilder,
+};
+
+use super::super::profile::profile;
+use super::*;
+
+const X86_64: u32 = 0xc000_003e;
+const X86: u32 = 0x4000_0003;
+const ALLOWED: u32 = 0x7fff_0000;
+const ERRNO: u32 = 0x0005_0000;
+/// More than there are numbers of calls.
+const NUMBERS: i32 = 600;
+
+struct Call {
+    architecture: u32,
+    number: i32,
+    arguments: [u64; 6],
+}
+
+/// What a program answers. The kernel shows it `struct seccomp_data`, in words of 32 bits.
+fn run(program: &[Instruction], call: &Call) -> u32 {
+    let mut words = vec![call.number.cast_unsigned(), call.architecture, 0, 0];
+    for argument in call.arguments {
+        words.extend([(argument & 0xffff_ffff) as u32, (argument >> 32) as u32]);
+    }
+    let (mut accumulator, mut next) = (0_u32, 0_usize);
+    loop {
+        let Instruction { code, if_true, if_false, operand } = program[next];
+        next += 1;
+        let holds = match code {
+            0x20 => {
+                accumulator = words[operand as usize / 4];
+                continue;
+            }
+            0x54 => {
+                accumulator &= operand;
+                continue;
+            }
+            0x06 => return operand,
+            0x05 => {
+                next += operand as usize;
+                continue;
+            }
+            0x15 => accumulator == operand,
+            0x25 => accumulator > operand,
+            0x35 => accumulator >= operand,
+            0x45 => accumulator & operand != 0,
+            other => panic!("{other:#x}"),
+        };
+        next += usize::from(if holds { if_true } else { if_false });
+    }
+}
+
+fn compiled(profile: &LinuxSeccomp) -> Vec<Instruction> {
+    instructions(&compile(profile).unwrap()).unwrap()
+}
+
+fn native(number: i32, first: u64) -> Call {
+    Call { architecture: X86_64, number, arguments: [first, 0, 0, 0, 0, 0] }
+}
+
+fn number(name: &str) -> i32 {
+    ScmpSyscall::from_name(name).unwrap().into()
+}
+
+#[test]
+fn every_call_is_answered_as_the_profile_says() {
+    for capabilities in [vec![], vec![Capability::SysAdmin, Capability::SysTime]] {
+        let profile = profile(&capabilities).unwrap();
+        let program = compiled(&profile);
+        let calls = profile.syscalls().as_ref().unwrap();
+        for wanted in 0..NUMBERS {
+            let name =
+                ScmpSyscall::from(wanted).get_name_by_arch(ScmpArch::X8664).unwrap_or_default();
+            let rules = || calls.iter().filter(|call| call.names().contains(&name));
+            if rules().any(|call| call.args().is_some()) {
+                continue;
+            }
+            let expected = match rules().next() {
+                Some(call) if call.action() == LinuxSeccompAction::ScmpActAllow => ALLOWED,
+                Some(call) => ERRNO | call.errno_ret().unwrap(),
+                None => ERRNO | 1,
+            };
+            assert_eq!(run(&program, &native(wanted, 0)), expected, "{wanted} {name}");
+        }
+    }
+}
+
+#[test]
+fn arguments_decide_where_the_profile_says_so() {
+    let program = compiled(&profile(&[]).unwrap());
+    let (fork, new_user, new_network) = (0x11, 0x1000_0000, 0x4000_0000);
+    for (name, argument, expected) in [
+        ("clone", fork, ALLOWED),
+        ("clone", 0x003d_0f00, ALLOWED),
+        ("clone", fork | new_user, ERRNO | 1),
+        ("clone", fork | new_network, ERRNO | 1),
+        ("socket", 2, ALLOWED),
+        ("socket", 40, ERRNO | 1),
+        ("personality", 0, ALLOWED),
+        ("personality", 0xffff_ffff, ALLOWED),
+        ("personality", 0x0040_0000, ERRNO | 1),
+    ] {
+        let answer = run(&program, &native(number(name), argument));
+        assert_eq!(answer, expected, "{name}({argument:#x})");
+    }
+}
+
+#[test]
+fn other_architectures_have_their_own_numbers_or_none() {
+    let program = compiled(&profile(&[]).unwrap());
+    let on = |architecture, number| Call { architecture, number, arguments: [0; 6] };
+    // `read` and `mount` of 32-bit programs.
+    assert_eq!(run(&program, &on(X86, 3)), ALLOWED);
+    assert_eq!(run(&program, &on(X86, 21)), ERRNO | 1);
+    assert_ne!(run(&program, &on(0xc000_00b7, 63)), ALLOWED);
+}
+
+fn one(
+    operator: LinuxSeccompOperator,
+    indices: &[usize],
+    value: u64,
+    two: u64,
+) -> Vec<Instruction> {
+    let arguments = indices
+        .iter()
+        .enumerate()
+        .map(|(order, index)| {
+            LinuxSeccompArgBuilder::default()
+                .index(*index)
+                .value(value + order as u64)
+                .value_two(two)
+                .op(operator)
+                .build()
+                .unwrap()
+        })
+        .collect::<Vec<_>>();
+    let call = LinuxSyscallBuilder::default()
+        .names(vec!["getpid".to_owned(), "no_such_call".to_owned()])
+        .action(LinuxSeccompAction::ScmpActErrno)
+        .errno_ret(13_u32)
+        .args(arguments)
+        .build()
+        .unwrap();
+    let profile = LinuxSeccompBuilder::default()
+        .default_action(LinuxSeccompAction::ScmpActAllow)
+        .syscalls(vec![call])
+        .build()
+        .unwrap();
+    compiled(&profile)
+}
+
+#[test]
+fn each_operator_compares_as_specified() {
+    use LinuxSeccompOperator::{
+        ScmpCmpEq, ScmpCmpGe, ScmpCmpGt, ScmpCmpLe, ScmpCmpLt, ScmpCmpMaskedEq, ScmpCmpNe,
+    };
+    let big = 1 << 32;
+    for (operator, value, two, yes, no) in [
+        (ScmpCmpEq, big, 0, vec![big], vec![0, big + 1]),
+        (ScmpCmpNe, big, 0, vec![0, big + 1], vec![big]),
+        (ScmpCmpLt, big, 0, vec![0, big - 1], vec![big, big + 1]),
+        (ScmpCmpLe, big, 0, vec![0, big], vec![big + 1]),
+        (ScmpCmpGe, big, 0, vec![big, big + 1], vec![big - 1]),
+        (ScmpCmpGt, big, 0, vec![big + 1], vec![big]),
+        (ScmpCmpMaskedEq, 0xf0, 0x20, vec![0x20, 0x2f], vec![0x30, 0]),
+    ] {
+        let program = one(operator, &[0], value, two);
+        for (arguments, expected) in [(yes, ERRNO | 13), (no, ALLOWED)] {
+            for argument in arguments {
+                let answer = run(&program, &native(number("getpid"), argument));
+                assert_eq!(answer, expected, "{operator:?} {argument:#x}");
+            }
+        }
+    }
+}
+
+#[test]
+fn conditions_on_one_argument_are_alternatives_and_on_several_all_hold() {
+    let either = one(LinuxSeccompOperator::ScmpCmpEq, &[0, 0], 7, 0);
+    for (argument, expected) in [(7, ERRNO | 13), (8, ERRNO | 13), (9, ALLOWED)] {
+        assert_eq!(run(&either, &native(number("getpid"), argument)), expected);
+    }
+    let both = one(LinuxSeccompOperator::ScmpCmpEq, &[0, 1], 7, 0);
+    let mut call = native(number("getpid"), 7);
+    assert_eq!(run(&both, &call), ALLOWED);
+    call.arguments[1] = 8;
+    assert_eq!(run(&both, &call), ERRNO | 13);
+}
