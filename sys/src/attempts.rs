@@ -8,13 +8,17 @@ type Attempt = (&'static str, libc::c_long, [libc::c_long; 3]);
 
 /// `READ_IMPLIES_EXEC`: what a personality must not switch on.
 const READ_IMPLIES_EXEC: libc::c_long = 0x40_0000;
+/// `CLONE_NEWUSER | CLONE_FS`.
+const NEW_USER_BUT_SAME_ROOT: libc::c_long = 0x1000_0200;
 /// A descriptor that is none.
 const NO_FILE: libc::c_long = -1;
 
 /// Each of them gets along without a privilege, so that `EPERM` can only be a filter's. Null pointers are all
 /// that the kernel is given to read or write.
-const ATTEMPTS: [Attempt; 15] = [
+const ATTEMPTS: [Attempt; 16] = [
     ("add_key", libc::SYS_add_key, [0, 0, 0]),
+    // The kernel refuses a user namespace to one that shares its root folder, so that this never makes a process.
+    ("clone", libc::SYS_clone, [NEW_USER_BUT_SAME_ROOT, 0, 0]),
     ("clone3", libc::SYS_clone3, [0, 0, 0]),
     ("get_mempolicy", libc::SYS_get_mempolicy, [0, 0, 0]),
     ("io_uring_setup", libc::SYS_io_uring_setup, [0, 0, 0]),

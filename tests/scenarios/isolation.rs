@@ -195,7 +195,7 @@ fn assert_attempts(found: &Value) {
         let expected = if call == "clone3" { ENOSYS } else { EPERM };
         assert_eq!(errno, &json!(expected), "{call}: {}", found["calls"]);
     }
-    assert_eq!(found["calls"].as_object().map(serde_json::Map::len), Some(15));
+    assert_eq!(found["calls"].as_object().map(serde_json::Map::len), Some(16));
     for (attempt, expected) in [
         ("mknod in /", EPERM),
         ("mknod in /dev", EPERM),
