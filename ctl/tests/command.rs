@@ -142,7 +142,7 @@ fn a_bad_unit_is_shown_with_its_place() {
     let unit = user.file("hello.toml", "name = \"hello\"\nimage = \"x\"\nrestrat = \"never\"\n");
     let (_, err) = user.ends(&["unit", "verify", &unit], 3);
     assert!(err.contains("hello.toml:3:1: unknown field `restrat`"), "{err}");
-    assert!(err.contains("did you mean `restart`?"), "{err}");
+    assert!(err.contains("unknown field `restrat`; did you mean `restart`?"), "{err}");
     assert!(err.contains("3 | restrat = \"never\"\n  | ^"), "{err}");
     // Found before a node is even looked for.
     user.fails(&["unit", "start", &unit], 3, "did you mean `restart`?");
