@@ -130,11 +130,10 @@ impl Failure {
             | Self::NoUnit { .. }
             | Self::Unit { .. }
             | Self::NotRun { .. }
-            | Self::CopySides
             | Self::Read { .. }
             | Self::Command { .. }
             | Self::UnitDeadline { .. } => Exit::Failed,
-            Self::NoTopic { .. } => Exit::Usage,
+            Self::NoTopic { .. } | Self::CopySides => Exit::Usage,
         }
     }
 

@@ -85,6 +85,8 @@ fn wrong_command_lines_end_with_2() {
         &["unit", "start", "x", "--no-wait", "--until", "ended"],
         &["image", "build", "--add", "relative=file"],
         &["completions", "tcl"],
+        &["unit", "cp", "here", "there"],
+        &["unit", "cp", "a:/b", "c:/d"],
         &["help", "nonsense"],
         &["context", "use", "nobody"],
         &["context", "use", "../../etc/passwd"],
@@ -124,8 +126,10 @@ fn help_is_there_for_every_command() {
     }
     let (out, _) = user.ends(&["help", "exit-codes"], 0);
     assert_eq!(out.lines().filter(|line| line.starts_with("  ")).count(), 8, "{out}");
-    let (out, _) = user.ends(&["help", "unit", "start"], 0);
-    assert!(out.contains("Examples:"), "{out}");
+    for command in ["start", "logs", "exec", "attach", "cp"] {
+        let (out, _) = user.ends(&["help", "unit", command], 0);
+        assert!(out.contains("Examples:"), "{out}");
+    }
 }
 
 #[test]
@@ -142,7 +146,7 @@ fn a_bad_unit_is_shown_with_its_place() {
     let unit = user.file("hello.toml", "name = \"hello\"\nimage = \"x\"\nrestrat = \"never\"\n");
     let (_, err) = user.ends(&["unit", "verify", &unit], 3);
     assert!(err.contains("hello.toml:3:1: unknown field `restrat`"), "{err}");
-    assert!(err.contains("did you mean `restart`?"), "{err}");
+    assert!(err.contains("unknown field `restrat`; did you mean `restart`?"), "{err}");
     assert!(err.contains("3 | restrat = \"never\"\n  | ^"), "{err}");
     // Found before a node is even looked for.
     user.fails(&["unit", "start", &unit], 3, "did you mean `restart`?");

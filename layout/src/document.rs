@@ -51,14 +51,17 @@ pub fn meant<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option
         .map(|(_, known)| known)
 }
 
-/// Appends the known word that was probably meant to serde's complaint about an unknown one. serde quotes
-/// both: the unknown word first, then every known one.
+/// Serde's complaint about an unknown word, which quotes it first and then every known one, with the known word
+/// that was probably meant in place of them all; where there is none, all of them are what helps.
 fn with_suggestion(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let unknown = quoted.next().filter(|_| message.starts_with("unknown "));
     let meant = unknown.and_then(|word| meant(word, quoted));
     match meant {
-        Some(known) => format!("{message}; did you mean `{known}`?"),
+        Some(known) => {
+            let what = message.split_once(", expected").map_or(message, |(what, _)| what);
+            format!("{what}; did you mean `{known}`?")
+        }
         None => message.to_owned(),
     }
 }

@@ -19,18 +19,16 @@ mod tests {
     fn an_unknown_key_is_placed_and_the_known_one_offered() {
         check(
             "name = \"a\"\nimage = \"b\"\n  comand = []\n",
-            &format!("line 3, column 3: unknown field `comand`, {KNOWN}; did you mean `command`?"),
+            "line 3, column 3: unknown field `comand`; did you mean `command`?",
         );
         check(
             "name = \"a\"\nimage = \"b\"\nstop_grace = 3\n",
-            &format!(
-                "line 3, column 1: unknown field `stop_grace`, {KNOWN}; did you mean `stop_grace_s`?"
-            ),
+            "line 3, column 1: unknown field `stop_grace`; did you mean `stop_grace_s`?",
         );
     }
 
     #[test]
-    fn nothing_is_offered_for_a_word_like_no_other() {
+    fn all_keys_are_listed_for_a_word_like_no_other() {
         check("zzz = 1\n", &format!("line 1, column 1: unknown field `zzz`, {KNOWN}"));
     }
 
@@ -38,8 +36,7 @@ mod tests {
     fn an_unknown_value_is_treated_alike() {
         check(
             "name = \"a\"\nimage = \"b\"\nrestart = \"allways\"\n",
-            "line 3, column 11: unknown variant `allways`, expected one of `always`, `on-failure`, \
-             `never`; did you mean `always`?",
+            "line 3, column 11: unknown variant `allways`; did you mean `always`?",
         );
     }
 

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -52,8 +53,11 @@ impl Log {
         let path = folder.join(CURRENT);
         let open = || {
             fs::create_dir_all(folder)?;
-            let file = File::options().create(true).append(true).open(&path)?;
-            let bytes = file.metadata()?.len();
+            let file = File::options().create(true).read(true).append(true).open(&path)?;
+            let bytes = whole_lines(&file)?;
+            if bytes < file.metadata()?.len() {
+                file.set_len(bytes)?;
+            }
             Ok((file, bytes))
         };
         let (file, bytes) = open().map_err(|source| OpenLog { path: path.clone(), source })?;
@@ -142,6 +146,24 @@ impl Log {
     }
 }
 
+/// Length of the file up to the end of its last whole line: a power cut may have torn the one after it, and what
+/// follows must not become a part of that.
+fn whole_lines(file: &File) -> io::Result<u64> {
+    let mut end = file.metadata()?.len();
+    let mut block = [0; 4096];
+    while end > 0 {
+        let start = end.saturating_sub(block.len() as u64);
+        let length = usize::try_from(end - start).unwrap_or(block.len());
+        let read = block.get_mut(..length).unwrap_or_default();
+        file.read_exact_at(read, start)?;
+        if let Some(newline) = read.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start + newline as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
 fn frame(out: &mut Vec<u8>, (run, time_us): (u64, u64), stream: Stream, line: &[u8]) {
     let line = LogLine { time_us, stream, run, line: String::from_utf8_lossy(line).into_owned() };
     // Serialising strings and numbers into memory cannot fail; a line that did would be left out.
@@ -218,6 +240,26 @@ mod tests {
             assert!(fs::metadata(folder.path().join(name)).unwrap().len() < 1100);
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_line_that_a_power_cut_tore_is_taken_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(CURRENT);
+        for torn in ["{\"time_us\":1,\"str".to_owned(), "\0".repeat(10_000)] {
+            let mut log = Log::open(folder.path(), LIMITS).unwrap();
+            log.take(Stream::Stdout, b"whole\n");
+            let whole = fs::read(&path).unwrap();
+            fs::write(&path, [&whole, torn.as_bytes()].concat()).unwrap();
+            let mut log = Log::open(folder.path(), LIMITS).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), whole);
+            log.take(Stream::Stdout, b"next\n");
+            assert_eq!(lines(&path).pop().unwrap().line, "next");
+            assert_eq!(log.bytes, fs::metadata(&path).unwrap().len());
+        }
+        fs::write(&path, "torn from the first byte on").unwrap();
+        Log::open(folder.path(), LIMITS).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::digest::Digest;
 use super::documents::{Annotations, Document};
 use super::pull::registry::{Place, Registry, patiently};
-use super::pull::{self, Pull};
+use super::pull::{Pull, manifest};
 use super::store::Record;
 
 /// Annotation with the signature, base64.
@@ -259,7 +259,7 @@ async fn signatures(
 ) -> Result<Option<Vec<(Vec<u8>, Vec<u8>)>>, Pull> {
     let tag = format!("sha256-{}.sig", digest.hex());
     let name = reference.with_tag(&tag).to_string();
-    let document = match pull::document(place, &tag, None, &name).await {
+    let document = match manifest::document(place, &tag, None, &name).await {
         Ok((_, document)) => document,
         Err(Pull::Registry { source: Registry::Missing { .. }, .. }) => return Ok(None),
         Err(error) => return Err(error),

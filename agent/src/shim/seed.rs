@@ -1,7 +1,8 @@
-//! A named volume's first content: what the image has at its place, with owners and modes, as Docker does it.
+//! A named volume's first content: what the image has at its place, with owners, modes, users'
+//! attributes and file capabilities, as Docker does it.
 //!
-//! The copy is made beside the volume and renamed, so that a volume is never half filled. Extended attributes,
-//! devices, sockets and FIFOs stay behind: a volume holds data.
+//! The copy is made beside the volume and renamed, so that a volume is never half filled. Devices, sockets and FIFOs
+//! stay behind: a volume holds data.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,6 +14,8 @@ use rustix::process::{Gid, Uid};
 
 use super::inside::Root;
 use super::owners::Owners;
+
+mod xattrs;
 
 /// Folders in one another that are copied; deeper trees are no data that a container starts with.
 const DEPTH_MAX: usize = 128;
@@ -101,7 +104,7 @@ fn folder(from: &File, to: &File, owners: &Owners, depth_left: usize) -> io::Res
                 let mut made: File =
                     rustix::fs::openat(to, name, new, Mode::RUSR | Mode::WUSR)?.into();
                 io::copy(&mut inner, &mut made)?;
-                properties(&made, &stat, owners)?;
+                properties(&inner, &made, owners)?;
             }
             FileType::Symlink => {
                 let link = rustix::fs::readlinkat(from, name, Vec::new())?;
@@ -113,15 +116,17 @@ fn folder(from: &File, to: &File, owners: &Owners, depth_left: usize) -> io::Res
         }
         copied += 1;
     }
-    properties(to, &rustix::fs::fstat(from)?, owners)?;
+    properties(from, to, owners)?;
     Ok(copied)
 }
 
-/// Owner, mode and times. The owner first: changing it drops set-id bits.
-fn properties(file: &File, stat: &Stat, owners: &Owners) -> io::Result<()> {
-    let (user, group) = on_disk(stat, owners);
-    rustix::fs::fchown(file.as_fd(), user, group)?;
-    rustix::fs::fchmod(file.as_fd(), Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+/// Owner, mode, attributes and times. The owner first: changing it drops set-id bits and file capabilities.
+fn properties(from: &File, to: &File, owners: &Owners) -> io::Result<()> {
+    let stat = rustix::fs::fstat(from)?;
+    let (user, group) = on_disk(&stat, owners);
+    rustix::fs::fchown(to, user, group)?;
+    rustix::fs::fchmod(to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+    xattrs::copy(from.as_fd(), to.as_fd(), owners.root())?;
     let time = |seconds, nanoseconds: u64| Timespec {
         tv_sec: seconds,
         tv_nsec: i64::try_from(nanoseconds).unwrap_or_default(),
@@ -130,7 +135,7 @@ fn properties(file: &File, stat: &Stat, owners: &Owners) -> io::Result<()> {
         last_access: time(stat.st_atime, stat.st_atime_nsec),
         last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
     };
-    Ok(rustix::fs::futimens(file.as_fd(), &times)?)
+    Ok(rustix::fs::futimens(to, &times)?)
 }
 
 /// The container's own IDs, which volumes have on disk.

@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrite_schema::api::{EventKind, UnitState, UnitStatus};
-use ferrite_schema::unit::Unit;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use super::graph::{self, Other};
 use super::handle::Message;
 use super::launch::Places;
-use super::machine::{Effect, Event, Life, Machine, Policy};
+use super::machine::{Effect, Event, Policy};
 use super::record::{self, Record};
 use super::status;
 use super::store::{UnitStore, UnitStoreProblem};
@@ -22,12 +21,13 @@ use crate::image::layer::Layers;
 use crate::image::pull::Puller;
 use crate::image::store::ImageStore;
 use crate::net::containers::Containers;
-use crate::shim::protocol::Command;
 
 pub use super::handle::{Refusal, Units};
+pub(super) use entry::Entry;
 
 mod adopt;
 mod effects;
+mod entry;
 mod requests;
 
 /// Messages waiting for the supervisor. Senders wait when it is full.
@@ -56,37 +56,6 @@ pub struct Tools {
     pub env_files: BTreeMap<String, BTreeMap<String, String>>,
     /// Who wants to know what happens.
     pub events: Events,
-}
-
-/// A unit, as the supervisor has it.
-pub(super) struct Entry {
-    /// Its document.
-    pub(super) unit: Unit,
-    /// The document that its latest container was started with.
-    pub(super) launched: Option<Unit>,
-    pub(super) machine: Machine,
-    pub(super) wanted: bool,
-    /// It was made from a template.
-    made: bool,
-    removing: bool,
-    pub(super) since: SystemTime,
-    stop_signal: i32,
-    pub(super) addresses: Vec<String>,
-    /// When its timer fires next, in seconds since the epoch.
-    pub(super) next_fire: Option<u64>,
-    /// When its timer fired last.
-    fired: Option<u64>,
-    /// Its program has run on this node before this boot.
-    ran_before: bool,
-    /// Numbers the runs: what an older run's shim says late is not about this one.
-    run: u64,
-    commands: Option<mpsc::Sender<Command>>,
-    /// Numbers the timers: one that was replaced may still ring.
-    timer: u64,
-    pull: Option<AbortHandle>,
-    check: Option<AbortHandle>,
-    /// What was written down last.
-    written: Option<Record>,
 }
 
 /// The supervisor's own state.
@@ -354,54 +323,5 @@ impl Supervisor {
 
     fn run_folder(&self, name: &str) -> PathBuf {
         self.tools.places.run.join(name)
-    }
-}
-
-fn new_entry(unit: Unit) -> Entry {
-    with_machine(Machine::new(Policy::of(&unit)), unit)
-}
-
-/// An entry of which an earlier agent wrote down what it knew.
-fn entry_of(unit: Unit, record: Record) -> Entry {
-    let machine = Machine::of_life(Policy::of(&unit), record.life.clone());
-    let entry = with_machine(machine, unit);
-    Entry {
-        launched: record.launched.clone(),
-        since: UNIX_EPOCH + Duration::from_secs(record.since_s),
-        stop_signal: record.stop_signal,
-        addresses: record.addresses.clone(),
-        run: record.run,
-        written: Some(record),
-        ..entry
-    }
-}
-
-fn with_machine(machine: Machine, unit: Unit) -> Entry {
-    Entry {
-        machine,
-        unit,
-        launched: None,
-        wanted: false,
-        made: false,
-        removing: false,
-        since: SystemTime::now(),
-        stop_signal: nix::sys::signal::Signal::SIGTERM as i32,
-        addresses: Vec::new(),
-        next_fire: None,
-        fired: None,
-        ran_before: false,
-        run: 0,
-        commands: None,
-        timer: 0,
-        pull: None,
-        check: None,
-        written: None,
-    }
-}
-
-impl Entry {
-    /// Nothing of it was ever begun in this boot.
-    fn is_new(&self) -> bool {
-        *self.machine.life() == Life::default()
     }
 }

@@ -24,12 +24,13 @@ enum Side<'a> {
 
 /// Copies; exactly one of the two names a container.
 pub(super) fn run(from: &str, to: &str, session: &mut Session<'_>) -> Result<(), Failure> {
-    let client = session.client()?;
     match (side(from), side(to)) {
         (Side::Container(name, path), Side::Here(to)) => {
+            let client = session.client()?;
             session.wait_for(fetch(&client, (name, path), to))
         }
         (Side::Here(from), Side::Container(name, path)) => {
+            let client = session.client()?;
             session.wait_for(send(&client, from, (name, path)))
         }
         (Side::Here(_), Side::Here(_)) | (Side::Container(..), Side::Container(..)) => {

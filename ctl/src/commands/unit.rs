@@ -6,19 +6,16 @@ use std::time::{Duration, SystemTime};
 
 use ferrite_schema::api::{Exit, UnitState, UnitStatus};
 use ferrite_schema::unit::{self, Unit};
-use tokio::time::Instant;
 
 use super::{cp, exec, unit_logs, unit_select, verdicts};
 use crate::cli::{Selection, UnitCommand, Until, WaitArguments};
-use crate::client::{Client, UnitVerb};
+use crate::client::UnitVerb;
 use crate::document;
 use crate::failure::Failure;
 use crate::output::{columns, facts, printable, seconds};
 use crate::session::Session;
 
-/// How often a unit's state is asked for while waiting: short against a person's patience, long against an
-/// emulated node's TLS handshake.
-const POLL: Duration = Duration::from_millis(250);
+mod wait;
 
 pub(super) fn run(command: UnitCommand, session: &mut Session<'_>) -> Result<(), Failure> {
     match command {
@@ -88,10 +85,11 @@ fn act(
             let status = client.unit_verb(verb, &name).await?;
             match (within, verb) {
                 (Some(within), UnitVerb::Stop) => {
-                    poll(&client, status, within, |state| !is_live(state)).await
+                    wait::until(&client, status, within, |state| !is_live(state)).await
                 }
                 (Some(within), UnitVerb::Restart) => {
-                    poll(&client, status, within, |state| reached(state, Until::Running)).await
+                    wait::until(&client, status, within, |state| reached(state, Until::Running))
+                        .await
                 }
                 _ => Ok(status),
             }
@@ -175,8 +173,8 @@ fn start(units: &[String], wait: &WaitArguments, session: &mut Session<'_>) -> R
     }
     for status in &mut started {
         let before = std::mem::take(status);
-        *status =
-            session.wait_for(poll(&client, before, wait.timeout, |state| reached(state, until)))?;
+        *status = session
+            .wait_for(wait::until(&client, before, wait.timeout, |state| reached(state, until)))?;
     }
     match &started[..] {
         [one] => session.show(one, status_table)?,
@@ -190,25 +188,6 @@ fn start(units: &[String], wait: &WaitArguments, session: &mut Session<'_>) -> R
 
 fn submitted(what: &str) -> Result<Option<Unit>, Failure> {
     Ok(if is_file(what) { Some(document::load(Path::new(what), unit::parse)?) } else { None })
-}
-
-/// Asks for the unit's state until it is `enough`.
-async fn poll(
-    client: &Client,
-    mut status: UnitStatus,
-    within: Duration,
-    enough: impl Fn(UnitState) -> bool,
-) -> Result<UnitStatus, Failure> {
-    let deadline = Instant::now() + within;
-    while !enough(status.state) {
-        if Instant::now() >= deadline {
-            let state = status.state.word().to_owned();
-            return Err(Failure::UnitDeadline { name: status.name, state, within });
-        }
-        tokio::time::sleep(POLL).await;
-        status = client.unit(&status.name).await?;
-    }
-    Ok(status)
 }
 
 /// A file is anything that looks like one: a unit's name has no slash, and `.toml` says it outright.

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::image::documents::MANIFEST_TYPES;
 
 type Answer = Response<Full<Bytes>>;
 

@@ -7,6 +7,8 @@
 //! the tar becomes one otherwise. Device nodes are left out: containers get their own `/dev`, and their root is mounted
 //! `nodev`.
 
+mod content;
+mod meta;
 mod names;
 mod target;
 
@@ -16,7 +18,8 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use self::target::{Meta, Problem, Target};
+use self::meta::Meta;
+use self::target::{Problem, Target};
 use super::tar::{Entry, Kind, Tar, TarProblem};
 
 /// Attribute that marks a folder that hides what lower layers have in it.

@@ -5,18 +5,15 @@ use std::io::{self, BufRead};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, XattrFlags};
 use rustix::io::Errno;
 
-use super::OPAQUE;
+use super::meta::{Meta, Owner, times};
+use super::{OPAQUE, content};
 use crate::image::tar::{Entry, Tar, TarProblem};
 
 /// Most folders that are kept open: entries come folder by folder, so few are enough.
 const OPEN_MAX: usize = 256;
-/// Largest value of an extended attribute that the kernel takes.
-const XATTR_MAX_BYTES: usize = 64 * 1024;
 
 /// Why an entry was not made.
 pub(super) enum Problem {
@@ -43,57 +40,6 @@ impl From<TarProblem> for Problem {
     }
 }
 
-/// Owner, mode, time and extended attributes of an entry.
-pub(super) struct Meta<'a> {
-    uid: Uid,
-    gid: Gid,
-    mode: Mode,
-    mtime: Timespec,
-    xattrs: Vec<(&'a [u8], &'a [u8])>,
-}
-
-impl<'a> Meta<'a> {
-    pub(super) fn of(entry: &'a Entry) -> Result<Self, Problem> {
-        let id = |value: u64| {
-            u32::try_from(value)
-                .ok()
-                .filter(|id| *id != u32::MAX)
-                .ok_or(Problem::Refused("its owner is not a user or group ID"))
-        };
-        let mut xattrs = Vec::new();
-        for (name, value) in &entry.xattrs {
-            if value.len() > XATTR_MAX_BYTES {
-                return Err(Problem::Refused("an extended attribute of it is too large"));
-            }
-            if is_taken(name) {
-                xattrs.push((name.as_slice(), value.as_slice()));
-            }
-        }
-        Ok(Self {
-            uid: Uid::from_raw(id(entry.uid)?),
-            gid: Gid::from_raw(id(entry.gid)?),
-            mode: Mode::from_bits_truncate(entry.mode & 0o7777),
-            mtime: Timespec { tv_sec: entry.mtime_s, tv_nsec: entry.mtime_ns },
-            xattrs,
-        })
-    }
-
-    fn times(&self) -> Timestamps {
-        times(&self.mtime)
-    }
-}
-
-/// User attributes and file capabilities. Others (overlayfs's own under either of its prefixes, security modules') are
-/// not the image's to set.
-fn is_taken(name: &[u8]) -> bool {
-    let of_user = name.starts_with(b"user.") && !name.starts_with(b"user.overlay.");
-    of_user || name == b"security.capability"
-}
-
-fn times(mtime: &Timespec) -> Timestamps {
-    Timestamps { last_access: *mtime, last_modification: *mtime }
-}
-
 /// What is set on a folder when nothing changes in it any more.
 struct Finish {
     mtime: Timespec,
@@ -105,7 +51,7 @@ struct Finish {
 pub(super) struct Target<'a> {
     root: BorrowedFd<'a>,
     /// Whom new files belong to anyway.
-    own: (Uid, Gid),
+    own: Owner,
     /// The parent folder of the current entry.
     parent: Option<Rc<OwnedFd>>,
     parent_path: Vec<u8>,
@@ -218,55 +164,15 @@ impl<'a> Target<'a> {
     ) -> Result<(), Problem> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let plain = self.is_plain(meta);
+        let plain = meta.is_plain(self.own);
         // What will belong to somebody else, or has set-id bits, is nobody's to open until it is whole.
         let mode = if plain { meta.mode } else { Mode::from_raw_mode(0o600) };
         let fd = self.replacing(name, |parent| rustix::fs::openat(parent, name, flags, mode))?;
-        match &entry.extents {
-            None => tar.data(|piece| write_all(&fd, piece))?,
-            Some(extents) => {
-                rustix::fs::ftruncate(&fd, entry.size)?;
-                let mut places = extents.iter().copied().filter(|extent| extent.bytes > 0);
-                let mut current = places.next();
-                tar.data(|mut piece| {
-                    while let (Some(extent), false) = (&mut current, piece.is_empty()) {
-                        let room = usize::try_from(extent.bytes).unwrap_or(usize::MAX);
-                        let (now, later) =
-                            piece.split_at_checked(room.min(piece.len())).unwrap_or((piece, b""));
-                        write_all_at(&fd, now, extent.offset)?;
-                        extent.offset = extent.offset.saturating_add(now.len() as u64);
-                        extent.bytes = extent.bytes.saturating_sub(now.len() as u64);
-                        piece = later;
-                        if extent.bytes == 0 {
-                            current = places.next();
-                        }
-                    }
-                    Ok::<(), Problem>(())
-                })?;
-            }
-        }
+        content::write(&fd, entry, tar)?;
         if !plain {
-            self.set_meta(fd.as_fd(), meta)?;
+            meta.set(fd.as_fd(), self.own)?;
         }
         rustix::fs::futimens(&fd, &meta.times())?;
-        Ok(())
-    }
-
-    /// Creation alone gives it the right owner and mode.
-    fn is_plain(&self, meta: &Meta<'_>) -> bool {
-        let special = Mode::SUID | Mode::SGID | Mode::SVTX;
-        (meta.uid, meta.gid) == self.own && !meta.mode.intersects(special) && meta.xattrs.is_empty()
-    }
-
-    /// Owner first: changing it clears the set-id bits and file capabilities.
-    fn set_meta(&self, fd: BorrowedFd<'_>, meta: &Meta<'_>) -> Result<(), Problem> {
-        if (meta.uid, meta.gid) != self.own {
-            rustix::fs::fchown(fd, Some(meta.uid), Some(meta.gid))?;
-        }
-        rustix::fs::fchmod(fd, meta.mode)?;
-        for (name, value) in &meta.xattrs {
-            rustix::fs::fsetxattr(fd, *name, value, XattrFlags::empty())?;
-        }
         Ok(())
     }
 
@@ -312,9 +218,8 @@ impl<'a> Target<'a> {
         meta: &Meta<'_>,
     ) -> Result<(), Problem> {
         let hands_on = meta.mode.contains(Mode::SGID);
-        let now =
-            Meta { mode: meta.mode.difference(Mode::SGID), xattrs: meta.xattrs.clone(), ..*meta };
-        self.set_meta(fd, &now)?;
+        let now = meta.with_mode(meta.mode.difference(Mode::SGID));
+        now.set(fd, self.own)?;
         let mode = hands_on.then_some(meta.mode);
         self.finish.insert(path, Finish { mtime: meta.mtime, mode });
         Ok(())
@@ -355,14 +260,14 @@ impl<'a> Target<'a> {
             return Err(Problem::Refused("it is a symlink to nothing"));
         }
         self.replacing(name, |parent| rustix::fs::symlinkat(link, parent, name))?;
-        self.set_meta_unfollowed(name, meta)
+        meta.set_unfollowed(&*self.parent()?, name, self.own)
     }
 
     pub(super) fn fifo(&mut self, name: &[u8], meta: &Meta<'_>) -> Result<(), Problem> {
         self.replacing(name, |parent| {
             rustix::fs::mknodat(parent, name, FileType::Fifo, meta.mode, 0)
         })?;
-        self.set_meta_unfollowed(name, meta)
+        meta.set_unfollowed(&*self.parent()?, name, self.own)
     }
 
     pub(super) fn hard_link(
@@ -424,43 +329,6 @@ impl<'a> Target<'a> {
         rustix::fs::fsetxattr(&fd, OPAQUE, b"y", XattrFlags::empty())?;
         Ok(())
     }
-
-    fn set_meta_unfollowed(&self, name: &[u8], meta: &Meta<'_>) -> Result<(), Problem> {
-        let parent = self.parent()?;
-        let nofollow = AtFlags::SYMLINK_NOFOLLOW;
-        if (meta.uid, meta.gid) != self.own {
-            rustix::fs::chownat(&*parent, name, Some(meta.uid), Some(meta.gid), nofollow)?;
-        }
-        rustix::fs::utimensat(&*parent, name, &meta.times(), nofollow)?;
-        Ok(())
-    }
-}
-
-fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> Result<(), Problem> {
-    while !bytes.is_empty() {
-        match rustix::io::write(fd, bytes) {
-            Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
-}
-
-fn write_all_at(fd: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> Result<(), Problem> {
-    while !bytes.is_empty() {
-        match rustix::io::pwrite(fd, bytes, offset) {
-            Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-            Ok(count) => {
-                bytes = bytes.get(count..).unwrap_or_default();
-                offset = offset.saturating_add(count as u64);
-            }
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }
 
 /// Opens a folder below `root` for use as a parent; symlinks on the way stay below it.

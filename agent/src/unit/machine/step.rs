@@ -1,12 +1,6 @@
 //! What follows an event.
 
-use ferrite_schema::api::Exit;
-use ferrite_schema::unit::RestartPolicy;
-
-use super::{
-    BACKOFF_FIRST, BACKOFF_MAX, Cause, Effect, End, Event, Machine, Moment, Next, RunKind,
-    STABLE_AFTER, STARTS_KEPT_MAX, State,
-};
+use super::{Cause, Effect, Event, Machine, Moment, Next, RunKind, STARTS_KEPT_MAX, State};
 
 impl Machine {
     /// Takes one event and says what is to be done.
@@ -43,7 +37,7 @@ impl Machine {
         }
     }
 
-    fn start(&mut self) -> Vec<Effect> {
+    pub(super) fn start(&mut self) -> Vec<Effect> {
         match &mut self.life.state {
             State::Loaded | State::Exited | State::Failed => {
                 self.life.backoff = None;
@@ -75,13 +69,13 @@ impl Machine {
         }
     }
 
-    fn begin(&mut self) -> Vec<Effect> {
+    pub(super) fn begin(&mut self) -> Vec<Effect> {
         self.life.state = State::Waiting;
         self.life.reason = None;
         vec![Effect::Await]
     }
 
-    fn schedule(&mut self) -> Vec<Effect> {
+    pub(super) fn schedule(&mut self) -> Vec<Effect> {
         self.life.state = State::Scheduled;
         self.life.tried = true;
         vec![Effect::Schedule]
@@ -153,7 +147,7 @@ impl Machine {
         }
     }
 
-    fn launch(&mut self, kind: RunKind, now: Moment) -> Vec<Effect> {
+    pub(super) fn launch(&mut self, kind: RunKind, now: Moment) -> Vec<Effect> {
         self.life.state = State::Run { kind, pid: None, since: now, vitals: None };
         self.life.reason = None;
         vec![Effect::Launch(kind)]
@@ -225,7 +219,7 @@ impl Machine {
         }
     }
 
-    fn rest(&mut self, cause: Cause) {
+    pub(super) fn rest(&mut self, cause: Cause) {
         self.life.state = State::Loaded;
         self.life.reason = match cause {
             Cause::Asked { reason } | Cause::Hold { reason } | Cause::Unhealthy { reason } => {
@@ -273,143 +267,6 @@ impl Machine {
         }
     }
 
-    fn start_failed(&mut self, reason: String, now: Moment) -> Vec<Effect> {
-        match &self.life.state {
-            // A shim that fails after the start reports it so too; it killed the container.
-            State::Run { kind: RunKind::PreStart(index), .. } => {
-                let reason = format!("pre_start command {}: {reason}", index + 1);
-                self.decide(false, reason, now)
-            }
-            State::Run { .. } => self.decide(false, reason, now),
-            State::Stopping { cause, .. } => {
-                let next = Next::Because(cause.clone());
-                self.clean_up(0, next, now)
-            }
-            State::Cleaning { index, next, .. } => {
-                let (index, next) = (index + 1, next.clone());
-                self.clean_up(index, next, now)
-            }
-            State::Loaded
-            | State::Waiting
-            | State::Pulling
-            | State::BackingOff { .. }
-            | State::Scheduled
-            | State::Exited
-            | State::Failed => Vec::new(),
-        }
-    }
-
-    fn ended(&mut self, end: Option<End>, now: Moment) -> Vec<Effect> {
-        match self.life.state.clone() {
-            State::Run { kind: RunKind::PreStart(index), .. } if is_clean(end.as_ref()) => {
-                let next = index + 1;
-                let kind = if next < self.policy.pre_start {
-                    RunKind::PreStart(next)
-                } else {
-                    RunKind::Main
-                };
-                self.launch(kind, now)
-            }
-            State::Run { kind, pid, since, .. } => {
-                if kind == RunKind::Main
-                    && pid.is_some()
-                    && now.saturating_sub(since) >= STABLE_AFTER
-                {
-                    self.life.backoff = None;
-                }
-                let (clean, mut reason) = (is_clean(end.as_ref()), describe(end.as_ref()));
-                if let RunKind::PreStart(index) = kind {
-                    reason = format!("pre_start command {} failed: {reason}", index + 1);
-                }
-                self.life.last_end = end;
-                self.clean_up(0, Next::Policy { clean, reason }, now)
-            }
-            State::Stopping { cause, .. } => {
-                self.life.last_end = end;
-                self.clean_up(0, Next::Because(cause), now)
-            }
-            State::Cleaning { index, next, .. } => self.clean_up(index + 1, next, now),
-            State::Loaded
-            | State::Waiting
-            | State::Pulling
-            | State::BackingOff { .. }
-            | State::Scheduled
-            | State::Exited
-            | State::Failed => Vec::new(),
-        }
-    }
-
-    /// Runs the `post_stop` command with this index, or goes on where there is none.
-    fn clean_up(&mut self, index: usize, next: Next, now: Moment) -> Vec<Effect> {
-        if index < self.policy.post_stop {
-            let deadline = now + self.policy.grace;
-            self.life.state = State::Cleaning { index, deadline, next };
-            return vec![Effect::SetTimer(deadline), Effect::Launch(RunKind::PostStop(index))];
-        }
-        match next {
-            Next::Policy { clean, reason } => self.decide(clean, reason, now),
-            Next::Because(Cause::Unhealthy { reason }) => self.decide(false, reason, now),
-            Next::Because(Cause::Again) => {
-                self.rest(Cause::Again);
-                let mut effects = vec![Effect::ClearTimer];
-                effects.extend(self.start());
-                effects
-            }
-            Next::Because(Cause::Hold { reason }) => {
-                let mut effects = vec![Effect::ClearTimer, Effect::Release];
-                effects.extend(self.begin());
-                self.life.reason = Some(reason);
-                effects
-            }
-            Next::Because(cause @ Cause::Asked { .. }) => {
-                self.rest(cause);
-                vec![Effect::ClearTimer, Effect::Release]
-            }
-        }
-    }
-
-    /// What the restart policy and the start limit make of an end.
-    fn decide(&mut self, clean: bool, reason: String, now: Moment) -> Vec<Effect> {
-        self.life.tried = true;
-        self.life.reason = Some(reason.clone());
-        let again = match self.policy.restart {
-            RestartPolicy::Always => true,
-            RestartPolicy::OnFailure => !clean,
-            RestartPolicy::Never => false,
-        };
-        if again && let Some(why) = self.beyond_limit(now) {
-            self.life.reason = Some(format!("{why}; the last end: {reason}"));
-            self.life.state = State::Failed;
-            return vec![Effect::ClearTimer, Effect::Release];
-        }
-        if again {
-            return self.back_off(now);
-        }
-        if self.policy.timer {
-            let mut effects = vec![Effect::Release];
-            effects.extend(self.schedule());
-            return effects;
-        }
-        self.life.state = if clean { State::Exited } else { State::Failed };
-        vec![Effect::ClearTimer, Effect::Release]
-    }
-
-    fn beyond_limit(&self, now: Moment) -> Option<String> {
-        let (most, within) = self.policy.limit?;
-        let counts = |start: &&Moment| within.is_none_or(|within| **start + within > now);
-        let starts = self.life.recent.iter().filter(counts).count();
-        let span = within.map(|within| format!(" within {} s", within.as_secs()));
-        (starts >= most)
-            .then(|| format!("start limit reached: {starts} starts{}", span.unwrap_or_default()))
-    }
-
-    fn back_off(&mut self, now: Moment) -> Vec<Effect> {
-        let delay = self.life.backoff.map_or(BACKOFF_FIRST, |last| (last * 2).min(BACKOFF_MAX));
-        self.life.backoff = Some(delay);
-        self.life.state = State::BackingOff { until: now + delay };
-        vec![Effect::SetTimer(now + delay)]
-    }
-
     fn deadline(&mut self, now: Moment) -> Vec<Effect> {
         match &self.life.state {
             State::BackingOff { .. } => self.begin(),
@@ -427,26 +284,5 @@ impl Machine {
             | State::Exited
             | State::Failed => Vec::new(),
         }
-    }
-}
-
-fn is_clean(end: Option<&End>) -> bool {
-    matches!(end, Some(End { exit: Exit::Status { code: 0 }, .. }))
-}
-
-/// How a run ended, for a person.
-fn describe(end: Option<&End>) -> String {
-    match end {
-        Some(End { oom_killed: true, exit: Exit::Signal { .. } }) => {
-            "OOM-killed: it needed more memory than it may have".to_owned()
-        }
-        Some(End { exit, oom_killed }) => {
-            let oom = if *oom_killed { " after the kernel OOM-killed some of it" } else { "" };
-            match exit {
-                Exit::Status { code } => format!("it exited with status {code}{oom}"),
-                Exit::Signal { signal } => format!("signal {signal} ended it{oom}"),
-            }
-        }
-        None => "its shim was lost; the container was killed".to_owned(),
     }
 }

@@ -1,3 +1,5 @@
+use ferrite_schema::api::UnitState;
+
 use super::*;
 
 const POLICY: Policy = Policy {

@@ -7,7 +7,7 @@ use super::super::record;
 use super::super::shims::{self, Found};
 use super::super::store::Stored;
 use super::super::{clock, launch};
-use super::{Supervisor, entry_of, new_entry, requests};
+use super::{Entry, Supervisor, requests};
 
 impl Supervisor {
     /// Takes over all units. First all are known, then each goes on: none misses one that it depends on.
@@ -17,8 +17,8 @@ impl Supervisor {
             let name = stored.unit.name.clone();
             let record = record::read(&self.tools.records, &name);
             let mut entry = match record {
-                Some(record) => entry_of(stored.unit, record),
-                None => new_entry(stored.unit),
+                Some(record) => Entry::of_record(stored.unit, record),
+                None => Entry::new(stored.unit),
             };
             entry.wanted = stored.wanted;
             entry.made = stored.made;

@@ -8,7 +8,7 @@ use super::super::graph::{self, Edges};
 use super::super::handle::{Ask, Refusal};
 use super::super::machine::{Event, Policy};
 use super::super::{clock, status};
-use super::{Supervisor, new_entry};
+use super::{Entry, Supervisor};
 
 impl Supervisor {
     pub(super) async fn answer(&mut self, ask: Ask) -> Result<UnitStatus, Refusal> {
@@ -61,7 +61,7 @@ impl Supervisor {
                 entry.removing = false;
             }
             None => {
-                self.entries.insert(name.clone(), new_entry(unit));
+                self.entries.insert(name.clone(), Entry::new(unit));
             }
         }
         self.changed = true;

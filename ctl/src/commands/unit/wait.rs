@@ -1,0 +1,89 @@
+//! Waiting for a unit: its events say when to look at it again.
+
+use std::time::Duration;
+
+use ferrite_schema::api::{Event, EventKind, UnitState, UnitStatus};
+
+use crate::client::{Client, Lines};
+use crate::failure::Failure;
+use crate::moment::Moment;
+
+/// How often a unit is looked at where the node's events cannot be followed, because too many do so already.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Waits until the unit's state is `enough`.
+pub(super) async fn until(
+    client: &Client,
+    status: UnitStatus,
+    within: Duration,
+    enough: impl Fn(UnitState) -> bool,
+) -> Result<UnitStatus, Failure> {
+    if enough(status.state) {
+        return Ok(status);
+    }
+    let UnitStatus { name, mut state, .. } = status;
+    let looks = async {
+        // What happens between this and the first look is seen by both.
+        let now = Some(Moment::Ago(Duration::ZERO));
+        let mut changes = client.events(true, now, Some(&name)).await.ok();
+        let ask = async || Ok(client.unit(&name).await?);
+        look(ask, async || change(&mut changes).await, &mut state, enough).await
+    };
+    let looked = tokio::time::timeout(within, looks).await;
+    looked.unwrap_or_else(|_elapsed| {
+        Err(Failure::UnitDeadline { name: name.clone(), state: state.word().to_owned(), within })
+    })
+}
+
+/// Asks for the unit after each change until its state, the last of which stays in `seen`, is `enough`.
+async fn look(
+    ask: impl AsyncFn() -> Result<UnitStatus, Failure>,
+    mut change: impl AsyncFnMut(),
+    seen: &mut UnitState,
+    enough: impl Fn(UnitState) -> bool,
+) -> Result<UnitStatus, Failure> {
+    loop {
+        let status = ask().await?;
+        *seen = status.state;
+        if enough(status.state) {
+            return Ok(status);
+        }
+        change().await;
+    }
+}
+
+/// Returns when the unit's state may be another one.
+async fn change(changes: &mut Option<Lines<Event>>) {
+    while let Some(lines) = changes {
+        match lines.next().await {
+            Ok(Some(event)) if event.kind == EventKind::State => return,
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => *changes = None,
+        }
+    }
+    tokio::time::sleep(POLL).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_unit_is_asked_for_once_and_after_each_change_until_it_is_enough() {
+        let states =
+            [UnitState::Waiting, UnitState::Starting, UnitState::Running, UnitState::Exited];
+        let (asked, changed) = (Cell::new(0), Cell::new(0));
+        let mut seen = UnitState::Loaded;
+        let ask = async || {
+            let state = states[asked.replace(asked.get() + 1)];
+            Ok(UnitStatus { state, ..UnitStatus::default() })
+        };
+        let change = async || changed.set(changed.get() + 1);
+        let looks = look(ask, change, &mut seen, |state| state == UnitState::Running);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert_eq!(runtime.block_on(looks).unwrap().state, UnitState::Running);
+        assert_eq!((asked.get(), changed.get(), seen), (3, 2, UnitState::Running));
+    }
+}
