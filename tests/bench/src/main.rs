@@ -66,6 +66,12 @@ struct ContainersArguments {
     /// OCI archive with busybox.
     #[arg(long)]
     busybox: PathBuf,
+    /// OCI archive with tens of megabytes, to pull.
+    #[arg(long)]
+    large: PathBuf,
+    /// Debian 13 with podman, crun and a kernel, as a tar of its root; left out, those comparisons are skipped.
+    #[arg(long)]
+    debian: Option<PathBuf>,
     /// Only these parts.
     #[arg(long)]
     only: Vec<String>,

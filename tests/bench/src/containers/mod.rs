@@ -3,6 +3,8 @@
 //! A module has `measure(&Setting, &mut Report)`. One that lacks a program to compare with says so and adds what
 //! it can; one that fails is reported as such at the end, and the other figures are still shown.
 
+mod guest;
+mod pull;
 mod runtime;
 mod setting;
 mod start;
@@ -19,8 +21,12 @@ pub(crate) use setting::Setting;
 type Part = (&'static str, fn(&Setting, &mut Report) -> Result<()>);
 
 /// All parts, in the order of the table.
-const PARTS: &[Part] =
-    &[("runtime", runtime::measure), ("start", start::measure), ("unpack", unpack::measure)];
+const PARTS: &[Part] = &[
+    ("runtime", runtime::measure),
+    ("start", start::measure),
+    ("pull", pull::measure),
+    ("unpack", unpack::measure),
+];
 
 /// Runs the parts that were asked for; all, where none was named.
 pub(crate) fn measure(arguments: &ContainersArguments, report: &mut Report) -> Result<()> {

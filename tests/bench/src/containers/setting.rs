@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::ContainersArguments;
+use crate::machine::absolute;
 
 /// Programs, images and numbers of runs.
 #[derive(Debug)]
@@ -16,6 +17,10 @@ pub(crate) struct Setting {
     pub(crate) probed_image: PathBuf,
     /// OCI archive with busybox.
     pub(crate) busybox: PathBuf,
+    /// OCI archive with tens of megabytes.
+    pub(crate) large: PathBuf,
+    /// Debian 13 with podman, crun and a kernel, as a tar of its root.
+    pub(crate) debian: Option<PathBuf>,
     /// Runs of each side.
     pub(crate) runs: usize,
     /// Folder for anything; gone at the end.
@@ -29,7 +34,9 @@ impl Setting {
         Ok(Self {
             programs,
             probed_image: arguments.probed_image.clone(),
-            busybox: arguments.busybox.clone(),
+            busybox: absolute(&arguments.busybox)?,
+            large: absolute(&arguments.large)?,
+            debian: arguments.debian.clone(),
             runs: arguments.runs.max(1),
             scratch: tempfile::tempdir()?,
         })

@@ -1,51 +1,49 @@
-//! From "start" to "running" with the image present.
+//! From "start" to "running" with the image present: ours beside podman with crun, each in an emulated guest.
 
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ferrite_ctl::context::{Context as ApiContext, Store};
 use ferrite_schema::api::Event;
-use ferrite_schema::names;
-use ferrite_vm::host::Host;
-use ferrite_vm::machine::Timing;
-use ferrite_vm::running::Running;
 
 use super::Setting;
-use super::setting::succeed;
-use crate::machine::{node_with_client, tsc};
+use super::guest::{self, Node};
 use crate::report::{Report, median};
+
+/// Ours against podman.
+const TARGET: f64 = 0.25;
 
 /// Adds the rows.
 pub(crate) fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
-    let host = Host::probe()?;
-    let directory = setting.scratch().join("start");
-    std::fs::create_dir_all(&directory)?;
-    let (machine, client) =
-        node_with_client(&host, &setting.probed_image, &directory, Timing::Real)?;
-    let mut running = Running::start(&machine, &host)?;
-    tsc(&mut running.console()?, "ferrite-init: ready")?;
-    let port = running.forwarded_port(names::API_PORT)?;
-    Store::at(directory.join("ferrite"))
-        .save(&ApiContext { endpoint: format!("https://127.0.0.1:{port}"), ..client })?;
-    let ferrite = |words: &[&str]| {
-        let mut command = Command::new(setting.ours("ferrite"));
-        command.env("XDG_CONFIG_HOME", &directory).env("FERRITE_CONTEXT", "bench");
-        succeed(command.args(words).current_dir(&directory))
-    };
-    ferrite(&["import", &setting.busybox.display().to_string(), "--name", "busybox"])?;
+    let folder = setting.scratch().join("start");
+    let node = Node::boot(setting, &folder.join("node"), "")?;
+    node.ferrite(&["import", &setting.busybox.display().to_string(), "--name", "busybox"])?;
     let unit = "name = \"bench\"\nimage = \"busybox\"\ncommand = [\"/bin/sleep\", \"1000000\"]\nstop_grace_s = 1\n";
-    std::fs::write(directory.join("bench.toml"), unit)?;
+    std::fs::write(node.directory().join("bench.toml"), unit)?;
     for _ in 0..setting.runs {
-        ferrite(&["unit", "start", "bench.toml"])?;
-        ferrite(&["unit", "destroy", "bench"])?;
+        node.ferrite(&["unit", "start", "bench.toml"])?;
+        node.ferrite(&["unit", "destroy", "bench"])?;
     }
-    let text = ferrite(&["events", "--unit", "bench", "-o", "json"])?;
-    let times = starts(&text)?;
-    if Setting::theirs("podman").is_none() {
-        report.missing("podman run: there is no podman on this computer");
-    }
-    report.figure("unit start to running, in an emulated guest", median(times)? * 1e3, "ms");
+    let text = node.ferrite(&["events", "--unit", "bench", "-o", "json"])?;
+    drop(node);
+    // The first one on a node waits for modules of the kernel, on both sides.
+    let ours = median(starts(&text)?.split_off(1))? * 1e3;
+    let Some(debian) = &setting.debian else {
+        report.missing("podman run: there is no Debian to compare with");
+        report.figure("unit start to running, in a guest", ours, "ms");
+        return Ok(());
+    };
+    let script = format!(
+        "podman load -q -i /{}\nimage=$(podman images -q | head -n 1)\n\
+         for run in $(seq 0 {}); do\n\
+         timed \"run$((run > 0))\" podman run -d --name bench $image /bin/sleep 1000000\n\
+         podman rm -f -t 0 bench >/dev/null\ndone\n",
+        setting.busybox.file_name().unwrap_or_default().to_string_lossy(),
+        setting.runs
+    );
+    let mut times = guest::in_debian(debian, &folder.join("debian"), &[&setting.busybox], &script)?;
+    let podman = median(times.remove("run1").context("hear podman")?)? * 1e3;
+    let row = "unit start to running, in a guest";
+    report.against(row, (ours, "ms"), ("podman run, crun", podman), TARGET);
     Ok(())
 }
 
