@@ -4,11 +4,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use libcontainer::oci_spec::runtime::Spec;
+use libcontainer::oci_spec::OciSpecError;
+use libcontainer::oci_spec::runtime::{Capability, Spec};
+use serde_json::Value;
 
 use super::Problem;
 use super::arguments::{Arguments, Usage};
-use super::list::say;
+use super::list::{say, warn};
 use super::verbs::VerbProblem;
 use crate::shim::{filter, home_of};
 
@@ -65,13 +67,18 @@ pub(super) fn complete(
     folder: &Path,
     id: &str,
 ) -> Result<(Spec, PathBuf), VerbProblem> {
-    let mut spec = Spec::load(bundle.join("config.json"))?;
     let file = |path: &Path| {
         let path = path.to_owned();
         |source| VerbProblem::File { path, source }
     };
+    let path = bundle.join("config.json");
+    let text = fs::read_to_string(&path).map_err(file(&path))?;
+    let (mut spec, ignored) = understand(&text)?;
     let root = spec.root().as_ref().map(|root| bundle.join(root.path())).unwrap_or_default();
-    let mut changed = false;
+    let mut changed = !ignored.is_empty();
+    if changed {
+        warn(&format!("ignoring unknown or unavailable capabilities: [{}]", ignored.join(" ")));
+    }
     if let Some(process) = spec.process_mut() {
         let has = |env: &Vec<String>| env.iter().any(|pair| pair.starts_with("HOME="));
         if !process.env().as_ref().is_some_and(has) {
@@ -99,4 +106,44 @@ pub(super) fn complete(
     fs::create_dir_all(folder).map_err(file(folder))?;
     spec.save(folder.join("config.json"))?;
     Ok((spec, folder.to_owned()))
+}
+
+/// A specification, and the capabilities in it that nobody knows: to have less than was asked for is safe, and
+/// callers hand on the names that a newer kernel has.
+fn understand(text: &str) -> Result<(Spec, Vec<String>), OciSpecError> {
+    let mut document: Value = serde_json::from_str(text)?;
+    let mut ignored = Vec::new();
+    let sets = document.pointer_mut("/process/capabilities").and_then(Value::as_object_mut);
+    for set in sets.into_iter().flat_map(|sets| sets.values_mut()).filter_map(Value::as_array_mut) {
+        set.retain(|name| {
+            let Some(word) = name.as_str() else { return true };
+            let known = serde_json::from_value::<Capability>(name.clone()).is_ok();
+            if !known && !ignored.iter().any(|seen| seen == word) {
+                ignored.push(word.to_owned());
+            }
+            known
+        });
+    }
+    Ok((serde_json::from_value(document)?, ignored))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_that_nobody_knows_are_left_out() {
+        let mut document = serde_json::to_value(Spec::default()).unwrap();
+        document["process"]["capabilities"]["bounding"] =
+            serde_json::json!(["CAP_KILL", "CAP_NONSENSE", "CAP_NONSENSE"]);
+        document["process"]["capabilities"]["effective"] = serde_json::json!(["CAP_NONSENSE"]);
+        let (spec, ignored) = understand(&document.to_string()).unwrap();
+        assert_eq!(ignored, ["CAP_NONSENSE"]);
+        let capabilities = spec.process().as_ref().unwrap().capabilities().as_ref().unwrap();
+        assert_eq!(capabilities.bounding().as_ref().unwrap().len(), 1);
+        assert!(capabilities.effective().as_ref().unwrap().is_empty());
+
+        let (_, ignored) = understand(&serde_json::to_string(&Spec::default()).unwrap()).unwrap();
+        assert!(ignored.is_empty());
+    }
 }

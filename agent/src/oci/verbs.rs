@@ -18,6 +18,7 @@ use super::arguments::{Arguments, Usage};
 use super::devices::{self, DevicesProblem};
 use super::list::say;
 use super::specification;
+use super::update::UpdateProblem;
 
 /// Added to a signal's number for the exit status, as shells do.
 const SIGNAL_BASE: i32 = 128;
@@ -41,6 +42,8 @@ pub(super) enum VerbProblem {
     Understand(#[from] StateConversionError),
     #[error(transparent)]
     Devices(#[from] DevicesProblem),
+    #[error(transparent)]
+    Update(#[from] UpdateProblem),
     #[error("use {}", path.display())]
     File { path: PathBuf, source: io::Error },
     #[error("wait for the container")]
@@ -269,6 +272,10 @@ struct Exec {
     pid_file: Option<PathBuf>,
     preserve_fds: i32,
     detach: bool,
+    ignore_paused: bool,
+    cgroup: Option<String>,
+    label: Option<String>,
+    apparmor: Option<String>,
 }
 
 /// `ferrite-oci exec`.
@@ -295,6 +302,10 @@ pub(super) fn exec(arguments: &mut Arguments, root: &str) -> Result<u8, Problem>
             .with_additional_gids(exec.groups)
             .with_user(uid)
             .with_group(gid.flatten())
+            .with_ignore_paused(exec.ignore_paused)
+            .with_sub_cgroup(exec.cgroup)
+            .with_process_label(exec.label)
+            .with_apparmor(exec.apparmor)
             .with_container_args(arguments.rest())
             .build()
     };
@@ -332,6 +343,10 @@ fn parse_exec(arguments: &mut Arguments) -> Result<Exec, Usage> {
             "--pid-file" => exec.pid_file = Some(arguments.value(&option)?.into()),
             "--preserve-fds" => exec.preserve_fds = arguments.number(&option)?,
             "-d" | "--detach" => exec.detach = true,
+            "--ignore-paused" => exec.ignore_paused = true,
+            "--cgroup" => exec.cgroup = Some(arguments.value(&option)?),
+            "--process-label" => exec.label = Some(arguments.value(&option)?),
+            "--apparmor" => exec.apparmor = Some(arguments.value(&option)?),
             "-t" | "--tty" => {}
             _ => return Err(Usage::UnknownOption { option }),
         }
