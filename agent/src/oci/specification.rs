@@ -79,6 +79,7 @@ pub(super) fn complete(
     if changed {
         warn(&format!("ignoring unknown or unavailable capabilities: [{}]", ignored.join(" ")));
     }
+    changed |= without_copies(&mut spec);
     if let Some(process) = spec.process_mut() {
         let has = |env: &Vec<String>| env.iter().any(|pair| pair.starts_with("HOME="));
         if !process.env().as_ref().is_some_and(has) {
@@ -108,6 +109,22 @@ pub(super) fn complete(
     Ok((spec, folder.to_owned()))
 }
 
+/// Leaves out `tmpcopyup`, which podman asks for with every tmpfs of a read-only root and libcontainer does not know:
+/// such a tmpfs starts empty.
+fn without_copies(spec: &mut Spec) -> bool {
+    let mut found = false;
+    for mount in spec.mounts_mut().iter_mut().flatten() {
+        if let Some(mut options) = mount.options().clone()
+            && options.iter().any(|option| option == "tmpcopyup")
+        {
+            options.retain(|option| option != "tmpcopyup");
+            mount.set_options(Some(options));
+            found = true;
+        }
+    }
+    found
+}
+
 /// A specification, and the capabilities in it that nobody knows: to have less than was asked for is safe, and
 /// callers hand on the names that a newer kernel has.
 fn understand(text: &str) -> Result<(Spec, Vec<String>), OciSpecError> {
@@ -130,6 +147,20 @@ fn understand(text: &str) -> Result<(Spec, Vec<String>), OciSpecError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tmpfs_starts_empty() {
+        let mut spec = Spec::default();
+        assert!(!without_copies(&mut spec));
+        let mut mounts = spec.mounts().clone().unwrap();
+        let tmpfs =
+            mounts.iter_mut().find(|mount| mount.destination() == Path::new("/dev/shm")).unwrap();
+        tmpfs.set_options(Some(["nosuid", "tmpcopyup"].map(str::to_owned).to_vec()));
+        spec.set_mounts(Some(mounts));
+        assert!(without_copies(&mut spec));
+        let options = spec.mounts().iter().flatten().filter_map(|mount| mount.options().as_ref());
+        assert!(options.flatten().all(|option| option != "tmpcopyup"));
+    }
 
     #[test]
     fn capabilities_that_nobody_knows_are_left_out() {

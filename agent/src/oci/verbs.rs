@@ -19,6 +19,7 @@ use super::devices::{self, DevicesProblem};
 use super::list::say;
 use super::specification;
 use super::update::UpdateProblem;
+use crate::shim::{LimitsProblem, allow_specified};
 
 /// Added to a signal's number for the exit status, as shells do.
 const SIGNAL_BASE: i32 = 128;
@@ -42,6 +43,8 @@ pub(super) enum VerbProblem {
     Understand(#[from] StateConversionError),
     #[error(transparent)]
     Devices(#[from] DevicesProblem),
+    #[error(transparent)]
+    Limits(#[from] LimitsProblem),
     #[error(transparent)]
     Update(#[from] UpdateProblem),
     #[error("use {}", path.display())]
@@ -134,6 +137,10 @@ fn make(create: &Create, root: &str, id: &str, detach: bool) -> Result<Container
     let bundle = fs::canonicalize(&create.bundle).map_err(file(&create.bundle))?;
     let completed = Path::new(root).join(COMPLETED).join(id);
     let (spec, from) = specification::complete(&bundle, &completed, id)?;
+    if let Some(limits) = spec.process().as_ref().and_then(|process| process.rlimits().as_ref()) {
+        // Within a user namespace it would be too late: root there may not raise them.
+        allow_specified(limits)?;
+    }
     let mut container = builder
         .as_init(&from)
         .with_systemd(false)
