@@ -26,6 +26,9 @@ const SIGNAL_BASE: i32 = 128;
 /// Folder of specifications that were completed; no container may have its name.
 const COMPLETED: &str = ".specifications";
 
+/// What libcontainer keeps of a specification, beside the state.
+const CONFIG: &str = "youki_config.json";
+
 /// A verb was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum VerbProblem {
@@ -289,12 +292,13 @@ struct Exec {
 pub(super) fn exec(arguments: &mut Arguments, root: &str) -> Result<u8, Problem> {
     let exec = parse_exec(arguments)?;
     let id = arguments.word("ID")?;
-    drop(load(root, &id)?);
+    let container = load(root, &id)?;
     let detach = exec.detach;
+    let shadow = shadow(&container, root)?;
     let build = || {
         let (uid, gid) = exec.user.unzip();
         ContainerBuilder::new(id, SyscallType::Linux)
-            .with_root_path(root)?
+            .with_root_path(shadow.as_deref().unwrap_or(Path::new(root)))?
             .with_console_socket(exec.console)
             .with_pid_file(exec.pid_file)?
             .with_preserved_fds(exec.preserve_fds)
@@ -316,7 +320,12 @@ pub(super) fn exec(arguments: &mut Arguments, root: &str) -> Result<u8, Problem>
             .with_container_args(arguments.rest())
             .build()
     };
-    let pid = build().map_err(VerbProblem::from)?;
+    let built = build().map_err(VerbProblem::from);
+    if let Some(shadow) = &shadow {
+        // What is left goes with the container.
+        drop(fs::remove_dir_all(shadow));
+    }
+    let pid = built?;
     if detach {
         return Ok(0);
     }
@@ -329,6 +338,26 @@ pub(super) fn exec(arguments: &mut Arguments, root: &str) -> Result<u8, Problem>
         }
     };
     Ok(u8::try_from(code & 0xff).unwrap_or(u8::MAX))
+}
+
+/// A folder of containers for one command: libcontainer finds the container's specification by the bundle in its
+/// state, and a bundle whose specification was completed leads to another cgroup, outside of all limits.
+fn shadow(container: &Container, root: &str) -> Result<Option<PathBuf>, VerbProblem> {
+    let completed = Path::new(root).join(COMPLETED).join(container.id());
+    if !completed.is_dir() {
+        return Ok(None);
+    }
+    let shadow = completed.join(format!("exec-{}", std::process::id()));
+    let folder = shadow.join(container.id());
+    fs::create_dir_all(&folder)
+        .map_err(|source| VerbProblem::File { path: folder.clone(), source })?;
+    let config = Path::new(root).join(container.id()).join(CONFIG);
+    fs::copy(&config, folder.join(CONFIG))
+        .map_err(|source| VerbProblem::File { path: config, source })?;
+    let mut state = container.state.clone();
+    state.bundle = completed;
+    state.save(&folder)?;
+    Ok(Some(shadow))
 }
 
 fn parse_exec(arguments: &mut Arguments) -> Result<Exec, Usage> {
