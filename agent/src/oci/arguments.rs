@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 /// What `--help` says.
 pub(super) const HELP: &str = "\
-usage: ferrite-oci [--root DIR] [--log FILE] [--log-format json|text] COMMAND
+usage: ferrite-oci [--debug] [--root DIR] [--log FILE] [--log-format json|text] COMMAND
 
   create [-b BUNDLE] [--console-socket SOCKET] [--pid-file FILE] [--preserve-fds N] [--no-pivot] ID
   run    the same, and [-d | --detach]
@@ -12,7 +12,10 @@ usage: ferrite-oci [--root DIR] [--log FILE] [--log-format json|text] COMMAND
   kill [--all] ID [SIGNAL]
   delete [--force] ID
   exec [-e K=V] [--cwd DIR] [--user UID[:GID]] [-t] [-d] [--pid-file FILE] [--console-socket SOCKET]
-       [--cap CAP] [--process FILE] ID COMMAND...
+       [--cap CAP] [--process FILE] [--cgroup PATH] [--ignore-paused] ID COMMAND...
+  update [-r FILE | --memory BYTES --memory-swap BYTES --memory-reservation BYTES --pids-limit N
+         --cpu-share N --cpu-quota US --cpu-period US --cpu-burst US --cpu-idle N --cpuset-cpus SET
+         --cpuset-mems SET --blkio-weight N] ID
   list [-q] [--format json|table] | ps [--format json|table] ID | spec [-b BUNDLE] | features";
 
 /// The command line is wrong.

@@ -16,6 +16,12 @@ pub(super) fn say(text: &str) -> Result<u8, VerbProblem> {
     Ok(0)
 }
 
+/// Writes a warning to standard error, which callers show.
+pub(super) fn warn(text: &str) {
+    // Nobody who reads it is no reason to fail.
+    drop(writeln!(io::stderr(), "level=warning msg={text:?}"));
+}
+
 /// `ferrite-oci list`.
 pub(super) fn list(arguments: &mut Arguments, root: &str) -> Result<u8, Problem> {
     let (mut json, mut quiet) = (false, false);

@@ -7,11 +7,14 @@ mod arguments;
 mod devices;
 mod list;
 mod specification;
+mod update;
 mod verbs;
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::process::ExitCode;
+
+use tracing::level_filters::LevelFilter;
 
 use self::arguments::{Arguments, Usage};
 use self::verbs::VerbProblem;
@@ -33,6 +36,7 @@ struct Globals {
     root: String,
     log: Option<String>,
     json: bool,
+    debug: bool,
     systemd: bool,
 }
 
@@ -44,6 +48,7 @@ pub fn main(words: Vec<String>) -> ExitCode {
         Ok(globals) => globals,
         Err(usage) => return report(&usage.to_string(), None),
     };
+    follow(&globals);
     match run(arguments, &globals) {
         Ok(code) => ExitCode::from(code),
         Err(problem) => report(&crate::chain(&problem), Some(&globals)),
@@ -51,7 +56,8 @@ pub fn main(words: Vec<String>) -> ExitCode {
 }
 
 fn globals(arguments: &mut Arguments) -> Result<Globals, Usage> {
-    let mut globals = Globals { root: ROOT.to_owned(), log: None, json: false, systemd: false };
+    let mut globals =
+        Globals { root: ROOT.to_owned(), log: None, json: false, debug: false, systemd: false };
     while let Some(option) = arguments.option()? {
         match option.as_str() {
             "--root" => globals.root = arguments.value(&option)?,
@@ -59,7 +65,7 @@ fn globals(arguments: &mut Arguments) -> Result<Globals, Usage> {
             "--log-format" => globals.json = arguments.value(&option)? == "json",
             "--systemd-cgroup" => globals.systemd = true,
             "--cgroup-manager" => globals.systemd = arguments.value(&option)? == "systemd",
-            "--debug" => {}
+            "--debug" => globals.debug = true,
             "--rootless" => drop(arguments.value(&option)?),
             "--version" | "-v" => arguments.push_verb("version"),
             "--help" | "-h" => arguments.push_verb("help"),
@@ -67,6 +73,18 @@ fn globals(arguments: &mut Arguments) -> Result<Globals, Usage> {
         }
     }
     Ok(globals)
+}
+
+/// Lets libcontainer say on standard error why something fails: what a container's first process meets comes back
+/// without its cause.
+fn follow(globals: &Globals) {
+    let level = if globals.debug { LevelFilter::DEBUG } else { LevelFilter::ERROR };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .without_time()
+        .init();
 }
 
 fn run(mut arguments: Arguments, globals: &Globals) -> Result<u8, Problem> {
@@ -85,6 +103,7 @@ fn run(mut arguments: Arguments, globals: &Globals) -> Result<u8, Problem> {
         "exec" => verbs::exec(&mut arguments, root),
         "pause" => verbs::pause(&mut arguments, root),
         "resume" => verbs::resume(&mut arguments, root),
+        "update" => update::update(&mut arguments, root),
         "list" => list::list(&mut arguments, root),
         "ps" => list::ps(&mut arguments, root),
         "spec" => specification::write(&mut arguments),
@@ -101,7 +120,7 @@ fn run(mut arguments: Arguments, globals: &Globals) -> Result<u8, Problem> {
 
 /// To standard error, and to the caller's log, which is where podman and containerd look.
 fn report(text: &str, globals: Option<&Globals>) -> ExitCode {
-    drop(writeln!(io::stderr(), "ferrite-oci: {text}"));
+    drop(writeln!(io::stderr(), "ferrite-oci: error: {text}"));
     if let Some((globals, path)) =
         globals.and_then(|globals| Some((globals, globals.log.as_ref()?)))
     {

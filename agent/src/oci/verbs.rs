@@ -18,7 +18,9 @@ use super::arguments::{Arguments, Usage};
 use super::devices::{self, DevicesProblem};
 use super::list::say;
 use super::specification;
-use crate::shim::seccomp::{ProgramProblem, Workload};
+use super::update::UpdateProblem;
+use crate::shim::seccomp::{Program, ProgramProblem, Workload, leave_to_libcontainer};
+use crate::shim::{LimitsProblem, allow_specified};
 
 /// Added to a signal's number for the exit status, as shells do.
 const SIGNAL_BASE: i32 = 128;
@@ -26,6 +28,9 @@ const SIGNAL_BASE: i32 = 128;
 const COMPLETED: &str = ".specifications";
 /// Folder of compiled filters of system calls.
 const FILTERS: &str = ".filters";
+
+/// What libcontainer keeps of a specification, beside the state.
+const CONFIG: &str = "youki_config.json";
 
 /// A verb was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +49,10 @@ pub(super) enum VerbProblem {
     Understand(#[from] StateConversionError),
     #[error(transparent)]
     Devices(#[from] DevicesProblem),
+    #[error(transparent)]
+    Limits(#[from] LimitsProblem),
+    #[error(transparent)]
+    Update(#[from] UpdateProblem),
     #[error("use {}", path.display())]
     File { path: PathBuf, source: io::Error },
     #[error(transparent)]
@@ -135,10 +144,16 @@ fn make(create: &Create, root: &str, id: &str, detach: bool) -> Result<Container
         .validate_id()?;
     let bundle = fs::canonicalize(&create.bundle).map_err(file(&create.bundle))?;
     let completed = Path::new(root).join(COMPLETED).join(id);
-    let (spec, filter) = specification::complete(&bundle, id, &Path::new(root).join(FILTERS))?;
-    // libcontainer reads it itself.
+    let mut spec = specification::complete(&bundle, id)?;
     fs::create_dir_all(&completed).map_err(file(&completed))?;
-    spec.save(completed.join("config.json"))?;
+    let config = completed.join("config.json");
+    let mut first = spec.clone();
+    let filter = Program::take(&mut first, &Path::new(root).join(FILTERS))?;
+    first.save(&config)?;
+    if let Some(limits) = spec.process().as_ref().and_then(|process| process.rlimits().as_ref()) {
+        // Within a user namespace it would be too late: root there may not raise them.
+        allow_specified(limits)?;
+    }
     let mut container = builder
         .with_executor(Workload(filter))
         .as_init(&completed)
@@ -148,6 +163,9 @@ fn make(create: &Create, root: &str, id: &str, detach: bool) -> Result<Container
         .build()?;
     container.state.bundle = bundle;
     container.save()?;
+    // Processes that join it later have libcontainer apply the filter.
+    leave_to_libcontainer(&mut spec);
+    spec.save(&config)?;
     let cgroup = container.spec()?.cgroup_path;
     if let Err(problem) = devices::enforce(&spec, &cgroup) {
         // Never run with less than was asked for.
@@ -276,18 +294,23 @@ struct Exec {
     pid_file: Option<PathBuf>,
     preserve_fds: i32,
     detach: bool,
+    ignore_paused: bool,
+    cgroup: Option<String>,
+    label: Option<String>,
+    apparmor: Option<String>,
 }
 
 /// `ferrite-oci exec`.
 pub(super) fn exec(arguments: &mut Arguments, root: &str) -> Result<u8, Problem> {
     let exec = parse_exec(arguments)?;
     let id = arguments.word("ID")?;
-    drop(load(root, &id)?);
+    let container = load(root, &id)?;
     let detach = exec.detach;
+    let shadow = shadow(&container, root)?;
     let build = || {
         let (uid, gid) = exec.user.unzip();
         ContainerBuilder::new(id, SyscallType::Linux)
-            .with_root_path(root)?
+            .with_root_path(shadow.as_deref().unwrap_or(Path::new(root)))?
             .with_console_socket(exec.console)
             .with_pid_file(exec.pid_file)?
             .with_preserved_fds(exec.preserve_fds)
@@ -302,10 +325,19 @@ pub(super) fn exec(arguments: &mut Arguments, root: &str) -> Result<u8, Problem>
             .with_additional_gids(exec.groups)
             .with_user(uid)
             .with_group(gid.flatten())
+            .with_ignore_paused(exec.ignore_paused)
+            .with_sub_cgroup(exec.cgroup)
+            .with_process_label(exec.label)
+            .with_apparmor(exec.apparmor)
             .with_container_args(arguments.rest())
             .build()
     };
-    let pid = build().map_err(VerbProblem::from)?;
+    let built = build().map_err(VerbProblem::from);
+    if let Some(shadow) = &shadow {
+        // What is left goes with the container.
+        drop(fs::remove_dir_all(shadow));
+    }
+    let pid = built?;
     if detach {
         return Ok(0);
     }
@@ -318,6 +350,26 @@ pub(super) fn exec(arguments: &mut Arguments, root: &str) -> Result<u8, Problem>
         }
     };
     Ok(u8::try_from(code & 0xff).unwrap_or(u8::MAX))
+}
+
+/// A folder of containers for one command: libcontainer finds the container's specification by the bundle in its
+/// state, and a bundle whose specification was completed leads to another cgroup, outside of all limits.
+fn shadow(container: &Container, root: &str) -> Result<Option<PathBuf>, VerbProblem> {
+    let completed = Path::new(root).join(COMPLETED).join(container.id());
+    if !completed.is_dir() {
+        return Ok(None);
+    }
+    let shadow = completed.join(format!("exec-{}", std::process::id()));
+    let folder = shadow.join(container.id());
+    fs::create_dir_all(&folder)
+        .map_err(|source| VerbProblem::File { path: folder.clone(), source })?;
+    let config = Path::new(root).join(container.id()).join(CONFIG);
+    fs::copy(&config, folder.join(CONFIG))
+        .map_err(|source| VerbProblem::File { path: config, source })?;
+    let mut state = container.state.clone();
+    state.bundle = completed;
+    state.save(&folder)?;
+    Ok(Some(shadow))
 }
 
 fn parse_exec(arguments: &mut Arguments) -> Result<Exec, Usage> {
@@ -339,6 +391,10 @@ fn parse_exec(arguments: &mut Arguments) -> Result<Exec, Usage> {
             "--pid-file" => exec.pid_file = Some(arguments.value(&option)?.into()),
             "--preserve-fds" => exec.preserve_fds = arguments.number(&option)?,
             "-d" | "--detach" => exec.detach = true,
+            "--ignore-paused" => exec.ignore_paused = true,
+            "--cgroup" => exec.cgroup = Some(arguments.value(&option)?),
+            "--process-label" => exec.label = Some(arguments.value(&option)?),
+            "--apparmor" => exec.apparmor = Some(arguments.value(&option)?),
             "-t" | "--tty" => {}
             _ => return Err(Usage::UnknownOption { option }),
         }

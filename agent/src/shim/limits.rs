@@ -18,7 +18,7 @@ const PING: &str = "net.ipv4.ping_group_range";
 
 /// Limits could not be set.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LimitsProblem {
+pub(crate) enum LimitsProblem {
     #[error("limit {name}: there is no such limit")]
     Unknown { name: String },
     #[error("raise the limit {name} to {hard}")]
@@ -40,6 +40,17 @@ pub(super) fn limits(asked: &BTreeMap<String, Ulimit>) -> Result<Vec<PosixRlimit
 /// raise them itself.
 pub(super) fn allow(asked: &BTreeMap<String, Ulimit>) -> Result<(), LimitsProblem> {
     with_defaults(asked)?.iter().try_for_each(|limit| raise(limit.name, limit.resource, limit.hard))
+}
+
+/// The same for the limits of a specification that is there already.
+pub(crate) fn allow_specified(limits: &[PosixRlimit]) -> Result<(), LimitsProblem> {
+    limits.iter().try_for_each(|limit| {
+        let name = limit.typ().to_string().to_ascii_lowercase();
+        let name = name.strip_prefix("rlimit_").unwrap_or(&name);
+        let unknown = || LimitsProblem::Unknown { name: name.to_owned() };
+        let (_, resource) = kind(name).ok_or_else(unknown)?;
+        raise(name, resource, limit.hard())
+    })
 }
 
 struct Limit<'a> {
@@ -118,6 +129,17 @@ pub(super) fn parameters(request: &Request) -> HashMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_limit_of_a_specification_is_known() {
+        let own = resource::getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let limit =
+            |typ| PosixRlimitBuilder::default().typ(typ).soft(1u64).hard(1u64).build().unwrap();
+        let kinds = [PosixRlimitType::RlimitNofile, PosixRlimitType::RlimitMsgqueue];
+        allow_specified(&kinds.map(limit)).unwrap();
+        // Lower than what this process has is nothing to do.
+        assert_eq!(resource::getrlimit(Resource::RLIMIT_NOFILE).unwrap(), own);
+    }
 
     #[test]
     fn a_unit_replaces_the_defaults_that_it_names() {

@@ -46,6 +46,7 @@ use libcontainer::oci_spec::OciSpecError;
 use libcontainer::oci_spec::runtime::LinuxSeccomp;
 use protocol::Outcome;
 
+pub(crate) use self::limits::{LimitsProblem, allow_specified};
 use crate::durable;
 
 /// Runs a shim in the current working directory. Once the container runs this process image is another,

@@ -73,15 +73,26 @@ impl Program {
     pub(crate) fn take(spec: &mut Spec, cache: &Path) -> Result<Option<Self>, ProgramProblem> {
         let unprivileged = spec.process().as_ref().and_then(|process| process.no_new_privileges());
         let Some(linux) = spec.linux_mut() else { return Ok(None) };
-        let Some(mut profile) = linux.seccomp().clone() else { return Ok(None) };
-        if unprivileged == Some(true) && is_plain(&profile) {
-            linux.set_seccomp(None);
-            return Self::of(&profile, cache).map(Some);
+        match linux.seccomp().clone() {
+            Some(profile) if unprivileged == Some(true) && is_plain(&profile) => {
+                linux.set_seccomp(None);
+                Self::of(&profile, cache).map(Some)
+            }
+            Some(_) => {
+                leave_to_libcontainer(spec);
+                Ok(None)
+            }
+            None => Ok(None),
         }
-        profile.set_syscalls(profile.syscalls().as_deref().map(with_masks_as_libcontainer_reads));
-        linux.set_seccomp(Some(profile));
-        Ok(None)
     }
+}
+
+/// Has libcontainer apply the filter of a specification as it was meant.
+pub(crate) fn leave_to_libcontainer(spec: &mut Spec) {
+    let Some(linux) = spec.linux_mut() else { return };
+    let Some(mut profile) = linux.seccomp().clone() else { return };
+    profile.set_syscalls(profile.syscalls().as_deref().map(with_masks_as_libcontainer_reads));
+    linux.set_seccomp(Some(profile));
 }
 
 /// libcontainer 0.7 takes a masked comparison's mask for its value, by which most of them let everything through.
