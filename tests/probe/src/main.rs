@@ -5,6 +5,7 @@
 //! Never does: judge. What is right is for the test on the host to say.
 
 mod confinement;
+mod filter;
 mod identity;
 mod leaks;
 mod load;
