@@ -4,6 +4,7 @@
 //! Responsible for: looking, misbehaving on request, saying what it saw.
 //! Never does: judge. What is right is for the test on the host to say.
 
+mod attacks;
 mod confinement;
 mod filter;
 mod identity;
@@ -47,6 +48,8 @@ fn run(request: &Request) -> io::Result<ExitCode> {
         Request::Identity => answer(&identity::look()?),
         Request::Confinement => answer(&confinement::look()?),
         Request::Open { path } => answer(&confinement::open(path)),
+        Request::Hunt { enough, wanted, seen } => answer(&attacks::hunt(enough, wanted, seen)?),
+        Request::Swap { folder, targets } => attacks::swap(folder, targets),
         Request::Leaks => answer(&leaks::look()?),
         Request::Processes => answer(&processes::look()?),
         Request::Ports => answer(&network::ports()?),

@@ -12,6 +12,8 @@ pub(crate) enum Request {
     Identity,
     Confinement,
     Open { path: PathBuf },
+    Hunt { enough: PathBuf, wanted: String, seen: PathBuf },
+    Swap { folder: PathBuf, targets: Vec<String> },
     Leaks,
     Processes,
     Ports,
@@ -76,6 +78,12 @@ pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
         ["identity"] => Request::Identity,
         ["confinement"] => Request::Confinement,
         ["open", path] => Request::Open { path: path.into() },
+        ["hunt", enough, wanted, seen] => {
+            Request::Hunt { enough: enough.into(), wanted: (*wanted).to_owned(), seen: seen.into() }
+        }
+        ["swap", folder, targets @ ..] => {
+            Request::Swap { folder: folder.into(), targets: owned(targets) }
+        }
         ["leaks"] => Request::Leaks,
         ["processes"] => Request::Processes,
         ["ports"] => Request::Ports,
@@ -91,9 +99,7 @@ pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
         ["sync-check", folder] => Request::SyncCheck { folder: folder.into() },
         ["listen", port] => Request::Listen { port: number(port)? },
         ["greet", port] => Request::Greet { port: number(port)? },
-        ["reach", targets @ ..] => {
-            Request::Reach { targets: targets.iter().map(|target| (*target).to_owned()).collect() }
-        }
+        ["reach", targets @ ..] => Request::Reach { targets: owned(targets) },
         ["network-traces"] => Request::Traces,
         ["spew"] => Request::Spew { count: 1000 },
         ["spew", count] => Request::Spew { count: number(count)? },
@@ -114,7 +120,11 @@ pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
     })
 }
 
-const USAGE: &str = "usage: identity | leaks | confinement | open PATH | processes | ports | write-root PATH | executables DIR | orphans N [AT-ONCE] | \
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+const USAGE: &str = "usage: identity | leaks | hunt ENOUGH NAME SEEN | swap DIR TARGET… | confinement | open PATH | processes | ports | write-root PATH | executables DIR | orphans N [AT-ONCE] | \
      sync-writer DIR | sync-check DIR | listen PORT | greet PORT | reach PROTOCOL/HOST/PORT… | network-traces | spew [N, 0: for ever] | ignore-term | await-term [DIR] | \
      hang | exit CODE | stamp EVENT | beside PROGRAM | serve | kill PID SIGNAL | freeze-init | panic-kernel | read PATH | write PATH TEXT";
 
