@@ -13,6 +13,7 @@ pub(crate) enum Request {
     Confinement,
     Open { path: PathBuf },
     Hunt { enough: PathBuf, wanted: String, seen: PathBuf },
+    Ambush { path: String },
     Swap { folder: PathBuf, targets: Vec<String> },
     Leaks,
     Processes,
@@ -39,6 +40,7 @@ pub(crate) enum Request {
     Kill { pid: i32, signal: i32 },
     FreezeInit,
     PanicKernel,
+    List { folder: PathBuf },
     Read { path: PathBuf },
     Write { path: PathBuf, text: String },
 }
@@ -81,6 +83,7 @@ pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
         ["hunt", enough, wanted, seen] => {
             Request::Hunt { enough: enough.into(), wanted: (*wanted).to_owned(), seen: seen.into() }
         }
+        ["ambush", path] => Request::Ambush { path: (*path).to_owned() },
         ["swap", folder, targets @ ..] => {
             Request::Swap { folder: folder.into(), targets: owned(targets) }
         }
@@ -114,6 +117,7 @@ pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
         ["kill", pid, signal] => Request::Kill { pid: number(pid)?, signal: number(signal)? },
         ["freeze-init"] => Request::FreezeInit,
         ["panic-kernel"] => Request::PanicKernel,
+        ["list", folder] => Request::List { folder: folder.into() },
         ["read", path] => Request::Read { path: path.into() },
         ["write", path, text] => Request::Write { path: path.into(), text: (*text).to_owned() },
         _ => return Err(io::Error::other(USAGE)),
@@ -124,9 +128,9 @@ fn owned(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-const USAGE: &str = "usage: identity | leaks | hunt ENOUGH NAME SEEN | swap DIR TARGET… | confinement | open PATH | processes | ports | write-root PATH | executables DIR | orphans N [AT-ONCE] | \
+const USAGE: &str = "usage: identity | leaks | hunt ENOUGH NAME SEEN | ambush PATH | swap DIR TARGET… | confinement | open PATH | processes | ports | write-root PATH | executables DIR | orphans N [AT-ONCE] | \
      sync-writer DIR | sync-check DIR | listen PORT | greet PORT | reach PROTOCOL/HOST/PORT… | network-traces | spew [N, 0: for ever] | ignore-term | await-term [DIR] | \
-     hang | exit CODE | stamp EVENT | beside PROGRAM | serve | kill PID SIGNAL | freeze-init | panic-kernel | read PATH | write PATH TEXT";
+     hang | exit CODE | stamp EVENT | beside PROGRAM | serve | kill PID SIGNAL | freeze-init | panic-kernel | list DIR | read PATH | write PATH TEXT";
 
 fn number<T: std::str::FromStr>(word: &str) -> io::Result<T> {
     word.parse().map_err(|_not_a_number| io::Error::other(format!("{word:?} is not a number here")))
