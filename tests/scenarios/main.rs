@@ -16,4 +16,5 @@ mod power;
 mod registry;
 mod services;
 mod slots;
+mod trouble;
 mod units;
