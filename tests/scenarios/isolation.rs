@@ -75,7 +75,7 @@ fn a_container_sees_only_what_is_its_own() -> Result<()> {
         "{LOOK}hostname = \"inner\"\nenv = {{ COLOUR = \"blue\" }}\nulimits = {{ nofile = {{ soft = 100, hard = 200 }} }}\n\
          sysctls = {{ \"kernel.shmmax\" = \"123456\" }}\n\
          volumes = [{{ name = \"data\", target = \"/data\" }}, {{ tmpfs = \"1MiB\", target = \"/scratch\" }}]\n\
-         [resources]\ncpus = 0.5\ncpu_weight = 50\nmemory = \"64MiB\"\npids_max = 50\nio_write_per_s = \"10MiB\"\nio_weight = 30\n"
+         [resources]\ncpus = 0.5\ncpu_weight = 50\nmemory = \"64MiB\"\nmemory_high = \"48MiB\"\nmemory_min = \"8MiB\"\npids_max = 50\nio_write_per_s = \"10MiB\"\nio_weight = 30\n"
     );
     let found = answer(&node, "plain", &more)?;
     let identity = &found["identity"];
@@ -97,6 +97,8 @@ fn a_container_sees_only_what_is_its_own() -> Result<()> {
         ("cpu.max", "50000 100000"),
         ("cpu.weight", "50"),
         ("memory.max", "67108864"),
+        ("memory.high", "50331648"),
+        ("memory.min", "8388608"),
         ("memory.swap.max", "0"),
         ("pids.max", "50"),
     ] {
@@ -357,13 +359,25 @@ fn a_node_can_forbid_exceptions() -> Result<()> {
     let config = fs::read_to_string(&path)?;
     fs::write(
         &path,
-        format!("{config}\n[containers]\nallow_privileged = false\nallow_host_paths = false\n"),
+        format!(
+            "{config}\n[containers]\nallow_privileged = false\nallow_host_paths = false\n\
+             allow_host_network = false\nallow_host_user_namespace = false\n"
+        ),
     )?;
     node.boot()?;
     import(&node)?;
     assert_refused(&node, "privileged", "busybox", "privileged = true\n", "allow_privileged")?;
     let volume = "volumes = [{ host = \"/oem\", target = \"/oem\" }]\n";
     assert_refused(&node, "host-path", "busybox", volume, "allow_host_paths")?;
+    assert_refused(&node, "device", "busybox", "devices = [\"/dev/vda\"]\n", "allow_host_paths")?;
+    let users = "host_user_namespace = \"a test\"\n";
+    assert_refused(&node, "host-users", "busybox", users, "allow_host_user_namespace")?;
+    let network = "command = [\"/bin/true\"]\nrestart = \"never\"\nnetwork = \"host\"\n";
+    let file = submit(&node, "host-network", "busybox", network)?;
+    let output = node.ferrite_output(&["unit", "start", &file, "--until", "ended"])?;
+    assert!(!output.status.success(), "host-network was started");
+    let why = node.ferrite(&["unit", "why", "host-network"])?;
+    assert!(why.contains("allow_host_network"), "{why}");
     assert_named_volumes_keep_owners_and_content(&mut node)
 }
 

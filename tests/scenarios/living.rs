@@ -1,6 +1,7 @@
 //! Living with a node: logs, events, figures, its API's description; many containers and what they leave.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use ferrite_tests::images::Kind;
@@ -144,17 +145,23 @@ fn held(node: &mut Node) -> Result<BTreeMap<String, u64>> {
 fn many_containers_leave_nothing_behind() -> Result<()> {
     let mut node = node("leaks")?;
     let once = submit(&node, "once", "restart = \"never\"\ncommand = [\"/bin/true\"]")?;
-    // The first few make what stays for good: a folder of units, a log.
+    // The first few make what stays for good: a folder of units, a log, the bridge.
     for _ in 0..3 {
         node.ferrite(&["unit", "start", &once, "--until", "ended"])?;
     }
     node.ferrite(&["unit", "destroy", "once"])?;
     let before = held(&mut node)?;
+    assert!(before["packet filter's rules"] > 0, "{before:?}");
+    report(&mut node, "before")?;
+    let begin = Instant::now();
     for cycle in 0..cycles() {
         let done = node.ferrite(&["unit", "start", &once, "--until", "ended"]);
         done.with_context(|| format!("cycle {cycle}"))?;
     }
     node.ferrite(&["unit", "destroy", "once"])?;
+    report(&mut node, &format!("{} in a row, {:?}", cycles(), begin.elapsed()))?;
+    assert_eq!(held(&mut node)?, before, "after so many in a row");
+    let begin = Instant::now();
     for number in 0..alive() {
         let name = format!("many-{number}");
         let file =
@@ -164,27 +171,40 @@ fn many_containers_leave_nothing_behind() -> Result<()> {
     for number in 0..alive() {
         node.ferrite(&["unit", "start", &format!("many-{number}")])?;
     }
-    let processes = node.probe(&["processes"])?;
-    report(&processes);
+    report(&mut node, &format!("{} alive after {:?}", alive(), begin.elapsed()))?;
+    let during = held(&mut node)?;
+    // Their mounts are nobody's but theirs: the node sees none.
+    assert_eq!(during["mounts"], before["mounts"], "{during:?}");
+    for what in ["cgroups", "interfaces", "bytes in the packet filter's sets"] {
+        assert!(during[what] > before[what], "{what} is not counted: {during:?}");
+    }
     for number in 0..alive() {
         node.ferrite(&["unit", "stop", &format!("many-{number}")])?;
         node.ferrite(&["unit", "destroy", &format!("many-{number}")])?;
     }
-    let after = held(&mut node)?;
-    assert_eq!(after, before);
+    report(&mut node, "after")?;
+    assert_eq!(held(&mut node)?, before);
     Ok(())
 }
 
 /// Says what the containers' keepers and the agent hold, for people.
 #[expect(clippy::print_stderr, reason = "figures for who reads the test's output")]
-fn report(processes: &Value) {
+fn report(node: &mut Node, when: &str) -> Result<()> {
+    let processes = node.probe(&["processes"])?;
     let all = processes.as_array().map(Vec::as_slice).unwrap_or_default();
     for name in ["ferrite-shim", "ferrite-agent", "ferrite-init"] {
-        let pss: Vec<u64> = all
-            .iter()
-            .filter(|process| process["name"].as_str().is_some_and(|found| found == name))
-            .filter_map(|process| process["pss_kib"].as_u64())
-            .collect();
-        eprintln!("{name}: {} processes, PSS {} KiB in all", pss.len(), pss.iter().sum::<u64>());
+        // The probe's server has the agent's name.
+        let own = |process: &&Value| name != "ferrite-agent" || process["parent"] == 1;
+        let of = |field: &str| -> Vec<u64> {
+            all.iter()
+                .filter(|process| process["name"].as_str().is_some_and(|found| found == name))
+                .filter(own)
+                .filter_map(|process| process[field].as_u64())
+                .collect()
+        };
+        let (pss, rss) = (of("pss_kib"), of("rss_kib"));
+        let (all_pss, all_rss) = (pss.iter().sum::<u64>(), rss.iter().sum::<u64>());
+        eprintln!("{when}: {name}: {} processes, PSS {all_pss} KiB, RSS {all_rss} KiB", pss.len());
     }
+    Ok(())
 }

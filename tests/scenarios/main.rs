@@ -4,6 +4,7 @@
     reason = "JSON answers: an absent member is null, and the assertion then says so"
 )]
 
+mod attacks;
 mod boot;
 mod exec;
 mod image;
@@ -15,4 +16,5 @@ mod power;
 mod registry;
 mod services;
 mod slots;
+mod trouble;
 mod units;

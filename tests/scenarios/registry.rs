@@ -10,14 +10,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
+use ferrite_tests::agent_death::Ambush;
 use ferrite_tests::demo;
 use ferrite_tests::images::Kind;
 use ferrite_tests::node::Node;
 use ferrite_tests::programs::{said, succeed};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, SigningKey as _};
+use serde_json::json;
 
 /// The host's loopback, as QEMU's user network shows it to a guest.
 const HOST: &str = "10.0.2.2";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const USER: &str = "node";
 const PASSWORD: &str = "pass word:1";
 
@@ -89,6 +92,81 @@ impl Registry {
             }
         }
         Ok(files.into_iter().max().context("find a blob")?.1)
+    }
+
+    /// Puts a blob or a manifest into it, as any client does.
+    fn put(&self, path: &str, kind: &str, file: &Path) -> Result<()> {
+        let mut curl = self.curl();
+        curl.args(["--request", "PUT", "--header", &format!("Content-Type: {kind}")]);
+        succeed(curl.arg("--data-binary").arg(format!("@{}", file.display())).arg(path)).map(drop)
+    }
+
+    fn curl(&self) -> Command {
+        let _ = self;
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--fail-with-body", "--insecure", "--user"]);
+        curl.arg(format!("{USER}:{PASSWORD}"));
+        curl
+    }
+
+    /// Uploads a blob; its digest.
+    fn put_blob(&self, repository: &str, content: &[u8]) -> Result<String> {
+        let file = self.folder.path().join("blob");
+        fs::write(&file, content)?;
+        let sum = succeed(Command::new("sha256sum").arg(&file))?;
+        let digest = format!("sha256:{}", sum.split_whitespace().next().unwrap_or_default());
+        let mut begin = self.curl();
+        begin.args([
+            "--request",
+            "POST",
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%header{location}",
+        ]);
+        let uploads = format!("https://127.0.0.1:{}/v2/{repository}/blobs/uploads/", self.port);
+        let place = succeed(begin.arg(uploads))?;
+        self.put(&format!("{place}&digest={digest}"), "application/octet-stream", &file)?;
+        Ok(digest)
+    }
+
+    /// Signs an image that is in it as cosign does.
+    fn sign(&self, repository: &str, key: &KeyPair) -> Result<()> {
+        let image = format!("docker://127.0.0.1:{}/{repository}:1", self.port);
+        let mut inspect = Command::new("skopeo");
+        inspect.args(["inspect", "--tls-verify=false", "--format", "{{.Digest}}"]);
+        let digest = succeed(inspect.arg(format!("--creds={USER}:{PASSWORD}")).arg(image))?;
+        let digest = digest.trim();
+        let payload = json!({
+            "critical": {
+                "identity": { "docker-reference": format!("{HOST}:{}/{repository}", self.port) },
+                "image": { "docker-manifest-digest": digest },
+                "type": "cosign container image signature",
+            },
+            "optional": null,
+        })
+        .to_string();
+        let file = self.folder.path().join("signature");
+        fs::write(&file, key.sign(payload.as_bytes())?)?;
+        let signature = succeed(Command::new("base64").arg("--wrap=0").arg(&file))?;
+        let (blob, config) =
+            (self.put_blob(repository, payload.as_bytes())?, self.put_blob(repository, b"{}")?);
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2 },
+            "layers": [{
+                "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json",
+                "digest": blob,
+                "size": payload.len(),
+                "annotations": { "dev.cosignproject.cosign/signature": signature },
+            }],
+        });
+        let file = self.folder.path().join("manifest");
+        fs::write(&file, manifest.to_string())?;
+        let tag = format!("{}.sig", digest.replace(':', "-"));
+        let place = format!("https://127.0.0.1:{}/v2/{repository}/manifests/{tag}", self.port);
+        self.put(&place, MANIFEST, &file)
     }
 
     /// What the cloud-config says about it at `port`.
@@ -203,6 +281,21 @@ fn a_node_pulls_from_a_registry_with_tls_and_passwords() -> Result<()> {
     ] {
         config.write_all(registry.settings(port, ca, password).as_bytes())?;
     }
+    let keys = [KeyPair::generate()?, KeyPair::generate()?];
+    for (repository, key) in
+        [("closed/signed", Some(0)), ("closed/other", Some(1)), ("closed/plain", None)]
+    {
+        registry.push(&busybox, &format!("{repository}:1"))?;
+        if let Some(key) = key {
+            registry.sign(repository, &keys[key])?;
+        }
+    }
+    write!(
+        config,
+        "\n[[signatures]]\nname = \"{HOST}:{}/closed/*\"\npolicy = \"signed\"\nkeys = ['''\n{}''']\n",
+        registry.port,
+        keys[0].public_key_pem()
+    )?;
     node.boot()?;
     let name = |port: u16, rest: &str| format!("{HOST}:{port}/team/{rest}");
 
@@ -256,5 +349,71 @@ fn a_node_pulls_from_a_registry_with_tls_and_passwords() -> Result<()> {
     ensure!(node.ferrite(&["unit", "logs", "app"])?.contains("pulled"));
     let refused = node.ferrite_output(&["images", "remove", &app])?;
     ensure!(refused.status.code() == Some(7), "{}", said(&refused));
+    only_signed_images_are_taken(&node, &format!("{HOST}:{}/closed", registry.port))?;
+    a_killed_agent_begins_no_image_twice(&mut node, &name(cutter.port, "large:1"))
+}
+
+/// Where the node's rule wants a signature by one of its keys.
+fn only_signed_images_are_taken(node: &Node, place: &str) -> Result<()> {
+    let refuses = |image: &str, why: &str| {
+        let output = node.ferrite_output(&["pull", image])?;
+        ensure!(!output.status.success() && said(&output).contains(why), "{}", said(&output));
+        Ok(())
+    };
+    refuses(&format!("{place}/plain:1"), "wants a signature, and it has none")?;
+    refuses(&format!("{place}/other:1"), "no key of the rule made the one it has")?;
+    let unit = |name: &str, repository: &str| {
+        let image =
+            format!("image = \"{place}/{repository}:1\"\ncommand = [\"echo\", \"trusted\"]");
+        let file = format!("{name}.toml");
+        let text = format!("name = \"{name}\"\n{image}\nrestart = \"never\"\nnetwork = \"none\"\n");
+        fs::write(node.machine.directory.join(&file), text)?;
+        Ok::<String, std::io::Error>(file)
+    };
+    node.ferrite_output(&["unit", "start", &unit("unsigned", "plain")?, "--until", "ended"])?;
+    let why = node.ferrite(&["unit", "why", "unsigned"])?;
+    ensure!(why.contains("wants a signature"), "{why}");
+    node.ferrite(&["pull", &format!("{place}/signed:1")])?;
+    node.ferrite(&["unit", "start", &unit("signed", "signed")?, "--until", "ended"])?;
+    let log = node.ferrite(&["unit", "logs", "signed"])?;
+    ensure!(log.contains("trusted"), "{log}");
+    Ok(())
+}
+
+/// The agent is killed while it downloads an image for a unit, and once more while it unpacks it: the unit runs once,
+/// and nothing half done is left.
+fn a_killed_agent_begins_no_image_twice(node: &mut Node, image: &str) -> Result<()> {
+    node.expected.push("agent");
+    let text = format!(
+        "name = \"large\"\nimage = \"{image}\"\ncommand = [\"/bin/sleep\", \"1000000\"]\nstop_grace_s = 0\n"
+    );
+    fs::write(node.machine.directory.join("large.toml"), text)?;
+    // What refused downloads left is used up by one that succeeds.
+    node.ferrite(&["pull", image])?;
+    node.ferrite(&["images", "remove", image])?;
+    for moment in ["/var/lib/ferrite/images/partial/*", "/var/lib/ferrite/layers/tmp-*"] {
+        let ambush = Ambush::lie(node, moment)?;
+        // Its connection may break with the agent.
+        node.ferrite_output(&["unit", "start", "large.toml", "--no-wait"])?;
+        ambush.spring(node).context(moment)?;
+        // The wish was kept; this waits for what the agent's successor makes of it.
+        node.ferrite(&["unit", "start", "large"])?;
+        let status = node.ask(&["unit", "status", "large"])?;
+        ensure!(
+            (&status["state"], &status["restarts"]) == (&"running".into(), &0.into()),
+            "{status}"
+        );
+        let shims = node.probe(&["processes"])?.to_string().matches("\"ferrite-shim\"").count();
+        ensure!(shims == 1, "{shims} containers");
+        for folder in ["images/partial", "images/staging"] {
+            let left = node.probe(&["list", &format!("/var/lib/ferrite/{folder}")])?;
+            ensure!(left.as_array().is_some_and(Vec::is_empty), "{folder} has {left}");
+        }
+        let layers = node.probe(&["list", "/var/lib/ferrite/layers"])?.to_string();
+        ensure!(!layers.contains("tmp-"), "{layers}");
+        node.ferrite(&["unit", "stop", "large"])?;
+        node.ferrite(&["unit", "destroy", "large"])?;
+        node.ferrite(&["images", "remove", image])?;
+    }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! too: whatever the console says of panics, oopses and the like fails the scenario unless it was expected, and
 //! a failure shows the console's tail. What a scenario leaves is in `target/test-artifacts/NAME`.
 
+pub mod agent_death;
 pub mod demo;
 pub mod disk;
 pub mod images;

@@ -293,6 +293,13 @@ fn timestamp(epoch_s: u64) -> String {
     time.map_or_else(String::new, |time| humantime::format_rfc3339_seconds(time).to_string())
 }
 
+/// That memory ran out is seen at once, among many units too.
+fn state_words(unit: &UnitStatus) -> String {
+    let word = unit.state.word();
+    let down = matches!(unit.state, UnitState::Failed | UnitState::BackingOff);
+    if down && unit.oom_killed { format!("{word}, OOM") } else { word.to_owned() }
+}
+
 fn list_table(units: &[UnitStatus], now_s: u64) -> String {
     let rows: Vec<[String; 7]> = units
         .iter()
@@ -300,7 +307,7 @@ fn list_table(units: &[UnitStatus], now_s: u64) -> String {
         .map(|unit| {
             [
                 unit.name.clone(),
-                unit.state.word().to_owned(),
+                state_words(unit),
                 unit.health.map(|health| health.word().to_owned()).unwrap_or_default(),
                 seconds(now_s.saturating_sub(unit.since_s)),
                 unit.restarts.to_string(),

@@ -22,11 +22,12 @@ const READ_ONLY: [&str; 4] = [
     "/sys/fs/cgroup/cgroup.procs",
 ];
 /// The container's own bounds, as its control group shows them.
-const BOUNDS: [&str; 8] = [
+const BOUNDS: [&str; 9] = [
     "cpu.max",
     "cpu.weight",
     "io.max",
     "io.weight",
+    "memory.high",
     "memory.max",
     "memory.min",
     "memory.swap.max",

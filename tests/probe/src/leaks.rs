@@ -5,14 +5,14 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::processes;
+use crate::{filter, processes};
 
 /// Folders whose files are counted, with everything below.
 const FILES: [&str; 3] = ["/run/ferrite", "/var/lib/ferrite", "/tmp"];
 
 /// All counts, by name.
 pub(crate) fn look() -> io::Result<BTreeMap<String, usize>> {
-    let mut counts = BTreeMap::new();
+    let mut counts = filter::counts()?;
     let mut mounts = fs::read_to_string("/proc/1/mountinfo")?.lines().count();
     counts.insert("cgroups".to_owned(), below(Path::new("/sys/fs/cgroup"), &fs::Metadata::is_dir));
     counts.insert("interfaces".to_owned(), fs::read_dir("/sys/class/net")?.count());

@@ -4,7 +4,10 @@
 //! Responsible for: looking, misbehaving on request, saying what it saw.
 //! Never does: judge. What is right is for the test on the host to say.
 
+mod ambush;
+mod attacks;
 mod confinement;
+mod filter;
 mod identity;
 mod leaks;
 mod load;
@@ -46,6 +49,9 @@ fn run(request: &Request) -> io::Result<ExitCode> {
         Request::Identity => answer(&identity::look()?),
         Request::Confinement => answer(&confinement::look()?),
         Request::Open { path } => answer(&confinement::open(path)),
+        Request::Hunt { enough, wanted, seen } => answer(&attacks::hunt(enough, wanted, seen)?),
+        Request::Ambush { path } => ambush::lie(path),
+        Request::Swap { folder, targets } => attacks::swap(folder, targets),
         Request::Leaks => answer(&leaks::look()?),
         Request::Processes => answer(&processes::look()?),
         Request::Ports => answer(&network::ports()?),
@@ -71,6 +77,7 @@ fn run(request: &Request) -> io::Result<ExitCode> {
         Request::Kill { pid, signal } => answer(&serve::kill(*pid, *signal)?),
         Request::FreezeInit => answer(&serve::freeze_init()?),
         Request::PanicKernel => answer(&serve::panic_kernel()?),
+        Request::List { folder } => answer(&serve::list(folder)?),
         Request::Read { path } => answer(&serve::read(path)?),
         Request::Write { path, text } => answer(&serve::write(path, text)?),
     }

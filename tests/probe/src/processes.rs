@@ -15,6 +15,8 @@ pub(crate) struct Process {
     pub(crate) state: char,
     /// Proportional set size, where it may be read.
     pub(crate) pss_kib: Option<u64>,
+    /// Resident set size, likewise.
+    pub(crate) rss_kib: Option<u64>,
 }
 
 /// All of them, by number.
@@ -24,8 +26,9 @@ pub(crate) fn look() -> io::Result<Vec<Process>> {
         // One that ended since is none.
         let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
         let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok();
-        let pss_kib = rollup.as_deref().and_then(pss);
-        all.extend(process(&stat).map(|process| Process { pss_kib, ..process }));
+        let of = |field: &str| kib(rollup.as_deref()?, field);
+        let (pss_kib, rss_kib) = (of("Pss:"), of("Rss:"));
+        all.extend(process(&stat).map(|process| Process { pss_kib, rss_kib, ..process }));
     }
     Ok(all)
 }
@@ -60,30 +63,38 @@ fn process(stat: &str) -> Option<Process> {
         state: rest.next()?.chars().next()?,
         parent: rest.next()?.parse().ok()?,
         pss_kib: None,
+        rss_kib: None,
     })
 }
 
-fn pss(rollup: &str) -> Option<u64> {
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+fn kib(rollup: &str, field: &str) -> Option<u64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix(field))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Process, look, process, pss};
+    use super::{Process, kib, look, process};
 
     #[test]
     fn names_with_parentheses() {
-        let expected =
-            Process { pid: 42, parent: 1, name: "a) (b".to_owned(), state: 'Z', pss_kib: None };
+        let expected = Process {
+            pid: 42,
+            parent: 1,
+            name: "a) (b".to_owned(),
+            state: 'Z',
+            pss_kib: None,
+            rss_kib: None,
+        };
         assert_eq!(process("42 (a) (b) Z 1 42 42 0 -1"), Some(expected));
         assert_eq!(process("42"), None);
     }
 
     #[test]
     fn memory() {
-        assert_eq!(pss("Rss:  900 kB\nPss:     512 kB\nPss_Dirty: 4 kB\n"), Some(512));
-        assert_eq!(pss(""), None);
+        let rollup = "Rss:  900 kB\nPss:     512 kB\nPss_Dirty: 4 kB\n";
+        assert_eq!((kib(rollup, "Rss:"), kib(rollup, "Pss:")), (Some(900), Some(512)));
+        assert_eq!(kib("", "Pss:"), None);
     }
 
     #[test]

@@ -9,8 +9,9 @@ use std::net::{
 use std::process::ExitCode;
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketType};
 use serde::Serialize;
+
+use crate::filter;
 
 /// What cannot be reached is given up after this long.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -99,75 +100,9 @@ pub(crate) fn traces() -> io::Result<Traces> {
         names.sort();
         names
     };
-    let mut sets = BTreeMap::new();
-    for (family, name) in
-        [(1, "ports4"), (1, "ports6"), (1, "bound4"), (7, "macs"), (7, "v4"), (7, "v6")]
-    {
-        if let Some(bytes) = elements(family, name)? {
-            sets.insert(name.to_owned(), bytes);
-        }
-    }
-    Ok(Traces { interfaces: names("/sys/class/net"), folders: names("/run/ferrite/net"), sets })
-}
-
-/// Asks for the elements of a set: `NFT_MSG_GETSETELEM` with `NLM_F_REQUEST | NLM_F_DUMP`.
-/// # Source
-/// linux/netfilter/nf_tables.h
-fn elements(family: u8, set: &str) -> io::Result<Option<usize>> {
-    let mut attributes = Vec::new();
-    for (kind, text) in [(1_u16, "ferrite"), (2, set)] {
-        let length = u16::try_from(5 + text.len()).unwrap_or(0);
-        attributes.extend_from_slice(&length.to_ne_bytes());
-        attributes.extend_from_slice(&kind.to_ne_bytes());
-        attributes.extend_from_slice(text.as_bytes());
-        attributes.push(0);
-        attributes.resize(attributes.len().next_multiple_of(4), 0);
-    }
-    let length = u32::try_from(20 + attributes.len()).unwrap_or(0);
-    let mut request = length.to_ne_bytes().to_vec();
-    request.extend_from_slice(&[13, 10, 1, 3, 0, 0, 0, 0, 0, 0, 0, 0, family, 0, 0, 0]);
-    request.extend_from_slice(&attributes);
-    let netfilter = std::num::NonZeroU32::new(12).map(Protocol::from_raw);
-    let socket = rustix::net::socket(AddressFamily::NETLINK, SocketType::RAW, netfilter)?;
-    rustix::net::send(&socket, &request, SendFlags::empty())?;
-    let mut all = 0;
-    loop {
-        let mut answer = vec![0; 65536];
-        let (length, _) = rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty())?;
-        let mut rest = answer.get(..length).unwrap_or_default();
-        while let Some((kind, message, others)) = split(rest) {
-            match kind {
-                // NLMSG_ERROR, NLMSG_DONE
-                2 => return Ok(None),
-                3 => return Ok(Some(all)),
-                _ => all += elements_of(message.get(20..).unwrap_or_default()),
-            }
-            rest = others;
-        }
-    }
-}
-
-fn split(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
-    let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?);
-    let length = usize::try_from(length).ok().filter(|length| *length >= 16)?;
-    let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
-    let others = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-    Some((kind, bytes.get(..length)?, others))
-}
-
-/// Bytes within `NFTA_SET_ELEM_LIST_ELEMENTS`.
-fn elements_of(mut attributes: &[u8]) -> usize {
-    let mut all = 0;
-    while let Some(head) = attributes.get(..4) {
-        let number = |at: usize| {
-            let bytes = head.get(at..at + 2).and_then(|bytes| bytes.try_into().ok());
-            usize::from(bytes.map_or(0, u16::from_ne_bytes))
-        };
-        let (length, kind) = (number(0).max(4), number(2) & 0x3fff);
-        if kind == 3 {
-            all += length - 4;
-        }
-        attributes = attributes.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    all
+    Ok(Traces {
+        interfaces: names("/sys/class/net"),
+        folders: names("/run/ferrite/net"),
+        sets: filter::sets()?,
+    })
 }

@@ -12,6 +12,9 @@ pub(crate) enum Request {
     Identity,
     Confinement,
     Open { path: PathBuf },
+    Hunt { enough: PathBuf, wanted: String, seen: PathBuf },
+    Ambush { path: String },
+    Swap { folder: PathBuf, targets: Vec<String> },
     Leaks,
     Processes,
     Ports,
@@ -37,6 +40,7 @@ pub(crate) enum Request {
     Kill { pid: i32, signal: i32 },
     FreezeInit,
     PanicKernel,
+    List { folder: PathBuf },
     Read { path: PathBuf },
     Write { path: PathBuf, text: String },
 }
@@ -76,6 +80,13 @@ pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
         ["identity"] => Request::Identity,
         ["confinement"] => Request::Confinement,
         ["open", path] => Request::Open { path: path.into() },
+        ["hunt", enough, wanted, seen] => {
+            Request::Hunt { enough: enough.into(), wanted: (*wanted).to_owned(), seen: seen.into() }
+        }
+        ["ambush", path] => Request::Ambush { path: (*path).to_owned() },
+        ["swap", folder, targets @ ..] => {
+            Request::Swap { folder: folder.into(), targets: owned(targets) }
+        }
         ["leaks"] => Request::Leaks,
         ["processes"] => Request::Processes,
         ["ports"] => Request::Ports,
@@ -91,9 +102,7 @@ pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
         ["sync-check", folder] => Request::SyncCheck { folder: folder.into() },
         ["listen", port] => Request::Listen { port: number(port)? },
         ["greet", port] => Request::Greet { port: number(port)? },
-        ["reach", targets @ ..] => {
-            Request::Reach { targets: targets.iter().map(|target| (*target).to_owned()).collect() }
-        }
+        ["reach", targets @ ..] => Request::Reach { targets: owned(targets) },
         ["network-traces"] => Request::Traces,
         ["spew"] => Request::Spew { count: 1000 },
         ["spew", count] => Request::Spew { count: number(count)? },
@@ -108,15 +117,20 @@ pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
         ["kill", pid, signal] => Request::Kill { pid: number(pid)?, signal: number(signal)? },
         ["freeze-init"] => Request::FreezeInit,
         ["panic-kernel"] => Request::PanicKernel,
+        ["list", folder] => Request::List { folder: folder.into() },
         ["read", path] => Request::Read { path: path.into() },
         ["write", path, text] => Request::Write { path: path.into(), text: (*text).to_owned() },
         _ => return Err(io::Error::other(USAGE)),
     })
 }
 
-const USAGE: &str = "usage: identity | leaks | confinement | open PATH | processes | ports | write-root PATH | executables DIR | orphans N [AT-ONCE] | \
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+const USAGE: &str = "usage: identity | leaks | hunt ENOUGH NAME SEEN | ambush PATH | swap DIR TARGET… | confinement | open PATH | processes | ports | write-root PATH | executables DIR | orphans N [AT-ONCE] | \
      sync-writer DIR | sync-check DIR | listen PORT | greet PORT | reach PROTOCOL/HOST/PORT… | network-traces | spew [N, 0: for ever] | ignore-term | await-term [DIR] | \
-     hang | exit CODE | stamp EVENT | beside PROGRAM | serve | kill PID SIGNAL | freeze-init | panic-kernel | read PATH | write PATH TEXT";
+     hang | exit CODE | stamp EVENT | beside PROGRAM | serve | kill PID SIGNAL | freeze-init | panic-kernel | list DIR | read PATH | write PATH TEXT";
 
 fn number<T: std::str::FromStr>(word: &str) -> io::Result<T> {
     word.parse().map_err(|_not_a_number| io::Error::other(format!("{word:?} is not a number here")))

@@ -102,6 +102,14 @@ pub(crate) fn read(path: &Path) -> io::Result<Value> {
     Ok(json!({ "text": String::from_utf8_lossy(&fs::read(path)?) }))
 }
 
+/// Names in a folder.
+pub(crate) fn list(folder: &Path) -> io::Result<Value> {
+    let names = fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<io::Result<Vec<String>>>()?;
+    Ok(json!(names))
+}
+
 /// Writes a file.
 pub(crate) fn write(path: &Path, text: &str) -> io::Result<Value> {
     fs::write(path, text)?;

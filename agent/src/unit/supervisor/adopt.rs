@@ -7,6 +7,7 @@ use super::super::record;
 use super::super::shims::{self, Found};
 use super::super::store::Stored;
 use super::super::{clock, launch};
+use super::effects::addresses;
 use super::{Entry, Supervisor, requests};
 
 impl Supervisor {
@@ -61,18 +62,32 @@ impl Supervisor {
 
     /// A shim of which nothing was written down: an agent of an older version started it.
     fn take_unknown(&mut self, name: &str) {
-        let (images, layers, places) = (&self.tools.images, &self.tools.layers, &self.tools.places);
         let Some(entry) = self.entries.get_mut(name) else { return };
         entry.machine = Machine::found(Policy::of(&entry.unit), clock::now());
         entry.launched = Some(entry.unit.clone());
-        if let Ok(prepared) = launch::prepare(&entry.unit, images, layers, places) {
+    }
+
+    /// What is known of a container once its shim is started: the earlier agent may have ended before it wrote it
+    /// down.
+    fn recall(&mut self, name: &str) {
+        let (images, layers, places) = (&self.tools.images, &self.tools.layers, &self.tools.places);
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        let unit = entry.launched.as_ref().unwrap_or(&entry.unit);
+        if let Ok(prepared) = launch::prepare(unit, images, layers, places) {
             entry.stop_signal = prepared.stop_signal;
         }
+        if let Some(network) = shims::network(&places.run.join(name)) {
+            entry.addresses = addresses(&network);
+        }
+        self.write_down(name);
     }
 
     async fn take_found(&mut self, name: &str, found: Found, kind: Option<RunKind>) {
         match (found, kind) {
-            (Found::Alive(stream), _) => self.attach(name, stream),
+            (Found::Alive(stream), _) => {
+                self.recall(name);
+                self.attach(name, stream);
+            }
             (Found::Ended(outcome), _) => {
                 let event = shims::event_of(outcome);
                 self.step(name, event).await;

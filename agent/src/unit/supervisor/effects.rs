@@ -315,7 +315,8 @@ fn megabytes(bytes: u64) -> u64 {
     bytes.div_ceil(1_000_000)
 }
 
-fn addresses(network: &Network) -> Vec<String> {
+/// A container's addresses, IPv4 first.
+pub(super) fn addresses(network: &Network) -> Vec<String> {
     match network {
         Network::Host | Network::None => Vec::new(),
         Network::Bridge(attachment) => {

@@ -1,0 +1,213 @@
+//! What goes wrong on a node, as a person sees it, and that the node stays theirs: memory that runs out, programs that
+//! crash again and again, an agent that dies at the worst moments.
+
+use std::fs;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use ferrite_tests::agent_death::{self, Ambush};
+use ferrite_tests::demo;
+use ferrite_tests::images::Kind;
+use ferrite_tests::node::{Node, SOON};
+use serde_json::Value;
+
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(300);
+const SPEAK: &str = "while :; do echo still here; sleep 1; done";
+const FOREVER: &str = "exec sleep 1000000";
+
+fn node(name: &str) -> Result<Node> {
+    let mut node = Node::new(name, Kind::Probed)?;
+    // The kernel says on the console whom it kills.
+    node.expected.extend(["ut of memory", "oom-kill", "invoked oom-killer", "Call Trace"]);
+    node.boot()?;
+    let archive = demo::busybox()?.display().to_string();
+    node.ferrite(&["import", &archive, "--name", "busybox"])?;
+    Ok(node)
+}
+
+/// Writes a unit of busybox's shell, in which `$0` is its name; the file's name.
+fn file(node: &Node, name: &str, script: &str, more: &str) -> Result<String> {
+    let command = serde_json::to_string(&["/bin/sh", "-c", script, name])?;
+    let unit = format!(
+        "name = \"{name}\"\nimage = \"busybox\"\nstop_grace_s = 1\ncommand = {command}\n{more}\n"
+    );
+    fs::write(node.machine.directory.join(format!("{name}.toml")), unit)?;
+    Ok(format!("{name}.toml"))
+}
+
+fn start(node: &Node, name: &str, script: &str, more: &str) -> Result<()> {
+    let file = file(node, name, script, more)?;
+    node.ferrite(&["unit", "start", &file]).map(drop)
+}
+
+fn until(node: &Node, name: &str, wished: impl Fn(&Value) -> bool) -> Result<Value> {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let status = node.ask(&["unit", "status", name])?;
+        if wished(&status) {
+            return Ok(status);
+        }
+        ensure!(Instant::now() < deadline, "{name} is still {status}");
+        std::thread::park_timeout(POLL);
+    }
+}
+
+fn until_state(node: &Node, name: &str, state: &str) -> Result<Value> {
+    until(node, name, |status| status["state"] == state)
+}
+
+fn why(node: &Node, name: &str) -> Result<String> {
+    node.ferrite(&["unit", "why", name])
+}
+
+fn events(node: &Node, name: &str) -> Result<Vec<Value>> {
+    let text = node.ferrite(&["events", "--unit", name, "-o", "json"])?;
+    text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+#[test]
+fn memory_that_runs_out_and_crash_loops_are_seen() -> Result<()> {
+    let node = node("trouble")?;
+    memory_runs_out(&node)?;
+    crashes_again_and_again(&node)
+}
+
+fn memory_runs_out(node: &Node) -> Result<()> {
+    let more = "network = \"none\"\nstart_limit = { starts = 2 }\n[resources]\nmemory = \"32MiB\"";
+    let file = file(node, "hog", "exec tail /dev/zero", more)?;
+    node.ferrite(&["unit", "start", &file, "--no-wait"])?;
+    let status = until_state(node, "hog", "failed")?;
+    assert_eq!((&status["oom_killed"], &status["restarts"]), (&true.into(), &1.into()), "{status}");
+    let text = why(node, "hog")?;
+    assert!(
+        text.contains("OOM-killed") && text.contains("start limit reached: 2 starts"),
+        "{text}"
+    );
+    let list = node.ferrite(&["unit", "list"])?;
+    assert!(list.contains("failed, OOM"), "{list}");
+    let events = events(node, "hog")?;
+    assert_eq!(events.iter().filter(|event| event["kind"] == "oom").count(), 2, "{events:?}");
+    Ok(())
+}
+
+fn crashes_again_and_again(node: &Node) -> Result<()> {
+    let file = file(node, "loops", "exit 3", "network = \"none\"\nstart_limit = { starts = 4 }")?;
+    node.ferrite(&["unit", "start", &file, "--no-wait"])?;
+    let status = until_state(node, "loops", "failed")?;
+    assert_eq!(
+        (&status["restarts"], &status["last_exit"]["code"]),
+        (&3.into(), &3.into()),
+        "{status}"
+    );
+    let text = why(node, "loops")?;
+    assert!(text.contains("exited with status 3") && text.contains("4 starts"), "{text}");
+    let events = events(node, "loops")?;
+    let said = |word: &str| {
+        let mut messages = events.iter().filter_map(|event| event["message"].as_str());
+        messages
+            .any(|message| message.starts_with(word) && message.contains("exited with status 3"))
+    };
+    assert!(said("backing off") && said("failed"), "{events:?}");
+    Ok(())
+}
+
+/// Files that come to be one after the other while a unit starts.
+const MOMENTS: [(&str, &str); 4] = [
+    ("asked", "/run/ferrite/units/asked/request.json"),
+    ("spawned", "/run/ferrite/units/spawned/shim.err"),
+    ("building", "/run/ferrite/units/building/bundle"),
+    ("bounded", "/sys/fs/cgroup/units/bounded"),
+];
+
+#[test]
+fn an_agent_that_is_killed_during_a_start_or_a_stop_leaves_one_container_or_none() -> Result<()> {
+    let mut node = node("agent-killed-in-between")?;
+    node.expected.push("agent");
+    start(&node, "warm", FOREVER, "")?;
+    node.ferrite(&["unit", "stop", "warm"])?;
+    node.ferrite(&["unit", "destroy", "warm"])?;
+    let before = held(&mut node)?;
+    let signal = "stop_signal = \"SIGUSR1\"";
+    let kept = format!("trap 'echo first; exit 0' USR1; trap 'echo second; exit 0' TERM; {SPEAK}");
+    start(&node, "kept", &kept, signal)?;
+    let known = node.ask(&["unit", "status", "kept"])?;
+    // As if it had been killed between starting this unit's shim and writing that down.
+    let record = "/run/ferrite/lives/kept.json";
+    let text = node.probe(&["read", record])?;
+    let mut life: Value = serde_json::from_str(text["text"].as_str().unwrap_or_default())?;
+    (life["addresses"], life["stop_signal"]) = (Value::Array(Vec::new()), 15.into());
+    node.probe(&["write", record, &life.to_string()])?;
+
+    for (count, (name, path)) in MOMENTS.into_iter().enumerate() {
+        let ambush = Ambush::lie(&mut node, path)?;
+        let file = file(&node, name, FOREVER, "")?;
+        // Its connection may break with the agent.
+        let asked = node.ferrite_output(&["unit", "start", &file, "--no-wait"])?;
+        ambush.spring(&mut node).with_context(|| format!("{name}: {asked:?}"))?;
+        let status = until_state(&node, name, "running")?;
+        assert_eq!(status["restarts"], 0, "{status}");
+        assert!(status["addresses"][0].is_string(), "{status}");
+        let processes =
+            node.probe(&["read", &format!("/sys/fs/cgroup/units/{name}/cgroup.procs")])?;
+        let processes = processes["text"].as_str().unwrap_or_default().lines().count();
+        let all = node.probe(&["processes"])?;
+        assert_eq!((processes, shims(&all)), (1, count + 2), "{name}");
+    }
+    let status = node.ask(&["unit", "status", "kept"])?;
+    for field in ["pid", "addresses", "restarts", "state"] {
+        assert_eq!(status[field], known[field], "{field}: {status}");
+    }
+    node.ferrite(&["unit", "stop", "kept"])?;
+    let log = node.ferrite(&["unit", "logs", "kept"])?;
+    assert!(log.contains("first") && !log.contains("second"), "{log}");
+
+    // During a stop that takes its time, and when a shim has said its last word.
+    let deaf = "trap 'touch /tmp/asked' TERM; while :; do sleep 1; done";
+    start(&node, "deaf", deaf, "")?;
+    let stop = background(&node, &["unit", "stop", "deaf"])?;
+    node.wait_for("unit=\"deaf\" from=Running to=Stopping", SOON)?;
+    agent_death::kill(&mut node)?;
+    finish(stop)?;
+    until(&node, "deaf", |status| status["pid"].is_null() && status["state"] != "stopping")?;
+    let ambush = Ambush::lie(&mut node, "/run/ferrite/units/asked/outcome.json")?;
+    let stop = background(&node, &["unit", "stop", "asked"])?;
+    ambush.spring(&mut node)?;
+    finish(stop)?;
+    until(&node, "asked", |status| status["pid"].is_null() && status["state"] != "stopping")?;
+    assert_eq!(shims(&node.probe(&["processes"])?), MOMENTS.len() - 1);
+    for (name, _) in MOMENTS.into_iter().chain([("kept", ""), ("deaf", "")]) {
+        node.ferrite(&["unit", "stop", name])?;
+        node.ferrite(&["unit", "destroy", name])?;
+    }
+    assert_eq!(held(&mut node)?, before);
+    Ok(())
+}
+
+fn held(node: &mut Node) -> Result<Value> {
+    let mut found = node.probe(&["leaks"])?;
+    // Another agent has other ones, and beside it are the probe's servers of the earlier ones.
+    for name in ["fds of ferrite-agent", "mounts", "zombies"] {
+        found.as_object_mut().context("counts")?.remove(name);
+    }
+    Ok(found)
+}
+
+fn shims(processes: &Value) -> usize {
+    let all = processes.as_array().into_iter().flatten();
+    all.filter(|process| process["name"] == "ferrite-shim").count()
+}
+
+/// Runs `ferrite` beside the test.
+fn background(node: &Node, words: &[&str]) -> Result<Child> {
+    let mut command = std::process::Command::new(ferrite_tests::programs::program("ferrite")?);
+    command.env("XDG_CONFIG_HOME", &node.machine.directory).env("FERRITE_CONTEXT", "node");
+    Ok(command.args(words).current_dir(&node.machine.directory).spawn()?)
+}
+
+/// However it ends: the agent that it spoke to was killed.
+fn finish(mut child: Child) -> Result<()> {
+    child.wait()?;
+    Ok(())
+}
