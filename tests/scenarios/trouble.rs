@@ -1,5 +1,5 @@
 //! What goes wrong on a node, as a person sees it, and that the node stays theirs: memory that runs out, programs that
-//! crash again and again, an agent that dies at the worst moments.
+//! crash again and again, a full disk, an agent that dies at the worst moments.
 
 use std::fs;
 use std::process::Child;
@@ -10,11 +10,15 @@ use ferrite_tests::agent_death::{self, Ambush};
 use ferrite_tests::demo;
 use ferrite_tests::images::Kind;
 use ferrite_tests::node::{Node, SOON};
+use ferrite_tests::programs::said;
 use serde_json::Value;
 
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(300);
-const SPEAK: &str = "while :; do echo still here; sleep 1; done";
+/// Takes all the room that it may have, in ever smaller pieces.
+const FILL: &str = "n=0; for size in 64m 1m 64k 4k; do while fallocate -l $size /data/$0-$n 2>/dev/null; do n=$((n+1)); \
+                    done; done; dd if=/dev/zero of=/data/$0-rest bs=512 2>/dev/null; ";
+const SPEAK: &str = "while :; do echo still here; sleep 1 & wait $!; done";
 const FOREVER: &str = "exec sleep 1000000";
 
 fn node(name: &str) -> Result<Node> {
@@ -23,7 +27,9 @@ fn node(name: &str) -> Result<Node> {
     node.expected.extend(["ut of memory", "oom-kill", "invoked oom-killer", "Call Trace"]);
     node.boot()?;
     let archive = demo::busybox()?.display().to_string();
-    node.ferrite(&["import", &archive, "--name", "busybox"])?;
+    for name in ["busybox", "spare"] {
+        node.ferrite(&["import", &archive, "--name", name])?;
+    }
     Ok(node)
 }
 
@@ -68,10 +74,11 @@ fn events(node: &Node, name: &str) -> Result<Vec<Value>> {
 }
 
 #[test]
-fn memory_that_runs_out_and_crash_loops_are_seen() -> Result<()> {
-    let node = node("trouble")?;
+fn memory_that_runs_out_crash_loops_and_a_full_state_are_seen_and_survived() -> Result<()> {
+    let mut node = node("trouble")?;
     memory_runs_out(&node)?;
-    crashes_again_and_again(&node)
+    crashes_again_and_again(&node)?;
+    a_full_state(&mut node)
 }
 
 fn memory_runs_out(node: &Node) -> Result<()> {
@@ -111,6 +118,103 @@ fn crashes_again_and_again(node: &Node) -> Result<()> {
     };
     assert!(said("backing off") && said("failed"), "{events:?}");
     Ok(())
+}
+
+/// First as full as containers can make it, then to the last byte.
+fn a_full_state(node: &mut Node) -> Result<()> {
+    start(node, "talker", SPEAK, "network = \"none\"")?;
+    for name in ["once", "fresh"] {
+        let file = file(node, name, "echo ran", "network = \"none\"\nrestart = \"never\"")?;
+        node.ferrite(&["unit", "submit", &file])?;
+    }
+    let volume = "network = \"none\"\nvolumes = [{ name = \"data\", target = \"/data\" }]";
+    let script = format!("{FILL} touch /tmp/full; {FOREVER}");
+    start(node, "filler", &script, &format!("{volume}\nrestart = \"never\""))?;
+    wait_for_warning(node, true)?;
+    let log = until_log(node, "talker", 1)?;
+    assert!(!log.contains("could not be kept"), "the node's own part is left for logs: {log}");
+    // A container gets no byte of what is left, and the node still does everything.
+    let write = [
+        "unit",
+        "exec",
+        "filler",
+        "--",
+        "/bin/sh",
+        "-c",
+        "until echo x >/data/full; do exit 5; done",
+    ];
+    let deadline = Instant::now() + SOON;
+    while node.ferrite_output(&write)?.status.code() != Some(5) {
+        ensure!(Instant::now() < deadline, "containers can still write");
+    }
+    let unit = file(node, "later", "echo ran", "network = \"none\"\nrestart = \"never\"")?;
+    // New ones are taken, and say why they cannot start.
+    node.ferrite_output(&["unit", "start", &unit, "--until", "ended"])?;
+    assert!(why(node, "later")?.contains("No space left on device"), "{}", why(node, "later")?);
+
+    let all = format!("{volume}\nrestart = \"never\"\nprivileged = true");
+    let unit = file(node, "greedy", FILL, &all)?;
+    node.ferrite_output(&["unit", "start", &unit, "--until", "ended"])?;
+    to_the_last_byte(node)?;
+
+    // Room again, made by a command: everything works again by itself.
+    node.ferrite(&["unit", "exec", "filler", "--", "/bin/sh", "-c", "rm /data/*"])?;
+    wait_for_warning(node, false)?;
+    node.ferrite(&["unit", "start", "fresh", "--until", "ended"])?;
+    assert!(node.ferrite(&["unit", "logs", "fresh"])?.contains("ran"));
+    node.ferrite(&["unit", "start", "talker"])?;
+    until_log(node, "talker", log.lines().count() + 1)?;
+    node.ferrite(&["unit", "submit", &file(node, "newer", "true", "")?]).map(drop)
+}
+
+fn to_the_last_byte(node: &Node) -> Result<()> {
+    let figures = node.ask(&["top", "--once"])?;
+    assert_eq!(figures["state_used_bytes"], figures["state_bytes"], "{figures}");
+    assert_eq!(node.ask(&["machine", "status"])?["ready"], true);
+    let full = "No space left on device";
+    let refused = node.ferrite_output(&["unit", "submit", &file(node, "newer", "true", "")?])?;
+    assert!(!refused.status.success() && said(&refused).contains(full), "{refused:?}");
+    node.ferrite_output(&["unit", "start", "fresh", "--until", "ended"])?;
+    let text = why(node, "fresh")?;
+    assert!(text.contains(full), "{text}");
+    // What ran goes on, and can be stopped, forgotten and removed.
+    assert_eq!(node.ask(&["unit", "status", "talker"])?["restarts"], 0);
+    let output = node.ferrite(&["unit", "exec", "talker", "--", "/bin/echo", "here"])?;
+    assert_eq!(output, "here\n");
+    node.ferrite(&["unit", "stop", "talker"])?;
+    assert_eq!(node.ask(&["unit", "status", "talker"])?["wanted"], false);
+    assert!(why(node, "talker")?.contains("stopped by a person"), "{}", why(node, "talker")?);
+    for name in ["once", "greedy"] {
+        node.ferrite(&["unit", "destroy", name])?;
+    }
+    node.ferrite(&["images", "remove", "spare"])?;
+    node.ferrite(&["images", "prune"]).map(drop)
+}
+
+fn wait_for_warning(node: &Node, wished: bool) -> Result<()> {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let status = node.ask(&["machine", "status"])?;
+        if status["warnings"].to_string().contains("STATE is full") == wished {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "{status}");
+        std::thread::park_timeout(POLL);
+    }
+}
+
+/// The unit's log when it has more lines than that.
+fn until_log(node: &Node, name: &str, lines: usize) -> Result<String> {
+    let before = node.ferrite(&["unit", "logs", name])?.lines().count().max(lines);
+    let deadline = Instant::now() + SOON;
+    loop {
+        let log = node.ferrite(&["unit", "logs", name])?;
+        if log.lines().count() > before {
+            return Ok(log);
+        }
+        ensure!(Instant::now() < deadline, "{name} says no more than\n{log}");
+        std::thread::park_timeout(POLL);
+    }
 }
 
 /// Files that come to be one after the other while a unit starts.
@@ -171,6 +275,15 @@ fn an_agent_that_is_killed_during_a_start_or_a_stop_leaves_one_container_or_none
     agent_death::kill(&mut node)?;
     finish(stop)?;
     until(&node, "deaf", |status| status["pid"].is_null() && status["state"] != "stopping")?;
+    // Forgotten, and killed before that one had ended.
+    start(&node, "gone", deaf, "")?;
+    node.ferrite(&["unit", "destroy", "gone"])?;
+    agent_death::kill(&mut node)?;
+    let deadline = Instant::now() + SOON;
+    while node.probe(&["read", "/sys/fs/cgroup/units/gone/cgroup.procs"]).is_ok() {
+        ensure!(Instant::now() < deadline, "it runs for ever");
+        std::thread::park_timeout(POLL);
+    }
     let ambush = Ambush::lie(&mut node, "/run/ferrite/units/asked/outcome.json")?;
     let stop = background(&node, &["unit", "stop", "asked"])?;
     ambush.spring(&mut node)?;

@@ -50,6 +50,15 @@ pub fn read(folder: &Path, name: &str) -> Option<Record> {
         .ok()
 }
 
+/// Names of the units that there are records of.
+#[must_use]
+pub fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let name =
+        |entry: fs::DirEntry| Some(entry.file_name().to_str()?.strip_suffix(".json")?.to_owned());
+    entries.filter_map(name).collect()
+}
+
 /// Forgets a record.
 pub fn remove(folder: &Path, name: &str) {
     // One that stays is about a unit that no longer exists, and is overwritten by one of its name.

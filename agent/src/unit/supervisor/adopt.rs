@@ -31,9 +31,34 @@ impl Supervisor {
             self.entries.insert(name.clone(), entry);
             names.push(name);
         }
+        names.extend(self.take_forgotten());
         for name in names {
             self.adopt(&name).await;
+            if self
+                .entries
+                .get(&name)
+                .is_some_and(|entry| entry.removing && entry.machine.at_rest())
+            {
+                self.forget(&name).await;
+            }
         }
+    }
+
+    /// Units whose document is gone, but that the earlier agent had not stopped yet: they are still to be.
+    fn take_forgotten(&mut self) -> Vec<String> {
+        let mut names = record::names(&self.tools.records);
+        names.retain(|name| !self.entries.contains_key(name));
+        for name in &names {
+            let known = record::read(&self.tools.records, name);
+            let unit = known.as_ref().and_then(|record| record.launched.clone());
+            let (Some(known), Some(unit)) = (known, unit) else { continue };
+            let mut entry = entry_of(unit, known);
+            entry.removing = true;
+            // Nothing more is to be kept about it.
+            entry.ran_before = true;
+            self.entries.insert(name.clone(), entry);
+        }
+        names
     }
 
     /// Goes on with a unit where the earlier agent ended; starts it where there was none.
