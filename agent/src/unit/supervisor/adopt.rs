@@ -52,7 +52,7 @@ impl Supervisor {
             let known = record::read(&self.tools.records, name);
             let unit = known.as_ref().and_then(|record| record.launched.clone());
             let (Some(known), Some(unit)) = (known, unit) else { continue };
-            let mut entry = entry_of(unit, known);
+            let mut entry = Entry::of_record(unit, known);
             entry.removing = true;
             // Nothing more is to be kept about it.
             entry.ran_before = true;
