@@ -137,6 +137,8 @@ fn begin(held: Held, cgroup: Cgroup) -> Result<Loop, (Watch, Cgroup)> {
 
 impl Loop {
     fn until_end(&mut self) -> Result<Exit, Watch> {
+        // There is one of these per container, and most of them wait most of the time.
+        ferrite_sys::memory::forget_start_up_code();
         loop {
             if let Some(exit) = self.turn()? {
                 return Ok(exit);

@@ -167,6 +167,10 @@ fn many_containers_leave_nothing_behind() -> Result<()> {
         let file =
             submit(&node, &name, "command = [\"/bin/sleep\", \"1000000\"]\nstop_grace_s = 0")?;
         node.ferrite(&["unit", "start", &file, "--no-wait"])?;
+        if number == 0 {
+            node.ferrite(&["unit", "start", &name])?;
+            report(&mut node, "1 alive")?;
+        }
     }
     for number in 0..alive() {
         node.ferrite(&["unit", "start", &format!("many-{number}")])?;
