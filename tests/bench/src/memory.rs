@@ -15,7 +15,7 @@ use crate::machine::{node, tsc};
 use crate::report::Report;
 
 /// Port of the probe's server in a probed image.
-const PROBE_PORT: u16 = 7444;
+pub(crate) const PROBE_PORT: u16 = 7444;
 const IDLE: Duration = Duration::from_secs(60);
 const PID1_TARGET_MIB: f64 = 2.0;
 const AGENT_TARGET_MIB: f64 = 12.0;
@@ -30,21 +30,33 @@ pub(crate) fn measure(image: &Path, report: &mut Report) -> Result<()> {
     let mut running = Running::start(&machine, &host)?;
     tsc(&mut running.console()?, "ferrite-init: ready")?;
     idle();
-    let processes = ask(running.forwarded_port(PROBE_PORT)?, &["processes"])?;
-    let pss = |wanted: &dyn Fn(&Value) -> bool| {
-        processes
-            .as_array()
-            .into_iter()
-            .flatten()
-            .find(|process| wanted(process))
-            .and_then(|process| process.get("pss_kib")?.as_f64())
-            .with_context(|| format!("find the process in {processes}"))
-    };
-    let pid1 = pss(&|process| process["pid"] == 1)?;
-    let agent = pss(&|process| process["name"] == "ferrite-agent" && process["parent"] == 1)?;
-    report.target("PID 1 after a minute idle, PSS", pid1 / KIB_PER_MIB, "MiB", PID1_TARGET_MIB);
-    report.target("agent after a minute idle, PSS", agent / KIB_PER_MIB, "MiB", AGENT_TARGET_MIB);
+    let processes = Processes::ask(running.forwarded_port(PROBE_PORT)?)?;
+    let pid1 = processes.pss_mib(|process| process["pid"] == 1)?;
+    let agent = |process: &Value| process["name"] == "ferrite-agent" && process["parent"] == 1;
+    let agent = processes.pss_mib(agent)?;
+    report.target("PID 1 after a minute idle, PSS", pid1, "MiB", PID1_TARGET_MIB);
+    report.target("agent after a minute idle, PSS", agent, "MiB", AGENT_TARGET_MIB);
     Ok(())
+}
+
+/// The processes of a guest, as its probe sees them.
+pub(crate) struct Processes(Value);
+
+impl Processes {
+    /// Asks the probe's server at `port`.
+    pub(crate) fn ask(port: u16) -> Result<Self> {
+        ask(port, &["processes"]).map(Self)
+    }
+
+    /// What the first process like that holds.
+    pub(crate) fn pss_mib(&self, wanted: impl Fn(&Value) -> bool) -> Result<f64> {
+        let all = self.0.as_array().into_iter().flatten();
+        let pss_kib = all
+            .filter(|process| wanted(process))
+            .find_map(|process| process.get("pss_kib")?.as_f64())
+            .with_context(|| format!("find the process in {}", self.0))?;
+        Ok(pss_kib / KIB_PER_MIB)
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a minute of doing nothing is what is measured")]

@@ -18,6 +18,7 @@ use ferrite_vm::running::Running;
 use super::Setting;
 use super::setting::succeed;
 use crate::machine::{BOOT, absolute, disk_over, node_with_client, plain, tsc};
+use crate::memory::{PROBE_PORT, Processes};
 
 /// Memory of each guest.
 const MEMORY_MIB: u32 = 2048;
@@ -45,8 +46,7 @@ const END: &str = "\necho 'bench: end'\nsync\necho o >/proc/sysrq-trigger\nsleep
 pub(crate) struct Node {
     ferrite: PathBuf,
     directory: PathBuf,
-    /// Ends with this.
-    _running: Running,
+    running: Running,
 }
 
 impl Node {
@@ -57,6 +57,7 @@ impl Node {
         let (mut machine, client) =
             node_with_client(&host, &setting.probed_image, directory, Timing::Real)?;
         machine.memory_mib = MEMORY_MIB;
+        machine.forwards.push(PROBE_PORT);
         for file in &machine.fw_cfg {
             let text = fs::read_to_string(&file.file)?;
             fs::write(&file.file, text + settings)?;
@@ -67,7 +68,7 @@ impl Node {
         Store::at(directory.join("ferrite"))
             .save(&ApiContext { endpoint: format!("https://127.0.0.1:{port}"), ..client })?;
         let ferrite = setting.ours("ferrite");
-        Ok(Self { ferrite, directory: directory.to_owned(), _running: running })
+        Ok(Self { ferrite, directory: directory.to_owned(), running })
     }
 
     /// What its operator's command says.
@@ -75,6 +76,11 @@ impl Node {
         let mut command = Command::new(&self.ferrite);
         command.env("XDG_CONFIG_HOME", &self.directory).env("FERRITE_CONTEXT", "bench");
         succeed(command.args(words).current_dir(&self.directory))
+    }
+
+    /// What runs on it.
+    pub(crate) fn processes(&mut self) -> Result<Processes> {
+        Processes::ask(self.running.forwarded_port(PROBE_PORT)?)
     }
 
     /// Where its operator works.

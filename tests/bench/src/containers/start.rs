@@ -11,11 +11,12 @@ use crate::report::{Report, median};
 
 /// Ours against podman.
 const TARGET: f64 = 0.25;
+const SHIM_TARGET_MIB: f64 = 1.0;
 
 /// Adds the rows.
 pub(crate) fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
     let folder = setting.scratch().join("start");
-    let node = Node::boot(setting, &folder.join("node"), "")?;
+    let mut node = Node::boot(setting, &folder.join("node"), "")?;
     node.ferrite(&["import", &setting.busybox.display().to_string(), "--name", "busybox"])?;
     let unit = "name = \"bench\"\nimage = \"busybox\"\ncommand = [\"/bin/sleep\", \"1000000\"]\nstop_grace_s = 1\n";
     std::fs::write(node.directory().join("bench.toml"), unit)?;
@@ -24,6 +25,9 @@ pub(crate) fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
         node.ferrite(&["unit", "destroy", "bench"])?;
     }
     let text = node.ferrite(&["events", "--unit", "bench", "-o", "json"])?;
+    node.ferrite(&["unit", "start", "bench.toml"])?;
+    let shim = node.processes()?.pss_mib(|process| process["name"] == "ferrite-shim")?;
+    report.target("shim of the only container, PSS", shim, "MiB", SHIM_TARGET_MIB);
     drop(node);
     // The first one on a node waits for modules of the kernel, on both sides.
     let ours = median(starts(&text)?.split_off(1))? * 1e3;
