@@ -15,6 +15,7 @@ pub mod run;
 pub mod shim;
 pub mod stats;
 pub mod unit;
+pub mod volumes;
 
 /// An error and its causes in one line.
 #[must_use]

@@ -13,6 +13,7 @@ use crate::image::pull::Puller;
 use crate::image::store::ImageStore;
 use crate::stats;
 use crate::unit::supervisor::Units;
+use crate::volumes::Volumes;
 
 /// Most warnings that are kept: the newest.
 const WARNINGS_MAX: usize = 100;
@@ -36,6 +37,8 @@ pub struct Node {
     pub images: ImageStore,
     /// Unpacked layers.
     pub layers: Layers,
+    /// Named volumes.
+    pub volumes: Volumes,
     /// What brings images from registries.
     pub puller: Puller,
     /// What happened lately.

@@ -26,6 +26,7 @@ use crate::unit::ids::Ranges;
 use crate::unit::launch::Places;
 use crate::unit::store::UnitStore;
 use crate::unit::supervisor::{self, Tools, Units};
+use crate::volumes::Volumes;
 
 /// The configuration that the node ran with before.
 const LAST_GOOD_CONFIG: &str = "/var/lib/ferrite/config.last-good.toml";
@@ -59,6 +60,9 @@ pub async fn run() -> anyhow::Result<()> {
         .context("begin to own the units' network")?;
     let (node, supervisor) = prepare(&config, id, containers, warnings).await?;
     step.end();
+    let volumes = node.volumes.clone();
+    // Nobody waits for it.
+    drop(tokio::task::spawn_blocking(move || volumes.clean()));
     let server = listen(&config, &node).await;
     let serve = async {
         match server {
@@ -109,13 +113,14 @@ async fn prepare(
     let puller = Puller::new(images.clone(), layers.clone(), config.into());
     let logs = lib.join("logs");
     let run = PathBuf::from(names::RUN_DIR).join("units");
+    let volumes = lib.join("volumes");
     let places = Places {
         run: run.clone(),
         scratch: lib.join("scratch"),
         logs: logs.clone(),
         shim_cgroup: "/sys/fs/cgroup/system/shims".into(),
         unit_cgroup: "/units".to_owned(),
-        volumes: lib.join("volumes"),
+        volumes: volumes.clone(),
         ids: Ranges::at(&lib.join("ids.json")),
         allowed: config.containers.clone(),
     };
@@ -150,6 +155,7 @@ async fn prepare(
         units,
         images,
         layers,
+        volumes: Volumes::in_folder(&volumes),
         puller,
         events,
         run,

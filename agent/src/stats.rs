@@ -61,7 +61,7 @@ pub fn of_node(state: &Path) -> NodeStats {
 pub fn state_is_full(state: &Path) -> Option<String> {
     let node = of_node(state);
     fullness(node.state_bytes, node.state_available_bytes).map(|percent| {
-        format!("STATE is full ({percent} %): remove units or volumes, or `ferrite images prune`")
+        format!("STATE is full ({percent} %): `ferrite images prune`, or `ferrite volumes remove`")
     })
 }
 

@@ -89,6 +89,15 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<ImagesCommand>,
     },
+    /// List the node's named volumes; remove them
+    #[command(after_help = "Examples:
+  ferrite volumes
+  ferrite volumes remove data               # with everything in it; no unit may name it")]
+    Volumes {
+        /// What to do with them; they are listed where it is absent
+        #[command(subcommand)]
+        command: Option<VolumesCommand>,
+    },
     /// Run containers
     #[command(subcommand)]
     Unit(UnitCommand),
@@ -307,6 +316,18 @@ pub enum ImagesCommand {
         /// Kind of archive
         #[arg(long, value_enum, default_value_t, value_name = "KIND")]
         format: ArchiveFormat,
+    },
+}
+
+/// `ferrite volumes`.
+#[derive(Debug, Subcommand)]
+pub enum VolumesCommand {
+    /// List them with their sizes and the units that name them
+    List,
+    /// Remove a volume that no unit names, and everything in it
+    Remove {
+        /// Its name
+        name: String,
     },
 }
 

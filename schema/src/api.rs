@@ -91,6 +91,19 @@ pub struct Pruned {
     pub freed_bytes: u64,
 }
 
+/// A named volume.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Volume {
+    /// Name, as units say it.
+    pub name: String,
+    /// Bytes of its files.
+    pub size_bytes: u64,
+    /// Units that name it.
+    #[serde(default)]
+    pub units: Vec<String>,
+}
+
 /// Kind of archive that an image is exported as.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

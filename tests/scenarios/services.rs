@@ -106,5 +106,22 @@ fn real_services_serve_and_keep_their_data() -> Result<()> {
     served(&mut node, STORE, "SET again 43\r\nQUIT\r\n", "+OK")?;
     node.cut()?;
     node.boot()?;
-    served(&mut node, STORE, "MGET answer again\r\nQUIT\r\n", "43")
+    served(&mut node, STORE, "MGET answer again\r\nQUIT\r\n", "43")?;
+    volumes_outlive_units_and_go_when_asked(&node)
+}
+
+fn volumes_outlive_units_and_go_when_asked(node: &Node) -> Result<()> {
+    let listed = || node.ask(&["volumes"]);
+    let all = listed()?;
+    assert_eq!((&all[0]["name"], &all[0]["units"][0]), (&"store-data".into(), &"store".into()));
+    assert!(all[0]["size_bytes"].as_u64() > Some(0), "{all}");
+    let refused = node.ferrite_output(&["volumes", "remove", "store-data"])?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("it belongs to store"), "{said}");
+    node.ferrite(&["unit", "destroy", "store"])?;
+    assert_eq!(listed()?[0]["units"], serde_json::json!([]));
+    let removed = node.ferrite(&["volumes", "remove", "store-data"])?;
+    assert!(removed.contains("removed store-data"), "{removed}");
+    assert_eq!(listed()?, serde_json::json!([]));
+    Ok(())
 }

@@ -14,6 +14,7 @@ mod stats;
 pub mod streams;
 mod tls;
 mod units;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -53,6 +54,8 @@ fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(images::prune))
         .routes(routes!(image_streams::pull))
         .routes(routes!(image_streams::export))
+        .routes(routes!(volumes::list))
+        .routes(routes!(volumes::remove))
         .routes(routes!(units::list))
         .routes(routes!(units::show, units::put, units::remove))
         .routes(routes!(units::definition))

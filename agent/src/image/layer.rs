@@ -204,7 +204,7 @@ fn limits(blob_bytes: u64) -> Limits {
 }
 
 /// Sizes of the regular files below `folder`; what cannot be read counts nothing.
-fn counted(folder: &Path) -> u64 {
+pub(crate) fn counted(folder: &Path) -> u64 {
     let mut sum = 0_u64;
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -4,6 +4,7 @@
 //! a shim: libcontainer and our own device filter do the work in both. One thread, as libcontainer demands.
 
 mod arguments;
+mod create;
 mod devices;
 mod list;
 mod specification;

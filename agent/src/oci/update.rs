@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use libcontainer::oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
@@ -30,6 +30,8 @@ pub(super) enum UpdateProblem {
     SwapAlone,
     #[error("change {setting}: only what the second version of cgroups can change is understood")]
     NotPossible { setting: &'static str },
+    #[error("change {file:?}: that is no file of a control group")]
+    NoFile { file: String },
     #[error("write {value:?} to {}", path.display())]
     Write { path: PathBuf, value: String, source: io::Error },
 }
@@ -129,7 +131,8 @@ fn apply(folder: &Path, resources: &LinuxResources) -> Result<(), UpdateProblem>
     let current = |file: &str| fs::read_to_string(folder.join(file)).ok();
     for (file, value) in settings(resources, &current)? {
         let path = folder.join(&file);
-        match fs::write(&path, &value) {
+        let open = || fs::File::options().write(true).open(&path);
+        match open().and_then(|mut file| file.write_all(value.as_bytes())) {
             // Without the file there is no such thing to limit, as swap.
             Err(source) if source.kind() == io::ErrorKind::NotFound && value == "max" => {}
             written => {
@@ -146,6 +149,7 @@ fn settings(
     current: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Vec<Setting>, UpdateProblem> {
     let mut settings = Vec::new();
+    refuse_what_stays(resources)?;
     if let Some(cpu) = resources.cpu() {
         processors(cpu, current, &mut settings)?;
     }
@@ -167,9 +171,49 @@ fn settings(
         settings.push((file.to_owned(), value.to_string()));
     }
     let mut unified: Vec<Setting> = resources.unified().clone().into_iter().flatten().collect();
+    if let Some((file, _)) = unified.iter().find(|(file, _)| !is_plain(file)) {
+        return Err(UpdateProblem::NoFile { file: file.clone() });
+    }
     unified.sort();
     settings.extend(unified);
     Ok(settings)
+}
+
+/// Nothing that is asked for is passed over in silence.
+fn refuse_what_stays(resources: &LinuxResources) -> Result<(), UpdateProblem> {
+    let some = |list: usize| list > 0;
+    let block_io = resources.block_io().as_ref();
+    let throttles = block_io.is_some_and(|block_io| {
+        [
+            block_io.throttle_read_bps_device(),
+            block_io.throttle_write_bps_device(),
+            block_io.throttle_read_iops_device(),
+            block_io.throttle_write_iops_device(),
+        ]
+        .into_iter()
+        .any(|devices| devices.as_ref().is_some_and(|devices| some(devices.len())))
+    });
+    let pages = resources.hugepage_limits().as_ref().is_some_and(|limits| some(limits.len()));
+    let rdma = resources.rdma().as_ref().is_some_and(|limits| some(limits.len()));
+    let devices = resources.devices().as_ref().is_some_and(|devices| some(devices.len()));
+    let network = resources.network().is_some();
+    for (asked, setting) in [
+        (throttles, "the throttles of devices"),
+        (pages, "huge pages"),
+        (rdma, "RDMA"),
+        (devices, "devices"),
+        (network, "network priorities"),
+    ] {
+        if asked {
+            return Err(UpdateProblem::NotPossible { setting });
+        }
+    }
+    Ok(())
+}
+
+/// A file of the cgroup itself, as `memory.high`.
+fn is_plain(file: &str) -> bool {
+    !file.contains('/') && file.contains('.') && !file.starts_with('.')
 }
 
 fn processors(

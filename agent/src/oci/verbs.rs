@@ -15,19 +15,17 @@ use nix::sys::wait::{WaitStatus, waitpid};
 
 use super::Problem;
 use super::arguments::{Arguments, Usage};
-use super::devices::{self, DevicesProblem};
+use super::create::{make, parse};
+use super::devices::DevicesProblem;
 use super::list::say;
-use super::specification;
 use super::update::UpdateProblem;
-use crate::shim::seccomp::{Program, ProgramProblem, Workload, leave_to_libcontainer};
-use crate::shim::{LimitsProblem, allow_specified};
+use crate::shim::LimitsProblem;
+use crate::shim::seccomp::ProgramProblem;
 
 /// Added to a signal's number for the exit status, as shells do.
 const SIGNAL_BASE: i32 = 128;
 /// Folder of specifications that were completed; no container may have its name.
-const COMPLETED: &str = ".specifications";
-/// Folder of compiled filters of system calls.
-const FILTERS: &str = ".filters";
+pub(super) const COMPLETED: &str = ".specifications";
 
 /// What libcontainer keeps of a specification, beside the state.
 const CONFIG: &str = "youki_config.json";
@@ -65,17 +63,6 @@ pub(super) enum VerbProblem {
     Say(#[source] io::Error),
 }
 
-#[derive(Default)]
-struct Create {
-    bundle: PathBuf,
-    console: Option<PathBuf>,
-    pid_file: Option<PathBuf>,
-    no_pivot: bool,
-    preserve_fds: i32,
-    detach: bool,
-    keep: bool,
-}
-
 /// `ferrite-oci create`.
 pub(super) fn create(arguments: &mut Arguments, root: &str) -> Result<u8, Problem> {
     let (create, id) = parse(arguments)?;
@@ -102,77 +89,6 @@ pub(super) fn run(arguments: &mut Arguments, root: &str) -> Result<u8, Problem> 
         remove(&mut container, root, true)?;
     }
     Ok(u8::try_from(code & 0xff).unwrap_or(u8::MAX))
-}
-
-fn parse(arguments: &mut Arguments) -> Result<(Create, String), Usage> {
-    let mut create = Create { bundle: ".".into(), ..Create::default() };
-    let mut id = None;
-    loop {
-        while let Some(option) = arguments.option()? {
-            match option.as_str() {
-                "-b" | "--bundle" => create.bundle = arguments.value(&option)?.into(),
-                "--console-socket" => create.console = Some(arguments.value(&option)?.into()),
-                "--pid-file" => create.pid_file = Some(arguments.value(&option)?.into()),
-                "--preserve-fds" => create.preserve_fds = arguments.number(&option)?,
-                "--no-pivot" => create.no_pivot = true,
-                "-d" | "--detach" => create.detach = true,
-                "--keep" => create.keep = true,
-                "--no-new-keyring" | "--no-subreaper" => {}
-                _ => return Err(Usage::UnknownOption { option }),
-            }
-        }
-        match (arguments.optional_word(), &id) {
-            (Some(word), None) => id = Some(word),
-            (Some(word), Some(_)) => return Err(Usage::Invalid { what: "option", word }),
-            (None, _) => break,
-        }
-    }
-    Ok((create, id.ok_or(Usage::Missing { what: "ID" })?))
-}
-
-fn make(create: &Create, root: &str, id: &str, detach: bool) -> Result<Container, VerbProblem> {
-    let file = |path: &Path| {
-        let path = path.to_owned();
-        |source| VerbProblem::File { path, source }
-    };
-    fs::create_dir_all(root).map_err(file(Path::new(root)))?;
-    let builder = ContainerBuilder::new(id.to_owned(), SyscallType::Linux)
-        .with_pid_file(create.pid_file.as_ref())?
-        .with_console_socket(create.console.as_ref())
-        .with_root_path(root)?
-        .with_preserved_fds(create.preserve_fds)
-        .validate_id()?;
-    let bundle = fs::canonicalize(&create.bundle).map_err(file(&create.bundle))?;
-    let completed = Path::new(root).join(COMPLETED).join(id);
-    let mut spec = specification::complete(&bundle, id)?;
-    fs::create_dir_all(&completed).map_err(file(&completed))?;
-    let config = completed.join("config.json");
-    let mut first = spec.clone();
-    let filter = Program::take(&mut first, &Path::new(root).join(FILTERS))?;
-    first.save(&config)?;
-    if let Some(limits) = spec.process().as_ref().and_then(|process| process.rlimits().as_ref()) {
-        // Within a user namespace it would be too late: root there may not raise them.
-        allow_specified(limits)?;
-    }
-    let mut container = builder
-        .with_executor(Workload(filter))
-        .as_init(&completed)
-        .with_systemd(false)
-        .with_detach(detach)
-        .with_no_pivot(create.no_pivot)
-        .build()?;
-    container.state.bundle = bundle;
-    container.save()?;
-    // Processes that join it later have libcontainer apply the filter.
-    leave_to_libcontainer(&mut spec);
-    spec.save(&config)?;
-    let cgroup = container.spec()?.cgroup_path;
-    if let Err(problem) = devices::enforce(&spec, &cgroup) {
-        // Never run with less than was asked for.
-        drop(remove(&mut container, root, true));
-        return Err(problem.into());
-    }
-    Ok(container)
 }
 
 /// A container by its name.
@@ -269,7 +185,12 @@ pub(super) fn delete(arguments: &mut Arguments, root: &str) -> Result<u8, Proble
     Ok(0)
 }
 
-fn remove(container: &mut Container, root: &str, force: bool) -> Result<(), VerbProblem> {
+/// Removes a container and what is kept about it.
+pub(super) fn remove(
+    container: &mut Container,
+    root: &str,
+    force: bool,
+) -> Result<(), VerbProblem> {
     let id = container.id().to_owned();
     container.delete(force)?;
     let completed = Path::new(root).join(COMPLETED).join(id);

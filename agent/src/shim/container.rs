@@ -22,6 +22,9 @@ use super::seccomp::{Program, ProgramProblem, Workload};
 
 /// The kernel's file for this process's rank when memory runs out.
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";
+/// In libcontainer's folder, the specification of the container's first process, which installs its filter of
+/// system calls itself; no container may have its name.
+const FIRST: &str = ".first";
 /// Where libcontainer leaves the master of the container's terminal; in the run folder.
 const CONSOLE: &str = "console.sock";
 
@@ -80,15 +83,16 @@ pub(super) fn create_and_start(
         }
         Ok(()) | Err(_) => {}
     }
-    fs::create_dir_all(&state).map_err(ContainerProblem::Prepare)?;
+    let first = state.join(FIRST);
+    fs::create_dir_all(&first).map_err(ContainerProblem::Prepare)?;
     let mut spec = spec.clone();
     if let Some(process) = spec.process_mut() {
         process.set_terminal(Some(request.tty));
     }
-    let path = bundle.join("config.json");
-    let complete = spec.clone();
+    // Commands that join the container later are bound by all of it.
+    spec.save(bundle.join("config.json")).map_err(ContainerProblem::WriteSpec)?;
     let filter = Program::take(&mut spec, &super::filters())?;
-    spec.save(&path).map_err(ContainerProblem::WriteSpec)?;
+    spec.save(first.join("config.json")).map_err(ContainerProblem::WriteSpec)?;
     // libcontainer's names have no `@`, ours no `+`.
     let builder = ContainerBuilder::new(request.unit.replace('@', "+"), SyscallType::Linux)
         .with_root_path(&state)
@@ -99,19 +103,17 @@ pub(super) fn create_and_start(
     let (built, streams) = if request.tty {
         let socket = folder.join(CONSOLE);
         let listener = UnixListener::bind(&socket).map_err(ContainerProblem::Terminal)?;
-        let built = init(builder.with_console_socket(Some(&socket)), &bundle);
+        let built = init(builder.with_console_socket(Some(&socket)), &first);
         (built, Ends::Terminal(listener))
     } else {
         let (streams, inner) = pipes(request.stdin).map_err(ContainerProblem::Streams)?;
         inner.give_to(request, &spec).map_err(ContainerProblem::Streams)?;
         let builder =
             builder.with_stdin(inner.stdin).with_stdout(inner.stdout).with_stderr(inner.stderr);
-        (init(builder, &bundle), Ends::Pipes(streams))
+        (init(builder, &first), Ends::Pipes(streams))
     };
     fs::write(OOM_SCORE, rank.trim()).map_err(ContainerProblem::OomScore)?;
     let mut container = built.map_err(ContainerProblem::Create)?;
-    // Commands that join the container later are bound by all of it.
-    complete.save(&path).map_err(ContainerProblem::WriteSpec)?;
     let missing = || ContainerProblem::FindProcess(io::ErrorKind::NotFound.into());
     let pid = container.pid().and_then(|pid| Pid::from_raw(pid.as_raw())).ok_or_else(missing)?;
     // Its status is this process's to collect, so the number cannot belong to another before that.

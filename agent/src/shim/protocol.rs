@@ -58,6 +58,8 @@ pub struct Request {
     pub shim_cgroup: String,
     /// Folder for the log.
     pub log_dir: String,
+    /// Signal that asks it to stop, for whoever watches over it.
+    pub stop_signal: i32,
 }
 
 /// User and group IDs of the node that stand for 0 and up in a container.

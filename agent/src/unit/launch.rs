@@ -85,15 +85,6 @@ pub struct Places {
     pub allowed: ContainersConfig,
 }
 
-/// A request, and the signal that asks the container to stop.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Prepared {
-    /// For the shim.
-    pub request: Request,
-    /// Signal number.
-    pub stop_signal: i32,
-}
-
 /// Looks up everything that the shim needs.
 ///
 /// # Errors
@@ -103,7 +94,7 @@ pub fn prepare(
     images: &ImageStore,
     layers: &Layers,
     places: &Places,
-) -> Result<Prepared, Prepare> {
+) -> Result<Request, Prepare> {
     rights::check(unit, &places.allowed)?;
     let image = || unit.image.clone();
     let record = images.get(&unit.image)?.ok_or_else(|| Prepare::FindImage { image: image() })?;
@@ -131,7 +122,7 @@ pub fn prepare(
         unit.stop_signal.clone().or_else(|| inner.and_then(|config| config.stop_signal().clone()));
     let shares_users = unit.privileged || unit.host_user_namespace.is_some();
     let ids = if shares_users { None } else { Some(places.ids.of(&unit.name)?) };
-    let request = Request {
+    Ok(Request {
         unit: unit.name.clone(),
         layers: folders,
         scratch: text(&places.scratch.join(&unit.name)),
@@ -159,10 +150,10 @@ pub fn prepare(
         cgroup: format!("{}/{}", places.unit_cgroup, unit.name),
         shim_cgroup: text(&places.shim_cgroup),
         log_dir: text(&places.logs.join(&unit.name)),
-    };
-    let stop_signal =
-        signal.and_then(|signal| signal_number(&signal)).unwrap_or(Signal::SIGTERM as i32);
-    Ok(Prepared { request, stop_signal })
+        stop_signal: signal
+            .and_then(|signal| signal_number(&signal))
+            .unwrap_or(Signal::SIGTERM as i32),
+    })
 }
 
 /// What a person should know about a unit whatever it does: the isolation that it gives up, and why.

@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use crate::durable;
-use crate::shim::protocol::{self, Command, Network, Notice, Outcome, Request};
+use crate::shim::protocol::{self, Command, Notice, Outcome, Request};
 use crate::unit::machine::{End, Event};
 
 /// The agent's note in a shim's folder: the number of the run that it is for.
@@ -124,12 +124,10 @@ pub async fn find(folder: &Path, run: Option<u64>) -> Found {
     }
 }
 
-/// The network that a shim was asked to give its container.
+/// What a shim was asked to run.
 #[must_use]
-pub fn network(folder: &Path) -> Option<Network> {
-    let request: Request =
-        serde_json::from_slice(&fs::read(folder.join(protocol::REQUEST)).ok()?).ok()?;
-    Some(request.network)
+pub fn request(folder: &Path) -> Option<Request> {
+    serde_json::from_slice(&fs::read(folder.join(protocol::REQUEST)).ok()?).ok()
 }
 
 fn outcome(folder: &Path) -> Option<Outcome> {

@@ -73,6 +73,11 @@ impl UnitStore {
         self.root.join(format!("{name}.toml"))
     }
 
+    /// There is a document of this name, understood or not.
+    pub(in crate::unit) fn holds(&self, name: &str) -> bool {
+        self.document(name).exists()
+    }
+
     fn mark(&self, name: &str, mark: Mark) -> PathBuf {
         self.root.join(format!("{name}.{}", mark.extension()))
     }

@@ -6,6 +6,7 @@ mod images;
 mod stream;
 mod tls;
 mod upload;
+mod volumes;
 
 use std::marker::PhantomData;
 use std::path::Path;

@@ -19,6 +19,7 @@ mod unit;
 mod unit_logs;
 mod unit_select;
 mod verdicts;
+mod volumes;
 
 use crate::cli::{Command, ImageCommand};
 use crate::failure::Failure;
@@ -43,6 +44,7 @@ pub fn run(command: Command, session: &mut Session<'_>) -> Result<(), Failure> {
         Command::Import(arguments) => import::run(&arguments, session),
         Command::Pull { reference } => images::pull(&reference, session),
         Command::Images { command } => images::run(command, session),
+        Command::Volumes { command } => volumes::run(command, session),
         Command::Unit(command) => unit::run(command, session),
         Command::Top(arguments) => top::run(&arguments, session),
         Command::Events(arguments) => events::run(&arguments, session),

@@ -87,9 +87,10 @@ pub(super) fn start(request: &ExecRequest) -> Result<Started, EnterProblem> {
     let made_from: Request = fs::read(REQUEST)
         .and_then(|bytes| Ok(serde_json::from_slice(&bytes)?))
         .map_err(EnterProblem::Request)?;
+    // Its shim speaks once everything is written.
+    let (pid, pidfd) = container(&made_from.cgroup).map_err(EnterProblem::NotRunning)?;
     let spec = Spec::load(SPEC)?;
     let process = spec.process().as_ref().ok_or(EnterProblem::NoProcess)?;
-    let (pid, pidfd) = container(&made_from.cgroup).map_err(EnterProblem::NotRunning)?;
     let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     // Found where the node's files are still to be seen.
     let filter = profile.map(|profile| Program::of(profile, &filters())).transpose()?;

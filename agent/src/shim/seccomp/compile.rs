@@ -33,8 +33,8 @@ pub(crate) enum CompileProblem {
     Hold(#[source] io::Error),
 }
 
-/// The instructions, eight bytes each (`struct sock_filter`). Calls that this machine has no number for are left
-/// out, as they cannot be made.
+/// The instructions, eight bytes each (`struct sock_filter`). Calls that libseccomp has no number for are left
+/// out, as by other runtimes: the default holds for them.
 pub(super) fn compile(profile: &LinuxSeccomp) -> Result<Vec<u8>, CompileProblem> {
     let default = action(profile.default_action(), profile.default_errno_ret())?;
     let mut filter = ScmpFilterContext::new(default)?;

@@ -1,7 +1,7 @@
 //! A filter as the kernel takes it, kept from one container to the next.
 //!
 //! libseccomp needs longer for the hundreds of calls of a profile than a runtime for all the rest of a start, and
-//! nearly all containers of a node have the same profile. So programs are kept on a tmpfs by the profile's digest,
+//! nearly all containers of a node have the same profile. So programs are kept, on a node's tmpfs, by the profile's digest,
 //! and the container's process hands one to the kernel as the last thing before it executes.
 
 use std::fs::{self, DirBuilder, File};
@@ -20,6 +20,9 @@ use libseccomp::ScmpVersion;
 use sha2::{Digest, Sha256};
 
 use super::compile::{self, CompileProblem};
+
+/// Most programs that are kept: a few kilobytes each, and callers may invent profiles.
+const KEPT_MAX: usize = 64;
 
 /// No filter could be made or applied.
 #[derive(Debug, thiserror::Error)]
@@ -69,12 +72,14 @@ impl Program {
     /// Takes the filter out of a specification whose process is to install it itself.
     ///
     /// It is left to libcontainer where that has to apply it: before the process loses its rights, because
-    /// `no_new_privileges` is not set, or since calls are handed to another process.
+    /// `no_new_privileges` is not set, before its hooks, or since calls are handed to another process.
     pub(crate) fn take(spec: &mut Spec, cache: &Path) -> Result<Option<Self>, ProgramProblem> {
         let unprivileged = spec.process().as_ref().and_then(|process| process.no_new_privileges());
+        let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.start_container().as_ref());
+        let alone = unprivileged == Some(true) && hooks.is_none_or(Vec::is_empty);
         let Some(linux) = spec.linux_mut() else { return Ok(None) };
         match linux.seccomp().clone() {
-            Some(profile) if unprivileged == Some(true) && is_plain(&profile) => {
+            Some(profile) if alone && is_plain(&profile) => {
                 linux.set_seccomp(None);
                 Self::of(&profile, cache).map(Some)
             }
@@ -137,6 +142,9 @@ fn key(profile: &LinuxSeccomp) -> Result<String, ProgramProblem> {
 fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    if fs::read_dir(folder)?.count() >= KEPT_MAX {
+        return Ok(());
+    }
     let beside = path.with_extension(std::process::id().to_string());
     let mut file = File::create(&beside)?;
     file.write_all(bytes).and_then(|()| fs::rename(&beside, path)).inspect_err(|_error| {

@@ -30,6 +30,7 @@ fn request() -> Request {
         cgroup: "/units/web".to_owned(),
         shim_cgroup: "/x".to_owned(),
         log_dir: "/y".to_owned(),
+        stop_signal: 15,
     }
 }
 

@@ -2,11 +2,11 @@
 
 use ferrite_schema::api::UnitState;
 
+use super::super::clock;
 use super::super::machine::{Event, Machine, Policy, RunKind};
 use super::super::record;
 use super::super::shims::{self, Found};
 use super::super::store::Stored;
-use super::super::{clock, launch};
 use super::effects::addresses;
 use super::{Entry, Supervisor, requests};
 
@@ -47,11 +47,15 @@ impl Supervisor {
     /// Units whose document is gone, but that the earlier agent had not stopped yet: they are still to be.
     fn take_forgotten(&mut self) -> Vec<String> {
         let mut names = record::names(&self.tools.records);
-        names.retain(|name| !self.entries.contains_key(name));
+        // One whose document is there but not understood goes on as it is; a warning says so.
+        names.retain(|name| !self.entries.contains_key(name) && !self.tools.store.holds(name));
         for name in &names {
             let known = record::read(&self.tools.records, name);
             let unit = known.as_ref().and_then(|record| record.launched.clone());
-            let (Some(known), Some(unit)) = (known, unit) else { continue };
+            let (Some(known), Some(unit)) = (known, unit) else {
+                record::remove(&self.tools.records, name);
+                continue;
+            };
             let mut entry = Entry::of_record(unit, known);
             entry.removing = true;
             // Nothing more is to be kept about it.
@@ -95,15 +99,10 @@ impl Supervisor {
     /// What is known of a container once its shim is started: the earlier agent may have ended before it wrote it
     /// down.
     fn recall(&mut self, name: &str) {
-        let (images, layers, places) = (&self.tools.images, &self.tools.layers, &self.tools.places);
-        let Some(entry) = self.entries.get_mut(name) else { return };
-        let unit = entry.launched.as_ref().unwrap_or(&entry.unit);
-        if let Ok(prepared) = launch::prepare(unit, images, layers, places) {
-            entry.stop_signal = prepared.stop_signal;
-        }
-        if let Some(network) = shims::network(&places.run.join(name)) {
-            entry.addresses = addresses(&network);
-        }
+        let request = shims::request(&self.run_folder(name));
+        let Some((entry, request)) = self.entries.get_mut(name).zip(request) else { return };
+        entry.stop_signal = request.stop_signal;
+        entry.addresses = addresses(&request.network);
         self.write_down(name);
     }
 

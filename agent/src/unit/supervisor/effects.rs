@@ -142,16 +142,16 @@ impl Supervisor {
                     .attach(&unit.name, &hostname, unit.network, &unit.ports)
                     .await
                     .map_err(|error| crate::chain(&error))?;
-                let mut prepared = launch::prepare(&unit, &images, &layers, &places)
+                let mut request = launch::prepare(&unit, &images, &layers, &places)
                     .map_err(|error| crate::chain(&error))?;
                 let addresses = addresses(&files.network);
-                prepared.request.network = files.network;
-                let own = std::mem::replace(&mut prepared.request.mounts, files.mounts);
-                prepared.request.mounts.extend(own);
-                let stream = shims::start(&folder, run, &prepared.request)
+                request.network = files.network;
+                let own = std::mem::replace(&mut request.mounts, files.mounts);
+                request.mounts.extend(own);
+                let stream = shims::start(&folder, run, &request)
                     .await
                     .map_err(|error| crate::chain(&error))?;
-                Ok(Box::new(Shim { stream, stop_signal: prepared.stop_signal, addresses }))
+                Ok(Box::new(Shim { stream, stop_signal: request.stop_signal, addresses }))
             };
             let result = result.await;
             drop(queue.send(Message::Launched { name, run, result }).await);
@@ -259,7 +259,10 @@ impl Supervisor {
         entry.timer += 1;
         let now = clock::epoch_s();
         let timer = entry.unit.timer.as_ref();
-        if entry.fired.is_none() && timer.is_some_and(|timer| timer.cron.is_some()) {
+        if entry.fired.is_none()
+            && !entry.removing
+            && timer.is_some_and(|timer| timer.cron.is_some())
+        {
             // From here on its times count, also those that come while the machine is off.
             entry.fired = Some(now);
             if let Err(error) = self.tools.store.set_fired(name, now) {

@@ -56,7 +56,9 @@ async fn look(
 async fn change(changes: &mut Option<Lines<Event>>) {
     while let Some(lines) = changes {
         match lines.next().await {
-            Ok(Some(event)) if event.kind == EventKind::State => return,
+            Ok(Some(event)) if matches!(event.kind, EventKind::State | EventKind::Removed) => {
+                return;
+            }
             Ok(Some(_)) => {}
             Ok(None) | Err(_) => *changes = None,
         }

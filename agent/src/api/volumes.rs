@@ -1,0 +1,66 @@
+//! Requests about named volumes.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use ferrite_schema::api::{ApiError, Volume};
+
+use super::error::Failure;
+use crate::node::Node;
+use crate::volumes::{self, Users, VolumesProblem};
+
+#[utoipa::path(
+    get,
+    path = "/v1/volumes",
+    tag = "volumes",
+    responses((status = 200, description = "The named volumes", body = Vec<Volume>), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
+pub(super) async fn list(State(node): State<Arc<Node>>) -> Result<Json<Vec<Volume>>, Failure> {
+    let users = users(&node).await;
+    done(tokio::task::spawn_blocking(move || node.volumes.list(&users)).await)
+}
+
+#[utoipa::path(
+    delete,
+    path = "/v1/volumes/{name}",
+    tag = "volumes",
+    params(("name" = String, Path, description = "Name of the volume")),
+    responses((status = 200, description = "It is gone, and what was in it", body = Volume), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
+pub(super) async fn remove(
+    State(node): State<Arc<Node>>,
+    Path(name): Path<String>,
+) -> Result<Json<Volume>, Failure> {
+    let users = users(&node).await;
+    done(tokio::task::spawn_blocking(move || node.volumes.remove(&name, &users)).await)
+}
+
+async fn users(node: &Node) -> Users {
+    let mut units = Vec::new();
+    for status in node.units.list().await {
+        // One that is gone by now names nothing.
+        units.extend(node.units.definition(&status.name).await);
+    }
+    volumes::users(&units)
+}
+
+fn done<T>(
+    result: Result<Result<T, VolumesProblem>, tokio::task::JoinError>,
+) -> Result<Json<T>, Failure> {
+    match result {
+        Ok(Ok(value)) => Ok(Json(value)),
+        Ok(Err(error)) => {
+            let status = match &error {
+                VolumesProblem::Find { .. } => StatusCode::NOT_FOUND,
+                VolumesProblem::InUse { .. } => StatusCode::CONFLICT,
+                VolumesProblem::List { .. } | VolumesProblem::Remove { .. } => {
+                    StatusCode::INTERNAL_SERVER_ERROR
+                }
+            };
+            Err(Failure::new(status, crate::chain(&error)))
+        }
+        Err(error) => Err(Failure::internal(&error)),
+    }
+}
