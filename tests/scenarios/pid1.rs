@@ -9,7 +9,7 @@ use ferrite_tests::node::{BOOT, Node, SOON};
 use serde_json::Value;
 
 /// Ten thousand processes are started and end on a machine without KVM.
-const ORPHANS_DONE: Duration = Duration::from_secs(300);
+const ORPHANS_DONE: Duration = Duration::from_secs(600);
 const SIGKILL: &str = "9";
 /// Counts for ever, a few lines a second.
 const COUNT: &str = r#"["/bin/sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done"]"#;
