@@ -124,7 +124,8 @@ impl First {
 
 impl Drop for First {
     fn drop(&mut self) {
-        // What is left goes with the container.
+        // What is left goes with the container; where none was made, nothing is.
         drop(fs::remove_dir_all(&self.0));
+        drop(self.0.parent().map(fs::remove_dir));
     }
 }
