@@ -11,6 +11,7 @@ mod image;
 mod isolation;
 mod living;
 mod network;
+mod oci;
 mod pid1;
 mod power;
 mod registry;

@@ -97,7 +97,7 @@ pub(super) fn make(
     let finish = || -> Result<(), VerbProblem> {
         container.save()?;
         spec.save(completed.join("config.json"))?;
-        devices::enforce(&spec, &container.spec()?.cgroup_path)?;
+        devices::enforce(&spec)?;
         Ok(())
     };
     if let Err(problem) = finish() {

@@ -23,13 +23,13 @@ pub(super) enum DevicesProblem {
 }
 
 /// Enforces what the specification says about devices in the container's cgroup.
-pub(super) fn enforce(spec: &Spec, cgroup: &Path) -> Result<(), DevicesProblem> {
-    let linux = spec.linux().as_ref();
-    let rules = linux.and_then(|linux| linux.resources().as_ref()?.devices().as_ref());
+pub(super) fn enforce(spec: &Spec) -> Result<(), DevicesProblem> {
+    let Some(linux) = spec.linux() else { return Ok(()) };
+    let rules = linux.resources().as_ref().and_then(|resources| resources.devices().as_ref());
     let Some(mut allowed) = allowed(rules.map(Vec::as_slice).unwrap_or_default())? else {
         return Ok(());
     };
-    for device in linux.and_then(|linux| linux.devices().as_ref()).into_iter().flatten() {
+    for device in linux.devices().iter().flatten() {
         let kind = match device.typ() {
             LinuxDeviceType::B => Kind::Block,
             LinuxDeviceType::C | LinuxDeviceType::U => Kind::Character,
@@ -40,6 +40,7 @@ pub(super) fn enforce(spec: &Spec, cgroup: &Path) -> Result<(), DevicesProblem> 
         };
         allowed.push(Allowed { kind, major, minor: Some(minor) });
     }
+    let cgroup = linux.cgroups_path().as_deref().unwrap_or(Path::new("/"));
     let path = Path::new(CGROUPS).join(cgroup.strip_prefix("/").unwrap_or(cgroup));
     let failed = |source| DevicesProblem::Attach { path: path.clone(), source };
     let folder = File::open(&path).map_err(failed)?;

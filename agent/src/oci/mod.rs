@@ -1,23 +1,23 @@
 //! The OCI runtime front end: create, start, state, kill, delete and the rest of what callers of runc know.
 //!
-//! *Responsible for*: the command line, and where an error is written. *Never does*: make containers differently from
+//! *Responsible for*: the command line. *Never does*: make containers differently from
 //! a shim: libcontainer and our own device filter do the work in both. One thread, as libcontainer demands.
 
 mod arguments;
 mod create;
 mod devices;
+mod itself;
 mod list;
+mod report;
 mod specification;
 mod update;
 mod verbs;
 
-use std::fs::File;
-use std::io::{self, Write};
 use std::process::ExitCode;
 
-use tracing::level_filters::LevelFilter;
-
 use self::arguments::{Arguments, Usage};
+use self::itself::ItselfProblem;
+use self::report::Report;
 use self::verbs::VerbProblem;
 
 /// Where containers are kept unless the caller says otherwise; a tmpfs.
@@ -30,6 +30,8 @@ enum Problem {
     Usage(#[from] Usage),
     #[error(transparent)]
     Verb(#[from] VerbProblem),
+    #[error(transparent)]
+    Itself(#[from] ItselfProblem),
 }
 
 /// Options before the verb.
@@ -47,12 +49,17 @@ pub fn main(words: Vec<String>) -> ExitCode {
     let mut arguments = Arguments::new(words);
     let globals = match globals(&mut arguments) {
         Ok(globals) => globals,
-        Err(usage) => return report(&usage.to_string(), None),
+        Err(usage) => return Report::default().fail(&usage.to_string()),
     };
-    follow(&globals);
+    let report = match Report::begin(&globals) {
+        Ok(report) => report,
+        Err(source) => {
+            return Report::default().fail(&format!("keep what libcontainer says: {source}"));
+        }
+    };
     match run(arguments, &globals) {
         Ok(code) => ExitCode::from(code),
-        Err(problem) => report(&crate::chain(&problem), Some(&globals)),
+        Err(problem) => report.fail(&crate::chain(&problem)),
     }
 }
 
@@ -76,24 +83,15 @@ fn globals(arguments: &mut Arguments) -> Result<Globals, Usage> {
     Ok(globals)
 }
 
-/// Lets libcontainer say on standard error why something fails: what a container's first process meets comes back
-/// without its cause.
-fn follow(globals: &Globals) {
-    let level = if globals.debug { LevelFilter::DEBUG } else { LevelFilter::ERROR };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .without_time()
-        .init();
-}
-
 fn run(mut arguments: Arguments, globals: &Globals) -> Result<u8, Problem> {
     let verb = arguments.word("COMMAND")?;
     if globals.systemd {
         return Err(VerbProblem::Systemd.into());
     }
     let root = globals.root.as_str();
+    if matches!(verb.as_str(), "create" | "run" | "exec") {
+        itself::protect()?;
+    }
     match verb.as_str() {
         "create" => verbs::create(&mut arguments, root),
         "run" => verbs::run(&mut arguments, root),
@@ -117,22 +115,4 @@ fn run(mut arguments: Arguments, globals: &Globals) -> Result<u8, Problem> {
         "help" => Ok(list::say(arguments::HELP)?),
         _ => Err(Usage::UnknownCommand { verb }.into()),
     }
-}
-
-/// To standard error, and to the caller's log, which is where podman and containerd look.
-fn report(text: &str, globals: Option<&Globals>) -> ExitCode {
-    drop(writeln!(io::stderr(), "ferrite-oci: error: {text}"));
-    if let Some((globals, path)) =
-        globals.and_then(|globals| Some((globals, globals.log.as_ref()?)))
-    {
-        let line = if globals.json {
-            serde_json::json!({ "level": "error", "msg": text }).to_string()
-        } else {
-            format!("level=error msg={text:?}")
-        };
-        let log = File::options().create(true).append(true).open(path);
-        // Where it cannot be written, standard error has it.
-        drop(log.and_then(|mut log| writeln!(log, "{line}")));
-    }
-    ExitCode::FAILURE
 }

@@ -27,7 +27,7 @@ mod inside;
 mod isolation;
 mod limits;
 mod network;
-mod owners;
+pub(crate) mod owners;
 mod privilege;
 mod resources;
 mod rootfs;

@@ -18,7 +18,7 @@ use super::protocol::IdRange;
 
 /// Files could not be shown with the container's owners.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum OwnersProblem {
+pub(crate) enum OwnersProblem {
     #[error("make a user namespace for IDs {} to {}", ids.first, u64::from(ids.first) + u64::from(ids.count))]
     Namespace { ids: IdRange, source: io::Error },
     #[error("look at the mount of {}", path.display())]
@@ -112,7 +112,7 @@ impl Drop for ActingAsRoot {
 }
 
 /// Another mount of what is at `path`, and of what is mounted below it if `below`, attached nowhere.
-pub(super) fn another(path: &Path, below: bool) -> Result<OwnedFd, OwnersProblem> {
+pub(crate) fn another(path: &Path, below: bool) -> Result<OwnedFd, OwnersProblem> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if below {
         flags |= OpenTreeFlags::AT_RECURSIVE;
@@ -122,7 +122,7 @@ pub(super) fn another(path: &Path, below: bool) -> Result<OwnedFd, OwnersProblem
 }
 
 /// Sets and clears flags of a mount; `path` is for the message.
-pub(super) fn set_flags(
+pub(crate) fn set_flags(
     mount: &OwnedFd,
     set: Flags,
     clear: Flags,

@@ -41,14 +41,16 @@ pub(crate) fn hunt(enough: &Path, wanted: &str, seen: &Path) -> io::Result<Hunt>
             let program = program.to_string_lossy().into_owned();
             let outcomes = hunt.programs.entry(program.clone()).or_default();
             outcomes.insert(write_error(&link));
+            // Run from a mount that has no place, a program has no other name.
+            let found = program.ends_with(wanted) || program == "/";
             // A handle outlives the process, and with it what kept the program from being written.
             if handles.len() < HANDLES_MAX
-                && program.ends_with(wanted)
+                && found
                 && let Ok(handle) = File::open(&link)
             {
                 handles.push((program.clone(), handle));
             }
-            if program.ends_with(wanted) && !seen.exists() {
+            if found && !seen.exists() {
                 fs::write(seen, "")?;
             }
         }

@@ -42,11 +42,11 @@ pub(crate) fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
         ("runc", Setting::theirs("runc")),
     ] {
         match program {
-            // On a tmpfs, as by default.
+            // On a tmpfs, as by default: `/run` is none in every container.
             Some(program) => sides.push(Side {
                 name,
                 program,
-                root: Path::new("/run")
+                root: Path::new("/dev/shm")
                     .join(format!("ferrite-bench-{}-{name}", std::process::id())),
                 times: Vec::new(),
             }),
