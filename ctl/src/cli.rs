@@ -482,11 +482,17 @@ pub enum UnitCommand {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
-    /// Stop units and forget them
+    /// Stop units and forget them; their named volumes stay
     Destroy {
         /// Which units
         #[command(flatten)]
         selection: Selection,
+        /// Return at once instead of when they are gone
+        #[arg(long)]
+        no_wait: bool,
+        /// Longest wait
+        #[arg(long, default_value = "2m", value_parser = humantime::parse_duration)]
+        timeout: Duration,
     },
 }
 

@@ -118,7 +118,6 @@ fn volumes_outlive_units_and_go_when_asked(node: &Node) -> Result<()> {
     let refused = node.ferrite_output(&["volumes", "remove", "store-data"])?;
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains("it belongs to store"), "{said}");
-    node.ferrite(&["unit", "stop", "store"])?;
     node.ferrite(&["unit", "destroy", "store"])?;
     assert_eq!(listed()?[0]["units"], serde_json::json!([]));
     let removed = node.ferrite(&["volumes", "remove", "store-data"])?;

@@ -277,7 +277,7 @@ fn an_agent_that_is_killed_during_a_start_or_a_stop_leaves_one_container_or_none
     until(&node, "deaf", |status| status["pid"].is_null() && status["state"] != "stopping")?;
     // Forgotten, and killed before that one had ended.
     start(&node, "gone", deaf, "")?;
-    node.ferrite(&["unit", "destroy", "gone"])?;
+    node.ferrite(&["unit", "destroy", "--no-wait", "gone"])?;
     agent_death::kill(&mut node)?;
     let deadline = Instant::now() + SOON;
     while node.probe(&["read", "/sys/fs/cgroup/units/gone/cgroup.procs"]).is_ok() {

@@ -62,6 +62,12 @@ impl ClientError {
         }
     }
 
+    /// The node does not know what the request is about.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Answered { status: StatusCode::NOT_FOUND, .. })
+    }
+
     /// What a person can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {

@@ -54,7 +54,9 @@ pub(super) fn run(command: UnitCommand, session: &mut Session<'_>) -> Result<(),
         UnitCommand::Verify { files } => {
             verdicts::show(&files, session, |text| unit::parse(text).map(drop))
         }
-        UnitCommand::Destroy { selection } => destroy(&selection, session),
+        UnitCommand::Destroy { selection, no_wait, timeout } => {
+            destroy(&selection, (!no_wait).then_some(timeout), session)
+        }
     }
 }
 
@@ -144,10 +146,23 @@ fn why(selection: &Selection, session: &mut Session<'_>) -> Result<(), Failure> 
     })
 }
 
-fn destroy(selection: &Selection, session: &mut Session<'_>) -> Result<(), Failure> {
+/// All are told to go before the first is waited for.
+fn destroy(
+    selection: &Selection,
+    within: Option<Duration>,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
     let client = session.client()?;
-    for name in session.wait_for(unit_select::names(&client, selection))? {
-        session.wait_for(async { Ok(client.destroy_unit(&name).await?) })?;
+    let names = session.wait_for(unit_select::names(&client, selection))?;
+    for name in &names {
+        session.wait_for(async { Ok(client.destroy_unit(name).await?) })?;
+    }
+    for name in names {
+        let Some(within) = within else {
+            session.say(&format!("unit {name} goes"))?;
+            continue;
+        };
+        session.wait_for(wait::until_gone(&client, &name, within))?;
         session.say(&format!("unit {name} is gone"))?;
     }
     Ok(())

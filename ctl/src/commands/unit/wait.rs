@@ -35,6 +35,20 @@ pub(super) async fn until(
     })
 }
 
+/// Waits until the node no longer knows the unit, which it was told to stop and forget.
+pub(super) async fn until_gone(
+    client: &Client,
+    name: &str,
+    within: Duration,
+) -> Result<(), Failure> {
+    let going =
+        UnitStatus { name: name.to_owned(), state: UnitState::Stopping, ..UnitStatus::default() };
+    match until(client, going, within, |_state| false).await {
+        Err(Failure::Client(error)) if error.is_unknown() => Ok(()),
+        other => other.map(drop),
+    }
+}
+
 /// Asks for the unit after each change until its state, the last of which stays in `seen`, is `enough`.
 async fn look(
     ask: impl AsyncFn() -> Result<UnitStatus, Failure>,
