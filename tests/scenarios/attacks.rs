@@ -102,19 +102,12 @@ fn hostile_image(directory: &Path) -> Result<PathBuf> {
     fs::write(tree.join("etc/group"), "root:x:0:\napp:x:8:\nmore:x:9:app\n")?;
     // Started by the runtime this is the runtime.
     symlink("/proc/self/exe", tree.join("opt/again"))?;
-    let layout = format!("{}:demo", folder.join("layout").display());
     let archive = folder.join("archive.tar");
-    let skopeo = |from: String, to: String| {
-        succeed(Command::new("skopeo").args(["--insecure-policy", "copy", "--quiet", &from, &to]))
-    };
-    let base = demo::busybox_with_probe()?;
-    skopeo(format!("oci-archive:{}", base.display()), format!("oci:{layout}"))?;
-    for name in ["lib", "lib64", "usr", "etc", "opt"] {
-        let mut insert = Command::new("umoci");
-        insert.args(["insert", "--rootless", "--image", &layout]).arg(tree.join(name));
-        succeed(insert.arg(format!("/{name}")))?;
-    }
-    skopeo(format!("oci:{layout}"), format!("oci-archive:{}:demo", archive.display()))?;
+    let places =
+        ["lib", "lib64", "usr", "etc", "opt"].map(|name| (tree.join(name), format!("/{name}")));
+    let additions: Vec<(&Path, &str)> =
+        places.iter().map(|(here, there)| (here.as_path(), there.as_str())).collect();
+    demo::extended(&demo::busybox_with_probe()?, &additions, &archive)?;
     Ok(archive)
 }
 

@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use ferrite_tests::demo;
 use ferrite_tests::images::Kind;
 use ferrite_tests::node::{Node, SOON};
-use ferrite_tests::programs::{said, succeed};
+use ferrite_tests::programs::said;
 use serde_json::{Value, json};
 
 const EPERM: i64 = 1;
@@ -277,19 +276,10 @@ fn exceptions_are_loud_and_what_cannot_be_is_refused() -> Result<()> {
 fn with_link(node: &Node, name: &str, target: &str) -> Result<PathBuf> {
     let folder = node.machine.directory.join(format!("image-{name}"));
     fs::create_dir_all(&folder)?;
-    let layout = format!("{}:demo", folder.join("layout").display());
     let archive = folder.join("archive.tar");
-    let skopeo = |from: String, to: String| {
-        succeed(Command::new("skopeo").args(["--insecure-policy", "copy", "--quiet", &from, &to]))
-    };
-    let busybox = demo::busybox()?;
-    skopeo(format!("oci-archive:{}", busybox.display()), format!("oci:{layout}"))?;
     let link = folder.join(name);
     std::os::unix::fs::symlink(target, &link)?;
-    let mut insert = Command::new("umoci");
-    insert.args(["insert", "--rootless", "--image", &layout]).arg(link);
-    succeed(insert.arg(format!("/{name}")))?;
-    skopeo(format!("oci:{layout}"), format!("oci-archive:{}:demo", archive.display()))?;
+    demo::extended(&demo::busybox()?, &[(&link, &format!("/{name}"))], &archive)?;
     Ok(archive)
 }
 

@@ -145,16 +145,7 @@ fn image(directory: &Path) -> Result<PathBuf> {
         spec["root"] = json!({ "path": "/rootfs", "readonly": false });
         fs::write(&file, serde_json::to_vec(&spec)?)?;
     }
-    let layout = format!("{}:demo", folder.join("layout").display());
     let archive = folder.join("archive.tar");
-    let skopeo = |from: String, to: String| {
-        succeed(Command::new("skopeo").args(["--insecure-policy", "copy", "--quiet", &from, &to]))
-    };
-    let base = demo::busybox_with_probe()?;
-    skopeo(format!("oci-archive:{}", base.display()), format!("oci:{layout}"))?;
-    let mut insert = Command::new("umoci");
-    insert.args(["insert", "--rootless", "--image", &layout]).arg(&opt);
-    succeed(insert.arg("/opt"))?;
-    skopeo(format!("oci:{layout}"), format!("oci-archive:{}:demo", archive.display()))?;
+    demo::extended(&demo::busybox_with_probe()?, &[(&opt, "/opt")], &archive)?;
     Ok(archive)
 }

@@ -1,248 +1,19 @@
 //! A real registry, with TLS of a private authority and passwords, serves a node.
 
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::io::Write;
+use std::process::Command;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, ensure};
 use ferrite_tests::agent_death::Ambush;
+use ferrite_tests::cutter::Cutter;
 use ferrite_tests::demo;
 use ferrite_tests::images::Kind;
 use ferrite_tests::node::Node;
 use ferrite_tests::programs::{said, succeed};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType, SigningKey as _};
-use serde_json::json;
-
-/// The host's loopback, as QEMU's user network shows it to a guest.
-const HOST: &str = "10.0.2.2";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const USER: &str = "node";
-const PASSWORD: &str = "pass word:1";
-
-/// Debian's docker-registry on the loopback; gone when it is dropped.
-struct Registry {
-    process: Child,
-    port: u16,
-    folder: tempfile::TempDir,
-    ca: String,
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
-}
-
-impl Registry {
-    fn start() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let ca = certificates(folder.path())?;
-        let users = succeed(Command::new("htpasswd").args(["-Bbn", USER, PASSWORD]))?;
-        fs::write(folder.path().join("users"), users)?;
-        let port = free_port()?;
-        let path = |name: &str| folder.path().join(name).display().to_string();
-        let config = format!(
-            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp:\n  addr: 127.0.0.1:{port}\n  \
-             secret: x\n  tls: {{certificate: {}, key: {}}}\nauth: {{htpasswd: {{realm: test, path: {}}}}}\n",
-            path("data"),
-            path("server.pem"),
-            path("server.key"),
-            path("users")
-        );
-        fs::write(folder.path().join("config.yml"), config)?;
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(folder.path().join("config.yml"));
-        let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn()?;
-        let mut log = BufReader::new(process.stderr.take().context("hear the registry")?);
-        let mut line = String::new();
-        while !line.contains("listening on") {
-            line.clear();
-            ensure!(log.read_line(&mut line)? > 0, "the registry ended");
-        }
-        // What it says from now on is read by nobody, but must not stop it.
-        thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Ok(Self { process, port, folder, ca })
-    }
-
-    /// Copies the archive into the registry.
-    fn push(&self, archive: &Path, name: &str) -> Result<()> {
-        let to = format!("docker://127.0.0.1:{}/{name}", self.port);
-        let mut skopeo = Command::new("skopeo");
-        skopeo.args(["--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"]);
-        skopeo.arg(format!("--dest-creds={USER}:{PASSWORD}"));
-        skopeo.arg(format!("oci-archive:{}", archive.display())).arg(to);
-        succeed(&mut skopeo).map(drop)
-    }
-
-    /// The file of the largest blob.
-    fn largest_blob(&self) -> Result<PathBuf> {
-        let blobs = self.folder.path().join("data/docker/registry/v2/blobs/sha256");
-        let mut files = Vec::new();
-        for two in fs::read_dir(blobs)? {
-            for blob in fs::read_dir(two?.path())? {
-                let file = blob?.path().join("data");
-                files.push((fs::metadata(&file)?.len(), file));
-            }
-        }
-        Ok(files.into_iter().max().context("find a blob")?.1)
-    }
-
-    /// Puts a blob or a manifest into it, as any client does.
-    fn put(&self, path: &str, kind: &str, file: &Path) -> Result<()> {
-        let mut curl = self.curl();
-        curl.args(["--request", "PUT", "--header", &format!("Content-Type: {kind}")]);
-        succeed(curl.arg("--data-binary").arg(format!("@{}", file.display())).arg(path)).map(drop)
-    }
-
-    fn curl(&self) -> Command {
-        let _ = self;
-        let mut curl = Command::new("curl");
-        curl.args(["--silent", "--show-error", "--fail-with-body", "--insecure", "--user"]);
-        curl.arg(format!("{USER}:{PASSWORD}"));
-        curl
-    }
-
-    /// Uploads a blob; its digest.
-    fn put_blob(&self, repository: &str, content: &[u8]) -> Result<String> {
-        let file = self.folder.path().join("blob");
-        fs::write(&file, content)?;
-        let sum = succeed(Command::new("sha256sum").arg(&file))?;
-        let digest = format!("sha256:{}", sum.split_whitespace().next().unwrap_or_default());
-        let mut begin = self.curl();
-        begin.args([
-            "--request",
-            "POST",
-            "--output",
-            "/dev/null",
-            "--write-out",
-            "%header{location}",
-        ]);
-        let uploads = format!("https://127.0.0.1:{}/v2/{repository}/blobs/uploads/", self.port);
-        let place = succeed(begin.arg(uploads))?;
-        self.put(&format!("{place}&digest={digest}"), "application/octet-stream", &file)?;
-        Ok(digest)
-    }
-
-    /// Signs an image that is in it as cosign does.
-    fn sign(&self, repository: &str, key: &KeyPair) -> Result<()> {
-        let image = format!("docker://127.0.0.1:{}/{repository}:1", self.port);
-        let mut inspect = Command::new("skopeo");
-        inspect.args(["inspect", "--tls-verify=false", "--format", "{{.Digest}}"]);
-        let digest = succeed(inspect.arg(format!("--creds={USER}:{PASSWORD}")).arg(image))?;
-        let digest = digest.trim();
-        let payload = json!({
-            "critical": {
-                "identity": { "docker-reference": format!("{HOST}:{}/{repository}", self.port) },
-                "image": { "docker-manifest-digest": digest },
-                "type": "cosign container image signature",
-            },
-            "optional": null,
-        })
-        .to_string();
-        let file = self.folder.path().join("signature");
-        fs::write(&file, key.sign(payload.as_bytes())?)?;
-        let signature = succeed(Command::new("base64").arg("--wrap=0").arg(&file))?;
-        let (blob, config) =
-            (self.put_blob(repository, payload.as_bytes())?, self.put_blob(repository, b"{}")?);
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2 },
-            "layers": [{
-                "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json",
-                "digest": blob,
-                "size": payload.len(),
-                "annotations": { "dev.cosignproject.cosign/signature": signature },
-            }],
-        });
-        let file = self.folder.path().join("manifest");
-        fs::write(&file, manifest.to_string())?;
-        let tag = format!("{}.sig", digest.replace(':', "-"));
-        let place = format!("https://127.0.0.1:{}/v2/{repository}/manifests/{tag}", self.port);
-        self.put(&place, MANIFEST, &file)
-    }
-
-    /// What the cloud-config says about it at `port`.
-    fn settings(&self, port: u16, ca: &str, password: &str) -> String {
-        let _ = self;
-        format!(
-            "\n[registries.\"{HOST}:{port}\"]\nca = '''\n{ca}'''\nusername = \"{USER}\"\npassword = \"{password}\"\n"
-        )
-    }
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
-
-/// Writes a server's certificate and key; returns its authority's certificate.
-fn certificates(folder: &Path) -> Result<String> {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    let key = KeyPair::generate()?;
-    let ca = params.self_signed(&key)?.pem();
-    let authority = Issuer::new(params, key);
-    let key = KeyPair::generate()?;
-    let mut params = CertificateParams::default();
-    params.subject_alt_names = vec![
-        SanType::IpAddress(IpAddr::V4(HOST.parse()?)),
-        SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-    ];
-    let certificate = params.signed_by(&key, &authority)?;
-    fs::write(folder.join("server.pem"), certificate.pem())?;
-    fs::write(folder.join("server.key"), key.serialize_pem())?;
-    Ok(ca)
-}
-
-/// Passes connections on, and cuts each after so many bytes from the registry.
-struct Cutter {
-    port: u16,
-    passed_bytes: Arc<AtomicU64>,
-}
-
-impl Cutter {
-    fn start(to: u16, after_bytes: usize) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let port = listener.local_addr()?.port();
-        let passed_bytes = Arc::new(AtomicU64::new(0));
-        let passed = Arc::clone(&passed_bytes);
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let passed = Arc::clone(&passed);
-                thread::spawn(move || pass(&client, to, after_bytes, &passed));
-            }
-        });
-        Ok(Self { port, passed_bytes })
-    }
-}
-
-fn pass(client: &TcpStream, to: u16, after_bytes: usize, passed: &AtomicU64) -> Result<()> {
-    let server = TcpStream::connect((Ipv4Addr::LOCALHOST, to))?;
-    let (mut from_client, mut to_server) = (client.try_clone()?, server.try_clone()?);
-    thread::spawn(move || std::io::copy(&mut from_client, &mut to_server));
-    let (mut from_server, mut to_client) = (server.try_clone()?, client.try_clone()?);
-    let mut buffer = vec![0; 16 * 1024];
-    let mut count = 0;
-    while count < after_bytes {
-        let length = from_server.read(&mut buffer)?;
-        if length == 0 {
-            break;
-        }
-        to_client.write_all(&buffer[..length])?;
-        count += length;
-        passed.fetch_add(length as u64, Ordering::Relaxed);
-    }
-    client.shutdown(std::net::Shutdown::Both)?;
-    server.shutdown(std::net::Shutdown::Both)?;
-    Ok(())
-}
+use ferrite_tests::registry::{HOST, PASSWORD, Registry, certificates};
+use rcgen::KeyPair;
 
 fn refuses(node: &Node, name: &str, expected: &str) -> Result<()> {
     let output = node.ferrite_output(&["pull", name])?;
@@ -254,7 +25,7 @@ fn refuses(node: &Node, name: &str, expected: &str) -> Result<()> {
 
 #[test]
 fn a_node_pulls_from_a_registry_with_tls_and_passwords() -> Result<()> {
-    let registry = Registry::start()?;
+    let (registry, ca) = Registry::guarded()?;
     let (busybox, large) = (demo::busybox()?, demo::busybox_with_probe()?);
     registry.push(&large, "team/large:1")?;
     let blob = registry.largest_blob()?;
@@ -274,12 +45,12 @@ fn a_node_pulls_from_a_registry_with_tls_and_passwords() -> Result<()> {
         certificates(folder.path())?
     };
     for (port, ca, password) in [
-        (registry.port, &registry.ca, PASSWORD),
-        (cutter.port, &registry.ca, PASSWORD),
-        (wrong_password.port, &registry.ca, "other"),
+        (registry.port, &ca, PASSWORD),
+        (cutter.port, &ca, PASSWORD),
+        (wrong_password.port, &ca, "other"),
         (wrong_ca.port, &other_ca, PASSWORD),
     ] {
-        config.write_all(registry.settings(port, ca, password).as_bytes())?;
+        config.write_all(Registry::settings(port, ca, password).as_bytes())?;
     }
     let keys = [KeyPair::generate()?, KeyPair::generate()?];
     for (repository, key) in
@@ -350,7 +121,9 @@ fn a_node_pulls_from_a_registry_with_tls_and_passwords() -> Result<()> {
     let refused = node.ferrite_output(&["images", "remove", &app])?;
     ensure!(refused.status.code() == Some(7), "{}", said(&refused));
     only_signed_images_are_taken(&node, &format!("{HOST}:{}/closed", registry.port))?;
-    a_killed_agent_begins_no_image_twice(&mut node, &name(cutter.port, "large:1"))
+    let large = name(cutter.port, "large:1");
+    a_killed_agent_begins_no_image_twice(&mut node, &large)?;
+    a_killed_agent_imports_nothing_by_half(&mut node, &large)
 }
 
 /// Where the node's rule wants a signature by one of its keys.
@@ -405,15 +178,42 @@ fn a_killed_agent_begins_no_image_twice(node: &mut Node, image: &str) -> Result<
         );
         let shims = node.probe(&["processes"])?.to_string().matches("\"ferrite-shim\"").count();
         ensure!(shims == 1, "{shims} containers");
-        for folder in ["images/partial", "images/staging"] {
-            let left = node.probe(&["list", &format!("/var/lib/ferrite/{folder}")])?;
-            ensure!(left.as_array().is_some_and(Vec::is_empty), "{folder} has {left}");
-        }
-        let layers = node.probe(&["list", "/var/lib/ferrite/layers"])?.to_string();
-        ensure!(!layers.contains("tmp-"), "{layers}");
-        node.ferrite(&["unit", "stop", "large"])?;
+        nothing_half_done_is_left(node)?;
         node.ferrite(&["unit", "destroy", "large"])?;
         node.ferrite(&["images", "remove", image])?;
     }
+    Ok(())
+}
+
+/// The agent is killed while it takes an image in, and once more while it unpacks it: there is no such image then, and
+/// the next import has it whole.
+fn a_killed_agent_imports_nothing_by_half(node: &mut Node, image: &str) -> Result<()> {
+    node.ferrite(&["pull", image])?;
+    node.ferrite(&["images", "export", image, "--file", "large.tar"])?;
+    node.ferrite(&["images", "remove", image])?;
+    let import = ["import", "large.tar", "--name", "taken-in"];
+    for moment in ["/var/lib/ferrite/images/staging/*", "/var/lib/ferrite/layers/tmp-*"] {
+        let ambush = Ambush::lie(node, moment)?;
+        let output = node.ferrite_output(&import)?;
+        ambush.spring(node).context(moment)?;
+        ensure!(!output.status.success(), "{}", said(&output));
+        let images = node.ask(&["images"])?.to_string();
+        ensure!(!images.contains("taken-in"), "{images}");
+        node.ferrite(&import)?;
+        let images = node.ask(&["images"])?.to_string();
+        ensure!(images.contains("taken-in"), "{images}");
+        nothing_half_done_is_left(node)?;
+        node.ferrite(&["images", "remove", "taken-in"])?;
+    }
+    Ok(())
+}
+
+fn nothing_half_done_is_left(node: &mut Node) -> Result<()> {
+    for folder in ["images/partial", "images/staging"] {
+        let left = node.probe(&["list", &format!("/var/lib/ferrite/{folder}")])?;
+        ensure!(left.as_array().is_some_and(Vec::is_empty), "{folder} has {left}");
+    }
+    let layers = node.probe(&["list", "/var/lib/ferrite/layers"])?.to_string();
+    ensure!(!layers.contains("tmp-"), "{layers}");
     Ok(())
 }

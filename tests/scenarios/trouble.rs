@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use ferrite_tests::agent_death::{self, Ambush};
@@ -11,10 +11,9 @@ use ferrite_tests::demo;
 use ferrite_tests::images::Kind;
 use ferrite_tests::node::{Node, SOON};
 use ferrite_tests::programs::said;
+use ferrite_tests::units::{POLL, until, until_state, why};
 use serde_json::Value;
 
-/// Between two looks.
-const POLL: Duration = Duration::from_millis(300);
 /// Takes all the room that it may have, in ever smaller pieces.
 const FILL: &str = "n=0; for size in 64m 1m 64k 4k; do while fallocate -l $size /data/$0-$n 2>/dev/null; do n=$((n+1)); \
                     done; done; dd if=/dev/zero of=/data/$0-rest bs=512 2>/dev/null; ";
@@ -46,26 +45,6 @@ fn file(node: &Node, name: &str, script: &str, more: &str) -> Result<String> {
 fn start(node: &Node, name: &str, script: &str, more: &str) -> Result<()> {
     let file = file(node, name, script, more)?;
     node.ferrite(&["unit", "start", &file]).map(drop)
-}
-
-fn until(node: &Node, name: &str, wished: impl Fn(&Value) -> bool) -> Result<Value> {
-    let deadline = Instant::now() + SOON;
-    loop {
-        let status = node.ask(&["unit", "status", name])?;
-        if wished(&status) {
-            return Ok(status);
-        }
-        ensure!(Instant::now() < deadline, "{name} is still {status}");
-        std::thread::park_timeout(POLL);
-    }
-}
-
-fn until_state(node: &Node, name: &str, state: &str) -> Result<Value> {
-    until(node, name, |status| status["state"] == state)
-}
-
-fn why(node: &Node, name: &str) -> Result<String> {
-    node.ferrite(&["unit", "why", name])
 }
 
 fn events(node: &Node, name: &str) -> Result<Vec<Value>> {

@@ -1,15 +1,13 @@
 //! What units mean: who waits for whom, what follows an end, and how a person is told why.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use ferrite_tests::demo;
 use ferrite_tests::images::Kind;
 use ferrite_tests::node::{BOOT, Node, READY, SOON};
+use ferrite_tests::units::{until, until_state, why};
 use serde_json::Value;
-
-/// Between two looks at a unit.
-const POLL: Duration = Duration::from_millis(300);
 
 fn node(name: &str) -> Result<Node> {
     let mut node = Node::new(name, Kind::Product)?;
@@ -42,27 +40,6 @@ fn start(node: &Node, name: &str) -> Result<()> {
 
 fn status(node: &Node, name: &str) -> Result<Value> {
     node.ask(&["unit", "status", name])
-}
-
-/// Waits until the unit's status is as `wished`.
-fn until(node: &Node, name: &str, wished: impl Fn(&Value) -> bool) -> Result<Value> {
-    let deadline = Instant::now() + SOON;
-    loop {
-        let status = status(node, name)?;
-        if wished(&status) {
-            return Ok(status);
-        }
-        ensure!(Instant::now() < deadline, "{name} is still {status}");
-        std::thread::park_timeout(POLL);
-    }
-}
-
-fn until_state(node: &Node, name: &str, state: &str) -> Result<Value> {
-    until(node, name, |status| status["state"] == state)
-}
-
-fn why(node: &Node, name: &str) -> Result<String> {
-    node.ferrite(&["unit", "why", name])
 }
 
 const FOREVER: &str = "trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done";

@@ -1,7 +1,7 @@
 //! The container image of scenarios: Debian's busybox and the probe, made by other people's tools.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
@@ -32,18 +32,31 @@ pub fn busybox_with_probe() -> Result<PathBuf> {
     let busybox = busybox()?;
     let _one_at_a_time = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let path = artifacts()?.join("busybox-with-probe.tar");
+    extended(&busybox, &[(&program("ferrite-probe")?, "/bin/ferrite-probe")], &path)?;
+    Ok(path)
+}
+
+/// Makes `archive`, an OCI archive of the image in the OCI archive `base` with `additions`: what is here, and where it
+/// is there.
+///
+/// # Errors
+/// skopeo or umoci fails.
+pub fn extended(base: &Path, additions: &[(&Path, &str)], archive: &Path) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let layout = format!("{}:demo", folder.path().join("layout").display());
     let skopeo = |from: String, to: String| {
         succeed(Command::new("skopeo").args(["--insecure-policy", "copy", "--quiet", &from, &to]))
     };
-    skopeo(format!("oci-archive:{}", busybox.display()), format!("oci:{layout}"))?;
-    let mut insert = Command::new("umoci");
-    insert.args(["insert", "--rootless", "--image", &layout]).arg(program("ferrite-probe")?);
-    succeed(insert.arg("/bin/ferrite-probe"))?;
-    let archive = folder.path().join("archive.tar");
-    skopeo(format!("oci:{layout}"), format!("oci-archive:{}:demo", archive.display()))?;
-    fs::create_dir_all(artifacts()?)?;
-    succeed(Command::new("mv").arg(archive).arg(&path))?;
-    Ok(path)
+    skopeo(format!("oci-archive:{}", base.display()), format!("oci:{layout}"))?;
+    for (here, there) in additions {
+        let mut insert = Command::new("umoci");
+        insert.args(["insert", "--rootless", "--image", &layout]).arg(here).arg(there);
+        succeed(&mut insert)?;
+    }
+    let made = folder.path().join("archive.tar");
+    skopeo(format!("oci:{layout}"), format!("oci-archive:{}:demo", made.display()))?;
+    if let Some(parent) = archive.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    succeed(Command::new("mv").arg(made).arg(archive)).map(drop)
 }

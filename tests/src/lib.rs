@@ -5,11 +5,14 @@
 //! a failure shows the console's tail. What a scenario leaves is in `target/test-artifacts/NAME`.
 
 pub mod agent_death;
+pub mod cutter;
 pub mod demo;
 pub mod disk;
 pub mod images;
 pub mod node;
 pub mod openapi;
 pub mod programs;
+pub mod registry;
 pub mod services;
 mod turnstile;
+pub mod units;

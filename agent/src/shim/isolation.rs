@@ -23,7 +23,7 @@ pub(super) enum IsolationProblem {
     Rootfs(#[from] Rootfs),
     #[error(transparent)]
     Volume(#[from] VolumeProblem),
-    #[error("mount on /{name}: the image has something other than a folder there")]
+    #[error("mount on /{name}: find the image's folder there, or make it")]
     NoFolder { name: &'static str, source: std::io::Error },
     #[error("make the working directory {path} in the image")]
     WorkingDirectory { path: String, source: std::io::Error },

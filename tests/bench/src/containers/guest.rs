@@ -16,9 +16,9 @@ use ferrite_vm::machine::{Boot, Timing};
 use ferrite_vm::running::Running;
 
 use super::Setting;
-use super::setting::succeed;
 use crate::machine::{BOOT, absolute, disk_over, node_with_client, plain, tsc};
 use crate::memory::{PROBE_PORT, Processes};
+use ferrite_tests::programs::succeed;
 
 /// Memory of each guest.
 const MEMORY_MIB: u32 = 2048;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::Setting;
-use super::setting::succeed;
 use crate::report::Report;
+use ferrite_tests::programs::succeed;
 
 /// Runs of each side for each that was asked for: one takes milliseconds.
 const RUNS_FACTOR: usize = 20;

@@ -6,8 +6,9 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use ferrite_tests::programs::succeed;
 
-use super::setting::{Setting, succeed};
+use super::setting::Setting;
 use crate::report::{Report, median};
 
 /// Ours against umoci, wall and processor time.
