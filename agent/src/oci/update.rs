@@ -7,12 +7,15 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use libcontainer::oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
+use libcontainer::container::Container;
+use libcontainer::oci_spec::runtime::{
+    LinuxCpu, LinuxDeviceCgroup, LinuxMemory, LinuxResources, Spec,
+};
 use serde_json::{Value, json};
 
 use super::Problem;
 use super::arguments::{Arguments, Usage};
-use super::verbs::{self, VerbProblem};
+use super::verbs::{self, COMPLETED, VerbProblem};
 
 /// Shares that the first version of cgroups knew; beyond them the second has no weight.
 const SHARES: std::ops::RangeInclusive<u64> = 2..=262_144;
@@ -50,8 +53,17 @@ pub(super) fn update(arguments: &mut Arguments, root: &str) -> Result<u8, Proble
     let resources: LinuxResources =
         resources.map_err(UpdateProblem::Understand).map_err(VerbProblem::from)?;
     let folder = verbs::cgroup_folder(&container.spec().map_err(VerbProblem::from)?.cgroup_path);
-    apply(&folder, &resources).map_err(VerbProblem::from)?;
+    let rules = device_rules(&container, root)?;
+    apply(&folder, &resources, &rules).map_err(VerbProblem::from)?;
     Ok(0)
+}
+
+/// The device rules that the container was made with.
+fn device_rules(container: &Container, root: &str) -> Result<Vec<LinuxDeviceCgroup>, VerbProblem> {
+    let completed = Path::new(root).join(COMPLETED).join(container.id()).join("config.json");
+    let spec = Spec::load(completed)?;
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    Ok(resources.and_then(|resources| resources.devices().clone()).unwrap_or_default())
 }
 
 /// Where the new limits come from.
@@ -127,8 +139,13 @@ fn read(path: &Path) -> Result<String, UpdateProblem> {
     text.map_err(|source| UpdateProblem::Read { path: path.to_owned(), source })
 }
 
-fn apply(folder: &Path, resources: &LinuxResources) -> Result<(), UpdateProblem> {
+fn apply(
+    folder: &Path,
+    resources: &LinuxResources,
+    rules: &[LinuxDeviceCgroup],
+) -> Result<(), UpdateProblem> {
     let current = |file: &str| fs::read_to_string(folder.join(file)).ok();
+    refuse_what_stays(resources, rules)?;
     for (file, value) in settings(resources, &current)? {
         let path = folder.join(&file);
         let open = || fs::File::options().write(true).open(&path);
@@ -149,7 +166,6 @@ fn settings(
     current: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Vec<Setting>, UpdateProblem> {
     let mut settings = Vec::new();
-    refuse_what_stays(resources)?;
     if let Some(cpu) = resources.cpu() {
         processors(cpu, current, &mut settings)?;
     }
@@ -179,8 +195,12 @@ fn settings(
     Ok(settings)
 }
 
-/// Nothing that is asked for is passed over in silence.
-fn refuse_what_stays(resources: &LinuxResources) -> Result<(), UpdateProblem> {
+/// Nothing that is asked for is passed over in silence; device `rules` that stand already are none (podman repeats
+/// them with every change).
+fn refuse_what_stays(
+    resources: &LinuxResources,
+    rules: &[LinuxDeviceCgroup],
+) -> Result<(), UpdateProblem> {
     let some = |list: usize| list > 0;
     let block_io = resources.block_io().as_ref();
     let throttles = block_io.is_some_and(|block_io| {
@@ -195,7 +215,8 @@ fn refuse_what_stays(resources: &LinuxResources) -> Result<(), UpdateProblem> {
     });
     let pages = resources.hugepage_limits().as_ref().is_some_and(|limits| some(limits.len()));
     let rdma = resources.rdma().as_ref().is_some_and(|limits| some(limits.len()));
-    let devices = resources.devices().as_ref().is_some_and(|devices| some(devices.len()));
+    let devices =
+        resources.devices().as_ref().is_some_and(|devices| some(devices.len()) && devices != rules);
     let network = resources.network().is_some();
     for (asked, setting) in [
         (throttles, "the throttles of devices"),
@@ -329,6 +350,18 @@ mod tests {
         check(json!({"unified": {"cpu.weight": "16"}}), &["cpu.weight=16"]);
         let small = serde_json::from_value(json!({"memory": {"limit": 9, "swap": 8}})).unwrap();
         assert!(settings(&small, &|_| None).is_err());
+    }
+
+    #[test]
+    fn what_cannot_change_is_refused_unless_it_is_so_already() {
+        let asked = json!({ "devices": [{ "allow": false, "access": "rwm" }] });
+        let resources: LinuxResources = serde_json::from_value(asked).unwrap();
+        let rules = resources.devices().clone().unwrap();
+        refuse_what_stays(&resources, &rules).unwrap();
+        assert!(refuse_what_stays(&resources, &[]).is_err());
+        let asked = json!({ "network": { "classID": 1 } });
+        let resources = serde_json::from_value(asked).unwrap();
+        assert!(refuse_what_stays(&resources, &[]).is_err());
     }
 
     #[test]
