@@ -16,7 +16,28 @@ pub enum Kind {
     Character,
 }
 
-/// Devices that may be opened for reading and writing, and whose nodes may be made.
+/// What may be done to a device: `BPF_DEVCG_ACC_*`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access(u8);
+
+impl Access {
+    /// Everything.
+    pub const ALL: Self = Self(0b111);
+
+    /// From the letters of a rule: `r` for reading, `w` for writing, `m` for making its node.
+    #[must_use]
+    pub fn from_letters(letters: &str) -> Option<Self> {
+        let bits = letters.chars().map(|letter| match letter {
+            'm' => Some(0b001),
+            'r' => Some(0b010),
+            'w' => Some(0b100),
+            _ => None,
+        });
+        bits.reduce(|all, bit| Some(all? | bit?))?.map(Self)
+    }
+}
+
+/// Devices that may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowed {
     /// Kind.
@@ -25,6 +46,8 @@ pub struct Allowed {
     pub major: u32,
     /// Minor number; all where it is absent.
     pub minor: Option<u32>,
+    /// What may be done to them.
+    pub access: Access,
 }
 
 /// One instruction.
@@ -50,6 +73,10 @@ const _: () = assert!(size_of::<Instruction>() == 8);
 const LOAD_WORD: u8 = 0x61;
 /// 32-bit `r &= immediate`.
 const AND: u8 = 0x54;
+/// 32-bit `r >>= immediate`.
+const SHIFT_RIGHT: u8 = 0x74;
+/// 32-bit `r = source`.
+const COPY: u8 = 0xbc;
 /// 64-bit `r = immediate`.
 const MOVE: u8 = 0xb7;
 /// 32-bit `if r != immediate, skip offset`.
@@ -66,13 +93,15 @@ const fn instruction(code: u8, registers: u8, offset: i16, immediate: i32) -> In
 }
 
 /// The program: context in register 1; access in the upper and kind in the lower half of its first word, then
-/// major and minor. Registers 2, 3, 4 hold kind, major, minor.
+/// major and minor. Registers 2, 3, 4, 5 hold kind, major, minor, access.
 fn program(allowed: &[Allowed]) -> Vec<Instruction> {
     let mut program = vec![
         instruction(LOAD_WORD, 0x12, 0, 0),
         instruction(AND, 0x02, 0, 0xffff),
         instruction(LOAD_WORD, 0x13, 4, 0),
         instruction(LOAD_WORD, 0x14, 8, 0),
+        instruction(LOAD_WORD, 0x15, 0, 0),
+        instruction(SHIFT_RIGHT, 0x05, 0, 16),
     ];
     for device in allowed {
         let kind = match device.kind {
@@ -80,12 +109,16 @@ fn program(allowed: &[Allowed]) -> Vec<Instruction> {
             Kind::Character => CHARACTER,
         };
         // Each comparison skips what is left of this rule.
-        let left = if device.minor.is_some() { 4 } else { 3 };
+        let left = if device.minor.is_some() { 7 } else { 6 };
         program.push(instruction(JUMP_UNEQUAL, 0x02, left, kind));
         program.push(instruction(JUMP_UNEQUAL, 0x03, left - 1, device.major.cast_signed()));
         if let Some(minor) = device.minor {
             program.push(instruction(JUMP_UNEQUAL, 0x04, left - 2, minor.cast_signed()));
         }
+        // What is asked for and not among what is allowed has to be nothing.
+        program.push(instruction(COPY, 0x50, 0, 0));
+        program.push(instruction(AND, 0x00, 0, i32::from(!device.access.0)));
+        program.push(instruction(JUMP_UNEQUAL, 0x00, 2, 0));
         program.push(instruction(MOVE, 0x00, 0, 1));
         program.push(instruction(EXIT, 0, 0, 0));
     }
@@ -168,9 +201,9 @@ mod tests {
     use super::*;
 
     /// What the program answers, as the kernel would run it.
-    fn run(program: &[Instruction], kind: i32, major: i32, minor: i32) -> i32 {
-        let context = [kind | 0x2_0000, major, minor];
-        let mut registers = [0_i32; 5];
+    fn run(program: &[Instruction], access: i32, kind: i32, major: i32, minor: i32) -> i32 {
+        let context = [kind | access << 16, major, minor];
+        let mut registers = [0_i32; 6];
         let mut next = 0;
         loop {
             let Instruction { code, registers: fields, offset, immediate } = program[next];
@@ -182,6 +215,8 @@ mod tests {
                     registers[target] = context[usize::try_from(offset / 4).unwrap()];
                 }
                 AND => registers[target] &= immediate,
+                SHIFT_RIGHT => registers[target] >>= immediate,
+                COPY => registers[target] = registers[usize::from(fields >> 4)],
                 MOVE => registers[target] = immediate,
                 JUMP_UNEQUAL if registers[target] != immediate => {
                     next += usize::try_from(offset).unwrap();
@@ -195,24 +230,40 @@ mod tests {
 
     #[test]
     fn only_what_is_listed_is_allowed() {
-        let character = |major, minor| Allowed { kind: Kind::Character, major, minor };
+        let rule = |kind, major, minor, access: &str| {
+            let access = Access::from_letters(access).unwrap();
+            Allowed { kind, major, minor, access }
+        };
         let rules = [
-            character(1, Some(3)),
-            character(136, None),
-            Allowed { kind: Kind::Block, major: 254, minor: Some(1) },
+            rule(Kind::Character, 1, Some(3), "rwm"),
+            rule(Kind::Character, 136, None, "rw"),
+            rule(Kind::Block, 254, Some(1), "r"),
         ];
         let program = program(&rules);
-        for (kind, major, minor, expected) in [
-            (CHARACTER, 1, 3, 1),
-            (CHARACTER, 1, 1, 0),
-            (BLOCK, 1, 3, 0),
-            (CHARACTER, 136, 77, 1),
-            (BLOCK, 254, 1, 1),
-            (BLOCK, 254, 0, 0),
-            (CHARACTER, 254, 1, 0),
+        let (make, read, write) = (1, 2, 4);
+        for (access, kind, major, minor, expected) in [
+            (read | write, CHARACTER, 1, 3, 1),
+            (make, CHARACTER, 1, 3, 1),
+            (read, CHARACTER, 1, 1, 0),
+            (read, BLOCK, 1, 3, 0),
+            (write, CHARACTER, 136, 77, 1),
+            (make, CHARACTER, 136, 77, 0),
+            (read, BLOCK, 254, 1, 1),
+            (write, BLOCK, 254, 1, 0),
+            (read | write, BLOCK, 254, 1, 0),
+            (read, BLOCK, 254, 0, 0),
+            (read, CHARACTER, 254, 1, 0),
         ] {
-            assert_eq!(run(&program, kind, major, minor), expected, "{kind} {major}:{minor}");
+            let answer = run(&program, access, kind, major, minor);
+            assert_eq!(answer, expected, "{access} {kind} {major}:{minor}");
         }
-        assert_eq!(run(&super::program(&[]), CHARACTER, 1, 3), 0);
+        assert_eq!(run(&super::program(&[]), read, CHARACTER, 1, 3), 0);
+    }
+
+    #[test]
+    fn letters_say_what_may_be_done() {
+        assert_eq!(Access::from_letters("mrw"), Some(Access::ALL));
+        assert_ne!(Access::from_letters("r"), Access::from_letters("w"));
+        assert_eq!((Access::from_letters(""), Access::from_letters("rx")), (None, None));
     }
 }

@@ -244,6 +244,23 @@ fn exceptions_are_loud_and_what_cannot_be_is_refused() -> Result<()> {
         "{status}"
     );
 
+    // Read-only is what is mounted below, too: STATE, of a node whose root is read-only anyway.
+    let touch = "command = [\"/bin/touch\", \"/node/var/written\"]\nrestart = \"never\"\n\
+                 host_user_namespace = \"a test\"\nnetwork = \"none\"\n";
+    for (name, read_only) in [("written", false), ("unwritten", true)] {
+        let volume = format!(
+            "volumes = [{{ host = \"/\", target = \"/node\", read_only = {read_only} }}]\n"
+        );
+        let file = format!("{name}.toml");
+        let text = format!("name = \"{name}\"\nimage = \"busybox\"\n{touch}{volume}");
+        fs::write(node.machine.directory.join(&file), text)?;
+        node.ferrite_output(&["unit", "start", &file, "--until", "ended"])?;
+        let status = node.ask(&["unit", "status", name])?;
+        assert_eq!(status["last_exit"]["code"] == 0, !read_only, "{status}");
+    }
+    let log = said(&node.ferrite_output(&["unit", "logs", "unwritten"])?);
+    assert!(log.contains("Read-only file system"), "{log}");
+
     for (name, more, why) in [
         ("parameter", "sysctls = { \"kernel.panic\" = \"0\" }\n", "kernel.panic"),
         ("number", "user = \"70000\"\n", "70000"),

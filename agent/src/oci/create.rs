@@ -1,6 +1,8 @@
 //! The making of a container.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use libcontainer::container::Container;
@@ -8,13 +10,13 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 
 use super::arguments::{Arguments, Usage};
-use super::verbs::{COMPLETED, VerbProblem, remove};
+use super::verbs::{COMPLETED, VerbProblem, is_plain, remove};
 use super::{devices, specification};
 use crate::shim::allow_specified;
-use crate::shim::seccomp::{Program, Workload, leave_to_libcontainer};
+use crate::shim::seccomp::{Program, Workload};
 
 /// Folder of compiled filters of system calls.
-const FILTERS: &str = ".filters";
+pub(super) const FILTERS: &str = ".filters";
 
 /// How a container is to be made.
 #[derive(Default)]
@@ -52,7 +54,8 @@ pub(super) fn parse(arguments: &mut Arguments) -> Result<(Create, String), Usage
             (None, _) => break,
         }
     }
-    Ok((create, id.ok_or(Usage::Missing { what: "ID" })?))
+    let id = id.ok_or(Usage::Missing { what: "ID" })?;
+    if is_plain(&id) { Ok((create, id)) } else { Err(Usage::Invalid { what: "ID", word: id }) }
 }
 
 /// Makes the container; its program waits to be started.
@@ -66,7 +69,7 @@ pub(super) fn make(
         let path = path.to_owned();
         |source| VerbProblem::File { path, source }
     };
-    fs::create_dir_all(root).map_err(file(Path::new(root)))?;
+    private_folders(Path::new(root)).map_err(file(Path::new(root)))?;
     let builder = ContainerBuilder::new(id.to_owned(), SyscallType::Linux)
         .with_pid_file(create.pid_file.as_ref())?
         .with_console_socket(create.console.as_ref())
@@ -75,7 +78,7 @@ pub(super) fn make(
         .validate_id()?;
     let bundle = fs::canonicalize(&create.bundle).map_err(file(&create.bundle))?;
     let completed = Path::new(root).join(COMPLETED).join(id);
-    let mut spec = specification::complete(&bundle, id)?;
+    let spec = specification::complete(&bundle, id)?;
     let first = First::make(&completed)?;
     let mut alone = spec.clone();
     let filter = Program::take(&mut alone, &Path::new(root).join(FILTERS))?;
@@ -92,8 +95,6 @@ pub(super) fn make(
         .with_no_pivot(create.no_pivot)
         .build()?;
     container.state.bundle = bundle;
-    // Processes that join it later have libcontainer apply the filter.
-    leave_to_libcontainer(&mut spec);
     let finish = || -> Result<(), VerbProblem> {
         container.save()?;
         spec.save(completed.join("config.json"))?;
@@ -108,6 +109,11 @@ pub(super) fn make(
     Ok(container)
 }
 
+/// Makes folders that nobody else looks into: specifications may hold secrets.
+fn private_folders(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 /// Folder with the specification of a container's first process, which installs its filter itself. Nobody else reads
 /// it: until the whole one is written, nothing joins the container.
 struct First(PathBuf);
@@ -115,7 +121,7 @@ struct First(PathBuf);
 impl First {
     fn make(completed: &Path) -> Result<Self, VerbProblem> {
         let path = completed.join(format!("first-{}", std::process::id()));
-        match fs::create_dir_all(&path) {
+        match private_folders(&path) {
             Ok(()) => Ok(Self(path)),
             Err(source) => Err(VerbProblem::File { path, source }),
         }

@@ -5,10 +5,10 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use ferrite_sys::device_filter::{self, Allowed, Kind};
+use ferrite_sys::device_filter::{self, Access, Allowed, Kind};
 use libcontainer::oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType, Spec};
 
-use crate::shim::devices::HARMLESS;
+use crate::shim::devices::harmless;
 
 /// Where cgroup v2 is mounted.
 const CGROUPS: &str = "/sys/fs/cgroup";
@@ -18,6 +18,8 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 pub(super) enum DevicesProblem {
     #[error("enforce the device rules: only `deny all` followed by what is allowed is understood")]
     NotUnderstood,
+    #[error("enforce the device rules: the container has no cgroup of its own")]
+    NoCgroup,
     #[error("enforce the device rules in cgroup {}", path.display())]
     Attach { path: PathBuf, source: io::Error },
 }
@@ -26,21 +28,11 @@ pub(super) enum DevicesProblem {
 pub(super) fn enforce(spec: &Spec) -> Result<(), DevicesProblem> {
     let Some(linux) = spec.linux() else { return Ok(()) };
     let rules = linux.resources().as_ref().and_then(|resources| resources.devices().as_ref());
-    let Some(mut allowed) = allowed(rules.map(Vec::as_slice).unwrap_or_default())? else {
+    let Some(allowed) = allowed(rules.map(Vec::as_slice).unwrap_or_default())? else {
         return Ok(());
     };
-    for device in linux.devices().iter().flatten() {
-        let kind = match device.typ() {
-            LinuxDeviceType::B => Kind::Block,
-            LinuxDeviceType::C | LinuxDeviceType::U => Kind::Character,
-            LinuxDeviceType::A | LinuxDeviceType::P => continue,
-        };
-        let (Ok(major), Ok(minor)) = (device.major().try_into(), device.minor().try_into()) else {
-            return Err(DevicesProblem::NotUnderstood);
-        };
-        allowed.push(Allowed { kind, major, minor: Some(minor) });
-    }
-    let cgroup = linux.cgroups_path().as_deref().unwrap_or(Path::new("/"));
+    let cgroup = linux.cgroups_path().as_deref().filter(|path| *path != Path::new("/"));
+    let cgroup = cgroup.ok_or(DevicesProblem::NoCgroup)?;
     let path = Path::new(CGROUPS).join(cgroup.strip_prefix("/").unwrap_or(cgroup));
     let failed = |source| DevicesProblem::Attach { path: path.clone(), source };
     let folder = File::open(&path).map_err(failed)?;
@@ -54,11 +46,15 @@ fn allowed(rules: &[LinuxDeviceCgroup]) -> Result<Option<Vec<Allowed>>, DevicesP
         let typ = rule.typ().unwrap_or(LinuxDeviceType::A);
         let number = |number: Option<i64>| number.filter(|number| *number >= 0);
         let (major, minor) = (number(rule.major()), number(rule.minor()));
+        let access = match rule.access().as_deref() {
+            None | Some("") => Access::ALL,
+            Some(letters) => Access::from_letters(letters).ok_or(DevicesProblem::NotUnderstood)?,
+        };
         let everything = typ == LinuxDeviceType::A && major.is_none() && minor.is_none();
         match (rule.allow(), everything) {
+            (_, true) if access != Access::ALL => return Err(DevicesProblem::NotUnderstood),
             (false, true) => {
-                let default = |(major, minor)| Allowed { kind: Kind::Character, major, minor };
-                allowed = Some(HARMLESS.map(default).to_vec());
+                allowed = Some(harmless().to_vec());
             }
             (true, true) => allowed = None,
             (true, false) => {
@@ -75,10 +71,50 @@ fn allowed(rules: &[LinuxDeviceCgroup]) -> Result<Option<Vec<Allowed>>, DevicesP
                     LinuxDeviceType::C | LinuxDeviceType::U => &[Kind::Character],
                     LinuxDeviceType::A | LinuxDeviceType::P => &[Kind::Block, Kind::Character],
                 };
-                allowed.extend(kinds.iter().map(|kind| Allowed { kind: *kind, major, minor }));
+                allowed.extend(kinds.iter().map(|kind| Allowed {
+                    kind: *kind,
+                    major,
+                    minor,
+                    access,
+                }));
             }
             (false, false) => return Err(DevicesProblem::NotUnderstood),
         }
     }
     Ok(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(rules: serde_json::Value) -> Result<Option<Vec<Allowed>>, DevicesProblem> {
+        let rules: Vec<LinuxDeviceCgroup> = serde_json::from_value(rules).unwrap();
+        allowed(&rules)
+    }
+
+    #[test]
+    fn a_device_is_allowed_as_far_as_its_rule_goes() {
+        let nothing = json!({ "allow": false, "access": "rwm" });
+        let disk = json!({ "allow": true, "type": "b", "major": 8, "minor": 0, "access": "r" });
+        let found = check(json!([nothing, disk])).unwrap().unwrap();
+        let expected = Allowed {
+            kind: Kind::Block,
+            major: 8,
+            minor: Some(0),
+            access: Access::from_letters("r").unwrap(),
+        };
+        assert_eq!(found.split_last().unwrap(), (&expected, &harmless()[..]));
+        assert_eq!(check(json!([nothing, { "allow": true }])).unwrap(), None);
+        for refused in [
+            json!([{ "allow": false, "access": "w" }]),
+            json!([nothing, { "allow": true, "access": "r" }]),
+            json!([nothing, { "allow": true, "type": "c", "major": 1, "access": "x" }]),
+            json!([{ "allow": false, "type": "c", "major": 1 }]),
+        ] {
+            assert!(check(refused.clone()).is_err(), "{refused}");
+        }
+    }
 }

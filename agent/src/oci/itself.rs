@@ -24,6 +24,7 @@ const OWN: &str = "/proc/self/exe";
     "keep this program's own file from containers; on a read-only file system it is safe already"
 )]
 pub(super) enum ItselfProblem {
+    Look(#[source] Errno),
     Mount(#[from] OwnersProblem),
     Argument(#[from] NulError),
     Execute(#[source] Errno),
@@ -33,9 +34,20 @@ pub(super) enum ItselfProblem {
 /// Starts the program again, with the same arguments, where its file could be written.
 pub(super) fn protect() -> Result<(), ItselfProblem> {
     let own = Path::new(OWN);
-    if faccessat(nix::fcntl::AT_FDCWD, own, AccessFlags::W_OK, AtFlags::AT_EACCESS).is_err() {
-        // Run from a mount that has no place, it would be named after a file descriptor.
-        return rustix::thread::set_name(c"ferrite-oci").map_err(ItselfProblem::Name);
+    match faccessat(nix::fcntl::AT_FDCWD, own, AccessFlags::W_OK, AtFlags::AT_EACCESS) {
+        Err(Errno::EROFS) => {
+            // Run from a mount that has no place, it would be named after a file descriptor.
+            return rustix::thread::set_name(c"ferrite-oci").map_err(ItselfProblem::Name);
+        }
+        // Not to be written by us; an owner could still allow it to himself.
+        Err(Errno::EACCES)
+            if nix::sys::stat::stat(own)
+                .is_ok_and(|found| found.st_uid != nix::unistd::geteuid().as_raw()) =>
+        {
+            return Ok(());
+        }
+        Ok(()) | Err(Errno::EACCES) => {}
+        Err(errno) => return Err(ItselfProblem::Look(errno)),
     }
     let program = another(own, false)?;
     set_flags(&program, Flags::READ_ONLY, Flags::default(), own)?;

@@ -6,6 +6,7 @@
 mod arguments;
 mod create;
 mod devices;
+mod exec;
 mod itself;
 mod list;
 mod report;
@@ -99,7 +100,7 @@ fn run(mut arguments: Arguments, globals: &Globals) -> Result<u8, Problem> {
         "state" => verbs::state(&mut arguments, root),
         "kill" => verbs::kill(&mut arguments, root),
         "delete" => verbs::delete(&mut arguments, root),
-        "exec" => verbs::exec(&mut arguments, root),
+        "exec" => exec::exec(&mut arguments, root),
         "pause" => verbs::pause(&mut arguments, root),
         "resume" => verbs::resume(&mut arguments, root),
         "update" => update::update(&mut arguments, root),

@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use libcontainer::oci_spec::OciSpecError;
-use libcontainer::oci_spec::runtime::{Capability, Spec};
+use libcontainer::oci_spec::runtime::{Capability, Process, Spec};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Problem;
@@ -64,20 +65,12 @@ pub(super) fn features() -> Result<u8, Problem> {
 pub(super) fn complete(bundle: &Path, id: &str) -> Result<Spec, VerbProblem> {
     let path = bundle.join("config.json");
     let text = fs::read_to_string(&path).map_err(|source| VerbProblem::File { path, source })?;
-    let (mut spec, ignored) = understand(&text)?;
+    let (mut spec, ignored): (Spec, _) = understand(&text, "/process/capabilities")?;
     let root = spec.root().as_ref().map(|root| bundle.join(root.path())).unwrap_or_default();
-    if !ignored.is_empty() {
-        warn(&format!("ignoring unknown or unavailable capabilities: [{}]", ignored.join(" ")));
-    }
+    say_ignored(&ignored);
     without_copies(&mut spec);
     if let Some(process) = spec.process_mut() {
-        let has = |env: &Vec<String>| env.iter().any(|pair| pair.starts_with("HOME="));
-        if !process.env().as_ref().is_some_and(has) {
-            let home = home_of(process.user().uid(), &root);
-            let mut env = process.env().clone().unwrap_or_default();
-            env.push(format!("HOME={home}"));
-            process.set_env(Some(env));
-        }
+        add_home(process, &root);
     }
     if let Some(linux) = spec.linux_mut()
         && linux.cgroups_path().as_ref().is_none_or(|path| !path.is_absolute())
@@ -90,6 +83,33 @@ pub(super) fn complete(bundle: &Path, id: &str) -> Result<Spec, VerbProblem> {
         specified.set_path(root);
     }
     Ok(spec)
+}
+
+/// A process document, as callers of `exec` write it.
+pub(super) fn process(path: &Path) -> Result<Process, VerbProblem> {
+    let text = fs::read_to_string(path)
+        .map_err(|source| VerbProblem::File { path: path.to_owned(), source })?;
+    let (process, ignored) = understand(&text, "/capabilities")?;
+    say_ignored(&ignored);
+    Ok(process)
+}
+
+/// Where it has no home, or an empty one, which libcontainer takes for none, it gets the one that the files of the
+/// image below `root` give its user. The last of several is the one that counts.
+pub(super) fn add_home(process: &mut Process, root: &Path) {
+    let home = |pair: &str| pair.strip_prefix("HOME=").map(str::len);
+    let mut env = process.env().clone().unwrap_or_default();
+    if env.iter().rev().find_map(|pair| home(pair)).is_none_or(|length| length == 0) {
+        env.retain(|pair| home(pair).is_none());
+        env.push(format!("HOME={}", home_of(process.user().uid(), root)));
+        process.set_env(Some(env));
+    }
+}
+
+fn say_ignored(ignored: &[String]) {
+    if !ignored.is_empty() {
+        warn(&format!("ignoring unknown or unavailable capabilities: [{}]", ignored.join(" ")));
+    }
 }
 
 /// Leaves out `tmpcopyup`, which podman asks for with every tmpfs of a read-only root and libcontainer does not know:
@@ -105,15 +125,18 @@ fn without_copies(spec: &mut Spec) {
     }
 }
 
-/// A specification, and the capabilities in it that nobody knows: to have less than was asked for is safe, and
+/// A document, and the capabilities among its `sets` that nobody knows: to have less than was asked for is safe, and
 /// callers hand on the names that a newer kernel has.
-fn understand(text: &str) -> Result<(Spec, Vec<String>), OciSpecError> {
-    if let Ok(spec) = serde_json::from_str(text) {
-        return Ok((spec, Vec::new()));
+fn understand<T: DeserializeOwned>(
+    text: &str,
+    sets: &str,
+) -> Result<(T, Vec<String>), OciSpecError> {
+    if let Ok(document) = serde_json::from_str(text) {
+        return Ok((document, Vec::new()));
     }
     let mut document: Value = serde_json::from_str(text)?;
     let mut ignored = Vec::new();
-    let sets = document.pointer_mut("/process/capabilities").and_then(Value::as_object_mut);
+    let sets = document.pointer_mut(sets).and_then(Value::as_object_mut);
     for set in sets.into_iter().flat_map(|sets| sets.values_mut()).filter_map(Value::as_array_mut) {
         set.retain(|name| {
             let Some(word) = name.as_str() else { return true };
@@ -145,18 +168,34 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_home_is_none() {
+        let mut process = Process::default();
+        for (given, expected) in [
+            (&["HOME="][..], &["HOME=/"][..]),
+            (&["HOME=/a", "X=y", "HOME="], &["X=y", "HOME=/"]),
+            (&["HOME=", "HOME=/a"], &["HOME=", "HOME=/a"]),
+        ] {
+            process.set_env(Some(given.iter().map(|pair| (*pair).to_owned()).collect()));
+            add_home(&mut process, Path::new("/nowhere"));
+            assert_eq!(process.env().as_ref().unwrap(), expected);
+        }
+    }
+
+    #[test]
     fn capabilities_that_nobody_knows_are_left_out() {
         let mut document = serde_json::to_value(Spec::default()).unwrap();
         document["process"]["capabilities"]["bounding"] =
             serde_json::json!(["CAP_KILL", "CAP_NONSENSE", "CAP_NONSENSE"]);
         document["process"]["capabilities"]["effective"] = serde_json::json!(["CAP_NONSENSE"]);
-        let (spec, ignored) = understand(&document.to_string()).unwrap();
+        let sets = "/process/capabilities";
+        let (spec, ignored): (Spec, _) = understand(&document.to_string(), sets).unwrap();
         assert_eq!(ignored, ["CAP_NONSENSE"]);
         let capabilities = spec.process().as_ref().unwrap().capabilities().as_ref().unwrap();
         assert_eq!(capabilities.bounding().as_ref().unwrap().len(), 1);
         assert!(capabilities.effective().as_ref().unwrap().is_empty());
 
-        let (_, ignored) = understand(&serde_json::to_string(&Spec::default()).unwrap()).unwrap();
+        let text = serde_json::to_string(&Spec::default()).unwrap();
+        let (_, ignored): (Spec, _) = understand(&text, sets).unwrap();
         assert!(ignored.is_empty());
     }
 }

@@ -53,7 +53,8 @@ pub(super) fn update(arguments: &mut Arguments, root: &str) -> Result<u8, Proble
     let resources: LinuxResources =
         resources.map_err(UpdateProblem::Understand).map_err(VerbProblem::from)?;
     let folder = verbs::cgroup_folder(&container.spec().map_err(VerbProblem::from)?.cgroup_path);
-    let rules = device_rules(&container, root)?;
+    let asks = resources.devices().as_ref().is_some_and(|devices| !devices.is_empty());
+    let rules = if asks { device_rules(&container, root)? } else { Vec::new() };
     apply(&folder, &resources, &rules).map_err(VerbProblem::from)?;
     Ok(0)
 }

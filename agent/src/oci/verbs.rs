@@ -1,16 +1,13 @@
 //! What is done to one container.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use libcontainer::container::builder::ContainerBuilder;
-use libcontainer::container::{Container, State, StateConversionError};
+use libcontainer::container::{Container, ContainerStatus, State, StateConversionError};
 use libcontainer::error::LibcontainerError;
 use libcontainer::oci_spec::OciSpecError;
 use libcontainer::signal::Signal;
-use libcontainer::syscall::syscall::SyscallType;
 use nix::sys::wait::{WaitStatus, waitpid};
 
 use super::Problem;
@@ -26,9 +23,6 @@ use crate::shim::seccomp::ProgramProblem;
 const SIGNAL_BASE: i32 = 128;
 /// Folder of specifications that were completed; no container may have its name.
 pub(super) const COMPLETED: &str = ".specifications";
-
-/// What libcontainer keeps of a specification, beside the state.
-const CONFIG: &str = "youki_config.json";
 
 /// A verb was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +49,12 @@ pub(super) enum VerbProblem {
     File { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Filter(#[from] ProgramProblem),
+    #[error("run nothing: no command was given")]
+    NoCommand,
+    #[error("find the container's process in its specification")]
+    NoProcess,
+    #[error("add capability {name}: there is no such capability")]
+    NoCapability { name: String },
     #[error("wait for the container")]
     Wait(#[source] io::Error),
     #[error("write JSON")]
@@ -74,34 +74,61 @@ pub(super) fn create(arguments: &mut Arguments, root: &str) -> Result<u8, Proble
 pub(super) fn run(arguments: &mut Arguments, root: &str) -> Result<u8, Problem> {
     let (create, id) = parse(arguments)?;
     let mut container = make(&create, root, &id, create.detach)?;
-    container.start().map_err(VerbProblem::from)?;
+    if let Err(problem) = container.start() {
+        // Whoever runs a container does not ask for it again.
+        drop(remove(&mut container, root, true));
+        return Err(VerbProblem::from(problem).into());
+    }
     let Some(pid) = container.pid().filter(|_| !create.detach) else { return Ok(0) };
-    let pid = nix::unistd::Pid::from_raw(pid.as_raw());
-    let code = loop {
-        match waitpid(pid, None) {
-            Ok(WaitStatus::Exited(_, code)) => break code,
-            Ok(WaitStatus::Signaled(_, signal, _)) => break SIGNAL_BASE + signal as i32,
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(errno) => return Err(VerbProblem::Wait(errno.into()).into()),
-        }
-    };
+    let code = wait(pid.as_raw())?;
     if !create.keep {
         remove(&mut container, root, true)?;
     }
+    Ok(code)
+}
+
+/// Waits for a child; its exit status, as shells give it.
+pub(super) fn wait(pid: i32) -> Result<u8, VerbProblem> {
+    let code = loop {
+        match waitpid(nix::unistd::Pid::from_raw(pid), None) {
+            Ok(WaitStatus::Exited(_, code)) => break code,
+            Ok(WaitStatus::Signaled(_, signal, _)) => break SIGNAL_BASE + signal as i32,
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(VerbProblem::Wait(errno.into())),
+        }
+    };
     Ok(u8::try_from(code & 0xff).unwrap_or(u8::MAX))
+}
+
+/// Such a name is a folder's of its own below the root.
+pub(super) fn is_plain(id: &str) -> bool {
+    !id.is_empty() && !id.starts_with('.') && !id.contains('/')
 }
 
 /// A container by its name.
 pub(super) fn load(root: &str, id: &str) -> Result<Container, VerbProblem> {
     let missing = || VerbProblem::NoContainer { id: id.to_owned() };
-    let plain = !id.is_empty() && !id.starts_with('.') && !id.contains('/');
     let folder = Path::new(root).join(id);
-    if !plain || !folder.is_dir() {
+    if !is_plain(id) || !folder.is_dir() {
         return Err(missing());
     }
     let mut container = Container::load(folder)?;
     container.refresh_status()?;
+    if !runs_in_its_cgroup(&container)? {
+        container.set_status(ContainerStatus::Stopped);
+    }
     Ok(container)
+}
+
+/// The process of that number is the container's, and the number not another's since.
+fn runs_in_its_cgroup(container: &Container) -> Result<bool, VerbProblem> {
+    let Some(pid) = container.pid() else { return Ok(false) };
+    let Ok(found) = fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw())) else {
+        return Ok(false);
+    };
+    let own = container.spec()?.cgroup_path;
+    let inside = |path: &str| Path::new(path).starts_with(&own);
+    Ok(found.lines().filter_map(|line| line.strip_prefix("0::")).any(inside))
 }
 
 /// Folder of a container's cgroup.
@@ -200,133 +227,4 @@ pub(super) fn remove(
         }
         Ok(()) | Err(_) => Ok(()),
     }
-}
-
-#[derive(Default)]
-struct Exec {
-    env: HashMap<String, String>,
-    cwd: Option<PathBuf>,
-    user: Option<(u32, Option<u32>)>,
-    groups: Vec<u32>,
-    capabilities: Vec<String>,
-    no_new_privileges: bool,
-    process: Option<PathBuf>,
-    console: Option<PathBuf>,
-    pid_file: Option<PathBuf>,
-    preserve_fds: i32,
-    detach: bool,
-    ignore_paused: bool,
-    cgroup: Option<String>,
-    label: Option<String>,
-    apparmor: Option<String>,
-}
-
-/// `ferrite-oci exec`.
-pub(super) fn exec(arguments: &mut Arguments, root: &str) -> Result<u8, Problem> {
-    let exec = parse_exec(arguments)?;
-    let id = arguments.word("ID")?;
-    let container = load(root, &id)?;
-    let detach = exec.detach;
-    let shadow = shadow(&container, root)?;
-    let build = || {
-        let (uid, gid) = exec.user.unzip();
-        ContainerBuilder::new(id, SyscallType::Linux)
-            .with_root_path(shadow.as_deref().unwrap_or(Path::new(root)))?
-            .with_console_socket(exec.console)
-            .with_pid_file(exec.pid_file)?
-            .with_preserved_fds(exec.preserve_fds)
-            .validate_id()?
-            .as_tenant()
-            .with_detach(detach)
-            .with_env(exec.env)
-            .with_cwd(exec.cwd)
-            .with_capabilities(exec.capabilities)
-            .with_no_new_privs(exec.no_new_privileges)
-            .with_process(exec.process)
-            .with_additional_gids(exec.groups)
-            .with_user(uid)
-            .with_group(gid.flatten())
-            .with_ignore_paused(exec.ignore_paused)
-            .with_sub_cgroup(exec.cgroup)
-            .with_process_label(exec.label)
-            .with_apparmor(exec.apparmor)
-            .with_container_args(arguments.rest())
-            .build()
-    };
-    let built = build().map_err(VerbProblem::from);
-    if let Some(shadow) = &shadow {
-        // What is left goes with the container.
-        drop(fs::remove_dir_all(shadow));
-    }
-    let pid = built?;
-    if detach {
-        return Ok(0);
-    }
-    let code = loop {
-        match waitpid(nix::unistd::Pid::from_raw(pid.as_raw()), None) {
-            Ok(WaitStatus::Exited(_, code)) => break code,
-            Ok(WaitStatus::Signaled(_, signal, _)) => break SIGNAL_BASE + signal as i32,
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(errno) => return Err(VerbProblem::Wait(errno.into()).into()),
-        }
-    };
-    Ok(u8::try_from(code & 0xff).unwrap_or(u8::MAX))
-}
-
-/// A folder of containers for one command: libcontainer finds the container's specification by the bundle in its
-/// state, and a bundle whose specification was completed leads to another cgroup, outside of all limits.
-fn shadow(container: &Container, root: &str) -> Result<Option<PathBuf>, VerbProblem> {
-    let completed = Path::new(root).join(COMPLETED).join(container.id());
-    if !completed.is_dir() {
-        return Ok(None);
-    }
-    let shadow = completed.join(format!("exec-{}", std::process::id()));
-    let folder = shadow.join(container.id());
-    fs::create_dir_all(&folder)
-        .map_err(|source| VerbProblem::File { path: folder.clone(), source })?;
-    let config = Path::new(root).join(container.id()).join(CONFIG);
-    fs::copy(&config, folder.join(CONFIG))
-        .map_err(|source| VerbProblem::File { path: config, source })?;
-    let mut state = container.state.clone();
-    state.bundle = completed;
-    state.save(&folder)?;
-    Ok(Some(shadow))
-}
-
-fn parse_exec(arguments: &mut Arguments) -> Result<Exec, Usage> {
-    let mut exec = Exec::default();
-    while let Some(option) = arguments.option()? {
-        match option.as_str() {
-            "-e" | "--env" => {
-                let pair = arguments.value(&option)?;
-                let (name, value) = pair.split_once('=').unwrap_or((&pair, ""));
-                exec.env.insert(name.to_owned(), value.to_owned());
-            }
-            "--cwd" => exec.cwd = Some(arguments.value(&option)?.into()),
-            "-u" | "--user" => exec.user = Some(user(arguments.value(&option)?)?),
-            "-g" | "--additional-gids" => exec.groups.push(arguments.number(&option)?),
-            "-c" | "--cap" => exec.capabilities.push(arguments.value(&option)?),
-            "--no-new-privs" => exec.no_new_privileges = true,
-            "-p" | "--process" => exec.process = Some(arguments.value(&option)?.into()),
-            "--console-socket" => exec.console = Some(arguments.value(&option)?.into()),
-            "--pid-file" => exec.pid_file = Some(arguments.value(&option)?.into()),
-            "--preserve-fds" => exec.preserve_fds = arguments.number(&option)?,
-            "-d" | "--detach" => exec.detach = true,
-            "--ignore-paused" => exec.ignore_paused = true,
-            "--cgroup" => exec.cgroup = Some(arguments.value(&option)?),
-            "--process-label" => exec.label = Some(arguments.value(&option)?),
-            "--apparmor" => exec.apparmor = Some(arguments.value(&option)?),
-            "-t" | "--tty" => {}
-            _ => return Err(Usage::UnknownOption { option }),
-        }
-    }
-    Ok(exec)
-}
-
-fn user(word: String) -> Result<(u32, Option<u32>), Usage> {
-    let (uid, gid) = match word.split_once(':') {
-        Some((uid, gid)) => (uid.parse().ok(), gid.parse().ok().map(Some)),
-        None => (word.parse().ok(), Some(None)),
-    };
-    uid.zip(gid).ok_or(Usage::Invalid { what: "user", word })
 }

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use ferrite_sys::device_filter::{self, Allowed, Kind};
+use ferrite_sys::device_filter::{self, Access, Allowed, Kind};
 use libcontainer::oci_spec::OciSpecError;
 use libcontainer::oci_spec::runtime::{
     LinuxDevice, LinuxDeviceBuilder, LinuxDeviceType, Mount, MountBuilder,
@@ -22,7 +22,7 @@ const DEV: &str = "/dev";
 /// What `/dev` has that is not the node's to give: every container has its own.
 const OWN: [&str; 6] = ["console", "fd", "mqueue", "ptmx", "pts", "shm"];
 /// `null`, `zero`, `full`, `random`, `urandom`: memory devices; `tty`, `ptmx`: the process's own terminal.
-pub(crate) const HARMLESS: [(u32, Option<u32>); 8] = [
+const HARMLESS: [(u32, Option<u32>); 8] = [
     (1, Some(3)),
     (1, Some(5)),
     (1, Some(7)),
@@ -102,7 +102,7 @@ fn device(path: &Path, metadata: &fs::Metadata) -> Option<Device> {
         _ => return None,
     };
     let (major, minor) = (rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev()));
-    let rule = Allowed { kind, major, minor: Some(minor) };
+    let rule = Allowed { kind, major, minor: Some(minor), access: Access::ALL };
     Some(Device {
         path: path.to_owned(),
         rule,
@@ -111,12 +111,17 @@ fn device(path: &Path, metadata: &fs::Metadata) -> Option<Device> {
     })
 }
 
+/// What every container may use.
+pub(crate) fn harmless() -> [Allowed; HARMLESS.len()] {
+    let access = Access::ALL;
+    HARMLESS.map(|(major, minor)| Allowed { kind: Kind::Character, major, minor, access })
+}
+
 /// Denies the processes of a cgroup every device but the harmless ones and those that are named.
 pub(super) fn restrict(cgroup: &Path, devices: &[Device]) -> Result<(), DevicesProblem> {
     let failed = |source| DevicesProblem::Deny { path: cgroup.to_owned(), source };
-    let harmless = HARMLESS.map(|(major, minor)| Allowed { kind: Kind::Character, major, minor });
     let rules: Vec<Allowed> =
-        harmless.into_iter().chain(devices.iter().map(|device| device.rule)).collect();
+        harmless().into_iter().chain(devices.iter().map(|device| device.rule)).collect();
     let folder = File::open(cgroup).map_err(failed)?;
     device_filter::attach(folder.as_fd(), &rules).map_err(|errno| failed(errno.into()))
 }
@@ -195,7 +200,7 @@ mod tests {
     #[test]
     fn only_devices_are_devices() {
         let found = named(&["/dev/null".to_owned(), "/dev/zero".to_owned()]).unwrap();
-        let null = Allowed { kind: Kind::Character, major: 1, minor: Some(3) };
+        let null = harmless()[0];
         assert_eq!(found[0].rule, null);
         assert_eq!(described(&found).unwrap().len(), 2);
         for (path, expected) in [

@@ -128,15 +128,21 @@ pub(super) fn parameters(request: &Request) -> HashMap<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn every_limit_of_a_specification_is_known() {
         let own = resource::getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        let limit =
-            |typ| PosixRlimitBuilder::default().typ(typ).soft(1u64).hard(1u64).build().unwrap();
-        let kinds = [PosixRlimitType::RlimitNofile, PosixRlimitType::RlimitMsgqueue];
-        allow_specified(&kinds.map(limit)).unwrap();
+        // runtime-spec, "POSIX process", with the names of getrlimit(2).
+        let names = "AS CORE CPU DATA FSIZE LOCKS MEMLOCK MSGQUEUE NICE NOFILE NPROC RSS RTPRIO RTTIME SIGPENDING STACK";
+        let limits: Vec<PosixRlimit> = names
+            .split(' ')
+            .map(|name| json!({ "type": format!("RLIMIT_{name}"), "soft": 0, "hard": 0 }))
+            .map(|limit| serde_json::from_value(limit).unwrap())
+            .collect();
+        allow_specified(&limits).unwrap();
         // Lower than what this process has is nothing to do.
         assert_eq!(resource::getrlimit(Resource::RLIMIT_NOFILE).unwrap(), own);
     }

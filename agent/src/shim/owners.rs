@@ -128,7 +128,19 @@ pub(crate) fn set_flags(
     clear: Flags,
     path: &Path,
 ) -> Result<(), OwnersProblem> {
-    let change = Change { set, clear, owners: None, below: false };
+    change(mount, Change { set, clear, owners: None, below: false }, path)
+}
+
+/// Sets flags of a mount and of all that is mounted below it; `path` is for the message.
+pub(super) fn set_flags_below(
+    mount: &OwnedFd,
+    set: Flags,
+    path: &Path,
+) -> Result<(), OwnersProblem> {
+    change(mount, Change { set, clear: Flags::default(), owners: None, below: true }, path)
+}
+
+fn change(mount: &OwnedFd, change: Change<'_>, path: &Path) -> Result<(), OwnersProblem> {
     idmap::change_mount(mount.as_fd(), change)
         .map_err(|errno| OwnersProblem::Change { path: path.to_owned(), source: errno.into() })
 }

@@ -123,7 +123,7 @@ fn one(mount: &BindMount, owners: &Owners, root: &Root, place: &File) -> Result<
         }
         MountSource::Host(source) => {
             let made = owners::another(Path::new(source), true)?;
-            owners::set_flags(&made, read_only, Flags::default(), path)?;
+            owners::set_flags_below(&made, read_only, path)?;
             made
         }
         MountSource::Tmpfs(bytes) => {

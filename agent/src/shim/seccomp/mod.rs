@@ -4,6 +4,6 @@ mod compile;
 mod profile;
 mod program;
 
-pub(crate) use program::{Program, ProgramProblem, Workload, leave_to_libcontainer};
+pub(crate) use program::{Program, ProgramProblem, Workload};
 
 pub(crate) use profile::profile;

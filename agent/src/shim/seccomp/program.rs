@@ -93,7 +93,7 @@ impl Program {
 }
 
 /// Has libcontainer apply the filter of a specification as it was meant.
-pub(crate) fn leave_to_libcontainer(spec: &mut Spec) {
+fn leave_to_libcontainer(spec: &mut Spec) {
     let Some(linux) = spec.linux_mut() else { return };
     let Some(mut profile) = linux.seccomp().clone() else { return };
     profile.set_syscalls(profile.syscalls().as_deref().map(with_masks_as_libcontainer_reads));
@@ -158,10 +158,14 @@ pub(crate) struct Workload(pub(crate) Option<Program>);
 
 impl Executor for Workload {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        if let Some(program) = &self.0 {
-            program.install().map_err(|problem| ExecutorError::Execution(Box::new(problem)))?;
-        }
-        DefaultExecutor {}.exec(spec)
+        let installed = self.0.as_ref().map_or(Ok(()), Program::install);
+        let done = installed
+            .map_err(|problem| ExecutorError::Execution(Box::new(problem)))
+            .and_then(|()| DefaultExecutor {}.exec(spec));
+        done.inspect_err(|error| {
+            // Whoever made the container no longer listens; what is left to write to is the container's own.
+            drop(writeln!(io::stderr(), "not started: {}", crate::chain(error)));
+        })
     }
 
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
