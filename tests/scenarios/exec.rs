@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use ferrite_tests::demo;
 use ferrite_tests::images::Kind;
 use ferrite_tests::node::{Node, SOON};
-use ferrite_tests::programs::program;
+use ferrite_tests::programs::{program, said};
 
 /// Lines that a container writes while the agent is killed under it.
 const LINES: u64 = 20_000;
@@ -65,7 +65,18 @@ fn commands_attaching_and_copies() -> Result<()> {
     streams_status_and_rights(&node)?;
     terminals(&node)?;
     copies(&node)?;
-    attached(&node)
+    attached(&node)?;
+    node.ferrite(&["unit", "stop", "box"])?;
+    for words in [
+        &["unit", "exec", "box", "--", "/bin/true"][..],
+        &["unit", "cp", "box:/etc/passwd", "."],
+        &["unit", "attach", "box"],
+    ] {
+        let output = node.ferrite_output(words)?;
+        let refused = said(&output).contains("box has no running container: stopped by");
+        assert!(!output.status.success() && refused, "{}", said(&output));
+    }
+    Ok(())
 }
 
 fn streams_status_and_rights(node: &Node) -> Result<()> {

@@ -62,7 +62,7 @@ pub(super) async fn exec(
     Path(name): Path<String>,
     mut request: Request,
 ) -> Result<Response, Failure> {
-    node.units.get(&name).await?;
+    runs(&node, &name).await?;
     let upgrade = upgrade(&mut request)?;
     let request: ExecRequest = document(request).await?;
     let inner = exec::start(&node.run.join(&name), &request).await?;
@@ -84,7 +84,7 @@ pub(super) async fn attach(
     Path(name): Path<String>,
     mut request: Request,
 ) -> Result<Response, Failure> {
-    node.units.get(&name).await?;
+    runs(&node, &name).await?;
     let upgrade = upgrade(&mut request)?;
     let inner = exec::attach(&node.run.join(&name)).await?;
     carry(&node, upgrade, inner)
@@ -106,11 +106,21 @@ pub(super) async fn files(
     Path(name): Path<String>,
     mut request: Request,
 ) -> Result<Response, Failure> {
-    node.units.get(&name).await?;
+    runs(&node, &name).await?;
     let upgrade = upgrade(&mut request)?;
     let request: FilesRequest = document(request).await?;
     let inner = exec::files(&node.run.join(&name), &request).await?;
     carry(&node, upgrade, inner)
+}
+
+/// Refuses what needs a container where the unit has none, with the reason that `ferrite unit why` gives.
+async fn runs(node: &Node, name: &str) -> Result<(), Failure> {
+    let status = node.units.get(name).await?;
+    if status.pid.is_some() {
+        return Ok(());
+    }
+    let message = format!("unit {name} has no running container: {}", status.why);
+    Err(Failure::new(StatusCode::CONFLICT, message))
 }
 
 async fn document<T: DeserializeOwned>(request: Request) -> Result<T, Failure> {
