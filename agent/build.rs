@@ -1,6 +1,7 @@
 //! Links `ferrite-oci` at a fixed address: moved, it has 25,000 addresses to mend at each start, on 120 pages that are
-//! copied for it and again for what it forks, which is 6 % of the way to a container's first instruction. It lives for
-//! milliseconds, listens to nobody, and its heap and stacks stay at random addresses.
+//! copied for it and again for what it forks, which is 6 % of the way to a container's first instruction. The price is
+//! that its code is where an attacker expects it, also in a `run` that waits for its container; its heap and stacks stay
+//! at random addresses.
 
 fn main() {
     for argument in ["-static", "-no-pie"] {
