@@ -6,9 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ferrite_files::durable;
 use ferrite_schema::node_config::{self, NodeConfig};
-
-use crate::durable;
 
 /// Where configurations are looked for.
 #[derive(Debug, Clone)]
@@ -75,7 +74,7 @@ fn keep(path: &Path, text: &str, warnings: &mut Vec<String>) {
     if let Err(error) = durable::write(path, text.as_bytes()) {
         warnings.push(format!(
             "the configuration could not be kept as the last good one: {}",
-            crate::chain(&error)
+            ferrite_schema::chain(&error)
         ));
     }
 }

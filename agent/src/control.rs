@@ -97,7 +97,7 @@ impl Step {
         let (name, start_us) = (self.name.to_owned(), self.start_us);
         let span = Span { phase: Phase::Agent, name, start_us, end_us: now_us(), detail: None };
         if let Err(error) = ask(&Request::Span { span }) {
-            tracing::debug!(error = crate::chain(&error), "span-not-recorded");
+            tracing::debug!(error = ferrite_schema::chain(&error), "span-not-recorded");
         }
     }
 }

@@ -3,9 +3,8 @@
 use std::io;
 use std::path::Path;
 
+use ferrite_files::durable;
 use ferrite_schema::names;
-
-use crate::durable;
 
 /// Bytes of a machine ID; 32 hexadecimal digits.
 const ID_BYTES: usize = 16;

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::path::Path;
 
 use ferrite_schema::api::{LogLine, Stream};
+
 pub use ferrite_schema::shim::{LOG_CURRENT as CURRENT, LOG_PREVIOUS as PREVIOUS};
 
 /// The run before the latest one, of those that wrote something.

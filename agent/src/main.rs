@@ -1,5 +1,4 @@
-//! `ferrite-agent`: the node's brain (`run`), the process that makes one container
-//! (`shim`), and the one that runs a command in it (`exec`) or copies its files (`files`).
+//! `ferrite-agent`: the node's brain. PID 1 starts it.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -15,31 +14,17 @@ const BLOCKING_THREADS_STAY: Duration = Duration::from_secs(1);
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    let result = match (arguments.next().as_deref(), arguments.next()) {
-        (None | Some("run"), None) => run(),
-        (Some("shim"), None) => alone(ferrite_agent::shim::run),
-        (Some("exec"), None) => alone(ferrite_agent::shim::exec::run),
-        (Some("files"), None) => alone(ferrite_agent::shim::files::run),
-        _ => {
-            say("usage: ferrite-agent [run | shim | exec | files]");
-            return ExitCode::from(USAGE);
-        }
-    };
-    match result {
+    if std::env::args().len() > 1 {
+        say("usage: ferrite-agent");
+        return ExitCode::from(USAGE);
+    }
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("ferrite-agent: {error:#}"));
             ExitCode::FAILURE
         }
     }
-}
-
-/// Does what stands between the node and a container, to which nothing that the agent left open is passed on.
-fn alone(work: fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    ferrite_sys::inherited::close_others_on_exec()
-        .context("keep the agent's files from containers")?;
-    work()
 }
 
 /// To standard error; where that is gone, nobody is left to be told.

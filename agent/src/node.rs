@@ -5,15 +5,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ferrite_schema::api::Machine;
+use ferrite_store::layer::Layers;
+use ferrite_store::pull::Puller;
+use ferrite_store::store::ImageStore;
+use ferrite_units::events::Events;
+use ferrite_units::supervisor::Units;
+use ferrite_units::volumes::Volumes;
 
-use crate::api::streams::Streams;
-use crate::events::Events;
-use crate::image::layer::Layers;
-use crate::image::pull::Puller;
-use crate::image::store::ImageStore;
 use crate::stats;
-use crate::unit::supervisor::Units;
-use crate::volumes::Volumes;
+use crate::streams::Streams;
 
 /// Most warnings that are kept: the newest.
 const WARNINGS_MAX: usize = 100;

@@ -5,28 +5,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
+use ferrite_net::containers::{self, Containers};
+use ferrite_net::links::Network;
 use ferrite_schema::control::{Request, Response};
 use ferrite_schema::names;
 use ferrite_schema::node_config::NodeConfig;
+use ferrite_store::layer::Layers;
+use ferrite_store::pull::Puller;
+use ferrite_store::store::ImageStore;
+use ferrite_units::events::Events;
+use ferrite_units::ids::Ranges;
+use ferrite_units::launch::Places;
+use ferrite_units::store::UnitStore;
+use ferrite_units::supervisor::{self, Tools, Units};
+use ferrite_units::volumes::Volumes;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::api::streams::Streams;
 use crate::api::{self, server::Server};
 use crate::config::{self, Loaded, Sources};
 use crate::control::{self, Step};
-use crate::events::Events;
 use crate::identity;
-use crate::image::keeper;
-use crate::image::layer::Layers;
-use crate::image::pull::Puller;
-use crate::image::store::ImageStore;
-use crate::net::{self, containers::Containers};
+use crate::keeper;
+use crate::links;
 use crate::node::Node;
-use crate::unit::ids::Ranges;
-use crate::unit::launch::Places;
-use crate::unit::store::UnitStore;
-use crate::unit::supervisor::{self, Tools, Units};
-use crate::volumes::Volumes;
+use crate::streams::Streams;
 
 /// The configuration that the node ran with before.
 const LAST_GOOD_CONFIG: &str = "/var/lib/ferrite/config.last-good.toml";
@@ -47,12 +49,12 @@ pub async fn run() -> anyhow::Result<()> {
     }
     step.end();
     let step = Step::begin("network");
-    let network = net::Network::begin().context("begin to set up the network")?;
+    let (network, news) = Network::begin().context("begin to set up the network")?;
     step.end();
     let step = Step::begin("images and units");
     std::fs::create_dir_all(names::LIB_DIR).context("make the agent's folder on STATE")?;
     let id = identity::machine_id(Path::new(names::MACHINE_ID_FILE))?;
-    let places = net::containers::Places {
+    let places = containers::Places {
         folder: PathBuf::from(names::RUN_DIR).join("net"),
         runs: PathBuf::from(names::RUN_DIR).join("units"),
     };
@@ -89,7 +91,8 @@ pub async fn run() -> anyhow::Result<()> {
         () = serve => anyhow::bail!("the API ended"),
         () = keeper::work(&node, &config.images) => anyhow::bail!("the image store's task ended"),
         () = unit_names => anyhow::bail!("the units' names ended"),
-        () = network.work(&node) => anyhow::bail!("the network's task ended"),
+        () = network.work(node.hostname.clone()) => anyhow::bail!("the network's task ended"),
+        () = links::listen(&node, news) => anyhow::bail!("the network's news ended"),
         () = ready => {}
     }
     rustix::fs::sync();
@@ -184,7 +187,7 @@ async fn init_status(warnings: &mut Vec<String>) -> String {
             String::new()
         }
         Err(error) => {
-            tracing::warn!(error = crate::chain(&error), "init-not-asked");
+            tracing::warn!(error = ferrite_schema::chain(&error), "init-not-asked");
             String::new()
         }
     }
@@ -203,7 +206,7 @@ async fn listen(config: &NodeConfig, node: &Node) -> Option<Server> {
             Some(server)
         }
         Err(error) => {
-            node.warn(format!("no API is served: {}", crate::chain(&error)));
+            node.warn(format!("no API is served: {}", ferrite_schema::chain(&error)));
             None
         }
     }
@@ -220,7 +223,9 @@ async fn say_ready(node: &Node) {
             ferrite_sys::memory::forget_start_up_code();
         }
         Ok(other) => node.warn(format!("PID 1 does not take the node as ready: {other:?}")),
-        Err(error) => node
-            .warn(format!("PID 1 was not told that the node is ready: {}", crate::chain(&error))),
+        Err(error) => node.warn(format!(
+            "PID 1 was not told that the node is ready: {}",
+            ferrite_schema::chain(&error)
+        )),
     }
 }

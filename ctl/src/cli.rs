@@ -191,7 +191,7 @@ pub struct BuildArguments {
     /// Folder with disk layout, variants and sysctls
     #[arg(long, default_value = "configs", value_name = "DIR")]
     pub configs: PathBuf,
-    /// Folder with ferrite-init, ferrite-agent and ferrite-shim; the one that `ferrite` itself is in where absent
+    /// Folder with ferrite-init, ferrite-agent, ferrite-container and ferrite-shim; the one that `ferrite` itself is in where absent
     #[arg(long, value_name = "DIR")]
     pub binaries: Option<PathBuf>,
     /// Program that is the image's agent, for test images; ferrite-agent where absent

@@ -11,6 +11,7 @@ use ferrite_image::packages::PackageError;
 use ferrite_image::qcow2::ConvertDisk;
 use ferrite_image::verify::VerifyImage;
 use ferrite_layout::slot_header::ReadHeader;
+pub use ferrite_schema::chain;
 
 use crate::archive::ArchiveError;
 use crate::client::ClientError;
@@ -200,22 +201,6 @@ fn is_unknown_key(error: &VerifyImage) -> bool {
         next = cause.source();
     }
     false
-}
-
-/// An error and its causes as text: `a: b: c`, each cause once.
-#[must_use]
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let words = cause.to_string();
-        if !text.ends_with(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 /// What a person reads on standard error.

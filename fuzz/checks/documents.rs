@@ -1,8 +1,8 @@
 //! Indexes, manifests and references: what is accepted is one thing alone, and means the same when it is read again.
 
-use ferrite_agent::image::documents::{self, Document, INDEX_TYPES, MANIFEST_TYPES};
-use ferrite_agent::image::pull::{address::Address, challenge};
 use ferrite_schema::reference::Reference;
+use ferrite_store::documents::{self, Document, INDEX_TYPES, MANIFEST_TYPES};
+use ferrite_store::pull::{address::Address, challenge};
 
 /// Reads `data` as everything that a registry sends.
 pub(crate) fn check(data: &[u8]) {

@@ -14,6 +14,8 @@ use ferrite_layout::boot_params;
 use rustix::event::Timespec;
 use rustix::system::RebootCommand;
 
+pub use ferrite_schema::chain;
+
 use crate::log::{self, Level};
 
 /// How long the message stays on the console by default: long enough to read, or to photograph.
@@ -52,19 +54,6 @@ pub fn feed_with(feed: fn()) {
 /// Gives up because of `error`; says the whole chain of causes.
 pub fn report(error: &dyn Error) -> ! {
     fatal(&chain(error))
-}
-
-/// `error` and its causes, each after a colon.
-#[must_use]
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Gives up because of what `sentence` says in plain words.

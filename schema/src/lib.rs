@@ -2,6 +2,7 @@
 //! PID 1 say to each other, the boot timeline. Types, parsing and validation only; nothing here does I/O.
 
 pub mod api;
+mod chain;
 pub mod control;
 pub mod document;
 pub mod names;
@@ -12,3 +13,5 @@ pub mod stream;
 pub mod timeline;
 pub mod unit;
 pub mod utc;
+
+pub use chain::chain;

@@ -25,6 +25,8 @@ pub const FW_CFG_CLOUD_CONFIG: &str =
 pub const FW_CFG_CLOUD_CONFIG_NAME: &str = "opt/org.ferrite/cloud-config";
 /// The agent in the root file system.
 pub const AGENT: &str = "/usr/bin/ferrite-agent";
+/// What makes containers and joins them, static.
+pub const CONTAINER: &str = "/usr/bin/ferrite-container";
 /// What waits for a container, in the root file system.
 pub const SHIM: &str = "/usr/bin/ferrite-shim";
 /// PID 1 in the root file system.

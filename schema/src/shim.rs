@@ -1,6 +1,10 @@
 //! What agent and shims tell each other: documents in a unit's run folder, and one JSON object per line on the socket.
 
+mod request;
+
 use serde::{Deserialize, Serialize};
+
+pub use request::{Attachment, BindMount, IdRange, MountSource, Network, Request};
 
 use crate::api::Exit;
 

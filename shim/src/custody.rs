@@ -13,7 +13,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 #[derive(Debug, thiserror::Error)]
 pub enum TakeOver {
     /// This program was not started by the agent's shim.
-    #[error("read which container is held: this program is started by ferrite-agent only")]
+    #[error("read which container is held: this program is started by ferrite-container only")]
     NotHeld,
     /// The document is none.
     #[error("read what is held")]

@@ -1,4 +1,4 @@
-//! `ferrite-shim`: waits for one container. Not for people: `ferrite-agent shim` becomes it.
+//! `ferrite-shim`: waits for one container. Not for people: `ferrite-container create` becomes it.
 
 use std::fs;
 use std::io::{self, Write};

@@ -14,8 +14,8 @@ use ferrite_tests::node::{Node, SOON};
 use ferrite_tests::programs::{program, succeed};
 use serde_json::Value;
 
-/// What the node itself runs.
-const AGENT: &str = "ferrite-agent";
+/// What makes containers and joins them.
+const RUNTIME: &str = "ferrite-container";
 /// A library that says, where it is loaded, by whom.
 const PLANT: &str = r#"
 #include <fcntl.h>
@@ -142,13 +142,13 @@ fn planted_libraries_stay_unused(node: &mut Node) -> Result<()> {
     exec(node, &["planted", "--", "/opt/victim"])?;
     let found = exec(node, &traces)?;
     let text = String::from_utf8_lossy(&found.stdout).into_owned();
-    assert!(text.contains("/opt/victim") && !text.contains(AGENT), "{text}");
+    assert!(text.contains("/opt/victim") && !text.contains(RUNTIME), "{text}");
     Ok(())
 }
 
 /// The runtime's program, which a container can have run in it, cannot be written, not then and not later.
 fn the_runtime_cannot_be_overwritten(node: &Node) -> Result<()> {
-    let hunt = ["/bin/ferrite-probe", "hunt", "/tmp/enough", AGENT, "/tmp/seen"];
+    let hunt = ["/bin/ferrite-probe", "hunt", "/tmp/enough", RUNTIME, "/tmp/seen"];
     for (name, more) in
         [("hunter", ""), ("hunter-root", "host_user_namespace = \"the node's own root\"")]
     {
@@ -179,7 +179,7 @@ fn the_runtime_cannot_be_overwritten(node: &Node) -> Result<()> {
         let programs = found["programs"].as_object().context("programs")?;
         let (_, outcomes) = programs
             .iter()
-            .find(|(program, _)| program.ends_with(AGENT))
+            .find(|(program, _)| program.ends_with(RUNTIME))
             .with_context(|| format!("the runtime is not among {found}"))?;
         let errors: Vec<i64> =
             outcomes.as_array().into_iter().flatten().filter_map(Value::as_i64).collect();
@@ -194,7 +194,7 @@ fn the_runtime_cannot_be_overwritten(node: &Node) -> Result<()> {
 
 /// A working directory that names one of the runtime's open files is refused, or inside the container.
 fn no_working_directory_leads_out(node: &Node) -> Result<()> {
-    let out = "../../../../../../../../usr/libexec/ferrite-agent";
+    let out = "../../../../../../../../usr/bin/ferrite-container";
     let look = ["/bin/ferrite-probe", "open", out];
     let check = |place: &str, found: Result<Value, serde_json::Error>| {
         // Refused, there is no answer.

@@ -74,7 +74,7 @@ const NOBODY: &str = "65534";
 fn for_nobody(folder: &Path) -> Result<()> {
     let mut copy = Command::new("cp");
     copy.args(["-r", "--reflink=auto"]).arg(checkout().join("configs"));
-    for name in ["ferrite", "ferrite-init", "ferrite-agent", "ferrite-shim"] {
+    for name in ["ferrite", "ferrite-init", "ferrite-agent", "ferrite-container", "ferrite-shim"] {
         copy.arg(program(name)?);
     }
     succeed(copy.arg(folder))?;

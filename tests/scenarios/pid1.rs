@@ -106,6 +106,7 @@ fn nothing_but_our_programs_can_be_executed_and_only_the_api_listens() -> Result
     // The probed image's agent is the probe, and has the real one beside it; etcd's folder is a container's root.
     let expected = [
         "/usr/bin/ferrite-agent",
+        "/usr/bin/ferrite-container",
         "/usr/bin/ferrite-init",
         "/usr/bin/ferrite-shim",
         "/usr/libexec/ferrite-agent",

@@ -5,8 +5,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use ferrite_schema::api::ApiError;
-
-use crate::unit::supervisor::Refusal;
+use ferrite_units::supervisor::Refusal;
 
 /// A request that is answered with an error.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ impl Failure {
 
     /// The node could not do it.
     pub(super) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, crate::chain(error))
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, ferrite_schema::chain(error))
     }
 }
 
@@ -49,7 +48,7 @@ impl From<Refusal> for Failure {
             Refusal::GoingDown => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self::new(status, crate::chain(&refusal))
+        Self::new(status, ferrite_schema::chain(&refusal))
     }
 }
 

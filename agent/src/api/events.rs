@@ -6,12 +6,12 @@ use std::sync::Arc;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use ferrite_schema::api::{ApiError, Event};
+use ferrite_units::events::{self, Subscription};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::error::Failure;
 use super::following;
-use crate::events::{self, Subscription};
 use crate::node::Node;
 
 #[derive(Debug, Deserialize, IntoParams)]

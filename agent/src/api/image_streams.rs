@@ -10,15 +10,15 @@ use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use ferrite_schema::api::{ApiError, ExportFormat, PullEvent};
+use ferrite_store::export::{self, Export};
+use ferrite_store::pull::Pull;
+use ferrite_store::store::Record;
 use futures_util::stream;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use utoipa::IntoParams;
 
 use super::error::Failure;
-use crate::image::export::{self, Export};
-use crate::image::pull::Pull;
-use crate::image::store::Record;
 use crate::node::Node;
 
 /// How often progress is told; a line per network packet would cost more than the packet.
@@ -77,7 +77,7 @@ pub(super) async fn pull(
 fn last_line(result: Result<Record, Pull>) -> PullEvent {
     match result {
         Ok(record) => PullEvent::Done { image: record.summary() },
-        Err(error) => PullEvent::Failed { error: crate::chain(&error) },
+        Err(error) => PullEvent::Failed { error: ferrite_schema::chain(&error) },
     }
 }
 
@@ -134,7 +134,7 @@ pub(super) async fn export(
                 axum::http::StatusCode::INTERNAL_SERVER_ERROR
             }
         };
-        Failure::new(status, crate::chain(&error))
+        Failure::new(status, ferrite_schema::chain(&error))
     })?;
     let (pieces, queue) = mpsc::channel(PIECES_MAX);
     let in_use = node.images.begin_use();
@@ -144,7 +144,7 @@ pub(super) async fn export(
         let mut out = Pieces { pieces, pending: Vec::new() };
         let result = plan.write(&mut out).and_then(|()| out.flush().map_err(Export::Write));
         if let Err(error) = result {
-            tracing::warn!(error = crate::chain(&error), "image-export-broke-off");
+            tracing::warn!(error = ferrite_schema::chain(&error), "image-export-broke-off");
             // A body that ends with an error is one that its reader takes for broken.
             drop(out.pieces.blocking_send(Err(io::Error::other("the export broke off"))));
         }

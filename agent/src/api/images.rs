@@ -9,17 +9,17 @@ use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use ferrite_schema::api::{ApiError, Image, Pruned};
+use ferrite_store::collect::{self, Collect};
+use ferrite_store::import::{self, Import};
+use ferrite_store::layer::Layer;
+use ferrite_store::store::{self, Store};
 use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use utoipa::IntoParams;
 
 use super::error::Failure;
-use crate::image::collect::{self, Collect};
-use crate::image::import::{self, Import};
-use crate::image::keeper;
-use crate::image::layer::Layer;
-use crate::image::store::{self, Store};
+use crate::keeper;
 use crate::node::Node;
 
 /// Largest archive: it fills STATE while it is imported.
@@ -77,7 +77,7 @@ pub(super) async fn import(
     };
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(record)) => Ok((StatusCode::CREATED, Json(record.summary()))),
-        Ok(Err(error)) => Err(Failure::new(status_of(&error), crate::chain(&error))),
+        Ok(Err(error)) => Err(Failure::new(status_of(&error), ferrite_schema::chain(&error))),
         Err(error) => Err(Failure::internal(&error)),
     }
 }
@@ -129,7 +129,7 @@ fn collected(
                 Collect::Find { .. } => StatusCode::NOT_FOUND,
                 Collect::Store(_) | Collect::Remove { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             };
-            Err(Failure::new(status, crate::chain(&error)))
+            Err(Failure::new(status, ferrite_schema::chain(&error)))
         }
         Err(error) => Err(Failure::internal(&error)),
     }

@@ -6,16 +6,16 @@ use std::time::Duration;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use ferrite_schema::api::{ApiError, LogLine, Stream, UnitState};
+use ferrite_units::events::Subscription;
+use ferrite_units::supervisor::Units;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::error::Failure;
 use super::following;
 use super::log_stream::{self, Part, Rest};
-use crate::events::Subscription;
 use crate::logs::{self, Filter};
 use crate::node::Node;
-use crate::unit::supervisor::Units;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -64,7 +64,7 @@ pub(super) async fn show(
     // Answers for known units only; a name that is none never becomes a path.
     let status = node.units.get(&name).await?;
     let folder = node.logs.join(&status.name);
-    let now_us = crate::events::now_us();
+    let now_us = ferrite_units::events::now_us();
     let ago = move |ago: Option<u64>| ago.map(|ago| now_us.saturating_sub(ago));
     let until_us = query.until_us.or(ago(query.until_ago_us));
     let follow = query.follow.then(|| {

@@ -72,7 +72,7 @@ async fn next((node, mut interval): Sampling) -> Option<(Result<Vec<u8>, Infalli
 async fn sample(node: &Node) -> Stats {
     let units = node.units.list().await;
     Stats {
-        time_us: crate::events::now_us(),
+        time_us: ferrite_units::events::now_us(),
         node: stats::of_node(&node.logs),
         units: units.iter().filter_map(stats::of_unit).collect(),
     }

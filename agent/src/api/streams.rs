@@ -1,7 +1,6 @@
 //! Requests that become streams: commands in a unit's container, and its own output and input.
 
-use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, Request, State};
@@ -9,40 +8,20 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ferrite_schema::api::ApiError;
 use ferrite_schema::stream::{ExecRequest, FilesRequest, PROTOCOL};
+use ferrite_units::exec::{self, ExecProblem};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
-use tokio::task::JoinSet;
 
 use super::BODY_MAX_BYTES;
 use super::error::Failure;
 use crate::node::Node;
-use crate::unit::exec::{self, ExecProblem};
-
-/// Most streams at a time; each command costs a process.
-const STREAMS_MAX: usize = 128;
-
-/// Streams that are carried, until their ends.
-#[derive(Debug, Default)]
-pub struct Streams(Mutex<JoinSet<()>>);
-
-impl Streams {
-    /// Carries one more, unless there are too many.
-    fn carry(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
-        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while running.try_join_next().is_some() {}
-        let room = running.len() < STREAMS_MAX;
-        if room {
-            running.spawn(work);
-        }
-        room
-    }
-}
+use crate::streams::STREAMS_MAX;
 
 impl From<ExecProblem> for Failure {
     fn from(problem: ExecProblem) -> Self {
-        Self::new(StatusCode::CONFLICT, crate::chain(&problem))
+        Self::new(StatusCode::CONFLICT, ferrite_schema::chain(&problem))
     }
 }
 

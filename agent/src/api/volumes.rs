@@ -6,10 +6,10 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use ferrite_schema::api::{ApiError, Volume};
+use ferrite_units::volumes::{self, Users, VolumesProblem};
 
 use super::error::Failure;
 use crate::node::Node;
-use crate::volumes::{self, Users, VolumesProblem};
 
 #[utoipa::path(
     get,
@@ -59,7 +59,7 @@ fn done<T>(
                     StatusCode::INTERNAL_SERVER_ERROR
                 }
             };
-            Err(Failure::new(status, crate::chain(&error)))
+            Err(Failure::new(status, ferrite_schema::chain(&error)))
         }
         Err(error) => Err(Failure::internal(&error)),
     }

@@ -43,8 +43,8 @@ struct Outcome {
 }
 
 pub(super) fn run(arguments: &BuildArguments, session: &mut Session<'_>) -> Result<(), Failure> {
-    let Programs { init, agent, shim } = programs(arguments)?;
-    let mut added = vec![(names::SHIM.to_owned(), shim)];
+    let Programs { init, agent, container, shim } = programs(arguments)?;
+    let mut added = vec![(names::CONTAINER.to_owned(), container), (names::SHIM.to_owned(), shim)];
     added.extend(arguments.add.iter().cloned());
     let key = match &arguments.key {
         Some(path) => SlotKey::load(path)?,
@@ -90,10 +90,11 @@ fn oem(cloud_config: Option<&Path>) -> Result<Vec<OemFile>, Failure> {
 struct Programs {
     init: PathBuf,
     agent: PathBuf,
+    container: PathBuf,
     shim: PathBuf,
 }
 
-/// `ferrite-init`, `ferrite-agent` and `ferrite-shim`, in the folder that was named or beside this program.
+/// `ferrite-init`, `ferrite-agent`, `ferrite-container` and `ferrite-shim`, in the folder that was named or beside this program.
 fn programs(arguments: &BuildArguments) -> Result<Programs, Failure> {
     let folder = match &arguments.binaries {
         Some(folder) => folder.clone(),
@@ -107,6 +108,7 @@ fn programs(arguments: &BuildArguments) -> Result<Programs, Failure> {
     Ok(Programs {
         init: program(folder.join("ferrite-init"))?,
         agent: program(agent)?,
+        container: program(folder.join("ferrite-container"))?,
         shim: program(folder.join("ferrite-shim"))?,
     })
 }

@@ -1,0 +1,235 @@
+//! Into the container: its namespaces, its cgroup, its rights, and then the command.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use ferrite_schema::shim::{Notice, REQUEST, Request, SOCKET};
+use ferrite_schema::stream::ExecRequest;
+use ferrite_sys::confined::{self, Confinement};
+use libcontainer::oci_spec::OciSpecError;
+use libcontainer::oci_spec::runtime::{Capabilities, Process, Spec};
+use rustix::process::{DumpableBehavior, Gid, Pid, PidfdFlags, Uid};
+use rustix::thread::{CapabilitySet, ThreadNameSpaceType};
+
+use super::bounds;
+use super::terminal::{self, TerminalProblem};
+use crate::cgroup;
+use crate::seccomp::{self, Program, ProgramProblem};
+use crate::user::{self, UserProblem};
+
+/// A living shim answers at once.
+const GREETING: Duration = Duration::from_secs(10);
+/// Where the specification of the container is.
+const SPEC: &str = "bundle/config.json";
+/// Namespaces by their names below `/proc/PID/ns`.
+const NAMESPACES: [(&str, ThreadNameSpaceType); 7] = [
+    ("user", ThreadNameSpaceType::USER),
+    ("mnt", ThreadNameSpaceType::MOUNT),
+    ("pid", ThreadNameSpaceType::PROCESS_ID),
+    ("net", ThreadNameSpaceType::NETWORK),
+    ("ipc", ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION),
+    ("uts", ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME),
+    ("cgroup", ThreadNameSpaceType::CONTROL_GROUP),
+];
+
+/// The command was not started.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EnterProblem {
+    #[error("find the unit's container: it does not run")]
+    NotRunning(#[source] io::Error),
+    #[error("read what the container was made from")]
+    Request(#[source] io::Error),
+    #[error("read the container's specification")]
+    Spec(#[from] OciSpecError),
+    #[error("find the container's rights in its specification")]
+    NoProcess,
+    #[error("run nothing: no command was given")]
+    NoCommand,
+    #[error(transparent)]
+    User(#[from] UserProblem),
+    #[error("open the container's control group")]
+    Cgroup(#[source] io::Error),
+    #[error("set the limits of the command")]
+    Limits(#[source] io::Error),
+    #[error("enter the container")]
+    Enter(#[source] io::Error),
+    #[error(transparent)]
+    Terminal(#[from] TerminalProblem),
+    #[error(transparent)]
+    Filter(#[from] ProgramProblem),
+    #[error("start {command}")]
+    Start { command: String, source: io::Error },
+}
+
+impl EnterProblem {
+    /// There is no such command.
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Self::Start { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// A command that runs.
+pub(super) struct Started {
+    pub(super) child: Child,
+    /// The master of its terminal.
+    pub(super) terminal: Option<OwnedFd>,
+}
+
+/// Starts the command that is asked for. Afterwards this process is in the container's namespaces.
+pub(super) fn start(request: &ExecRequest) -> Result<Started, EnterProblem> {
+    let (program, arguments) = request.command.split_first().ok_or(EnterProblem::NoCommand)?;
+    let made_from: Request = fs::read(REQUEST)
+        .and_then(|bytes| Ok(serde_json::from_slice(&bytes)?))
+        .map_err(EnterProblem::Request)?;
+    // Its shim speaks once everything is written.
+    let (pid, pidfd) = container(&made_from.cgroup).map_err(EnterProblem::NotRunning)?;
+    let spec = Spec::load(SPEC)?;
+    let process = spec.process().as_ref().ok_or(EnterProblem::NoProcess)?;
+    let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    // Found where the node's files are still to be seen.
+    let filter = profile.map(|profile| Program::of(profile, &seccomp::folder())).transpose()?;
+    let (confinement, home) = rights(request, process, &made_from, pid)?;
+    let namespaces = namespaces(pid).map_err(EnterProblem::Enter)?;
+    rank(process).map_err(EnterProblem::Limits)?;
+    enter(&pidfd, namespaces).map_err(|errno| EnterProblem::Enter(errno.into()))?;
+    drop(pidfd);
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear();
+    for pair in process.env().iter().flatten().chain(home.iter()).chain(&request.env) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair.as_str(), ""));
+        command.env(name, value);
+    }
+    if request.tty && !request.env.iter().any(|pair| pair.starts_with("TERM=")) {
+        command.env("TERM", "xterm");
+    }
+    command.current_dir(request.workdir.as_deref().map_or(process.cwd().as_path(), Path::new));
+    let master = if request.tty {
+        let (master, slave) = terminal::make(confinement.uid, request.size)?;
+        let copy = || slave.try_clone().map_err(EnterProblem::Enter);
+        command.stdin(copy()?).stdout(copy()?).stderr(slave);
+        Some(master)
+    } else {
+        let stdin = if request.stdin { Stdio::piped() } else { Stdio::null() };
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        None
+    };
+    confined::confine(&mut command, confinement);
+    if let Some(filter) = filter {
+        // On this process, from which the command inherits it: what follows here needs little.
+        filter.install()?;
+    }
+    let child = command
+        .spawn()
+        .map_err(|source| EnterProblem::Start { command: program.clone(), source })?;
+    Ok(Started { child, terminal: master })
+}
+
+/// The container's first process. Its shim says which; that it is in the container's cgroup shows that the number
+/// was not given to another since.
+pub(crate) fn container(cgroup: &str) -> io::Result<(Pid, OwnedFd)> {
+    let gone = || io::Error::from(io::ErrorKind::NotFound);
+    let stream = UnixStream::connect(SOCKET)?;
+    stream.set_read_timeout(Some(GREETING))?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    let Notice::Started { pid: number } = serde_json::from_str(&line)?;
+    let pid = Pid::from_raw(number).ok_or_else(gone)?;
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    let found = fs::read_to_string(format!("/proc/{number}/cgroup"))?;
+    // Below a node's cgroup root the path is whole; a test may run below another.
+    let inside = |path: &str| path == cgroup || path.starts_with(&format!("{cgroup}/"));
+    if found.lines().filter_map(|line| line.strip_prefix("0::")).any(inside) {
+        return Ok((pid, pidfd));
+    }
+    Err(gone())
+}
+
+fn rights(
+    request: &ExecRequest,
+    process: &Process,
+    made_from: &Request,
+    pid: Pid,
+) -> Result<(Confinement, Option<String>), EnterProblem> {
+    let (uid, gid, groups, home) = match &request.user {
+        Some(text) => {
+            let root = format!("/proc/{}/root", pid.as_raw_nonzero());
+            let user = user::find(text, Path::new(&root))?;
+            let home = format!("HOME={}", user.home.as_deref().unwrap_or("/"));
+            (user.uid, user.gid, user.groups, Some(home))
+        }
+        None => {
+            let user = process.user();
+            (user.uid(), user.gid(), user.additional_gids().clone().unwrap_or_default(), None)
+        }
+    };
+    let cgroup = cgroup::of_unit(&made_from.cgroup);
+    let cgroup = fs::File::options()
+        .write(true)
+        .open(cgroup.path().join("cgroup.procs"))
+        .map_err(EnterProblem::Cgroup)?;
+    let sets = process.capabilities().as_ref();
+    let set =
+        |pick: fn(&libcontainer::oci_spec::runtime::LinuxCapabilities) -> &Option<Capabilities>| {
+            sets.map_or(CapabilitySet::empty(), |sets| capabilities(pick(sets).as_ref()))
+        };
+    let ambient = set(|sets| sets.ambient());
+    let confinement = Confinement {
+        cgroup: cgroup.into(),
+        terminal: request.tty,
+        uid,
+        gid,
+        groups,
+        bounding: set(|sets| sets.bounding()),
+        permitted: if uid == 0 { set(|sets| sets.permitted()) } else { ambient },
+        ambient,
+        limits: bounds::of(process.rlimits().as_deref().unwrap_or_default()),
+        no_new_privileges: process.no_new_privileges().unwrap_or(true),
+    };
+    bounds::raise(&confinement.limits).map_err(EnterProblem::Limits)?;
+    Ok((confinement, home))
+}
+
+fn capabilities(named: Option<&Capabilities>) -> CapabilitySet {
+    let bits = named.into_iter().flatten().filter_map(|capability| {
+        // Both lists name capabilities as the kernel does.
+        let name = format!("CAP_{}", capability.to_string().trim_start_matches("CAP_"));
+        name.parse::<caps::Capability>().ok().map(|capability| 1_u64 << capability.index())
+    });
+    CapabilitySet::from_bits_retain(bits.fold(0, |all, bit| all | bit))
+}
+
+/// The command's place in the order in which the kernel kills when memory runs out.
+fn rank(process: &Process) -> io::Result<()> {
+    fs::write("/proc/self/oom_score_adj", process.oom_score_adj().unwrap_or(0).to_string())
+}
+
+/// Those of the container's namespaces that are not ours already: entering one's own user namespace is an error.
+pub(crate) fn namespaces(pid: Pid) -> io::Result<ThreadNameSpaceType> {
+    let mut flags = ThreadNameSpaceType::empty();
+    for (name, flag) in NAMESPACES {
+        let own = fs::read_link(format!("/proc/self/ns/{name}"))?;
+        if own != fs::read_link(format!("/proc/{}/ns/{name}", pid.as_raw_nonzero()))? {
+            flags |= flag;
+        }
+    }
+    Ok(flags)
+}
+
+pub(crate) fn enter(pidfd: &OwnedFd, namespaces: ThreadNameSpaceType) -> rustix::io::Result<()> {
+    // Nothing in the container may look at the child before it executes the command: it still holds our memory.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    if !namespaces.is_empty() {
+        rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), namespaces)?;
+    }
+    if namespaces.contains(ThreadNameSpaceType::USER) {
+        // As the container's root, so that what is made here (a terminal) belongs to it. Capabilities stay.
+        rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
+        rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)?;
+    }
+    Ok(())
+}

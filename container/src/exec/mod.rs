@@ -1,0 +1,50 @@
+//! `ferrite-container exec`: one process per command that somebody runs in a running container.
+//!
+//! *Responsible for*: entering the container's namespaces, the command's rights, its terminal or pipes, its exit
+//! status. *Never does*: outlive the one who asked. Its working directory is the unit's run folder; its standard
+//! input is a socket to the agent, which carries an [`ExecRequest`] as one line of JSON, then frames of
+//! [`ferrite_schema::stream`] in both directions. When the socket closes, the command is killed.
+
+mod bounds;
+pub(super) mod enter;
+mod relay;
+mod terminal;
+
+use std::io::{self, BufRead, BufReader};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use ferrite_schema::stream::{End, ExecRequest, Kind};
+use ferrite_shim::peer::Peer;
+
+/// Exit status of a command that could not be started, as shells give it.
+const NOT_STARTED: u8 = 126;
+/// Exit status of a command that does not exist.
+const NO_SUCH_COMMAND: u8 = 127;
+
+/// Serves one command.
+///
+/// # Errors
+/// The agent does not speak to us.
+pub fn run() -> anyhow::Result<()> {
+    let control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut reader = BufReader::new(control.try_clone()?);
+    let mut line = Vec::new();
+    reader.read_until(b'\n', &mut line)?;
+    let request: ExecRequest = serde_json::from_slice(&line)?;
+    let mut peer = Peer::attached(control, reader.buffer())?;
+    let end = match enter::start(&request) {
+        Ok(started) => match relay::relay(started, &mut peer)? {
+            Some(exit) => End::Ended { exit },
+            // Nobody is left to be told.
+            None => return Ok(()),
+        },
+        Err(problem) => {
+            let code = if problem.is_absent() { NO_SUCH_COMMAND } else { NOT_STARTED };
+            End::Refused { code, reason: ferrite_schema::chain(&problem) }
+        }
+    };
+    peer.send(Kind::Exit, &serde_json::to_vec(&end)?);
+    drop(peer.finish());
+    Ok(())
+}

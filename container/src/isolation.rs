@@ -1,0 +1,93 @@
+//! Everything that sets a container apart, put together: owners, root, volumes, bounds, devices, specification.
+
+use std::path::{Path, PathBuf};
+
+use ferrite_schema::shim::Request;
+use libcontainer::oci_spec::runtime::Spec;
+
+use super::devices::{self, DevicesProblem};
+use super::inside::{Missing, Root};
+use super::limits::{self, LimitsProblem};
+use super::owners::{Owners, OwnersProblem};
+use super::resources::{self, ResourcesProblem};
+use super::rootfs::{self, Rootfs};
+use super::spec::{self, Found, SpecProblem};
+use super::volumes::{self, VolumeProblem};
+
+/// A container could not be set apart as it was asked for, and so is not started.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum IsolationProblem {
+    #[error(transparent)]
+    Owners(#[from] OwnersProblem),
+    #[error(transparent)]
+    Rootfs(#[from] Rootfs),
+    #[error(transparent)]
+    Volume(#[from] VolumeProblem),
+    #[error("mount on /{name}: find the image's folder there, or make it")]
+    NoFolder { name: &'static str, source: std::io::Error },
+    #[error("make the working directory {path} in the image")]
+    WorkingDirectory { path: String, source: std::io::Error },
+    #[error(transparent)]
+    Resources(#[from] ResourcesProblem),
+    #[error(transparent)]
+    Devices(#[from] DevicesProblem),
+    #[error(transparent)]
+    Limits(#[from] LimitsProblem),
+    #[error(transparent)]
+    Spec(#[from] SpecProblem),
+}
+
+/// What a container is created from.
+#[derive(Debug)]
+pub(super) struct Isolated {
+    /// For libcontainer.
+    pub(super) spec: Spec,
+    /// Its user namespace, which the specification names by this process's descriptor.
+    pub(super) owners: Owners,
+}
+
+/// Makes the container's root, volumes and cgroup, in this process's mount namespace, and says the rest in the
+/// specification.
+pub(super) fn prepare(request: &Request, folder: &Path) -> Result<Isolated, IsolationProblem> {
+    limits::allow(&request.ulimits)?;
+    let owners = Owners::new(request.ids)?;
+    let root = rootfs::mount(request, &owners, folder)?;
+    check_own_folders(&owners, &root)?;
+    volumes::mount(&request.mounts, &owners, &root)?;
+    make_working_directory(request, &owners, &root)?;
+    let cgroup: PathBuf =
+        resources::apply(&request.cgroup, &request.resources, !request.privileged)?;
+    let mut found = Found { root, user_namespace: owners.namespace(), ..Found::default() };
+    if request.privileged {
+        found.devices = devices::described(&devices::all()?)?;
+    } else {
+        let named = devices::named(&request.devices)?;
+        devices::restrict(&cgroup, &named)?;
+        found.mounts = devices::nodes(&named, &owners, folder)?;
+    }
+    let spec = spec::build(request, found, &owners)?;
+    Ok(Isolated { spec, owners })
+}
+
+/// Where the image has links in the place of these, what is mounted there would land elsewhere.
+fn check_own_folders(owners: &Owners, root: &Path) -> Result<(), IsolationProblem> {
+    let _acting = owners.act_as_root();
+    for name in ["dev", "proc", "sys"] {
+        Root::open(root)
+            .and_then(|root| root.own_folder(name))
+            .map_err(|source| IsolationProblem::NoFolder { name, source })?;
+    }
+    Ok(())
+}
+
+/// Images may name a working directory that they do not hold.
+fn make_working_directory(
+    request: &Request,
+    owners: &Owners,
+    root: &Path,
+) -> Result<(), IsolationProblem> {
+    let failed = |source| IsolationProblem::WorkingDirectory { path: request.cwd.clone(), source };
+    let opened = Root::open(root).map_err(failed)?;
+    let _acting = owners.act_as_root();
+    opened.place(&request.cwd, Missing::Folder).map(drop).map_err(failed)
+}

@@ -1,0 +1,159 @@
+//! Whom files belong to: what a container calls 0 to 65535 is a range of its own on the node.
+//!
+//! On disk, layers and volumes have the container's IDs. Mounts made here show them shifted by the range, so
+//! that nothing is ever changed in owner when a container starts.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use caps::{CapSet, Capability};
+use ferrite_schema::shim::IdRange;
+use ferrite_sys::idmap::{self, Change, Flags};
+use nix::unistd::{Gid, Uid};
+use rustix::fs::CWD;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+
+/// Files could not be shown with the container's owners.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OwnersProblem {
+    #[error("make a user namespace for IDs {} to {}", ids.first, u64::from(ids.first) + u64::from(ids.count))]
+    Namespace { ids: IdRange, source: io::Error },
+    #[error("look at the mount of {}", path.display())]
+    Clone { path: PathBuf, source: io::Error },
+    #[error("translate the owners of {}: its file system or the kernel cannot", path.display())]
+    Translate { path: PathBuf, source: io::Error },
+    #[error("change the mount of {}", path.display())]
+    Change { path: PathBuf, source: io::Error },
+    #[error("mount on {}", path.display())]
+    Attach { path: PathBuf, source: io::Error },
+}
+
+/// A container's IDs.
+#[derive(Debug)]
+pub(super) struct Owners {
+    ids: Option<IdRange>,
+    namespace: Option<OwnedFd>,
+}
+
+impl Owners {
+    /// Makes the container's user namespace, where it has one of its own.
+    pub(super) fn new(ids: Option<IdRange>) -> Result<Self, OwnersProblem> {
+        let namespace = ids
+            .map(|ids| {
+                idmap::user_namespace(ids.first, ids.count)
+                    .map_err(|source| OwnersProblem::Namespace { ids, source })
+            })
+            .transpose()?;
+        Ok(Self { ids, namespace })
+    }
+
+    #[cfg(test)]
+    pub(super) fn without_namespace(ids: IdRange) -> Self {
+        Self { ids: Some(ids), namespace: None }
+    }
+
+    /// A path to the user namespace, for this process and those that it forks.
+    pub(super) fn namespace(&self) -> Option<PathBuf> {
+        let fd = self.namespace.as_ref()?;
+        Some(PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())))
+    }
+
+    /// Its root on the node.
+    pub(super) fn root(&self) -> u32 {
+        self.ids.map_or(0, |ids| ids.first)
+    }
+
+    /// Whether it has this ID.
+    pub(super) fn has(&self, id: u32) -> bool {
+        self.ids.is_none_or(|ids| id < ids.count)
+    }
+
+    /// Another mount of what is at `path`, attached nowhere, with the container's owners.
+    pub(super) fn translated(&self, path: &Path) -> Result<OwnedFd, OwnersProblem> {
+        let mount = another(path, false)?;
+        if let Some(namespace) = &self.namespace {
+            let change = Change {
+                set: Flags::default(),
+                clear: Flags::default(),
+                owners: Some(namespace.as_fd()),
+                below: false,
+            };
+            idmap::change_mount(mount.as_fd(), change).map_err(|errno| {
+                OwnersProblem::Translate { path: path.to_owned(), source: errno.into() }
+            })?;
+        }
+        Ok(mount)
+    }
+
+    /// Makes files in the name of the container's root until the guard is dropped.
+    pub(super) fn act_as_root(&self) -> ActingAsRoot {
+        let root = self.root();
+        nix::unistd::setfsgid(Gid::from_raw(root));
+        nix::unistd::setfsuid(Uid::from_raw(root));
+        if root != 0 {
+            // Leaving 0 took it away, and root in the container would have it.
+            drop(caps::raise(None, CapSet::Effective, Capability::CAP_DAC_OVERRIDE));
+        }
+        ActingAsRoot
+    }
+}
+
+/// Ends acting as the container's root when it is dropped.
+pub(super) struct ActingAsRoot;
+
+impl Drop for ActingAsRoot {
+    fn drop(&mut self) {
+        nix::unistd::setfsuid(Uid::from_raw(0));
+        nix::unistd::setfsgid(Gid::from_raw(0));
+    }
+}
+
+/// Another mount of what is at `path`, and of what is mounted below it if `below`, attached nowhere.
+pub(crate) fn another(path: &Path, below: bool) -> Result<OwnedFd, OwnersProblem> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if below {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    rustix::mount::open_tree(CWD, path, flags)
+        .map_err(|errno| OwnersProblem::Clone { path: path.to_owned(), source: errno.into() })
+}
+
+/// Sets and clears flags of a mount; `path` is for the message.
+pub(crate) fn set_flags(
+    mount: &OwnedFd,
+    set: Flags,
+    clear: Flags,
+    path: &Path,
+) -> Result<(), OwnersProblem> {
+    change(mount, Change { set, clear, owners: None, below: false }, path)
+}
+
+/// Sets flags of a mount and of all that is mounted below it; `path` is for the message.
+pub(super) fn set_flags_below(
+    mount: &OwnedFd,
+    set: Flags,
+    path: &Path,
+) -> Result<(), OwnersProblem> {
+    change(mount, Change { set, clear: Flags::default(), owners: None, below: true }, path)
+}
+
+fn change(mount: &OwnedFd, change: Change<'_>, path: &Path) -> Result<(), OwnersProblem> {
+    idmap::change_mount(mount.as_fd(), change)
+        .map_err(|errno| OwnersProblem::Change { path: path.to_owned(), source: errno.into() })
+}
+
+/// Attaches a mount on a folder of the node that nobody else can change.
+pub(super) fn attach(mount: &OwnedFd, path: &Path) -> Result<(), OwnersProblem> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    rustix::mount::move_mount(mount, "", CWD, path, flags)
+        .map_err(|errno| OwnersProblem::Attach { path: path.to_owned(), source: errno.into() })
+}
+
+/// Attaches a mount on the open file or folder `target`; `path` is for the message.
+pub(super) fn attach_on(mount: &OwnedFd, target: &File, path: &Path) -> Result<(), OwnersProblem> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(mount, "", target, "", flags)
+        .map_err(|errno| OwnersProblem::Attach { path: path.to_owned(), source: errno.into() })
+}

@@ -1,0 +1,230 @@
+//! Who is attached to what: the one owner of bridge, packet filter and addresses. It works on a thread of its
+//! own, since the kernel's locks may make it wait.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ferrite_schema::shim::{Attachment, Network};
+use ferrite_schema::unit::{NetworkMode, Port};
+
+use super::addresses::{self, Addresses};
+use super::bridge;
+use super::containers::{AttachProblem, AttachmentFiles};
+use super::dns::Names;
+use super::files::{self, Contents, Record};
+use super::netlink::{Batch, Family, NetlinkProblem, Socket};
+use super::nftables::{self, Ground, Member};
+use super::ports;
+use super::{BRIDGE, LINK_PREFIX};
+
+/// What the units' network is made of, as it was configured.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) addresses: Addresses,
+    pub(super) domain: String,
+    /// Units' files.
+    pub(super) folder: PathBuf,
+    /// Run folders of shims.
+    pub(super) runs: PathBuf,
+    /// The node's own.
+    pub(super) resolv_conf: PathBuf,
+}
+
+/// A unit that wants a network.
+#[derive(Debug, Clone)]
+pub(super) struct Wish {
+    pub(super) unit: String,
+    pub(super) hostname: String,
+    pub(super) mode: NetworkMode,
+    pub(super) ports: Vec<Port>,
+}
+
+/// Everything that is attached.
+#[derive(Debug)]
+pub(super) struct Attachments {
+    plan: Plan,
+    ground: Ground,
+    members: BTreeMap<String, Member>,
+    names: Arc<Mutex<Names>>,
+    /// Bridge and packet filter are there.
+    laid: bool,
+}
+
+impl Attachments {
+    pub(super) fn new(plan: Plan, names: Arc<Mutex<Names>>) -> Self {
+        let (ipv4, ipv6) = plan.addresses.gateway();
+        let ground = Ground {
+            bridge: BRIDGE.to_owned(),
+            ipv4: (ipv4, plan.addresses.prefix()),
+            ipv6: ipv6.map(|address| (address, addresses::IPV6_PREFIX)),
+        };
+        Self { plan, ground, members: BTreeMap::new(), names, laid: false }
+    }
+
+    /// Takes over what an earlier agent left, if it left anything. A node whose units need no bridge has none.
+    pub(super) fn take_over(&mut self) -> Result<(), AttachProblem> {
+        for record in files::living(&self.plan.folder, &self.plan.runs) {
+            let (address, ..) = record.attachment.ipv4;
+            if self.plan.addresses.adopt(&record.unit, address) {
+                let ipv6 = record.attachment.ipv6.map(|(address, ..)| address);
+                let number = address.to_bits()
+                    & u32::MAX.checked_shr(self.ground.ipv4.1.into()).unwrap_or(0);
+                let member = Member {
+                    link: record.attachment.link,
+                    mac: addresses::mac(number),
+                    ipv4: address,
+                    ipv6,
+                    ports: record.ports,
+                };
+                self.name(&record.unit, Some(&member));
+                self.members.insert(record.unit, member);
+            }
+        }
+        let bridge = PathBuf::from("/sys/class/net").join(BRIDGE);
+        if bridge.exists() { self.lay() } else { Ok(()) }
+    }
+
+    /// Makes bridge and packet filter, as new: what others left there goes.
+    fn lay(&mut self) -> Result<(), AttachProblem> {
+        let (gateway, _) = self.plan.addresses.gateway();
+        let mac = addresses::mac(gateway.to_bits() & 0xff_ffff);
+        bridge::set_up(&self.ground, mac).map_err(|error| unavailable(&error))?;
+        let living: Vec<&str> = self.members.values().map(|member| member.link.as_str()).collect();
+        let swept = bridge::sweep(&self.ground, &living);
+        let members: Vec<Member> = self.members.values().cloned().collect();
+        for batch in nftables::install(&self.ground, &members) {
+            filter(batch).map_err(|error| unavailable(&error))?;
+        }
+        self.laid = true;
+        tracing::info!(units = members.len(), swept = swept.join(","), "units-network-laid");
+        Ok(())
+    }
+
+    /// Whether there is a bridge to answer on.
+    pub(super) const fn is_laid(&self) -> bool {
+        self.laid
+    }
+
+    pub(super) fn attach(&mut self, wish: &Wish) -> Result<AttachmentFiles, AttachProblem> {
+        if wish.mode != NetworkMode::Bridge {
+            self.detach(&wish.unit);
+            return self.without_bridge(wish);
+        }
+        let others = self.members.iter().filter(|(unit, _)| **unit != wish.unit);
+        let others = others.map(|(unit, member)| (unit.as_str(), member.ports.as_slice()));
+        if let Some(conflict) = ports::conflict(&wish.ports, others) {
+            return Err(AttachProblem::Port { port: conflict.port, why: conflict.why });
+        }
+        if !self.laid {
+            self.lay()?;
+        }
+        let full = |_full| AttachProblem::Full;
+        let number = self.plan.addresses.take(&wish.unit).map_err(full)?;
+        let member = self.member(number, &wish.ports);
+        let old = self.members.get(&wish.unit);
+        let attached = filter(nftables::replace(old, Some(&member)))
+            .map_err(|error| AttachProblem::Filter { why: ferrite_schema::chain(&error) })
+            .and_then(|()| self.write_files(wish, &member));
+        match attached {
+            Ok(files) => {
+                self.name(&wish.unit, Some(&member));
+                self.members.insert(wish.unit.clone(), member);
+                Ok(files)
+            }
+            Err(problem) => {
+                self.members.insert(wish.unit.clone(), member);
+                self.detach(&wish.unit);
+                Err(problem)
+            }
+        }
+    }
+
+    fn member(&self, number: u32, ports: &[Port]) -> Member {
+        Member {
+            link: format!("{LINK_PREFIX}{number:04x}"),
+            mac: addresses::mac(number),
+            ipv4: self.plan.addresses.ipv4(number),
+            ipv6: self.plan.addresses.ipv6(number),
+            ports: ports.to_vec(),
+        }
+    }
+
+    fn write_files(&self, wish: &Wish, member: &Member) -> Result<AttachmentFiles, AttachProblem> {
+        let (gateway, gateway6) = self.plan.addresses.gateway();
+        let ipv6 = member.ipv6.zip(gateway6);
+        let attachment = Attachment {
+            bridge: BRIDGE.to_owned(),
+            link: member.link.clone(),
+            ipv4: (member.ipv4, self.ground.ipv4.1, gateway),
+            ipv6: ipv6.map(|(own, gateway)| (own, addresses::IPV6_PREFIX, gateway)),
+        };
+        let of_node = std::fs::read_to_string(&self.plan.resolv_conf).unwrap_or_default();
+        let own = [Some(IpAddr::V4(member.ipv4)), member.ipv6.map(IpAddr::V6)];
+        let own: Vec<IpAddr> = own.into_iter().flatten().collect();
+        let contents = Contents {
+            hosts: files::hosts(&wish.unit, &wish.hostname, &own),
+            resolv_conf: files::resolv_conf(gateway, &self.plan.domain, &of_node),
+        };
+        let record = Record {
+            unit: wish.unit.clone(),
+            attachment: attachment.clone(),
+            ports: wish.ports.clone(),
+        };
+        let mounts = files::write(&self.plan.folder.join(&wish.unit), &contents, Some(&record))?;
+        Ok(AttachmentFiles { network: Network::Bridge(attachment), mounts })
+    }
+
+    /// A unit with the node's network looks up names as the node does.
+    fn without_bridge(&self, wish: &Wish) -> Result<AttachmentFiles, AttachProblem> {
+        let host = wish.mode == NetworkMode::Host;
+        let of_node = || std::fs::read_to_string(&self.plan.resolv_conf).unwrap_or_default();
+        let contents = Contents {
+            hosts: files::hosts(&wish.unit, &wish.hostname, &[]),
+            resolv_conf: if host { of_node() } else { String::new() },
+        };
+        let mounts = files::write(&self.plan.folder.join(&wish.unit), &contents, None)?;
+        Ok(AttachmentFiles { network: if host { Network::Host } else { Network::None }, mounts })
+    }
+
+    pub(super) fn detach(&mut self, unit: &str) {
+        if let Some(member) = self.members.remove(unit) {
+            self.name(unit, None);
+            if let Err(error) = filter(nftables::replace(Some(&member), None)) {
+                tracing::error!(
+                    unit,
+                    error = ferrite_schema::chain(&error),
+                    "packet-filter-not-cleared"
+                );
+            }
+            if PathBuf::from("/sys/class/net").join(&member.link).exists() {
+                bridge::unplug(&member.link);
+            }
+        }
+        self.plan.addresses.release(unit);
+        files::remove(&self.plan.folder.join(unit));
+    }
+
+    fn name(&self, unit: &str, member: Option<&Member>) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.remove(unit);
+        if let Some(member) = member {
+            names.insert(unit, member.ipv4, member.ipv6);
+        }
+    }
+
+    /// The bridge's addresses.
+    pub(super) fn gateways(&self) -> Vec<IpAddr> {
+        let ipv6 = self.ground.ipv6.map(|(address, _): (Ipv6Addr, u8)| IpAddr::V6(address));
+        [Some(IpAddr::V4(self.ground.ipv4.0)), ipv6].into_iter().flatten().collect()
+    }
+}
+
+fn filter(batch: Batch) -> Result<(), NetlinkProblem> {
+    Socket::open(Family::Netfilter)?.carry_out(batch)
+}
+
+fn unavailable(error: &(dyn std::error::Error + 'static)) -> AttachProblem {
+    AttachProblem::Unavailable { why: ferrite_schema::chain(error) }
+}

@@ -1,0 +1,199 @@
+//! The network of the node's units, as the supervisor sees it: a unit is attached before its container is
+//! started, and detached when it is at rest.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use ferrite_schema::node_config::NetworkConfig;
+use ferrite_schema::shim::{BindMount, Network};
+use ferrite_schema::unit::{NetworkMode, Port};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::addresses::{self, Addresses};
+use super::attachments::{Attachments, Plan, Wish};
+use super::bridge;
+use super::dns::{self, Names, Resolver, Upstream};
+use super::files::WriteFiles;
+
+/// Requests waiting for the network's thread. Senders wait when it is full.
+const QUEUE_MAX: usize = 64;
+/// Stack of that thread.
+const STACK_BYTES: usize = 256 * 1024;
+/// Where the node's name servers are.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// A unit could not be given the network that it asks for.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachProblem {
+    /// A port is somebody else's.
+    #[error("publish port {port}: {why}")]
+    Port {
+        /// The port and its protocol: `8080/tcp`.
+        port: String,
+        /// Whose it is.
+        why: String,
+    },
+    /// All addresses are taken.
+    #[error("find an address for the unit: the network of [network] ipv4 is full")]
+    Full,
+    /// There is no bridge or no packet filter.
+    #[error("make the units' network: {why}")]
+    Unavailable {
+        /// Why.
+        why: String,
+    },
+    /// The packet filter did not take the unit.
+    #[error("let the unit through the packet filter: {why}")]
+    Filter {
+        /// Why.
+        why: String,
+    },
+    /// `hosts` and `resolv.conf` could not be written.
+    #[error(transparent)]
+    Files(#[from] WriteFiles),
+    /// The agent goes down.
+    #[error("attach the unit: the agent goes down")]
+    GoingDown,
+}
+
+/// What a container gets of the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachmentFiles {
+    /// For the shim's request.
+    pub network: Network,
+    /// `hosts` and `resolv.conf`, to be mounted before the unit's own volumes.
+    pub mounts: Vec<BindMount>,
+}
+
+/// Where the network keeps and finds things.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// Folder of units' files, in memory.
+    pub folder: PathBuf,
+    /// Folder of the shims' run folders.
+    pub runs: PathBuf,
+}
+
+#[derive(Debug)]
+enum Ask {
+    Attach(Wish, oneshot::Sender<Result<AttachmentFiles, AttachProblem>>),
+    Detach(String, oneshot::Sender<()>),
+}
+
+/// The network of the node's units. Clones are the same network.
+#[derive(Debug, Clone)]
+pub struct Containers {
+    queue: mpsc::Sender<Ask>,
+}
+
+impl Containers {
+    /// Begins to own the units' network, and takes over what an earlier agent left of it. The future that is
+    /// returned answers for units' names; it works while it is polled and never ends.
+    ///
+    /// # Errors
+    /// There is no thread for it.
+    pub fn begin(
+        config: &NetworkConfig,
+        machine_id: &str,
+        places: Places,
+    ) -> std::io::Result<(Self, impl Future<Output = ()> + use<>)> {
+        let ipv6 = bridge::has_ipv6()
+            .then(|| config.ipv6_network().unwrap_or_else(|| addresses::private_ipv6(machine_id)));
+        let default = NetworkConfig::default();
+        // What is configured was checked when it was read.
+        let network = config.ipv4_network().or_else(|| default.ipv4_network());
+        let (network, prefix) = network.ok_or(std::io::ErrorKind::InvalidInput)?;
+        let names = Names::new(config.domain.clone(), (network, prefix), ipv6);
+        let names = Arc::new(Mutex::new(names));
+        let plan = Plan {
+            addresses: Addresses::new(network, prefix, ipv6),
+            domain: config.domain.clone(),
+            folder: places.folder,
+            runs: places.runs,
+            resolv_conf: RESOLV_CONF.into(),
+        };
+        let attachments = Attachments::new(plan, Arc::clone(&names));
+        let gateways = attachments.gateways();
+        let upstream = Upstream {
+            configured: config.name_servers.clone(),
+            resolv_conf: Path::new(RESOLV_CONF).to_owned(),
+            own: gateways.clone(),
+        };
+        let resolver = Arc::new(Resolver::new(names, upstream));
+        let (queue, asked) = mpsc::channel(QUEUE_MAX);
+        let (laid, mut is_laid) = watch::channel(false);
+        // It ends with the last handle.
+        std::thread::Builder::new()
+            .name("network".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || work(attachments, asked, &laid))?;
+        let answer = async move {
+            // The thread lives as long as there are handles; without it nobody has a name.
+            if is_laid.wait_for(|laid| *laid).await.is_ok()
+                && let Err(error) = dns::serve(resolver, &gateways).await
+            {
+                tracing::error!(%error, "units-names-not-served");
+            }
+            std::future::pending::<()>().await;
+        };
+        Ok((Self { queue }, answer))
+    }
+
+    /// Gives a unit its address, its files, its name in DNS, and publishes its ports. A unit that has them already
+    /// keeps its address; its ports become those that are given here.
+    ///
+    /// # Errors
+    /// The unit has no network; no later call of [`Self::detach`] is needed.
+    pub async fn attach(
+        &self,
+        unit: &str,
+        hostname: &str,
+        mode: NetworkMode,
+        ports: &[Port],
+    ) -> Result<AttachmentFiles, AttachProblem> {
+        let wish = Wish {
+            unit: unit.to_owned(),
+            hostname: hostname.to_owned(),
+            mode,
+            ports: ports.to_vec(),
+        };
+        let (reply, answer) = oneshot::channel();
+        let gone = |_closed| AttachProblem::GoingDown;
+        self.queue.send(Ask::Attach(wish, reply)).await.map_err(gone)?;
+        answer.await.map_err(|_closed| AttachProblem::GoingDown)?
+    }
+
+    /// Takes away everything that [`Self::attach`] gave, as often as it is called.
+    pub async fn detach(&self, unit: &str) {
+        let (reply, answer) = oneshot::channel();
+        // With the thread goes what it knew; the next agent clears what is left.
+        if self.queue.send(Ask::Detach(unit.to_owned(), reply)).await.is_ok() {
+            drop(answer.await);
+        }
+    }
+}
+
+/// The network's thread.
+fn work(mut attachments: Attachments, mut asked: mpsc::Receiver<Ask>, laid: &watch::Sender<bool>) {
+    if let Err(error) = attachments.take_over() {
+        tracing::error!(error = ferrite_schema::chain(&error), "units-network-not-taken-over");
+    }
+    laid.send_replace(attachments.is_laid());
+    while let Some(ask) = asked.blocking_recv() {
+        match ask {
+            Ask::Attach(wish, reply) => {
+                let answer = attachments.attach(&wish);
+                laid.send_if_modified(|before| {
+                    std::mem::replace(before, attachments.is_laid()) != attachments.is_laid()
+                });
+                // Nobody waits any more: the unit is detached when it comes to rest.
+                drop(reply.send(answer));
+            }
+            Ask::Detach(unit, reply) => {
+                attachments.detach(&unit);
+                // Nobody waits any more: then nobody needs to know.
+                let _told = reply.send(());
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Names for units: a resolver on the bridge's addresses.
+//!
+//! *Responsible for*: units by name and address; everything else is asked of the node's name servers.
+//! *Never does*: keep answers of others, or answer anybody who is not on the bridge (the packet filter sees to
+//! that). Whatever comes in is hostile: what is in work is bounded for each client and in total, and what is
+//! beyond is dropped, since a client asks again.
+
+mod clients;
+mod message;
+mod names;
+mod upstream;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use clients::{Clients, Turn};
+use message::{Code, Query};
+use names::Answer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+pub(super) use names::Names;
+pub(super) use upstream::Upstream;
+
+/// Port of DNS.
+const PORT: u16 = 53;
+/// Longest query: a question and a few options fit many times over.
+const QUERY_MAX_BYTES: usize = 2048;
+/// Longest that a connection may be silent.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// Queries in one connection.
+const QUERIES_MAX: usize = 64;
+/// Rest after an error of a socket, which would otherwise come back at once.
+const REST: Duration = Duration::from_millis(100);
+
+/// What all queries share.
+#[derive(Debug)]
+pub(super) struct Resolver {
+    pub(super) names: Arc<Mutex<Names>>,
+    pub(super) upstream: Upstream,
+    clients: Clients,
+}
+
+impl Resolver {
+    pub(super) fn new(names: Arc<Mutex<Names>>, upstream: Upstream) -> Self {
+        Self { names, upstream, clients: Clients::default() }
+    }
+
+    fn look_up(&self, query: &Query) -> Answer {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).answer(query)
+    }
+}
+
+/// Answers on these addresses. Ends only where none of them can be listened on.
+pub(super) async fn serve(resolver: Arc<Resolver>, addresses: &[IpAddr]) -> io::Result<()> {
+    let mut tasks = JoinSet::new();
+    for address in addresses {
+        let socket = UdpSocket::bind((*address, PORT)).await?;
+        tasks.spawn(serve_packets(Arc::clone(&resolver), Arc::new(socket)));
+        let listener = TcpListener::bind((*address, PORT)).await?;
+        tasks.spawn(serve_connections(Arc::clone(&resolver), listener));
+    }
+    while tasks.join_next().await.is_some() {}
+    Ok(())
+}
+
+async fn serve_packets(resolver: Arc<Resolver>, socket: Arc<UdpSocket>) {
+    let mut asked = JoinSet::new();
+    let mut buffer = vec![0; QUERY_MAX_BYTES];
+    loop {
+        let received = tokio::select! {
+            received = socket.recv_from(&mut buffer) => received,
+            Some(_) = asked.join_next() => continue,
+        };
+        let Ok((length, client)) = received else {
+            tokio::time::sleep(REST).await;
+            continue;
+        };
+        let packet = buffer.get(..length).unwrap_or_default();
+        let Some(query) = message::parse(packet) else { continue };
+        match resolver.look_up(&query) {
+            Answer::Own(code, records) => {
+                // A client that cannot be reached asks again or is gone.
+                drop(socket.try_send_to(&query.answer(code, &records), client));
+            }
+            Answer::AskOthers => {
+                let Some(turn) = resolver.clients.query(client.ip()) else { continue };
+                let forward = Forward { query, packet: packet.to_vec(), client, _turn: turn };
+                asked.spawn(forward.work(Arc::clone(&resolver), Arc::clone(&socket)));
+            }
+        }
+    }
+}
+
+/// A question that is asked of others.
+struct Forward {
+    query: Query,
+    packet: Vec<u8>,
+    client: SocketAddr,
+    _turn: Turn,
+}
+
+impl Forward {
+    async fn work(self, resolver: Arc<Resolver>, socket: Arc<UdpSocket>) {
+        let answer = resolver.upstream.ask_by_packet(&self.query, &self.packet).await;
+        let answer = answer.unwrap_or_else(|| self.query.answer(Code::ServerFailed, &[]));
+        drop(socket.send_to(&answer, self.client).await);
+    }
+}
+
+async fn serve_connections(resolver: Arc<Resolver>, listener: TcpListener) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        let Ok((stream, client)) = accepted else {
+            tokio::time::sleep(REST).await;
+            continue;
+        };
+        if let Some(turn) = resolver.clients.connection(client.ip()) {
+            connections.spawn(serve_connection(Arc::clone(&resolver), stream, turn));
+        }
+    }
+}
+
+async fn serve_connection(resolver: Arc<Resolver>, mut stream: TcpStream, _turn: Turn) {
+    for _ in 0..QUERIES_MAX {
+        let Ok(Ok(packet)) = timeout(SILENCE_MAX, read_query(&mut stream)).await else { return };
+        let Some(query) = message::parse(&packet) else { return };
+        let answer = match resolver.look_up(&query) {
+            Answer::Own(code, records) => Some(query.answer(code, &records)),
+            Answer::AskOthers => resolver.upstream.ask_by_connection(&query, &packet).await,
+        };
+        let answer = answer.unwrap_or_else(|| query.answer(Code::ServerFailed, &[]));
+        let Ok(length) = u16::try_from(answer.len()) else { return };
+        let bytes = [&length.to_be_bytes()[..], &answer].concat();
+        let Ok(Ok(())) = timeout(SILENCE_MAX, stream.write_all(&bytes)).await else { return };
+    }
+}
+
+async fn read_query(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let length = usize::from(stream.read_u16().await?);
+    if length > QUERY_MAX_BYTES {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut packet = vec![0; length];
+    stream.read_exact(&mut packet).await?;
+    Ok(packet)
+}

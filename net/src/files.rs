@@ -1,0 +1,179 @@
+//! What a unit's network leaves in its folder: `hosts` and `resolv.conf` for the container, and a record for the
+//! agent that comes after this one. All of it is in memory and gone with the machine.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use ferrite_schema::shim::{self, Attachment, BindMount, MountSource};
+use ferrite_schema::unit::Port;
+use serde::{Deserialize, Serialize};
+
+const HOSTS: &str = "hosts";
+const RESOLV_CONF: &str = "resolv.conf";
+const RECORD: &str = "attachment.json";
+
+/// A unit's files could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("write {}", path.display())]
+pub struct WriteFiles {
+    /// Which.
+    path: PathBuf,
+    /// Why.
+    source: io::Error,
+}
+
+/// What a unit on the bridge has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) unit: String,
+    pub(super) attachment: Attachment,
+    pub(super) ports: Vec<Port>,
+}
+
+/// What a unit finds in its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Contents {
+    pub(super) hosts: String,
+    pub(super) resolv_conf: String,
+}
+
+/// The container's own names, and the addresses that they stand for.
+pub(super) fn hosts(unit: &str, hostname: &str, addresses: &[IpAddr]) -> String {
+    let mut text = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n".to_owned();
+    let own = if addresses.is_empty() { &[IpAddr::V4(Ipv4Addr::LOCALHOST)] } else { addresses };
+    // A unit's name is also a hostname in most cases; what is none would only confuse its readers.
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    let also = (unit != hostname && unit.chars().all(fits)).then_some(unit);
+    for address in own {
+        text.push_str(&format!("{address} {hostname}"));
+        if let Some(unit) = also {
+            text.push_str(&format!(" {unit}"));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Asks the node's resolver. Short names are units' first; where the node itself would look comes after.
+pub(super) fn resolv_conf(gateway: Ipv4Addr, domain: &str, of_node: &str) -> String {
+    let search = of_node.lines().filter_map(|line| line.strip_prefix("search "));
+    let search: String = search.map(|domains| format!(" {}", domains.trim())).collect();
+    format!("nameserver {gateway}\nsearch {domain}{search}\n")
+}
+
+/// Writes a unit's files and says how they are mounted. A container cannot write them: they are in the node's
+/// memory, which it could fill.
+pub(super) fn write(
+    folder: &Path,
+    contents: &Contents,
+    record: Option<&Record>,
+) -> Result<Vec<BindMount>, WriteFiles> {
+    let put = |path: &Path, bytes: &[u8]| {
+        fs::write(path, bytes).map_err(|source| WriteFiles { path: path.to_owned(), source })
+    };
+    fs::create_dir_all(folder).map_err(|source| WriteFiles { path: folder.to_owned(), source })?;
+    let mut mounts = Vec::new();
+    for (name, text) in [(HOSTS, &contents.hosts), (RESOLV_CONF, &contents.resolv_conf)] {
+        let path = folder.join(name);
+        put(&path, text.as_bytes())?;
+        mounts.push(BindMount {
+            source: MountSource::Owned(path.to_string_lossy().into_owned()),
+            target: format!("/etc/{name}"),
+            read_only: true,
+        });
+    }
+    if let Some(record) = record {
+        put(&folder.join(RECORD), &serde_json::to_vec(record).unwrap_or_default())?;
+    }
+    Ok(mounts)
+}
+
+/// Removes a unit's files.
+pub(super) fn remove(folder: &Path) {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(folder = %folder.display(), %error, "network-files-left");
+        }
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// What an earlier agent left: records of containers that may still run. Files of others are removed.
+pub(super) fn living(folder: &Path, runs: &Path) -> Vec<Record> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let text = fs::read(entry.path().join(RECORD)).unwrap_or_default();
+        let record: Option<Record> = serde_json::from_slice(&text).ok();
+        let run = runs.join(entry.file_name());
+        let lives = run.join(shim::REQUEST).exists() && !run.join(shim::OUTCOME).exists();
+        match record {
+            Some(record) if lives && Some(record.unit.as_str()) == entry.file_name().to_str() => {
+                found.push(record);
+            }
+            // A unit without the bridge has no record, and its files are mounted.
+            None if lives => {}
+            Some(_) | None => remove(&entry.path()),
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_name_the_container_itself() {
+        let own = [IpAddr::from([10, 120, 0, 2]), "fd00::2".parse().unwrap()];
+        let text = hosts("web", "www", &own);
+        assert!(text.ends_with("\n10.120.0.2 www web\nfd00::2 www web\n"), "{text}");
+        assert!(hosts("a@1", "a-1", &own[..1]).ends_with("\n10.120.0.2 a-1\n"));
+        assert!(hosts("web", "web", &[]).ends_with("\n127.0.0.1 web\n"));
+    }
+
+    #[test]
+    fn short_names_are_units_first() {
+        let text = resolv_conf(
+            Ipv4Addr::new(10, 120, 0, 1),
+            "ferrite.local",
+            "nameserver 1.1.1.1\nsearch a.b c\n",
+        );
+        assert_eq!(text, "nameserver 10.120.0.1\nsearch ferrite.local a.b c\n");
+    }
+
+    #[test]
+    fn only_what_may_still_run_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let (net, runs) = (folder.path().join("net"), folder.path().join("units"));
+        let contents = Contents { hosts: "h".to_owned(), resolv_conf: "r".to_owned() };
+        let gateway = Ipv4Addr::new(10, 120, 0, 1);
+        let attachment = Attachment {
+            bridge: "b".to_owned(),
+            link: "l".to_owned(),
+            ipv4: (Ipv4Addr::new(10, 120, 0, 2), 16, gateway),
+            ipv6: None,
+        };
+        for unit in ["alive", "ended", "stopped"] {
+            let record =
+                Record { unit: unit.to_owned(), attachment: attachment.clone(), ports: vec![] };
+            let mounts = write(&net.join(unit), &contents, Some(&record)).unwrap();
+            assert!(mounts.iter().all(|mount| mount.read_only), "{mounts:?}");
+            fs::create_dir_all(runs.join(unit)).unwrap();
+        }
+        write(&net.join("host"), &contents, None).unwrap();
+        fs::create_dir_all(runs.join("host")).unwrap();
+        for unit in ["alive", "ended", "host"] {
+            fs::write(runs.join(unit).join(shim::REQUEST), "").unwrap();
+        }
+        fs::write(runs.join("ended").join(shim::OUTCOME), "").unwrap();
+        let found: Vec<String> =
+            living(&net, &runs).into_iter().map(|record| record.unit).collect();
+        assert_eq!(found, ["alive"]);
+        let mut left: Vec<_> =
+            fs::read_dir(&net).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["alive", "host"]);
+    }
+}

@@ -1,0 +1,25 @@
+//! The node's links, see [`links`], and the network of its units, see [`containers`]. Knows no unit's life.
+
+pub mod cable;
+pub mod containers;
+pub mod links;
+pub mod news;
+
+mod addresses;
+mod attachments;
+mod bridge;
+mod dhcp;
+mod dns;
+mod files;
+mod interface;
+mod lease;
+mod netlink;
+mod nftables;
+mod ports;
+
+/// The units' bridge.
+const BRIDGE: &str = "ferrite0";
+/// What the names of the node's ends of units' cables begin with.
+const LINK_PREFIX: &str = "ferrite-";
+
+pub use netlink::NetlinkProblem;

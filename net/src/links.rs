@@ -1,0 +1,206 @@
+//! The node's own links: loopback, and DHCP on every Ethernet interface as soon as it is there.
+//!
+//! Interfaces are heard of through netlink, never polled for, so one that appears late is set up late and
+//! nothing waits for it.
+
+use std::collections::HashMap;
+use std::io;
+
+use futures_util::StreamExt;
+use futures_util::TryStreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::link::{
+    LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{Handle, LinkUnspec, MulticastGroup};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::dhcp;
+use crate::news::{self, News, Teller};
+
+/// Bytes of an Ethernet address.
+const MAC_BYTES: usize = 6;
+
+/// The network could not be reached at all.
+#[derive(Debug, thiserror::Error)]
+#[error("open a netlink socket")]
+pub struct OpenNetlink(#[source] io::Error);
+
+/// The kernel's interfaces, listened to.
+pub struct Network {
+    connection: BoxFuture<'static, ()>,
+    handle: Handle,
+    messages: BoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>,
+    teller: Teller,
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Network").finish_non_exhaustive()
+    }
+}
+
+/// An Ethernet interface that may get an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Interface {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    pub(crate) mac: [u8; MAC_BYTES],
+    up: bool,
+    carrier: bool,
+}
+
+impl Network {
+    /// Begins to listen; the receiver hears what there is to say about links.
+    ///
+    /// # Errors
+    /// There is no netlink.
+    pub fn begin() -> Result<(Self, UnboundedReceiver<News>), OpenNetlink> {
+        let (connection, handle, messages) =
+            rtnetlink::new_multicast_connection(&[MulticastGroup::Link]).map_err(OpenNetlink)?;
+        let (teller, news) = news::channel();
+        let network = Self {
+            connection: Box::pin(connection),
+            handle,
+            messages: messages.map(|(message, _)| message).boxed(),
+            teller,
+        };
+        Ok((network, news))
+    }
+
+    /// Sets up what is there and what comes, and asks for leases as `hostname`. Never ends.
+    pub async fn work(self, hostname: String) {
+        let Self { connection, handle, mut messages, teller } = self;
+        let mut interfaces = Interfaces {
+            handle,
+            hostname,
+            teller: teller.clone(),
+            leases: JoinSet::new(),
+            running: HashMap::new(),
+        };
+        let listen = async {
+            interfaces.take_stock().await;
+            loop {
+                tokio::select! {
+                    message = messages.next() => match message {
+                        Some(message) => interfaces.hear(message).await,
+                        None => return,
+                    },
+                    Some(_) = interfaces.leases.join_next() => {}
+                }
+            }
+        };
+        tokio::select! {
+            () = connection => {}
+            () = listen => {}
+        }
+        teller.warn(
+            "the kernel's news about network interfaces ended; they are not set up any more"
+                .to_owned(),
+        );
+        std::future::pending::<()>().await;
+    }
+}
+
+struct Interfaces {
+    handle: Handle,
+    hostname: String,
+    teller: Teller,
+    leases: JoinSet<()>,
+    /// Interfaces with a DHCP client.
+    running: HashMap<u32, AbortHandle>,
+}
+
+impl Interfaces {
+    async fn take_stock(&mut self) {
+        let links: Result<Vec<LinkMessage>, _> =
+            self.handle.link().get().execute().try_collect().await;
+        match links {
+            Ok(links) => {
+                for link in &links {
+                    if link.header.flags.contains(LinkFlags::Loopback) {
+                        self.set_up(link.header.index, "lo").await;
+                    }
+                    self.consider(link).await;
+                }
+            }
+            Err(error) => self.teller.warn(format!(
+                "network interfaces could not be listed: {}",
+                ferrite_schema::chain(&error)
+            )),
+        }
+    }
+
+    async fn hear(&mut self, message: NetlinkMessage<RouteNetlinkMessage>) {
+        match message.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
+                self.consider(&link).await;
+            }
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => {
+                if let Some(client) = self.running.remove(&link.header.index) {
+                    client.abort();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    async fn consider(&mut self, link: &LinkMessage) {
+        let Some(interface) = interface(link) else { return };
+        if !interface.up {
+            self.set_up(interface.index, &interface.name).await;
+        } else if interface.carrier && !self.running.contains_key(&interface.index) {
+            tracing::info!(interface = interface.name, "dhcp-begins");
+            let client = dhcp::keep(
+                self.handle.clone(),
+                interface.clone(),
+                self.hostname.clone(),
+                self.teller.clone(),
+            );
+            self.running.insert(interface.index, self.leases.spawn(client));
+        }
+    }
+
+    async fn set_up(&self, index: u32, name: &str) {
+        let request = self.handle.link().set(LinkUnspec::new_with_index(index).up().build());
+        if let Err(error) = request.execute().await {
+            self.teller.warn(format!(
+                "network interface {name} could not be set up: {}",
+                ferrite_schema::chain(&error)
+            ));
+        }
+    }
+}
+
+/// A hardware Ethernet interface; bridges, tunnels and the like have a kind and belong to whoever made them.
+fn interface(link: &LinkMessage) -> Option<Interface> {
+    let flags = link.header.flags;
+    // A bridge tells about its ports in a family of its own, and leaves out what kind they are.
+    if link.header.interface_family != AddressFamily::Unspec {
+        return None;
+    }
+    if link.header.link_layer_type != LinkLayerType::Ether || flags.contains(LinkFlags::Loopback) {
+        return None;
+    }
+    let (mut name, mut mac) = (None, None);
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::IfName(text) => name = Some(text.clone()),
+            LinkAttribute::Address(bytes) => {
+                mac = <[u8; MAC_BYTES]>::try_from(bytes.as_slice()).ok()
+            }
+            LinkAttribute::LinkInfo(info)
+                if info.iter().any(|info| matches!(info, LinkInfo::Kind(_))) =>
+            {
+                return None;
+            }
+            _ => {}
+        }
+    }
+    let (up, carrier) = (flags.contains(LinkFlags::Up), flags.contains(LinkFlags::LowerUp));
+    Some(Interface { index: link.header.index, name: name?, mac: mac?, up, carrier })
+}

@@ -1,0 +1,40 @@
+//! What the node's links have to say to whoever owns the node.
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// One piece of news.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// A person should know.
+    Warning(String),
+    /// A link waits for an address.
+    Waits {
+        /// Its name.
+        link: String,
+    },
+    /// A link has its first address.
+    Addressed {
+        /// Its name.
+        link: String,
+    },
+}
+
+/// Where news is told. Each link tells little, and only when something changed: the queue needs no bound.
+#[derive(Debug, Clone)]
+pub(crate) struct Teller(UnboundedSender<News>);
+
+impl Teller {
+    pub(crate) fn tell(&self, news: News) {
+        // Whoever does not listen any more needs no news.
+        drop(self.0.send(news));
+    }
+
+    pub(crate) fn warn(&self, warning: String) {
+        self.tell(News::Warning(warning));
+    }
+}
+
+pub(crate) fn channel() -> (Teller, UnboundedReceiver<News>) {
+    let (sender, receiver) = unbounded_channel();
+    (Teller(sender), receiver)
+}

@@ -1,0 +1,332 @@
+//! The rules: what is translated, let through, and dropped. `docs/network.md` says it in words.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::encode::{Family, Hook, Set, Table, Transaction};
+use super::expression::{Base, Expression, Meta, Register, Tracked, Verdict};
+use super::{Ground, NAME_BYTES, TCP, UDP};
+use crate::LINK_PREFIX;
+
+pub(super) const INET: Table = Table { family: Family::Inet, name: "ferrite" };
+pub(super) const BRIDGE: Table = Table { family: Family::Bridge, name: "ferrite" };
+
+/// `NFPROTO_IPV4`, `NFPROTO_IPV6`.
+const IPV4: u8 = 2;
+const IPV6: u8 = 10;
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+const DNS_PORT: u16 = 53;
+
+/// Hooks of both families.
+const PREROUTING: u32 = 0;
+const INPUT: u32 = 1;
+const FORWARD: u32 = 2;
+const OUTPUT: u32 = 3;
+const POSTROUTING: u32 = 4;
+
+/// `NF_IP_PRI_RAW`, `NF_IP_PRI_NAT_DST`, `NF_IP_PRI_FILTER`, `NF_IP_PRI_NAT_SRC`.
+const BEFORE_TRACKING: i32 = -300;
+const NEW_DESTINATION: i32 = -100;
+const FILTER: i32 = 0;
+const NEW_SOURCE: i32 = 100;
+
+/// nft's numbers of types, six bits each where a key has several parts.
+const TYPE_BITS: u32 = 6;
+const TYPE_IPV4: u32 = 7;
+const TYPE_IPV6: u32 = 8;
+const TYPE_ETHER: u32 = 9;
+const TYPE_PROTOCOL: u32 = 12;
+const TYPE_PORT: u32 = 13;
+const TYPE_NAME: u32 = 41;
+
+/// `RTN_LOCAL`: an address of the node.
+const LOCAL: u32 = 2;
+/// `NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED)`.
+const KNOWN: u32 = 2 | 4;
+/// `IPS_DST_NAT`: a published port was asked for.
+const PUBLISHED: u32 = 1 << 5;
+
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_ARP: u16 = 0x0806;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+
+/// Messages of neighbour discovery (RFC 4861).
+const ROUTER_ADVERTISEMENT: u8 = 134;
+const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+const REDIRECT: u8 = 137;
+
+const fn joined(types: &[u32]) -> u32 {
+    let mut all = 0;
+    let mut rest = types;
+    while let [first, others @ ..] = rest {
+        all = (all << TYPE_BITS) | *first;
+        rest = others;
+    }
+    all
+}
+
+/// All sets, each in its table.
+pub(super) const fn sets() -> [(Table, Set); 7] {
+    let target4 = Some((joined(&[TYPE_IPV4, TYPE_PORT]), 8));
+    let target6 = Some((joined(&[TYPE_IPV6, TYPE_PORT]), 20));
+    let any = (joined(&[TYPE_PROTOCOL, TYPE_PORT]), 8);
+    let bound4 = (joined(&[TYPE_IPV4, TYPE_PROTOCOL, TYPE_PORT]), 12);
+    let bound6 = (joined(&[TYPE_IPV6, TYPE_PROTOCOL, TYPE_PORT]), 24);
+    let macs = (joined(&[TYPE_NAME, TYPE_ETHER]), 24);
+    let v4 = (joined(&[TYPE_NAME, TYPE_IPV4]), 20);
+    let v6 = (joined(&[TYPE_NAME, TYPE_IPV6]), 32);
+    [
+        (INET, Set { name: "ports4", id: 1, key: any, data: target4 }),
+        (INET, Set { name: "ports6", id: 2, key: any, data: target6 }),
+        (INET, Set { name: "bound4", id: 3, key: bound4, data: target4 }),
+        (INET, Set { name: "bound6", id: 4, key: bound6, data: target6 }),
+        (BRIDGE, Set { name: "macs", id: 5, key: macs, data: None }),
+        (BRIDGE, Set { name: "v4", id: 6, key: v4, data: None }),
+        (BRIDGE, Set { name: "v6", id: 7, key: v6, data: None }),
+    ]
+}
+
+/// Makes the table of addresses and ports.
+pub(super) fn inet(transaction: &mut Transaction, ground: &Ground) {
+    let chain = |kind, number, priority| Some(Hook { kind, number, priority });
+    transaction.table(INET);
+    make_sets(transaction, INET);
+    transaction.chain(INET, "publish", None);
+    transaction.chain(INET, "loopback", chain("filter", PREROUTING, BEFORE_TRACKING));
+    transaction.chain(INET, "prerouting", chain("nat", PREROUTING, NEW_DESTINATION));
+    transaction.chain(INET, "output", chain("nat", OUTPUT, NEW_DESTINATION));
+    transaction.chain(INET, "postrouting", chain("nat", POSTROUTING, NEW_SOURCE));
+    transaction.chain(INET, "forward", chain("filter", FORWARD, FILTER));
+    transaction.chain(INET, "input", chain("filter", INPUT, FILTER));
+    publish(transaction);
+    let rules = Rules { transaction, bridge: interface(&ground.bridge) };
+    rules.translate(ground);
+}
+
+fn make_sets(transaction: &mut Transaction, table: Table) {
+    for (_, set) in sets().iter().filter(|(owner, _)| owner.family == table.family) {
+        transaction.set(table, *set);
+    }
+}
+
+/// Published ports: those of one address first.
+fn publish(transaction: &mut Transaction) {
+    for (family, at, length, bound, any) in
+        [(IPV4, 16, 4, "bound4", "ports4"), (IPV6, 24, 16, "bound6", "ports6")]
+    {
+        let words: Register = length / 4;
+        let mut rule = of_family(family);
+        rule.push(load(Base::Network, at, length, 0));
+        rule.extend(transport_port(words));
+        rule.extend(new_destination(family, bound, words));
+        transaction.rule(INET, "publish", &rule);
+        let mut rule = of_family(family);
+        rule.extend(transport_port(0));
+        rule.extend(new_destination(family, any, words));
+        transaction.rule(INET, "publish", &rule);
+    }
+}
+
+fn new_destination(family: u8, map: &'static str, words: Register) -> [Expression; 2] {
+    [
+        Expression::FromMap { register: 0, map, to: 0 },
+        Expression::Destination { family: family.into(), address: 0, port: words },
+    ]
+}
+
+/// Transport and destination port, in two registers.
+fn transport_port(register: Register) -> [Expression; 2] {
+    [
+        Expression::Meta { key: Meta::Transport, to: register },
+        load(Base::Transport, 2, 2, register + 1),
+    ]
+}
+
+const fn load(base: Base, offset: u32, length: u32, to: Register) -> Expression {
+    Expression::Payload { base, offset, length, to }
+}
+
+fn meta_is(key: Meta, value: &[u8]) -> [Expression; 2] {
+    [Expression::Meta { key, to: 0 }, Expression::Equal { register: 0, value: value.to_vec() }]
+}
+
+fn meta_is_not(key: Meta, value: &[u8]) -> [Expression; 2] {
+    [Expression::Meta { key, to: 0 }, Expression::Different { register: 0, value: value.to_vec() }]
+}
+
+fn of_family(family: u8) -> Vec<Expression> {
+    meta_is(Meta::Family, &[family]).to_vec()
+}
+
+fn interface(name: &str) -> Vec<u8> {
+    let mut name = name.as_bytes().to_vec();
+    name.resize(NAME_BYTES, 0);
+    name
+}
+
+/// Bytes at `offset` of the network header are in a network.
+fn address(offset: u32, address: &[u8], prefix: u8) -> Vec<Expression> {
+    let mask: Vec<u8> = (0..address.len())
+        .map(|index| {
+            let bits = usize::from(prefix).saturating_sub(index * 8).min(8);
+            u8::try_from(0xff00_u32 >> bits & 0xff).unwrap_or(0)
+        })
+        .collect();
+    let value = address.iter().zip(&mask).map(|(byte, mask)| byte & mask).collect();
+    let length = u32::try_from(address.len()).unwrap_or(0);
+    let mut part = vec![load(Base::Network, offset, length, 0)];
+    if mask.iter().any(|byte| *byte != 0xff) {
+        part.push(Expression::Mask { register: 0, mask });
+    }
+    part.push(Expression::Equal { register: 0, value });
+    part
+}
+
+fn from_ipv4(network: Ipv4Addr, prefix: u8) -> Vec<Expression> {
+    [of_family(IPV4), address(12, &network.octets(), prefix)].concat()
+}
+
+fn from_ipv6(network: Ipv6Addr, prefix: u8) -> Vec<Expression> {
+    [of_family(IPV6), address(8, &network.octets(), prefix)].concat()
+}
+
+fn any_bit(key: Tracked, bits: u32) -> [Expression; 3] {
+    [
+        Expression::Tracked { key, to: 0 },
+        Expression::Mask { register: 0, mask: bits.to_ne_bytes().to_vec() },
+        Expression::Different { register: 0, value: vec![0; 4] },
+    ]
+}
+
+struct Rules<'a> {
+    transaction: &'a mut Transaction,
+    bridge: Vec<u8>,
+}
+
+impl Rules<'_> {
+    fn add(&mut self, chain: &str, parts: &[&[Expression]], last: Expression) {
+        let mut rule = parts.concat();
+        rule.push(last);
+        self.transaction.rule(INET, chain, &rule);
+    }
+
+    fn translate(mut self, ground: &Ground) {
+        use Expression::{Masquerade, Verdict as End};
+        let (from_units, to_units) =
+            (meta_is(Meta::InName, &self.bridge), meta_is(Meta::OutName, &self.bridge));
+        let to_others = meta_is_not(Meta::OutName, &self.bridge);
+        let loopback = Ipv4Addr::LOCALHOST.octets();
+        // `route_localnet` lets the node's own 127.0.0.1 out to units, and must let nobody in.
+        let to_loopback = [of_family(IPV4), address(16, &loopback, 8)].concat();
+        self.add("loopback", &[&from_units, &to_loopback], End(Verdict::Drop));
+
+        let local = [
+            Expression::DestinationKind { to: 0 },
+            Expression::Equal { register: 0, value: LOCAL.to_ne_bytes().to_vec() },
+        ];
+        self.add("prerouting", &[&local], End(Verdict::Goto("publish")));
+        // IPv6 has no `route_localnet`: what is asked of ::1 is refused at once instead of lost.
+        let to_own = [of_family(IPV6), address(24, &Ipv6Addr::LOCALHOST.octets(), 128)].concat();
+        self.add("output", &[&to_own], End(Verdict::Accept));
+        self.add("output", &[&local], End(Verdict::Goto("publish")));
+
+        let from_loopback = [of_family(IPV4), address(12, &loopback, 8)].concat();
+        self.add("postrouting", &[&to_units, &from_loopback], Masquerade);
+        let ipv4 = from_ipv4(ground.ipv4.0, ground.ipv4.1);
+        let ipv6 = ground.ipv6.map(|(network, prefix)| from_ipv6(network, prefix));
+        for network in [Some(ipv4), ipv6].iter().flatten() {
+            // A unit's published port, asked for by a unit: the answer must come back through the node.
+            let published = any_bit(Tracked::Status, PUBLISHED);
+            self.add("postrouting", &[&to_units, network, &published], Masquerade);
+            self.add("postrouting", &[&from_units, &to_others, network], Masquerade);
+        }
+
+        self.add("forward", &[&to_others], End(Verdict::Accept));
+        self.add("forward", &[&from_units], End(Verdict::Accept));
+        self.add("forward", &[&any_bit(Tracked::State, KNOWN)], End(Verdict::Accept));
+        self.add("forward", &[&any_bit(Tracked::Status, PUBLISHED)], End(Verdict::Accept));
+        self.add("forward", &[], End(Verdict::Drop));
+        self.guard_node(ground);
+    }
+
+    /// What units may ask of the node itself: names, and whether it is there.
+    fn guard_node(&mut self, ground: &Ground) {
+        use Expression::Verdict as End;
+        let not_units = meta_is_not(Meta::InName, &self.bridge);
+        self.add("input", &[&not_units], End(Verdict::Accept));
+        self.add("input", &[&any_bit(Tracked::State, KNOWN)], End(Verdict::Accept));
+        for protocol in [ICMP, ICMPV6] {
+            self.add("input", &[&meta_is(Meta::Transport, &[protocol])], End(Verdict::Accept));
+        }
+        let ipv4 = [of_family(IPV4), address(16, &ground.ipv4.0.octets(), 32)].concat();
+        let ipv6 =
+            ground.ipv6.map(|(own, _)| [of_family(IPV6), address(24, &own.octets(), 128)].concat());
+        let port = Expression::Equal { register: 1, value: DNS_PORT.to_be_bytes().to_vec() };
+        for gateway in [Some(ipv4), ipv6].iter().flatten() {
+            for protocol in [UDP, TCP] {
+                let transport = meta_is(Meta::Transport, &[protocol]);
+                let names = [load(Base::Transport, 2, 2, 1), port.clone()];
+                self.add("input", &[gateway, &transport, &names], End(Verdict::Accept));
+            }
+        }
+        self.add("input", &[], End(Verdict::Drop));
+    }
+}
+
+/// Makes the table that keeps units from speaking in another's name.
+pub(super) fn bridge(transaction: &mut Transaction) {
+    transaction.table(BRIDGE);
+    make_sets(transaction, BRIDGE);
+    let hook = Hook { kind: "filter", number: PREROUTING, priority: BEFORE_TRACKING };
+    transaction.chain(BRIDGE, "neighbour", None);
+    transaction.chain(BRIDGE, "sender", None);
+    transaction.chain(BRIDGE, "prerouting", Some(hook));
+    let mut add = |chain: &str, parts: &[&[Expression]], verdict| {
+        let mut rule = parts.concat();
+        rule.push(Expression::Verdict(verdict));
+        transaction.rule(BRIDGE, chain, &rule);
+    };
+    // Other bridges of the node belong to others.
+    add("prerouting", &[&meta_is_not(Meta::InName, LINK_PREFIX.as_bytes())], Verdict::Accept);
+    let cable = [Expression::Meta { key: Meta::InName, to: 0 }];
+    let member = |base, offset, length, set| {
+        [load(base, offset, length, 4), Expression::InSet { register: 0, set }]
+    };
+    let mac = member(Base::Link, 6, 6, "macs");
+    add("prerouting", &[&cable, &mac], Verdict::Goto("sender"));
+    add("prerouting", &[], Verdict::Drop);
+
+    let kind = |kind: u16| meta_is(Meta::Protocol, &kind.to_be_bytes());
+    let v4 = member(Base::Network, 12, 4, "v4");
+    add("sender", &[&kind(ETHERTYPE_IPV4), &cable, &v4], Verdict::Accept);
+    let arp = member(Base::Network, 14, 4, "v4");
+    add("sender", &[&kind(ETHERTYPE_ARP), &cable, &arp], Verdict::Accept);
+    let (ipv6, v6) = (kind(ETHERTYPE_IPV6), member(Base::Network, 8, 16, "v6"));
+    add("sender", &[&ipv6, &cable, &v6], Verdict::Goto("neighbour"));
+    // Before an interface has an address, and about addresses of the link, only neighbours are spoken to.
+    let icmp = meta_is(Meta::Transport, &[ICMPV6]);
+    let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
+    for (source, prefix) in [(link_local, 10), (Ipv6Addr::UNSPECIFIED, 128)] {
+        let source = address(8, &source.octets(), prefix);
+        add("sender", &[&ipv6, &icmp, &source], Verdict::Goto("neighbour"));
+    }
+    add("sender", &[], Verdict::Drop);
+
+    add("neighbour", &[&meta_is_not(Meta::Transport, &[ICMPV6])], Verdict::Accept);
+    let message = |number: u8| {
+        [load(Base::Transport, 0, 1, 0), Expression::Equal { register: 0, value: vec![number] }]
+    };
+    add("neighbour", &[&message(ROUTER_ADVERTISEMENT)], Verdict::Drop);
+    add("neighbour", &[&message(REDIRECT)], Verdict::Drop);
+    let answer = message(NEIGHBOUR_ADVERTISEMENT);
+    let target = member(Base::Transport, 8, 16, "v6");
+    add("neighbour", &[&answer, &cable, &target], Verdict::Accept);
+    let of_link = [
+        load(Base::Transport, 8, 2, 0),
+        Expression::Mask { register: 0, mask: vec![0xff, 0xc0] },
+        Expression::Equal { register: 0, value: vec![0xfe, 0x80] },
+    ];
+    add("neighbour", &[&answer, &of_link], Verdict::Accept);
+    add("neighbour", &[&answer], Verdict::Drop);
+    add("neighbour", &[], Verdict::Accept);
+}

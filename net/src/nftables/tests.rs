@@ -1,0 +1,114 @@
+//! What is sent to the kernel is compared with what Debian's `nft` makes of it, in a network namespace of the
+//! test's own.
+
+use std::process::Command;
+
+use super::*;
+use crate::addresses::mac;
+use crate::netlink::{Family, Socket};
+
+/// Set in the test's second self, which runs in a namespace.
+const INSIDE: &str = "FERRITE_TEST_INSIDE";
+
+fn ground() -> Ground {
+    let ipv6 = Some(("fd00:1:2::1".parse().unwrap(), 64));
+    Ground { bridge: "ferrite0".to_owned(), ipv4: ([10, 120, 0, 1].into(), 16), ipv6 }
+}
+
+fn port(host: u16, container: u16, protocol: Protocol, address: Option<&str>) -> Port {
+    let address = address.map(|address| address.parse().unwrap());
+    Port { host, container: Some(container), protocol, address }
+}
+
+fn member(number: u32, ports: Vec<Port>) -> Member {
+    let [high, low] = u16::try_from(number).unwrap().to_be_bytes();
+    Member {
+        link: format!("ferrite-{number:04x}"),
+        mac: mac(number),
+        ipv4: [10, 120, high, low].into(),
+        ipv6: Some(format!("fd00:1:2::{number:x}").parse().unwrap()),
+        ports,
+    }
+}
+
+fn list() -> String {
+    let output = Command::new("nft").args(["--stateless", "list", "ruleset"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn carry_out(batch: Batch) {
+    Socket::open(Family::Netfilter).unwrap().carry_out(batch).unwrap();
+}
+
+fn carry_out_all(batches: Vec<Batch>) {
+    batches.into_iter().for_each(carry_out);
+}
+
+/// Runs `test` in a user and a network namespace of its own, in a process of its own.
+fn inside(name: &str, test: impl Fn()) {
+    if std::env::var_os(INSIDE).is_some() {
+        test();
+        return;
+    }
+    let name = format!("net::nftables::tests::{name}");
+    let program = std::env::current_exe().unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--net"]).arg(program);
+    let output = command.args([&name, "--exact"]).env(INSIDE, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+fn the_kernel_holds_what_was_meant() {
+    inside("the_kernel_holds_what_was_meant", || {
+        let web = member(
+            0x102,
+            vec![
+                port(8080, 80, Protocol::Tcp, None),
+                port(53, 5353, Protocol::Udp, Some("192.0.2.1")),
+                port(443, 443, Protocol::Tcp, Some("2001:db8::1")),
+            ],
+        );
+        carry_out_all(install(&ground(), &[web]));
+        assert_eq!(list(), include_str!("rules.nft"), "the lists differ");
+    });
+}
+
+#[test]
+fn members_come_and_go_and_leave_nothing() {
+    inside("members_come_and_go_and_leave_nothing", || {
+        carry_out_all(install(&ground(), &[]));
+        let empty = list();
+        let first = member(2, vec![port(8080, 80, Protocol::Tcp, None)]);
+        carry_out(replace(None, Some(&first)));
+        assert!(list().contains("tcp . 8080 : 10.120.0.2 . 80"), "{}", list());
+        let second = Member { ports: vec![port(8080, 81, Protocol::Tcp, None)], ..first.clone() };
+        carry_out(replace(Some(&first), Some(&second)));
+        assert!(list().contains("tcp . 8080 : 10.120.0.2 . 81"), "{}", list());
+        carry_out(replace(Some(&second), None));
+        carry_out(replace(Some(&second), None));
+        assert_eq!(list(), empty);
+        let many: Vec<Member> = (2..1500)
+            .map(|number| {
+                member(number, vec![port(u16::try_from(number).unwrap(), 80, Protocol::Udp, None)])
+            })
+            .collect();
+        carry_out_all(install(&ground(), &many));
+        assert_eq!(list().matches("udp . ").count(), 2 * many.len());
+        carry_out_all(install(&ground(), &[]));
+        assert_eq!(list(), empty);
+    });
+}
+
+#[test]
+fn a_refusal_changes_nothing_and_says_what() {
+    inside("a_refusal_changes_nothing_and_says_what", || {
+        let batch = replace(None, Some(&member(2, vec![])));
+        let error = Socket::open(Family::Netfilter).unwrap().carry_out(batch).unwrap_err();
+        assert_eq!(error.to_string(), "add to a set of the packet filter");
+        assert_eq!(error.errno(), Some(2), "there is no table yet");
+        assert_eq!(list(), "");
+    });
+}

@@ -1,0 +1,117 @@
+//! What is asked of the process that makes a container: one document in the unit's run folder.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::unit::{Resources, Ulimit};
+
+/// A container to run: everything is decided, nothing is looked up any more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Unit; also the container's ID.
+    pub unit: String,
+    /// Folders of the layers, bottom first.
+    pub layers: Vec<String>,
+    /// Folder for what the container writes; emptied before each start.
+    pub scratch: String,
+    /// The container cannot write its root.
+    pub read_only_root: bool,
+    /// Program and arguments.
+    pub args: Vec<String>,
+    /// Environment.
+    pub env: BTreeMap<String, String>,
+    /// Working directory.
+    pub cwd: String,
+    /// `user`, `user:group`, names or numbers, as in an image's configuration; empty for root.
+    pub user: String,
+    /// Hostname.
+    pub hostname: String,
+    /// Standard input and output are a terminal.
+    pub tty: bool,
+    /// Standard input stays open.
+    pub stdin: bool,
+    /// Everything is allowed.
+    pub privileged: bool,
+    /// Its own range of user and group IDs; absent where it shares the node's user namespace.
+    pub ids: Option<IdRange>,
+    /// Its capabilities, without `CAP_`, defaults already applied.
+    pub capabilities: Vec<String>,
+    /// Devices of the node that it may use.
+    pub devices: Vec<String>,
+    /// What is mounted into it, in this order.
+    pub mounts: Vec<BindMount>,
+    /// Bounds.
+    pub resources: Resources,
+    /// Kernel parameters of its namespaces.
+    pub sysctls: BTreeMap<String, String>,
+    /// Limits of each process.
+    pub ulimits: BTreeMap<String, Ulimit>,
+    /// Its network.
+    pub network: Network,
+    /// The container's cgroup, below the cgroup root, with a leading `/`.
+    pub cgroup: String,
+    /// Folder of the cgroup where shims live.
+    pub shim_cgroup: String,
+    /// Folder for the log.
+    pub log_dir: String,
+    /// Signal that asks it to stop, for whoever watches over it.
+    pub stop_signal: i32,
+}
+
+/// User and group IDs of the node that stand for 0 and up in a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdRange {
+    /// What 0 is on the node.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// A file or folder of the node, or memory, mounted into a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindMount {
+    /// What.
+    pub source: MountSource,
+    /// Where in the container.
+    pub target: String,
+    /// The container cannot write to it.
+    pub read_only: bool,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MountSource {
+    /// A path whose owners are the container's own IDs, 0 for its root: a named volume, a file made for it.
+    Owned(String),
+    /// A path of the node, with the node's owners.
+    Host(String),
+    /// Memory of at most this many bytes.
+    Tmpfs(u64),
+}
+
+/// A container's network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// The node's own.
+    Host,
+    /// Its own, with nothing but loopback.
+    None,
+    /// Its own, connected to the node's bridge.
+    Bridge(Attachment),
+}
+
+/// How a container is connected to the bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Name of the bridge on the node.
+    pub bridge: String,
+    /// Name of the node's end of the cable; at most 15 bytes.
+    pub link: String,
+    /// IPv4 address, prefix length, gateway.
+    pub ipv4: (std::net::Ipv4Addr, u8, std::net::Ipv4Addr),
+    /// IPv6 address, prefix length, gateway; absent where the kernel has no IPv6.
+    pub ipv6: Option<(std::net::Ipv6Addr, u8, std::net::Ipv6Addr)>,
+}

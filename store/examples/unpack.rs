@@ -1,0 +1,16 @@
+//! Unpacks one layer as the agent does, for `ferrite-bench`: `unpack BLOB FOLDER DIFF_ID`. The folder then holds the
+//! layer under its digest.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use ferrite_store::layer::Layers;
+
+fn main() -> anyhow::Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [blob, folder, digest] = words.as_slice() else {
+        bail!("usage: unpack BLOB FOLDER DIFF_ID");
+    };
+    let layers = Layers::open(Path::new(folder)).context("open the folder")?;
+    layers.ensure(&digest.parse()?, Path::new(blob)).context("unpack")
+}

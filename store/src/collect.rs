@@ -1,0 +1,273 @@
+//! What the store needs no longer: who uses what, how large it is, and how it is removed.
+//!
+//! The order makes every moment safe for a power cut: first the name goes, durably; then layers get a name that the
+//! next start removes; then blobs. What is left over in between is nobody's and found by the next sweep.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ferrite_schema::api::{Image, Pruned};
+use ferrite_schema::shim;
+
+use super::digest::Digest;
+use super::documents::{self, DOCUMENT_MAX_BYTES, Document};
+use super::layer::Layers;
+use super::store::{ImageStore, Record, Store};
+
+/// An unfinished download that nothing was added to for so long is given up.
+const PARTIAL_STAYS: Duration = Duration::from_secs(7 * 24 * 3600);
+/// An image that was used so recently is about to be started.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// Nothing was collected.
+#[derive(Debug, thiserror::Error)]
+pub enum Collect {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] Store),
+    /// A folder failed.
+    #[error("remove from {}", path.display())]
+    Remove {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Somebody pulls or imports.
+    #[error("collect images while one is being pulled or imported; try again later")]
+    Busy,
+    /// Units name the image.
+    #[error("remove image {name}: units use it: {units}")]
+    InUse {
+        /// Its name.
+        name: String,
+        /// Their names.
+        units: String,
+    },
+    /// There is none.
+    #[error("find image {name}")]
+    Find {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Who needs what.
+#[derive(Debug, Clone, Default)]
+pub struct Needs {
+    /// Units by the full name of the image that they name.
+    pub units: BTreeMap<String, Vec<String>>,
+    /// Layers that a shim has mounted or is about to.
+    pub layers: BTreeSet<Digest>,
+}
+
+impl Needs {
+    /// What `units`, pairs of unit and image, name, and what the shims in `run` were asked for.
+    #[must_use]
+    pub fn new(images: &ImageStore, units: &[(String, String)], run: &Path) -> Self {
+        let mut needs = Self::default();
+        for (unit, image) in units {
+            needs.units.entry(images.key(image)).or_default().push(unit.clone());
+        }
+        for entry in fs::read_dir(run).into_iter().flatten().flatten() {
+            needs.layers.extend(mounted(&entry.path().join(shim::REQUEST)));
+        }
+        needs
+    }
+}
+
+/// The layers of a request; a request that cannot be read was never carried out.
+fn mounted(request: &Path) -> Vec<Digest> {
+    let text = fs::read(request).unwrap_or_default();
+    let request: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    let folders = request.get("layers").and_then(|layers| layers.as_array()).cloned();
+    let folders = folders.unwrap_or_default();
+    let names = folders.iter().filter_map(|folder| Path::new(folder.as_str()?).file_name());
+    names.filter_map(|name| Digest::from_hex(&name.to_string_lossy()).ok()).collect()
+}
+
+/// Everything that a record stands for.
+struct Parts {
+    blobs: BTreeSet<Digest>,
+    layers: BTreeSet<Digest>,
+}
+
+fn parts(images: &ImageStore, record: &Record) -> Result<Parts, Store> {
+    let mut blobs = BTreeSet::new();
+    let manifest: Digest = record.manifest.parse()?;
+    blobs.insert(manifest);
+    blobs.insert(record.config.parse()?);
+    for blob in &record.blobs {
+        blobs.insert(blob.parse()?);
+    }
+    // Records of older versions do not say which blobs are theirs.
+    if record.blobs.is_empty() && !record.layers.is_empty() {
+        let bytes = images.read_document(&manifest, DOCUMENT_MAX_BYTES)?;
+        if let Ok(Document::Manifest(manifest)) = documents::parse(&bytes, None) {
+            blobs.extend(manifest.layers.iter().map(|blob| blob.digest));
+        }
+    }
+    let layers = record.layers.iter().map(|layer| layer.parse()).collect::<Result<_, _>>()?;
+    Ok(Parts { blobs, layers })
+}
+
+fn blob_bytes(images: &ImageStore, digest: &Digest) -> u64 {
+    fs::metadata(images.blob(digest)).map_or(0, |meta| meta.len())
+}
+
+/// All images with their sizes and users.
+///
+/// # Errors
+/// A record cannot be read.
+pub fn list(images: &ImageStore, layers: &Layers, needs: &Needs) -> Result<Vec<Image>, Store> {
+    let records = images.records_by_use()?;
+    let mut all = Vec::new();
+    let (mut blob_users, mut layer_users) = (BTreeMap::new(), BTreeMap::new());
+    for (record, used) in &records {
+        let parts = parts(images, record)?;
+        parts.blobs.iter().for_each(|blob| *blob_users.entry(*blob).or_insert(0_u32) += 1);
+        parts.layers.iter().for_each(|layer| *layer_users.entry(*layer).or_insert(0_u32) += 1);
+        all.push((record, *used, parts));
+    }
+    let mut listed: Vec<Image> = all
+        .iter()
+        .map(|(record, last_used_s, parts)| {
+            let mut image = Image {
+                last_used_s: *last_used_s,
+                units: needs.units.get(&images.key(&record.name)).cloned().unwrap_or_default(),
+                ..record.summary()
+            };
+            let mut count = |alone: bool, bytes: u64| {
+                let sum = if alone { &mut image.own_bytes } else { &mut image.shared_bytes };
+                *sum = sum.saturating_add(bytes);
+            };
+            for blob in &parts.blobs {
+                count(blob_users.get(blob) == Some(&1), blob_bytes(images, blob));
+            }
+            for layer in &parts.layers {
+                count(layer_users.get(layer) == Some(&1), layers.bytes(layer));
+            }
+            image
+        })
+        .collect();
+    listed.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(listed)
+}
+
+/// Forgets one image and removes what only it needed.
+///
+/// # Errors
+/// It is not there, or units name it.
+pub fn remove(
+    images: &ImageStore,
+    layers: &Layers,
+    needs: &Needs,
+    name: &str,
+) -> Result<Pruned, Collect> {
+    if let Some(units) = needs.units.get(&images.key(name)) {
+        return Err(Collect::InUse { name: name.to_owned(), units: units.join(", ") });
+    }
+    if !images.forget(name)? {
+        return Err(Collect::Find { name: name.to_owned() });
+    }
+    // Where somebody pulls just now, the next sweep takes what is left.
+    let freed_bytes = match sweep(images, layers, needs) {
+        Err(Collect::Busy) => 0,
+        other => other?,
+    };
+    Ok(Pruned { images: vec![name.to_owned()], freed_bytes })
+}
+
+/// Forgets images that no unit names, the longest unused first, while `enough` says no; removes what is nobody's.
+///
+/// # Errors
+/// See [`Collect`]. What was forgotten so far stays so.
+pub fn prune(
+    images: &ImageStore,
+    layers: &Layers,
+    needs: &Needs,
+    enough: impl Fn() -> bool,
+) -> Result<Pruned, Collect> {
+    let mut pruned = Pruned { images: Vec::new(), freed_bytes: sweep(images, layers, needs)? };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    for (record, used) in images.records_by_use()? {
+        let idle = now.saturating_sub(Duration::from_secs(used));
+        let named = needs.units.contains_key(&images.key(&record.name));
+        if named || idle < FRESH {
+            continue;
+        }
+        if enough() {
+            break;
+        }
+        images.forget(&record.name)?;
+        let freed = sweep(images, layers, needs)?;
+        tracing::info!(image = record.name, freed_bytes = freed, "image-collected");
+        pruned.images.push(record.name);
+        pruned.freed_bytes = pruned.freed_bytes.saturating_add(freed);
+    }
+    Ok(pruned)
+}
+
+/// Removes blobs and layers that no record and no shim needs. Returns how many bytes that freed.
+///
+/// # Errors
+/// See [`Collect`]. A record that cannot be read keeps everything.
+pub fn sweep(images: &ImageStore, layers: &Layers, needs: &Needs) -> Result<u64, Collect> {
+    let work = || -> Result<(u64, Vec<PathBuf>), Collect> {
+        let mut keep = Parts { blobs: BTreeSet::new(), layers: needs.layers.clone() };
+        for (record, _) in images.records_by_use()? {
+            let parts = parts(images, &record)?;
+            keep.blobs.extend(parts.blobs);
+            keep.layers.extend(parts.layers);
+        }
+        let mut freed = 0_u64;
+        let mut doomed = Vec::new();
+        let removing = |source| Collect::Remove { path: layers.root().to_owned(), source };
+        for layer in layers.here().map_err(removing)? {
+            if !keep.layers.contains(&layer) {
+                freed = freed.saturating_add(layers.bytes(&layer));
+                doomed.push(layers.doom(&layer).map_err(removing)?);
+            }
+        }
+        for blob in images.blobs_here()? {
+            if !keep.blobs.contains(&blob) {
+                freed = freed.saturating_add(blob_bytes(images, &blob));
+                delete(&images.blob(&blob))?;
+            }
+        }
+        for partial in images.stale_partials(PARTIAL_STAYS)? {
+            delete(&partial)?;
+        }
+        Ok((freed, doomed))
+    };
+    let (freed, doomed) = images.alone(work).ok_or(Collect::Busy)??;
+    for folder in doomed {
+        fs::remove_dir_all(&folder)
+            .map_err(|source| Collect::Remove { path: folder.clone(), source })?;
+    }
+    Ok(freed)
+}
+
+fn delete(path: &Path) -> Result<(), Collect> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Collect::Remove { path: path.to_owned(), source })
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Percent of the file system with the store that are free for everybody; 100 where that cannot be said.
+#[must_use]
+pub fn free_percent(folder: &Path) -> u64 {
+    match rustix::fs::statvfs(folder) {
+        Ok(stat) if stat.f_blocks > 0 => stat.f_bavail.saturating_mul(100) / stat.f_blocks,
+        Ok(_) | Err(_) => 100,
+    }
+}
+
+#[cfg(test)]
+mod tests;

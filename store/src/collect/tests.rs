@@ -1,0 +1,146 @@
+use super::*;
+use crate::store::empty_record;
+
+struct Place {
+    folder: tempfile::TempDir,
+    images: ImageStore,
+    layers: Layers,
+}
+
+fn place() -> Place {
+    let folder = tempfile::tempdir().unwrap();
+    let images = ImageStore::open(&folder.path().join("images")).unwrap();
+    let layers = Layers::open(&folder.path().join("layers")).unwrap();
+    Place { folder, images, layers }
+}
+
+impl Place {
+    /// An image with a layer per word; blobs and layers are named after the words.
+    fn image(&self, name: &str, words: &[&str]) -> Record {
+        let document = |text: &str| {
+            let digest = Digest::of(text.as_bytes());
+            self.images.write_document(&digest, text.as_bytes()).unwrap();
+            digest.to_string()
+        };
+        let layers = words.iter().map(|word| {
+            let digest = Digest::of(format!("tar of {word}").as_bytes());
+            fs::create_dir_all(self.layers.path(&digest).join("etc")).unwrap();
+            fs::write(self.layers.path(&digest).join("etc/file"), vec![1; 5000]).unwrap();
+            digest.to_string()
+        });
+        let record = Record {
+            name: name.to_owned(),
+            manifest: document(&format!("manifest of {name}")),
+            config: document(&format!("config of {name}")),
+            layers: layers.collect(),
+            blobs: words.iter().map(|word| document(word)).collect(),
+            ..empty_record()
+        };
+        self.images.put(&record).unwrap();
+        self.age(&record, 1000);
+        record
+    }
+
+    /// Makes the image one that was last used so long ago.
+    fn age(&self, record: &Record, seconds: u64) {
+        let path = self.folder.path().join("images/names");
+        let key = Digest::of(self.images.key(&record.name).as_bytes()).hex();
+        let then = SystemTime::now() - Duration::from_secs(seconds);
+        let file = fs::File::options().write(true).open(path.join(format!("{key}.json"))).unwrap();
+        file.set_modified(then).unwrap();
+    }
+
+    fn has_layer(&self, word: &str) -> bool {
+        self.layers.path(&Digest::of(format!("tar of {word}").as_bytes())).exists()
+    }
+
+    fn has_blob(&self, word: &str) -> bool {
+        self.images.blob(&Digest::of(word.as_bytes())).exists()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.images.list().unwrap().into_iter().map(|image| image.name).collect()
+    }
+}
+
+fn units(place: &Place, units: &[(&str, &str)]) -> Needs {
+    let pairs: Vec<_> =
+        units.iter().map(|(unit, image)| ((*unit).to_owned(), (*image).to_owned())).collect();
+    Needs::new(&place.images, &pairs, &place.folder.path().join("run"))
+}
+
+#[test]
+fn what_images_share_stays_with_the_one_that_stays() {
+    let place = place();
+    place.image("one", &["base", "only-one"]);
+    place.image("two", &["base", "only-two"]);
+    let needs = units(&place, &[]);
+    let listed = list(&place.images, &place.layers, &needs).unwrap();
+    assert!(listed[0].own_bytes >= 5000 && listed[0].shared_bytes >= 5000, "{listed:?}");
+    let pruned = remove(&place.images, &place.layers, &needs, "docker.io/library/one").unwrap();
+    assert!(pruned.freed_bytes >= 5000);
+    assert_eq!(place.names(), ["two"]);
+    assert!(place.has_layer("base") && place.has_blob("base") && place.has_blob("only-two"));
+    assert!(!place.has_layer("only-one") && !place.has_blob("only-one"));
+    let again = remove(&place.images, &place.layers, &needs, "one");
+    assert!(matches!(again, Err(Collect::Find { .. })));
+}
+
+#[test]
+fn what_units_or_shims_use_is_never_collected() {
+    let place = place();
+    place.image("named", &["a"]);
+    let running = place.image("running", &["b"]);
+    let folder = place.folder.path().join("run/web");
+    fs::create_dir_all(&folder).unwrap();
+    let layer = place.layers.path(&running.layers[0].parse().unwrap());
+    let request = serde_json::json!({ "layers": [layer] }).to_string();
+    fs::write(folder.join(shim::REQUEST), request).unwrap();
+    let needs = units(&place, &[("web", "docker.io/library/named:latest")]);
+    let refused = remove(&place.images, &place.layers, &needs, "named");
+    assert!(matches!(refused, Err(Collect::InUse { .. })));
+    let pruned = prune(&place.images, &place.layers, &needs, || false).unwrap();
+    assert_eq!(pruned.images, ["running"]);
+    assert!(place.has_layer("a") && place.has_layer("b") && !place.has_blob("b"));
+}
+
+#[test]
+fn the_longest_unused_goes_first_and_only_while_room_is_wanted() {
+    let place = place();
+    let old = place.image("old", &["a"]);
+    place.age(&old, 5000);
+    place.image("newer", &["b"]);
+    let fresh = place.image("fresh", &["c"]);
+    place.images.note_use(&fresh);
+    let needs = units(&place, &[]);
+    let images = place.images.clone();
+    let enough = || images.list().unwrap().len() < 3;
+    assert_eq!(prune(&place.images, &place.layers, &needs, enough).unwrap().images, ["old"]);
+    assert_eq!(prune(&place.images, &place.layers, &needs, || false).unwrap().images, ["newer"]);
+    assert_eq!(place.names(), ["fresh"]);
+}
+
+#[test]
+fn nothing_is_swept_under_a_pull() {
+    let place = place();
+    place.image("one", &["a"]);
+    let busy = place.images.begin_use();
+    let needs = units(&place, &[]);
+    assert!(matches!(sweep(&place.images, &place.layers, &needs), Err(Collect::Busy)));
+    // A name may go; the rest follows later.
+    remove(&place.images, &place.layers, &needs, "one").unwrap();
+    assert!(place.has_layer("a"));
+    drop(busy);
+    sweep(&place.images, &place.layers, &needs).unwrap();
+    assert!(!place.has_layer("a") && !place.has_blob("a"));
+}
+
+#[test]
+fn an_interrupted_collection_leaves_nothing_that_a_start_does_not_remove() {
+    let place = place();
+    let record = place.image("one", &["a"]);
+    let doomed = place.layers.doom(&record.layers[0].parse().unwrap()).unwrap();
+    assert!(doomed.exists() && !place.has_layer("a"));
+    Layers::open(&place.folder.path().join("layers")).unwrap();
+    assert!(!doomed.exists());
+}

@@ -1,0 +1,248 @@
+//! Import of archives: a tar of an OCI image layout, as skopeo, umoci and buildah write it, or of `docker save`;
+//! plain or compressed.
+//!
+//! One pass over the tar puts its blobs into the store's staging folder under digests that *we* compute; after
+//! that the documents are followed from the index down. Nothing is named in the store before everything that
+//! it needs is there, checked and flushed.
+
+mod archive;
+mod docker;
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use oci_spec::image::ImageConfiguration;
+use serde::de::DeserializeOwned;
+
+use self::archive::{ArchiveContent, read_small};
+use super::digest::{Digest, NotADigest};
+use super::documents::{self, DOCUMENT_MAX_BYTES, Document, Entry, Refuse};
+use super::layer::{Layer, Layers};
+use super::signature::{self, Policy};
+use super::store::{self, ImageStore, Record, Store};
+
+/// Most indexes in one another.
+const INDEX_DEPTH_MAX: usize = 4;
+
+/// An archive could not be imported.
+#[derive(Debug, thiserror::Error)]
+pub enum Import {
+    /// The archive could not be read.
+    #[error("read the archive")]
+    ReadArchive(#[source] io::Error),
+    /// It is not an archive of an image.
+    #[error("refuse the archive: {why}")]
+    RefuseArchive {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A blob's content is not what its name says.
+    #[error("refuse blob sha256:{name}: its content has the digest {found}")]
+    RefuseBlob {
+        /// Its name in the archive.
+        name: String,
+        /// What it is.
+        found: Digest,
+    },
+    /// A document names a blob that neither the archive nor the store has.
+    #[error("find blob {digest}: the archive does not hold it")]
+    FindBlob {
+        /// Its digest.
+        digest: Digest,
+    },
+    /// A document is not what it should be.
+    #[error("read the image's {what}")]
+    ReadDocument {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// An index or a manifest is refused.
+    #[error(transparent)]
+    Document(#[from] Refuse),
+    /// A blob could not be staged.
+    #[error("write {}", path.display())]
+    Stage {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A document holds something that is not a digest.
+    #[error(transparent)]
+    Digest(#[from] NotADigest),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] Store),
+    /// A layer could not be unpacked.
+    #[error(transparent)]
+    Layer(#[from] Layer),
+    /// The node's rules do not let it in.
+    #[error(transparent)]
+    Policy(#[from] signature::Refused),
+}
+
+/// Imports the archive at `path` as `name`, or under the name that it gives itself.
+///
+/// # Errors
+/// The image is not in the store; blobs and layers that were good may be.
+pub fn import(
+    path: &Path,
+    name: Option<&str>,
+    (images, layers): (&ImageStore, &Layers),
+    policy: &Policy,
+) -> Result<Record, Import> {
+    if let Some(name) = name {
+        store::check_name(name)?;
+        policy.check_import(&images.key(name))?;
+    }
+    let _in_use = images.begin_use();
+    let folder = images
+        .staging()
+        .join(format!("import-{}", path.file_name().unwrap_or_default().to_string_lossy()));
+    fs::create_dir_all(&folder).map_err(|source| Import::Stage { path: folder.clone(), source })?;
+    let result = archive::read(path, &folder)
+        .and_then(|archive| Adoption { archive, images, layers, policy }.run(name, &folder));
+    // Left-overs are removed at the next start too; what counts is the import's own result.
+    drop(fs::remove_dir_all(&folder));
+    result
+}
+
+fn refuse(why: impl Into<String>) -> Import {
+    Import::RefuseArchive { why: why.into() }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8], what: &'static str) -> Result<T, Import> {
+    serde_json::from_slice(bytes).map_err(|source| Import::ReadDocument { what, source })
+}
+
+/// An archive on its way into the store.
+struct Adoption<'a> {
+    archive: ArchiveContent,
+    images: &'a ImageStore,
+    layers: &'a Layers,
+    policy: &'a Policy,
+}
+
+/// An image in the archive: its manifest, and the name that it has there.
+struct Found {
+    digest: Digest,
+    manifest: documents::Manifest,
+    name: Option<String>,
+}
+
+impl Adoption<'_> {
+    /// Follows the documents, moves the image's blobs into the store, unpacks its layers and names it.
+    fn run(mut self, name: Option<&str>, folder: &Path) -> Result<Record, Import> {
+        let found = match (self.archive.layout, self.archive.index.clone()) {
+            (true, Some(index)) => self.choose(&index, name)?,
+            (true, None) => return Err(refuse("it holds no file `index.json`")),
+            (false, _) => docker::convert(&mut self.archive, name, folder)?,
+        };
+        let name = match (name, &found.name) {
+            (Some(name), _) => name.to_owned(),
+            (None, Some(own)) => own.clone(),
+            (None, None) => return Err(refuse("it does not name its image: give a name")),
+        };
+        store::check_name(&name)?;
+        self.policy.check_import(&self.images.key(&name))?;
+        let config: ImageConfiguration =
+            parse(&self.document(&found.manifest.config.digest)?, "configuration")?;
+        let tars = config.rootfs().diff_ids();
+        if tars.len() != found.manifest.layers.len() {
+            return Err(refuse("its manifest and configuration name different numbers of layers"));
+        }
+        let mut needed = vec![found.digest, found.manifest.config.digest];
+        needed.extend(found.manifest.layers.iter().map(|layer| layer.digest));
+        let size_bytes = self.keep(&needed)?;
+        let mut unpacked = Vec::new();
+        for (layer, tar) in found.manifest.layers.iter().zip(tars) {
+            let digest: Digest = tar.to_string().parse()?;
+            self.layers.ensure(&digest, &self.images.blob(&layer.digest))?;
+            unpacked.push(digest.to_string());
+        }
+        let record = Record {
+            name,
+            manifest: found.digest.to_string(),
+            config: found.manifest.config.digest.to_string(),
+            layers: unpacked,
+            size_bytes,
+            blobs: needed.iter().skip(2).map(Digest::to_string).collect(),
+            signed_by: None,
+        };
+        self.images.put(&record)?;
+        Ok(record)
+    }
+
+    /// The manifest for this machine. Of several images the one that is called as it shall be called is meant.
+    fn choose(&self, index: &[u8], wanted: Option<&str>) -> Result<Found, Import> {
+        let mut name = None;
+        let mut bytes = index.to_vec();
+        let mut digest = Digest::of(&bytes);
+        for _ in 0..=INDEX_DEPTH_MAX {
+            match documents::parse(&bytes, None)? {
+                Document::Manifest(manifest) => return Ok(Found { digest, manifest, name }),
+                Document::Index(entries) => {
+                    let entry = self.one_of(&entries, wanted)?;
+                    name = name.or(entry.name.clone());
+                    digest = entry.blob.digest;
+                    bytes = self.document(&digest)?;
+                }
+            }
+        }
+        Err(refuse("its indexes lead on and on"))
+    }
+
+    fn one_of<'e>(&self, entries: &'e [Entry], wanted: Option<&str>) -> Result<&'e Entry, Import> {
+        match entries {
+            [] => Err(refuse("it holds no image for linux/amd64")),
+            [only] => Ok(only),
+            several => {
+                let wanted = wanted.map(|name| self.images.key(name));
+                let called = |entry: &&Entry| {
+                    entry.name.as_deref().map(|name| self.images.key(name)) == wanted
+                };
+                several
+                    .iter()
+                    .find(|entry| wanted.is_some() && called(entry))
+                    .ok_or_else(|| refuse("it holds several images; export one"))
+            }
+        }
+    }
+
+    fn document(&self, digest: &Digest) -> Result<Vec<u8>, Import> {
+        match self.archive.blobs.get(digest) {
+            Some((path, _)) => read_small(&mut File::open(path).map_err(Import::ReadArchive)?),
+            None if self.images.blob(digest).exists() => {
+                Ok(self.images.read_document(digest, DOCUMENT_MAX_BYTES)?)
+            }
+            None => Err(Import::FindBlob { digest: *digest }),
+        }
+    }
+
+    /// Moves what is needed into the store; returns its size.
+    fn keep(&self, needed: &[Digest]) -> Result<u64, Import> {
+        let mut moves = Vec::new();
+        let mut size_bytes = 0_u64;
+        let mut unique = needed.to_vec();
+        unique.sort_unstable();
+        unique.dedup();
+        for digest in &unique {
+            if let Some((path, bytes)) = self.archive.blobs.get(digest) {
+                moves.push((*digest, path.clone()));
+                size_bytes = size_bytes.saturating_add(*bytes);
+            } else {
+                let stored = fs::metadata(self.images.blob(digest));
+                let stored = stored.map_err(|_absent| Import::FindBlob { digest: *digest })?;
+                size_bytes = size_bytes.saturating_add(stored.len());
+            }
+        }
+        self.images.keep(&moves)?;
+        Ok(size_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+use super::*;
+
+struct Place {
+    folder: tempfile::TempDir,
+    images: ImageStore,
+    layers: Layers,
+}
+
+fn place() -> Place {
+    let folder = tempfile::tempdir().unwrap();
+    let images = ImageStore::open(&folder.path().join("images")).unwrap();
+    let layers = Layers::open(&folder.path().join("layers")).unwrap();
+    Place { folder, images, layers }
+}
+
+fn import_it(place: &Place, archive: &Path, name: Option<&str>) -> Result<Record, Import> {
+    import(archive, name, (&place.images, &place.layers), &Policy::default())
+}
+
+/// The files of an archive with one empty layer.
+fn files() -> Vec<(String, Vec<u8>)> {
+    let layer = tar::Builder::new(Vec::new()).into_inner().unwrap();
+    let layer_digest = Digest::of(&layer);
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","history":[],
+        "rootfs":{{"type":"layers","diff_ids":["{layer_digest}"]}}}}"#
+    )
+    .into_bytes();
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",
+        "config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{}","size":{}}},
+        "layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{layer_digest}","size":{}}}]}}"#,
+        Digest::of(&config),
+        config.len(),
+        layer.len()
+    )
+    .into_bytes();
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json",
+        "digest":"{}","size":{},"annotations":{{"org.opencontainers.image.ref.name":"own:1"}}}}]}}"#,
+        Digest::of(&manifest),
+        manifest.len()
+    )
+    .into_bytes();
+    let blob = |content: Vec<u8>| (format!("blobs/sha256/{}", Digest::of(&content).hex()), content);
+    vec![
+        ("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
+        ("index.json".to_owned(), index),
+        blob(manifest),
+        blob(config),
+        blob(layer),
+    ]
+}
+
+fn run(place: &Place, files: &[(String, Vec<u8>)], name: Option<&str>) -> Result<Record, Import> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        builder.append_data(&mut header, path, &content[..]).unwrap();
+    }
+    let archive = place.folder.path().join("archive");
+    fs::write(&archive, builder.into_inner().unwrap()).unwrap();
+    let result = import_it(place, &archive, name);
+    assert_eq!(
+        fs::read_dir(place.images.staging()).unwrap().count(),
+        0,
+        "something half-written stays"
+    );
+    if result.is_err() {
+        assert!(place.images.list().unwrap().is_empty());
+    }
+    result
+}
+
+#[test]
+fn an_image_is_imported_under_the_given_or_its_own_name() {
+    let place = place();
+    assert_eq!(run(&place, &files(), None).unwrap().name, "own:1");
+    let record = run(&place, &files(), Some("given:2")).unwrap();
+    assert_eq!(place.images.get("given:2").unwrap(), Some(record.clone()));
+    for layer in &record.layers {
+        assert!(place.layers.path(&layer.parse().unwrap()).is_dir());
+    }
+    assert_eq!(place.images.list().unwrap().len(), 2);
+}
+
+#[test]
+fn every_changed_byte_is_noticed() {
+    for index in 2..5 {
+        let mut files = files();
+        files[index].1[0] ^= 1;
+        assert!(matches!(run(&place(), &files, None), Err(Import::RefuseBlob { .. })), "{index}");
+    }
+}
+
+#[test]
+fn every_missing_part_is_noticed() {
+    for index in 0..5 {
+        let mut files = files();
+        files.remove(index);
+        let result = run(&place(), &files, None);
+        assert!(
+            matches!(result, Err(Import::FindBlob { .. } | Import::RefuseArchive { .. })),
+            "{index}: {result:?}"
+        );
+    }
+}
+
+#[test]
+fn names_of_blobs_are_no_paths() {
+    let mut files = files();
+    files.push(("blobs/sha256/x".to_owned() + "/../../../escape", b"x".to_vec()));
+    // The library that writes the archive refuses `..`, so it is put into the header by hand.
+    let (_, content) = files.pop().unwrap();
+    let place = place();
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    let name = b"blobs/sha256/../../../escape";
+    header.as_old_mut().name[..name.len()].copy_from_slice(name);
+    header.set_size(content.len() as u64);
+    header.set_cksum();
+    builder.append(&header, &content[..]).unwrap();
+    let archive = place.folder.path().join("archive");
+    fs::write(&archive, builder.into_inner().unwrap()).unwrap();
+    let result = import_it(&place, &archive, None);
+    assert!(matches!(result, Err(Import::Digest(_))), "{result:?}");
+    assert!(!place.folder.path().join("escape").exists());
+}
+
+#[test]
+fn what_is_no_archive_is_refused_as_such() {
+    let place = place();
+    let archive = place.folder.path().join("archive");
+    fs::write(&archive, vec![9; 4096]).unwrap();
+    let result = import_it(&place, &archive, None);
+    assert!(matches!(result, Err(Import::ReadArchive(_))), "{result:?}");
+    fs::write(&archive, b"").unwrap();
+    let result = import_it(&place, &archive, None);
+    assert!(matches!(result, Err(Import::RefuseArchive { .. })), "{result:?}");
+}
+
+#[test]
+fn an_image_of_another_machine_is_refused() {
+    let mut files = files();
+    let index = String::from_utf8(files[1].1.clone()).unwrap();
+    let other = r#""platform":{"architecture":"arm64","os":"linux"},"annotations""#;
+    files[1].1 = index.replace("\"annotations\"", other).into_bytes();
+    assert!(matches!(run(&place(), &files, None), Err(Import::RefuseArchive { .. })));
+}
+
+fn archive_of(
+    place: &Place,
+    files: &[(String, Vec<u8>)],
+    compress: fn(Vec<u8>) -> Vec<u8>,
+) -> PathBuf {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        builder.append_data(&mut header, path, &content[..]).unwrap();
+    }
+    let archive = place.folder.path().join("archive");
+    fs::write(&archive, compress(builder.into_inner().unwrap())).unwrap();
+    archive
+}
+
+/// What `docker save` writes of an image with the same empty layer twice.
+fn docker_files() -> Vec<(String, Vec<u8>)> {
+    let layer = tar::Builder::new(Vec::new()).into_inner().unwrap();
+    let digest = Digest::of(&layer);
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","docker_version":"20.10","container_config":{{}},
+        "rootfs":{{"type":"layers","diff_ids":["{digest}","{digest}"]}}}}"#
+    );
+    let manifest =
+        r#"[{"Config":"c.json","RepoTags":["saved:1"],"Layers":["a/layer.tar","b/layer.tar"]}]"#;
+    vec![
+        ("a/layer.tar".to_owned(), layer.clone()),
+        ("b/layer.tar".to_owned(), layer),
+        ("c.json".to_owned(), config.into_bytes()),
+        ("manifest.json".to_owned(), manifest.as_bytes().to_vec()),
+    ]
+}
+
+#[test]
+fn what_docker_saves_is_imported_and_exported_again() {
+    let place = place();
+    let archive = archive_of(&place, &docker_files(), |bytes| bytes);
+    let record = import_it(&place, &archive, None).unwrap();
+    assert_eq!((record.name.as_str(), record.layers.len()), ("saved:1", 2));
+    for format in
+        [ferrite_schema::api::ExportFormat::Oci, ferrite_schema::api::ExportFormat::Docker]
+    {
+        let plan = crate::export::plan(&place.images, "saved:1", format).unwrap();
+        let mut bytes = Vec::new();
+        plan.write(&mut bytes).unwrap();
+        assert_eq!(bytes.len() as u64, plan.archive_bytes(), "{format:?}");
+        let other = super::tests::place();
+        let archive = other.folder.path().join("exported");
+        fs::write(&archive, bytes).unwrap();
+        let again = import_it(&other, &archive, None).unwrap();
+        assert_eq!(again.name, "docker.io/library/saved:1");
+        assert_eq!((again.config, again.layers), (record.config.clone(), record.layers.clone()));
+    }
+}
+
+#[test]
+fn compressed_archives_are_archives() {
+    for compress in [
+        |bytes: Vec<u8>| {
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            io::Write::write_all(&mut gzip, &bytes).unwrap();
+            gzip.finish().unwrap()
+        },
+        |bytes: Vec<u8>| zstd::encode_all(&bytes[..], 1).unwrap(),
+    ] {
+        let place = place();
+        let archive = archive_of(&place, &files(), compress);
+        assert_eq!(import_it(&place, &archive, None).unwrap().name, "own:1");
+    }
+}
+
+#[test]
+fn what_dockers_manifest_names_must_be_there() {
+    for index in [0, 1, 2] {
+        let mut files = docker_files();
+        files.remove(index);
+        let place = place();
+        let archive = archive_of(&place, &files, |bytes| bytes);
+        let result = import_it(&place, &archive, None);
+        assert!(matches!(result, Err(Import::RefuseArchive { .. })), "{result:?}");
+    }
+}
+
+#[test]
+fn rules_about_names_hold_for_archives_too() {
+    use ferrite_schema::node_config::{SignaturePolicy, SignatureRule};
+    let place = place();
+    let archive = archive_of(&place, &files(), |bytes| bytes);
+    let rule = |name: &str, policy| SignatureRule { name: name.to_owned(), policy, keys: vec![] };
+    let policy = Policy::new(vec![
+        rule("docker.io/library/own", SignaturePolicy::Reject),
+        rule("quay.example/*", SignaturePolicy::Signed),
+    ]);
+    let run = |name| import(&archive, name, (&place.images, &place.layers), &policy);
+    assert!(matches!(run(None), Err(Import::Policy(_))), "under its own name");
+    assert!(matches!(run(Some("own")), Err(Import::Policy(_))));
+    assert!(matches!(run(Some("quay.example/a")), Err(Import::Policy(_))));
+    run(Some("other")).unwrap();
+}

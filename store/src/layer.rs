@@ -1,0 +1,309 @@
+//! Unpacked layers: one folder per layer, named by the digest of its tar, made once and shared by all images.
+//!
+//! A layer is unpacked into `tmp-…`, its file system flushed, and only then renamed to its digest: a power cut
+//! leaves a whole layer or none.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ferrite_files::durable;
+use rustix::fs::XattrFlags;
+
+use super::digest::Digest;
+use super::pipeline::{self, Pipeline};
+use super::unpack::{Limits, Unpack};
+
+/// Largest tar of a layer, largest file and most entries. Larger than any image in use, smaller than what fills a node.
+pub const LIMITS: Limits =
+    Limits { tar_max_bytes: 32 << 30, file_max_bytes: 32 << 30, entries_max: 2_000_000 };
+/// What any blob may decompress to: honest layers full of zeros exist, and are small.
+const FREE_BYTES: u64 = 1 << 30;
+/// What a blob may decompress to beyond that, for each of its bytes. Programs and texts shrink to a third or a tenth.
+const RATIO_MAX: u64 = 100;
+
+/// Prefix of folders that are being filled.
+const UNFINISHED: &str = "tmp-";
+
+/// Attribute of a layer's folder with the bytes of its files. Containers do not see the `trusted` ones.
+const BYTES: &str = "trusted.ferrite.bytes";
+
+/// Distinguishes layers unpacked at the same time by this process.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// A layer could not be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum Layer {
+    /// A folder of the store failed.
+    #[error("prepare {}", path.display())]
+    Prepare {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The blob could not be opened or decompressed.
+    #[error("decompress layer {digest}")]
+    Decompress {
+        /// Digest of the layer's tar.
+        digest: Digest,
+        /// Why.
+        source: io::Error,
+    },
+    /// The tar could not be applied.
+    #[error("unpack layer {digest}")]
+    Unpack {
+        /// Digest of the layer's tar.
+        digest: Digest,
+        /// Why.
+        source: Unpack,
+    },
+    /// The tar is another than the image's configuration says.
+    #[error("refuse layer {expected}: its content has the digest {found}")]
+    RefuseContent {
+        /// What the configuration says.
+        expected: Digest,
+        /// What it is.
+        found: Digest,
+    },
+}
+
+/// The folder of all layers.
+#[derive(Debug, Clone)]
+pub struct Layers {
+    root: PathBuf,
+}
+
+impl Layers {
+    /// Opens the folder and removes what an interrupted unpack left.
+    ///
+    /// # Errors
+    /// The folder cannot be made or read.
+    pub fn open(root: &Path) -> Result<Self, Layer> {
+        let layers = Self { root: root.to_owned() };
+        layers.clean().map_err(|source| Layer::Prepare { path: layers.root.clone(), source })?;
+        Ok(layers)
+    }
+
+    fn clean(&self) -> io::Result<()> {
+        fs::create_dir_all(&self.root)?;
+        for entry in fs::read_dir(&self.root)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder of a layer.
+    #[must_use]
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        self.root.join(digest.hex())
+    }
+
+    /// The folder with all of them.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Bytes of the layer's files, as they were counted when it was unpacked; counted again where that was not noted.
+    #[must_use]
+    pub fn bytes(&self, digest: &Digest) -> u64 {
+        let mut text = [0; 20];
+        let noted = rustix::fs::getxattr(self.path(digest), BYTES, &mut text).ok();
+        let text = noted.and_then(|length| std::str::from_utf8(text.get(..length)?).ok());
+        text.and_then(|text| text.parse().ok()).unwrap_or_else(|| counted(&self.path(digest)))
+    }
+
+    /// Digests of all layers that are here.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn here(&self) -> io::Result<Vec<Digest>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.root)? {
+            found.extend(Digest::from_hex(&entry?.file_name().to_string_lossy()));
+        }
+        Ok(found)
+    }
+
+    /// Takes a layer out of use at once; its folder, of which the name is returned, is to be removed by the caller,
+    /// or by the next start.
+    ///
+    /// # Errors
+    /// The layer stays.
+    pub fn doom(&self, digest: &Digest) -> io::Result<PathBuf> {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = self.root.join(format!("{UNFINISHED}gone-{}-{number}", std::process::id()));
+        fs::rename(self.path(digest), &folder)?;
+        Ok(folder)
+    }
+
+    /// Unpacks `blob`, compressed or not, unless the layer is there.
+    ///
+    /// # Errors
+    /// The layer is not there, and nothing of it is left.
+    pub fn ensure(&self, digest: &Digest, blob: &Path) -> Result<(), Layer> {
+        if self.path(digest).is_dir() {
+            return Ok(());
+        }
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = self.root.join(format!("{UNFINISHED}{}-{number}", std::process::id()));
+        let result = self.fill(digest, blob, &folder);
+        if result.is_err() {
+            // Reported is why the layer failed; a folder that stays is removed at the next start.
+            drop(fs::remove_dir_all(&folder));
+            // Another import unpacked the same layer meanwhile: its work is as good.
+            if self.path(digest).is_dir() {
+                return Ok(());
+            }
+        }
+        result
+    }
+
+    fn fill(&self, digest: &Digest, blob: &Path, folder: &Path) -> Result<(), Layer> {
+        let prepare = |source| Layer::Prepare { path: folder.to_owned(), source };
+        fs::create_dir(folder).map_err(prepare)?;
+        let root = File::open(folder).map_err(prepare)?;
+        // Layers without an entry for their root get this one.
+        rustix::fs::fchmod(&root, rustix::fs::Mode::from_raw_mode(0o755))
+            .map_err(|errno| prepare(errno.into()))?;
+        let decompressing = |source| Layer::Decompress { digest: *digest, source };
+        let tar = decompress(blob).map_err(decompressing)?;
+        let blob_bytes = fs::metadata(blob).map_err(decompressing)?.len();
+        let (found, bytes) =
+            pipeline::run(tar, root.as_fd(), &limits(blob_bytes)).map_err(|error| match error {
+                Pipeline::Decompress(source) => decompressing(source),
+                Pipeline::Unpack(source) => Layer::Unpack { digest: *digest, source },
+                Pipeline::Begin(source) => prepare(source),
+            })?;
+        if found != *digest {
+            return Err(Layer::RefuseContent { expected: *digest, found });
+        }
+        // Without the note the files are counted whenever somebody asks.
+        let noted =
+            rustix::fs::fsetxattr(&root, BYTES, bytes.to_string().as_bytes(), XattrFlags::empty());
+        if let Err(error) = noted {
+            tracing::debug!(%error, %digest, "layer-size-not-noted");
+        }
+        rustix::fs::syncfs(&root).map_err(|errno| prepare(errno.into()))?;
+        fs::rename(folder, self.path(digest))
+            .and_then(|()| durable::sync_folder(&self.root))
+            .map_err(prepare)
+    }
+}
+
+/// Limits for a blob of this size: a small one that becomes huge is a bomb, whatever its absolute size.
+fn limits(blob_bytes: u64) -> Limits {
+    let by_ratio = FREE_BYTES.saturating_add(blob_bytes.saturating_mul(RATIO_MAX));
+    Limits { tar_max_bytes: LIMITS.tar_max_bytes.min(by_ratio), ..LIMITS }
+}
+
+/// Sizes of the regular files below `folder`; what cannot be read counts nothing.
+pub fn counted(folder: &Path) -> u64 {
+    let mut sum = 0_u64;
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(meta) if meta.is_dir() => folders.push(entry.path()),
+                Ok(meta) if meta.is_file() => sum = sum.saturating_add(meta.len()),
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+    sum
+}
+
+/// Opens a blob; its first bytes, not what a document calls it, say how it is compressed.
+pub(super) fn decompress(blob: &Path) -> io::Result<Box<dyn Read>> {
+    let mut magic = [0; 4];
+    let length = File::open(blob)?.read(&mut magic)?;
+    let file = BufReader::with_capacity(64 * 1024, File::open(blob)?);
+    Ok(match magic.get(..length).unwrap_or_default() {
+        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        [0x28, 0xb5, 0x2f, 0xfd] => Box::new(zstd::Decoder::with_buffer(file)?),
+        _ => Box::new(file),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tar() -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(3);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        builder.append_data(&mut header, "a", &b"abc"[..]).unwrap();
+        builder.into_inner().unwrap()
+    }
+
+    fn ensure(
+        compressed: &[u8],
+        digest: &Digest,
+    ) -> (tempfile::TempDir, Layers, Result<(), Layer>) {
+        let folder = tempfile::tempdir().unwrap();
+        let layers = Layers::open(&folder.path().join("layers")).unwrap();
+        let blob = folder.path().join("blob");
+        fs::write(&blob, compressed).unwrap();
+        let result = layers.ensure(digest, &blob);
+        (folder, layers, result)
+    }
+
+    #[test]
+    fn every_compression_gives_the_same_layer() {
+        let plain = tar();
+        let digest = Digest::of(&plain);
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        io::Write::write_all(&mut gzip, &plain).unwrap();
+        let zstd = zstd::encode_all(&plain[..], 1).unwrap();
+        for blob in [plain.clone(), gzip.finish().unwrap(), zstd] {
+            let (_folder, layers, result) = ensure(&blob, &digest);
+            result.unwrap();
+            assert_eq!(fs::read(layers.path(&digest).join("a")).unwrap(), b"abc");
+        }
+    }
+
+    #[test]
+    fn a_layer_that_ends_with_its_last_files_data_is_whole() {
+        let whole = tar();
+        // A header's block and three bytes, as `umoci insert` leaves it.
+        let cut = &whole[..512 + 3];
+        let (_folder, layers, result) = ensure(cut, &Digest::of(cut));
+        result.unwrap();
+        assert_eq!(fs::read(layers.path(&Digest::of(cut)).join("a")).unwrap(), b"abc");
+    }
+
+    #[test]
+    fn other_content_than_announced_is_refused_and_removed() {
+        let (folder, layers, result) = ensure(&tar(), &Digest::of(b"other"));
+        assert!(matches!(result, Err(Layer::RefuseContent { .. })), "{result:?}");
+        assert!(!layers.path(&Digest::of(b"other")).exists());
+        assert_eq!(fs::read_dir(folder.path().join("layers")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_truncated_layer_is_refused_and_removed() {
+        let zstd = zstd::encode_all(&tar()[..], 1).unwrap();
+        let (folder, _, result) = ensure(&zstd[..zstd.len() - 5], &Digest::of(&tar()));
+        assert!(result.is_err());
+        assert_eq!(fs::read_dir(folder.path().join("layers")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_unfinished_layer_is_removed_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("tmp-1-0/usr")).unwrap();
+        Layers::open(folder.path()).unwrap();
+        assert!(!folder.path().join("tmp-1-0").exists());
+    }
+}

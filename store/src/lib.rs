@@ -1,0 +1,14 @@
+//! OCI images on STATE: a content-addressed store, its imports, and layers unpacked for overlayfs.
+
+pub mod collect;
+pub mod digest;
+pub mod documents;
+pub mod export;
+pub mod import;
+pub mod layer;
+mod pipeline;
+pub mod pull;
+pub mod signature;
+pub mod store;
+pub mod tar;
+pub mod unpack;

@@ -1,0 +1,309 @@
+//! Images from registries: found, downloaded, checked, unpacked and named.
+//!
+//! One pull per image at a time; whoever wants the same image meanwhile waits for it and sees the same progress.
+//! A pull is its caller's future: dropping it ends the pull, and what was downloaded is kept for the next one.
+
+pub mod address;
+pub mod blob;
+pub mod challenge;
+mod cosign;
+mod document;
+pub mod http;
+pub mod manifest;
+pub mod partial;
+mod problem;
+pub mod registry;
+pub mod trust;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ferrite_schema::api::{LayerPhase, LayerProgress, PullProgress};
+use ferrite_schema::node_config::{NodeConfig, RegistryConfig, SignatureRule};
+use ferrite_schema::reference::Reference;
+use futures_util::stream::{FuturesUnordered, TryStreamExt};
+use oci_spec::image::ImageConfiguration;
+use tokio::sync::watch;
+
+use self::http::Client;
+use self::manifest::Found;
+use self::trust::Trust;
+use super::digest::Digest;
+use super::documents::{Blob, DOCUMENT_MAX_BYTES, Manifest, Refuse};
+use super::layer::Layers;
+use super::signature::Policy;
+use super::store::{ImageStore, Record};
+
+pub use self::problem::Pull;
+
+/// Layers of one image that are on their way at a time.
+const PARALLEL_MAX: usize = 4;
+
+/// A pull that somebody wants.
+#[derive(Debug)]
+struct Job {
+    progress: watch::Sender<PullProgress>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    images: ImageStore,
+    layers: Layers,
+    client: Client,
+    trust: Arc<Trust>,
+    policy: Policy,
+    jobs: Mutex<HashMap<String, Arc<Job>>>,
+    /// A layer that two images share is downloaded once.
+    blobs: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// A handle that images are pulled through; its clones share their work.
+#[derive(Debug, Clone)]
+pub struct Puller {
+    shared: Arc<Shared>,
+}
+
+/// What pulls go by.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Registries and mirrors.
+    pub registries: BTreeMap<String, RegistryConfig>,
+    /// Which images may be used.
+    pub signatures: Vec<SignatureRule>,
+}
+
+impl From<&NodeConfig> for Settings {
+    fn from(config: &NodeConfig) -> Self {
+        Self { registries: config.registries.clone(), signatures: config.signatures.clone() }
+    }
+}
+
+impl Puller {
+    /// Pulls into these stores.
+    #[must_use]
+    pub fn new(images: ImageStore, layers: Layers, settings: Settings) -> Self {
+        let trust = Arc::new(Trust::new(settings.registries));
+        Self {
+            shared: Arc::new(Shared {
+                images,
+                layers,
+                client: Client::new(Arc::clone(&trust)),
+                trust,
+                policy: Policy::new(settings.signatures),
+                jobs: Mutex::default(),
+                blobs: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The rules that images must pass.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.shared.policy
+    }
+
+    /// The image called `name`, pulled only where it is not here. Dropping the future ends the pull; what was
+    /// downloaded is kept for the next one.
+    ///
+    /// # Errors
+    /// The image cannot be used.
+    pub async fn ensure(&self, name: &str) -> Result<Record, Pull> {
+        if let Some(record) = self.here(name)? {
+            return Ok(record);
+        }
+        self.pull_unless(name, true).await
+    }
+
+    /// The image called `name` as the registry has it now.
+    ///
+    /// # Errors
+    /// The image cannot be had; the one that is here, if any, stays.
+    pub async fn pull(&self, name: &str) -> Result<Record, Pull> {
+        self.pull_unless(name, false).await
+    }
+
+    /// How far the pull of `name` is, now and from now on.
+    #[must_use]
+    pub fn watch(&self, name: &str) -> watch::Receiver<PullProgress> {
+        self.job(&self.key(name)).progress.subscribe()
+    }
+
+    fn key(&self, name: &str) -> String {
+        self.shared.images.reference(name).map_or_else(|_| name.to_owned(), |one| one.to_string())
+    }
+
+    fn job(&self, key: &str) -> Arc<Job> {
+        let mut jobs = self.shared.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        // Jobs that nobody works on or watches any more are forgotten here.
+        jobs.retain(|_, job| Arc::strong_count(job) > 1 || job.progress.receiver_count() > 0);
+        let new = || {
+            let progress = PullProgress { name: key.to_owned(), layers: Vec::new() };
+            let progress = watch::channel(progress).0;
+            Arc::new(Job { progress, turn: tokio::sync::Mutex::default() })
+        };
+        Arc::clone(jobs.entry(key.to_owned()).or_insert_with(new))
+    }
+
+    /// The image, if it is here, whole, and the rules let it be used.
+    fn here(&self, name: &str) -> Result<Option<Record>, Pull> {
+        let Some(record) = self.shared.images.get(name)? else { return Ok(None) };
+        let whole = record.layers.iter().all(|layer| {
+            layer.parse().is_ok_and(|digest: Digest| self.shared.layers.path(&digest).is_dir())
+        });
+        let known = self.shared.policy.accepts_stored(&record, &self.key(name))?;
+        self.shared.images.note_use(&record);
+        Ok((whole && known).then_some(record))
+    }
+
+    async fn pull_unless(&self, name: &str, here_is_enough: bool) -> Result<Record, Pull> {
+        let reference = self.shared.images.reference(name)?;
+        let key = reference.to_string();
+        let job = self.job(&key);
+        let _turn = job.turn.lock().await;
+        if here_is_enough && let Some(record) = self.here(name)? {
+            return Ok(record);
+        }
+        let _in_use = self.shared.images.begin_use();
+        job.progress.send_modify(|progress| progress.layers.clear());
+        tracing::info!(image = key, "pull-begun");
+        let record = self.run(&reference, &key, &job.progress).await?;
+        tracing::info!(image = key, digest = record.manifest, "pull-done");
+        Ok(record)
+    }
+
+    async fn run(
+        &self,
+        reference: &Reference,
+        name: &str,
+        progress: &watch::Sender<PullProgress>,
+    ) -> Result<Record, Pull> {
+        self.shared.policy.check_name(reference)?;
+        let search = manifest::Search {
+            client: &self.shared.client,
+            trust: &self.shared.trust,
+            policy: &self.shared.policy,
+        };
+        let found = search.find(reference, name).await?;
+        let config = self.blob(&found, &found.manifest.config, name, &|_| ()).await;
+        config?;
+        let images = &self.shared.images;
+        let config_digest = found.manifest.config.digest;
+        let config = images.read_document(&config_digest, DOCUMENT_MAX_BYTES)?;
+        let config: ImageConfiguration = serde_json::from_slice(&config)
+            .map_err(|source| Pull::ReadConfig { name: name.to_owned(), source })?;
+        let mut tars: Vec<Digest> = Vec::new();
+        for tar in config.rootfs().diff_ids() {
+            let digest = tar.to_string().parse().map_err(Refuse::Digest);
+            tars.push(digest.map_err(|source| Pull::Document { name: name.to_owned(), source })?);
+        }
+        let unfit = |why| Pull::Unfit { name: name.to_owned(), why };
+        if tars.len() != found.manifest.layers.len() {
+            return Err(unfit("its manifest and configuration name different numbers of layers"));
+        }
+        self.announce(&found.manifest, &tars, progress);
+        let mut running = FuturesUnordered::new();
+        for (index, (blob, tar)) in found.manifest.layers.iter().zip(&tars).enumerate() {
+            if running.len() >= PARALLEL_MAX {
+                running.try_next().await?;
+            }
+            running.push(self.layer(&found, (index, blob, *tar), name, progress));
+        }
+        while running.try_next().await?.is_some() {}
+        drop(running);
+        self.keep(name, &found, &tars)
+    }
+
+    fn keep(&self, name: &str, found: &Found, tars: &[Digest]) -> Result<Record, Pull> {
+        let images = &self.shared.images;
+        images.write_document(&found.digest, &found.bytes)?;
+        let mut blobs: Vec<&Blob> = found.manifest.layers.iter().collect();
+        blobs.sort_by_key(|blob| blob.digest);
+        blobs.dedup_by_key(|blob| blob.digest);
+        let of_layers = blobs.iter().fold(0_u64, |sum, blob| sum.saturating_add(blob.size_bytes));
+        let record = Record {
+            name: name.to_owned(),
+            manifest: found.digest.to_string(),
+            config: found.manifest.config.digest.to_string(),
+            layers: tars.iter().map(Digest::to_string).collect(),
+            size_bytes: of_layers
+                .saturating_add(found.manifest.config.size_bytes)
+                .saturating_add(found.bytes.len() as u64),
+            blobs: found.manifest.layers.iter().map(|blob| blob.digest.to_string()).collect(),
+            signed_by: found.verdict.key(),
+        };
+        images.put(&record)?;
+        Ok(record)
+    }
+
+    fn announce(
+        &self,
+        manifest: &Manifest,
+        tars: &[Digest],
+        progress: &watch::Sender<PullProgress>,
+    ) {
+        let layers = manifest.layers.iter().zip(tars).map(|(blob, tar)| {
+            let here = self.shared.layers.path(tar).is_dir();
+            LayerProgress {
+                digest: blob.digest.to_string(),
+                size_bytes: blob.size_bytes,
+                done_bytes: if here { blob.size_bytes } else { 0 },
+                phase: if here { LayerPhase::Done } else { LayerPhase::Waiting },
+            }
+        });
+        progress.send_modify(|progress| progress.layers = layers.collect());
+    }
+
+    async fn layer(
+        &self,
+        found: &Found,
+        (index, blob, tar): (usize, &Blob, Digest),
+        name: &str,
+        progress: &watch::Sender<PullProgress>,
+    ) -> Result<(), Pull> {
+        let set = |phase, done_bytes| {
+            progress.send_modify(|progress| {
+                if let Some(layer) = progress.layers.get_mut(index) {
+                    layer.phase = phase;
+                    layer.done_bytes = done_bytes;
+                }
+            });
+        };
+        let downloaded = |bytes| set(LayerPhase::Downloading, bytes);
+        self.blob(found, blob, name, &downloaded).await?;
+        set(LayerPhase::Unpacking, blob.size_bytes);
+        let (layers, path) = (self.shared.layers.clone(), self.shared.images.blob(&blob.digest));
+        let work = move || layers.ensure(&tar, &path);
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Ok(())) => {}
+            Ok(Err(source)) => return Err(Pull::Layer { name: name.to_owned(), source }),
+            Err(_) => return Err(Pull::GoingDown { name: name.to_owned() }),
+        }
+        set(LayerPhase::Done, blob.size_bytes);
+        Ok(())
+    }
+
+    async fn blob(
+        &self,
+        found: &Found,
+        blob: &Blob,
+        name: &str,
+        progress: &(impl Fn(u64) + Sync),
+    ) -> Result<(), Pull> {
+        let turn = {
+            let mut turns = self.shared.blobs.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(turns.entry(blob.digest).or_default())
+        };
+        let _turn = turn.lock().await;
+        if self.shared.images.blob(&blob.digest).exists() {
+            return Ok(());
+        }
+        blob::fetch(blob, &found.places, &self.shared.images, progress)
+            .await
+            .map_err(|source| Pull::Download { name: name.to_owned(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests;

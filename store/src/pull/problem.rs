@@ -1,0 +1,86 @@
+//! Why an image could not be pulled.
+
+use ferrite_schema::reference::NotAReference;
+
+use super::blob::Download;
+use super::registry::Registry;
+use crate::digest::Digest;
+use crate::documents::Refuse;
+use crate::layer::Layer;
+use crate::store::Store;
+
+/// An image could not be pulled.
+#[derive(Debug, thiserror::Error)]
+pub enum Pull {
+    /// Its name is none.
+    #[error(transparent)]
+    Reference(#[from] NotAReference),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] Store),
+    /// The node's rules do not let it in.
+    #[error(transparent)]
+    Policy(#[from] crate::signature::Refused),
+    /// No registry gives it.
+    #[error("pull image {name}")]
+    Registry {
+        /// Its name.
+        name: String,
+        /// What the last place said.
+        source: Registry,
+    },
+    /// What the registry gives is not what was asked for.
+    #[error("refuse manifest {expected}: its content has the digest {found}")]
+    RefuseManifest {
+        /// What was asked for.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// A document of it is refused.
+    #[error("pull image {name}")]
+    Document {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: Refuse,
+    },
+    /// Its configuration is not one.
+    #[error("read the configuration of image {name}")]
+    ReadConfig {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// There is none for this machine, or its parts do not fit.
+    #[error("pull image {name}: {why}")]
+    Unfit {
+        /// Its name.
+        name: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// A blob of it cannot be had.
+    #[error("pull image {name}")]
+    Download {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: Download,
+    },
+    /// A layer cannot be unpacked.
+    #[error("pull image {name}")]
+    Layer {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: Layer,
+    },
+    /// The agent goes down.
+    #[error("pull image {name}: the agent goes down")]
+    GoingDown {
+        /// Its name.
+        name: String,
+    },
+}

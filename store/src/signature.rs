@@ -1,0 +1,268 @@
+//! Which images may be used: the node's rules, and whether a signature of cosign's counts by them. Where signatures come
+//! from is `pull::cosign`.
+
+use ferrite_schema::node_config::{SignaturePolicy, SignatureRule};
+use ferrite_schema::reference::Reference;
+use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+use rustls::pki_types::SubjectPublicKeyInfoDer;
+use rustls::pki_types::pem::PemObject;
+use serde::Deserialize;
+
+use super::digest::Digest;
+use super::store::Record;
+
+/// What payloads call themselves.
+const KIND: &str = "cosign container image signature";
+/// What stands before the point in the DER of a P-256 public key.
+const P256_PREFIX: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
+/// The rules do not let an image in.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// A rule rejects its name.
+    #[error(
+        "refuse image {name}: the rule for {pattern:?} in [[signatures]] of the node's configuration rejects it"
+    )]
+    Rejected {
+        /// Its name.
+        name: String,
+        /// The rule's pattern.
+        pattern: String,
+    },
+    /// Nobody who is trusted signed it.
+    #[error(
+        "refuse image {name}: the rule for {pattern:?} in [[signatures]] of the node's configuration wants a signature, and {why}"
+    )]
+    Unsigned {
+        /// Its name.
+        name: String,
+        /// The rule's pattern.
+        pattern: String,
+        /// What is there instead.
+        why: String,
+    },
+    /// A key of the configuration is none.
+    #[error(
+        "read a key of the rule for {pattern:?} in [[signatures]]: it is not the PEM of an ECDSA P-256 public key"
+    )]
+    ReadKey {
+        /// The rule's pattern.
+        pattern: String,
+    },
+}
+
+/// What was found out about an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// No rule asks for a signature.
+    NotAsked,
+    /// The key with this digest signed it.
+    SignedBy(Digest),
+}
+
+impl Verdict {
+    /// The key, as records keep it.
+    #[must_use]
+    pub fn key(&self) -> Option<String> {
+        match self {
+            Self::NotAsked => None,
+            Self::SignedBy(key) => Some(key.to_string()),
+        }
+    }
+}
+
+/// The node's rules.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    rules: Vec<SignatureRule>,
+}
+
+/// A signature that an image must have.
+#[derive(Debug)]
+pub struct Demand {
+    reference: Reference,
+    pattern: String,
+    keys: Vec<Key>,
+}
+
+/// A public key: the curve's point, and the digest that it is known by.
+#[derive(Debug)]
+struct Key {
+    point: Vec<u8>,
+    digest: Digest,
+}
+
+#[derive(Debug, Deserialize)]
+struct Payload {
+    critical: Critical,
+}
+
+#[derive(Debug, Deserialize)]
+struct Critical {
+    identity: Identity,
+    image: SignedImage,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Identity {
+    #[serde(rename = "docker-reference")]
+    reference: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct SignedImage {
+    #[serde(rename = "docker-manifest-digest")]
+    digest: String,
+}
+
+impl Policy {
+    /// These rules, of which the first that fits counts.
+    #[must_use]
+    pub fn new(rules: Vec<SignatureRule>) -> Self {
+        Self { rules }
+    }
+
+    fn rule(&self, name: &str) -> Option<&SignatureRule> {
+        self.rules.iter().find(|rule| rule.fits(name))
+    }
+
+    /// Refuses what a rule rejects by name alone, before anything is asked of a registry.
+    ///
+    /// # Errors
+    /// It is rejected.
+    pub fn check_name(&self, reference: &Reference) -> Result<(), Refused> {
+        match self.rule(&reference.name()) {
+            Some(rule) if rule.policy == SignaturePolicy::Reject => {
+                Err(Refused::Rejected { name: reference.to_string(), pattern: rule.name.clone() })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether what is stored under the full name `key` may be used: rules may have changed since it came. `false`
+    /// asks for another pull, which looks for a signature.
+    ///
+    /// # Errors
+    /// It is rejected.
+    pub fn accepts_stored(&self, record: &Record, key: &str) -> Result<bool, Refused> {
+        let Some(rule) = self.rule(&repository(key)) else { return Ok(true) };
+        match rule.policy {
+            SignaturePolicy::Accept => Ok(true),
+            SignaturePolicy::Reject => {
+                Err(Refused::Rejected { name: key.to_owned(), pattern: rule.name.clone() })
+            }
+            SignaturePolicy::Signed => {
+                let keys = keys(rule)?;
+                Ok(keys.iter().any(|key| record.signed_by == Some(key.digest.to_string())))
+            }
+        }
+    }
+
+    /// Refuses an archive under a name that a rule rejects or wants signed: an archive carries no signature.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn check_import(&self, key: &str) -> Result<(), Refused> {
+        let Some(rule) = self.rule(&repository(key)) else { return Ok(()) };
+        let (name, pattern) = (key.to_owned(), rule.name.clone());
+        match rule.policy {
+            SignaturePolicy::Accept => Ok(()),
+            SignaturePolicy::Reject => Err(Refused::Rejected { name, pattern }),
+            SignaturePolicy::Signed => {
+                Err(Refused::Unsigned { name, pattern, why: "an archive has none".to_owned() })
+            }
+        }
+    }
+
+    /// What the rules ask of an image that is about to come from a registry; `None` where they ask for nothing.
+    ///
+    /// # Errors
+    /// It is rejected.
+    pub fn demand(&self, reference: &Reference) -> Result<Option<Demand>, Refused> {
+        self.check_name(reference)?;
+        match self.rule(&reference.name()) {
+            Some(rule) if rule.policy == SignaturePolicy::Signed => Ok(Some(Demand {
+                reference: reference.clone(),
+                pattern: rule.name.clone(),
+                keys: keys(rule)?,
+            })),
+            Some(_) | None => Ok(None),
+        }
+    }
+}
+
+impl Demand {
+    /// The key that signed this payload, which must be about the image with this digest.
+    ///
+    /// # Errors
+    /// What is wrong with it, as half a sentence.
+    pub fn judge(
+        &self,
+        payload: &[u8],
+        signature: &[u8],
+        digest: &Digest,
+    ) -> Result<Digest, &'static str> {
+        judge(payload, signature, digest, (&self.reference, &self.keys))
+    }
+
+    /// The refusal of an image without a signature that counts.
+    #[must_use]
+    pub fn unmet(self, why: String) -> Refused {
+        Refused::Unsigned { name: self.reference.to_string(), pattern: self.pattern, why }
+    }
+}
+
+/// Registry and repository of a full name.
+fn repository(key: &str) -> String {
+    key.parse::<Reference>().map_or_else(|_| key.to_owned(), |reference| reference.name())
+}
+
+fn keys(rule: &SignatureRule) -> Result<Vec<Key>, Refused> {
+    rule.keys
+        .iter()
+        .map(|pem| read_key(pem).ok_or_else(|| Refused::ReadKey { pattern: rule.name.clone() }))
+        .collect()
+}
+
+fn read_key(pem: &str) -> Option<Key> {
+    let der = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes()).ok()?;
+    let point = der.strip_prefix(&P256_PREFIX[..])?.to_vec();
+    (point.len() == 65 && point.first() == Some(&4))
+        .then(|| Key { digest: Digest::of(&point), point })
+}
+
+/// The key that signed this payload, which must be about this image.
+fn judge(
+    payload: &[u8],
+    signature: &[u8],
+    digest: &Digest,
+    (reference, keys): (&Reference, &[Key]),
+) -> Result<Digest, &'static str> {
+    // Only bytes that a trusted key signed are read.
+    let signer = keys.iter().find(|key| {
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &key.point)
+            .verify(payload, signature)
+            .is_ok()
+    });
+    let signer = signer.ok_or("no key of the rule made the one it has")?;
+    let payload: Payload =
+        serde_json::from_slice(payload).map_err(|_json| "what is signed is not about an image")?;
+    let critical = payload.critical;
+    if critical.kind != KIND || critical.image.digest != digest.to_string() {
+        return Err("the one it has is about another image");
+    }
+    let identity = critical.identity.reference;
+    let same = identity.parse::<Reference>().is_ok_and(|one| one.name() == reference.name());
+    if !same {
+        return Err("the one it has is for another repository");
+    }
+    Ok(signer.digest)
+}
+
+#[cfg(test)]
+mod tests;

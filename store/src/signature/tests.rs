@@ -1,0 +1,83 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+
+use super::*;
+
+fn make_key() -> (EcdsaKeyPair, String) {
+    let random = SystemRandom::new();
+    let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
+    let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
+    let pair = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).unwrap();
+    let der = [&P256_PREFIX[..], pair.public_key().as_ref()].concat();
+    let text = STANDARD.encode(der);
+    (pair, format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n"))
+}
+
+fn payload(reference: &str, digest: &Digest) -> Vec<u8> {
+    format!(
+        r#"{{"critical":{{"identity":{{"docker-reference":"{reference}"}},"image":{{"docker-manifest-digest":"{digest}"}},"type":"{KIND}"}},"optional":null}}"#
+    )
+    .into_bytes()
+}
+
+#[test]
+fn a_signature_counts_for_its_image_and_its_repository_alone() {
+    let (pair, pem) = make_key();
+    let (_, other_pem) = make_key();
+    let random = SystemRandom::new();
+    let digest = Digest::of(b"manifest");
+    let reference: Reference = "quay.example/team/app:1".parse().unwrap();
+    let key = |pem: &str| read_key(pem).unwrap();
+    let check = |signed: &[u8], shown: &[u8], pem: &str| {
+        let signature = pair.sign(&random, signed).unwrap();
+        judge(shown, signature.as_ref(), &digest, (&reference, &[key(pem)]))
+    };
+    let good = payload("quay.example/team/app", &digest);
+    assert_eq!(check(&good, &good, &pem), Ok(key(&pem).digest));
+    assert!(check(&good, &good, &other_pem).unwrap_err().contains("no key"));
+    let mut changed = good.clone();
+    changed[5] ^= 1;
+    assert!(check(&good, &changed, &pem).unwrap_err().contains("no key"));
+    let elsewhere = payload("quay.example/team/other", &digest);
+    assert!(check(&elsewhere, &elsewhere, &pem).unwrap_err().contains("another repository"));
+    let older = payload("quay.example/team/app", &Digest::of(b"older"));
+    assert!(check(&older, &older, &pem).unwrap_err().contains("another image"));
+}
+
+#[test]
+fn keys_are_p256_in_pem() {
+    let (_, pem) = make_key();
+    assert!(read_key(&pem).is_some());
+    assert!(read_key("").is_none());
+    assert!(read_key(&pem.replace("MFkw", "MFkx")).is_none());
+}
+
+fn rule(name: &str, policy: SignaturePolicy, keys: Vec<String>) -> SignatureRule {
+    SignatureRule { name: name.to_owned(), policy, keys }
+}
+
+#[test]
+fn the_first_rule_counts_for_names_imports_and_what_is_stored() {
+    let (_, pem) = make_key();
+    let key = read_key(&pem).unwrap().digest;
+    let policy = Policy::new(vec![
+        rule("docker.io/library/*", SignaturePolicy::Accept, vec![]),
+        rule("quay.example/*", SignaturePolicy::Signed, vec![pem]),
+        rule("*", SignaturePolicy::Reject, vec![]),
+    ]);
+    let name = |text: &str| policy.check_name(&text.parse().unwrap()).is_ok();
+    assert!(name("nginx") && name("quay.example/a") && !name("evil.example/a"));
+    let import = |text: &str| policy.check_import(text).is_ok();
+    assert!(import("nginx") && !import("quay.example/a") && !import("evil.example/a"));
+    let stored = |signed_by: Option<String>, text: &str| {
+        let record = Record { signed_by, ..crate::store::empty_record() };
+        policy.accepts_stored(&record, text)
+    };
+    assert!(stored(None, "nginx").unwrap());
+    assert!(!stored(None, "quay.example/a").unwrap());
+    assert!(!stored(Some(Digest::of(b"old key").to_string()), "quay.example/a").unwrap());
+    assert!(stored(Some(key.to_string()), "quay.example/a").unwrap());
+    assert!(stored(Some(key.to_string()), "evil.example/a").is_err());
+}

@@ -1,0 +1,309 @@
+//! The image store: blobs by digest, and a record per name.
+//!
+//! Blobs are written to `staging/`, checked, flushed and renamed, so that a name in `blobs/sha256/` always
+//! stands for whole and right content. A record is written only after everything it names.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ferrite_files::durable;
+use ferrite_schema::reference::{DOCKER_HUB, NotAReference, Reference};
+
+use super::digest::{Digest, NotADigest};
+
+mod records;
+
+pub use self::records::Record;
+#[cfg(test)]
+pub(crate) use self::records::empty_record;
+
+/// Longest image reference.
+const NAME_MAX_BYTES: usize = 255;
+
+/// The store failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Store {
+    /// A folder could not be made or cleaned.
+    #[error("prepare {}", path.display())]
+    Prepare {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file of the store could not be read.
+    #[error("read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A record could not be written.
+    #[error(transparent)]
+    Write(#[from] durable::WriteFile),
+    /// A blob could not be moved to its place.
+    #[error("keep blob {digest}")]
+    Keep {
+        /// Its digest.
+        digest: Digest,
+        /// Why.
+        source: io::Error,
+    },
+    /// A record is not one of ours.
+    #[error("read the record {}", path.display())]
+    Parse {
+        /// The record.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A record names something that is not a digest.
+    #[error(transparent)]
+    Digest(#[from] NotADigest),
+    /// A name that cannot be one of an image.
+    #[error("refuse image name {name:?}: use 1 to 255 printable characters without spaces")]
+    RefuseName {
+        /// The name.
+        name: String,
+    },
+}
+
+/// The store's folders.
+#[derive(Debug, Clone)]
+pub struct ImageStore {
+    root: PathBuf,
+    default_registry: String,
+    users: Arc<Mutex<usize>>,
+}
+
+/// While one of these lives, nothing is collected: its owner has blobs or layers that no record names yet.
+#[derive(Debug)]
+pub struct InUse {
+    users: Arc<Mutex<usize>>,
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        *users = users.saturating_sub(1);
+    }
+}
+
+impl ImageStore {
+    /// Opens the store in `root`, making its folders and removing what an interrupted import left.
+    ///
+    /// # Errors
+    /// A folder cannot be made.
+    pub fn open(root: &Path) -> Result<Self, Store> {
+        let store = Self {
+            root: root.to_owned(),
+            default_registry: DOCKER_HUB.to_owned(),
+            users: Arc::default(),
+        };
+        let staging = store.staging();
+        let cleaned = match fs::remove_dir_all(&staging) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        };
+        cleaned.map_err(|source| Store::Prepare { path: staging.clone(), source })?;
+        for folder in [staging, store.partials(), store.blobs(), store.records()] {
+            fs::create_dir_all(&folder)
+                .map_err(|source| Store::Prepare { path: folder, source })?;
+        }
+        Ok(store)
+    }
+
+    /// The same store, in which names without a registry belong to `registry`.
+    #[must_use]
+    pub fn with_default_registry(self, registry: &str) -> Self {
+        Self { default_registry: registry.to_owned(), ..self }
+    }
+
+    /// What `name` means on this node.
+    ///
+    /// # Errors
+    /// It is no reference. Imported images may have such names.
+    pub fn reference(&self, name: &str) -> Result<Reference, NotAReference> {
+        Reference::parse(name, &self.default_registry)
+    }
+
+    /// The name that all spellings of `name` share.
+    #[must_use]
+    pub fn key(&self, name: &str) -> String {
+        self.reference(name).map_or_else(|_| name.to_owned(), |reference| reference.to_string())
+    }
+
+    /// Keeps everything from being collected while the answer lives.
+    #[must_use]
+    pub fn begin_use(&self) -> InUse {
+        *self.users.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        InUse { users: Arc::clone(&self.users) }
+    }
+
+    /// Runs `work` while nobody has anything in the store that no record names; `None` where somebody has. `work`
+    /// must be short: who wants to begin waits for it.
+    pub fn alone<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        (*users == 0).then(work)
+    }
+
+    /// Where downloads are that have not ended; they survive the agent.
+    fn partials(&self) -> PathBuf {
+        self.root.join("partial")
+    }
+
+    /// The file of a blob that is still being downloaded.
+    #[must_use]
+    pub fn partial(&self, digest: &Digest) -> PathBuf {
+        self.partials().join(digest.hex())
+    }
+
+    /// Where imports put what is not checked yet; same file system as the blobs.
+    #[must_use]
+    pub fn staging(&self) -> PathBuf {
+        self.root.join("staging")
+    }
+
+    fn blobs(&self) -> PathBuf {
+        self.root.join("blobs/sha256")
+    }
+
+    fn records(&self) -> PathBuf {
+        self.root.join("names")
+    }
+
+    /// Where the blob is, if it is there.
+    #[must_use]
+    pub fn blob(&self, digest: &Digest) -> PathBuf {
+        self.blobs().join(digest.hex())
+    }
+
+    /// Moves checked and flushed files to their places and flushes the folder.
+    ///
+    /// # Errors
+    /// Blobs moved so far stay: they are whole.
+    pub fn keep(&self, files: &[(Digest, PathBuf)]) -> Result<(), Store> {
+        for (digest, file) in files {
+            fs::rename(file, self.blob(digest))
+                .map_err(|source| Store::Keep { digest: *digest, source })?;
+        }
+        let blobs = self.blobs();
+        durable::sync_folder(&blobs).map_err(|source| Store::Prepare { path: blobs, source })
+    }
+
+    /// Keeps a document that was checked.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn write_document(&self, digest: &Digest, bytes: &[u8]) -> Result<(), Store> {
+        Ok(durable::write(&self.blob(digest), bytes)?)
+    }
+
+    /// Reads a small blob and checks its digest again: a disk may lie.
+    ///
+    /// # Errors
+    /// It is absent, too large, or not what its name says.
+    pub fn read_document(&self, digest: &Digest, max_bytes: u64) -> Result<Vec<u8>, Store> {
+        let path = self.blob(digest);
+        let read = || {
+            let bytes = fs::read(&path)?;
+            let right = bytes.len() as u64 <= max_bytes && Digest::of(&bytes) == *digest;
+            if right {
+                Ok(bytes)
+            } else {
+                Err(io::Error::other("content does not match the digest"))
+            }
+        };
+        read().map_err(|source| Store::Read { path: path.clone(), source })
+    }
+
+    /// Digests of the files in the folder of blobs.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn blobs_here(&self) -> Result<Vec<Digest>, Store> {
+        let folder = self.blobs();
+        let unreadable = |source| Store::Read { path: folder.clone(), source };
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(unreadable)? {
+            let name = entry.map_err(unreadable)?.file_name();
+            found.extend(Digest::from_hex(&name.to_string_lossy()));
+        }
+        Ok(found)
+    }
+
+    /// Unfinished downloads that nothing was added to for so long.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn stale_partials(&self, age: std::time::Duration) -> Result<Vec<PathBuf>, Store> {
+        let folder = self.partials();
+        let unreadable = |source| Store::Read { path: folder.clone(), source };
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let touched = entry.metadata().and_then(|meta| meta.modified()).ok();
+            if touched.and_then(|time| time.elapsed().ok()).is_some_and(|idle| idle >= age) {
+                found.push(entry.path());
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Checks an image's name.
+///
+/// # Errors
+/// It is empty, too long, or not printable ASCII without spaces.
+pub fn check_name(name: &str) -> Result<(), Store> {
+    let printable = name.bytes().all(|byte| byte.is_ascii_graphic());
+    if printable && !name.is_empty() && name.len() <= NAME_MAX_BYTES {
+        Ok(())
+    } else {
+        Err(Store::RefuseName { name: name.chars().take(NAME_MAX_BYTES).collect() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_collected_while_somebody_is_at_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ImageStore::open(folder.path()).unwrap();
+        let one = store.begin_use();
+        let two = store.clone().begin_use();
+        drop(one);
+        assert_eq!(store.alone(|| 1), None);
+        drop(two);
+        assert_eq!(store.alone(|| 1), Some(1));
+    }
+
+    #[test]
+    fn an_interrupted_import_is_forgotten_and_a_changed_blob_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ImageStore::open(folder.path()).unwrap();
+        fs::write(store.staging().join("half"), b"x").unwrap();
+        let store = ImageStore::open(folder.path()).unwrap();
+        assert_eq!(fs::read_dir(store.staging()).unwrap().count(), 0);
+        let file = store.staging().join("whole");
+        fs::write(&file, b"content").unwrap();
+        let digest = Digest::of(b"content");
+        store.keep(&[(digest, file)]).unwrap();
+        assert_eq!(store.read_document(&digest, 100).unwrap(), b"content");
+        fs::write(store.blob(&digest), b"Content").unwrap();
+        assert!(store.read_document(&digest, 100).is_err());
+    }
+
+    #[test]
+    fn names_with_spaces_or_control_characters_are_refused() {
+        for name in ["", "a b", "a\n", "é"] {
+            assert!(check_name(name).is_err(), "{name:?}");
+        }
+        check_name("registry.example/a/b:1@sha256:00").unwrap();
+    }
+}

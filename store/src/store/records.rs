@@ -1,0 +1,203 @@
+//! A record per name: what makes an image one that can be run.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use ferrite_files::durable;
+use ferrite_schema::api::Image;
+use serde::{Deserialize, Serialize};
+
+use super::{ImageStore, Store};
+use crate::digest::Digest;
+
+/// An image that can be run: everything it names is in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Reference.
+    pub name: String,
+    /// Digest of the manifest.
+    pub manifest: String,
+    /// Digest of the configuration.
+    pub config: String,
+    /// Digests of the layers' tars, bottom first.
+    pub layers: Vec<String>,
+    /// Bytes of all its blobs.
+    pub size_bytes: u64,
+    /// Digests of the layers' blobs, bottom first. Records of older versions lack them: the manifest has them too.
+    #[serde(default)]
+    pub blobs: Vec<String>,
+    /// Digest of the key whose signature let the image in, where one was asked for.
+    #[serde(default)]
+    pub signed_by: Option<String>,
+}
+
+impl Record {
+    /// What the API shows.
+    #[must_use]
+    pub fn summary(&self) -> Image {
+        Image {
+            name: self.name.clone(),
+            digest: self.manifest.clone(),
+            size_bytes: self.size_bytes,
+            ..Image::default()
+        }
+    }
+}
+
+impl ImageStore {
+    fn record_path(&self, name: &str) -> PathBuf {
+        // A reference holds `/` and `:`; its digest is a file name of fixed length.
+        self.records().join(format!("{}.json", Digest::of(name.as_bytes()).hex()))
+    }
+
+    /// Writes a record over the one of the same name.
+    ///
+    /// # Errors
+    /// The older record stays.
+    pub fn put(&self, record: &Record) -> Result<(), Store> {
+        let path = self.record_path(&self.key(&record.name));
+        let text = serde_json::to_vec_pretty(record)
+            .map_err(|source| Store::Parse { path: path.clone(), source })?;
+        Ok(durable::write(&path, &text)?)
+    }
+
+    /// The record of a name, however it is spelled.
+    ///
+    /// # Errors
+    /// It is there and cannot be read.
+    pub fn get(&self, name: &str) -> Result<Option<Record>, Store> {
+        match read_record(&self.record_path(&self.key(name)))? {
+            Some(record) => Ok(Some(record)),
+            // Older versions kept records under names as they were given.
+            None => read_record(&self.record_path(name)),
+        }
+    }
+
+    /// Forgets a name; its blobs and layers are for the collector. `false` where there is none.
+    ///
+    /// # Errors
+    /// The record is there still.
+    pub fn forget(&self, name: &str) -> Result<bool, Store> {
+        let mut found = false;
+        for path in [self.record_path(&self.key(name)), self.record_path(name)] {
+            found |= path.exists();
+            durable::remove(&path).map_err(|source| Store::Read { path, source })?;
+        }
+        Ok(found)
+    }
+
+    /// Notes that the image is used now. Not worth an error: the collector only takes it for unused longer.
+    pub fn note_use(&self, record: &Record) {
+        let times = rustix::fs::Timestamps {
+            last_access: rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW },
+            last_modification: rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW },
+        };
+        let path = self.record_path(&self.key(&record.name));
+        let noted =
+            rustix::fs::utimensat(rustix::fs::CWD, &path, &times, rustix::fs::AtFlags::empty());
+        if let Err(error) = noted {
+            tracing::debug!(%error, image = record.name, "image-use-not-noted");
+        }
+    }
+
+    /// All records with the time of their last use, seconds since the epoch.
+    ///
+    /// # Errors
+    /// A record cannot be read.
+    pub fn records_by_use(&self) -> Result<Vec<(Record, u64)>, Store> {
+        let folder = self.records();
+        let unreadable = |source| Store::Read { path: folder.clone(), source };
+        let mut records = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                let used = fs::metadata(&path).map_err(unreadable)?.mtime();
+                if let Some(record) = read_record(&path)? {
+                    records.push((record, u64::try_from(used).unwrap_or(0)));
+                }
+            }
+        }
+        records.sort_by_key(|(_, used)| *used);
+        Ok(records)
+    }
+
+    /// All images, by name.
+    ///
+    /// # Errors
+    /// A record cannot be read.
+    pub fn list(&self) -> Result<Vec<Image>, Store> {
+        let records = self.records_by_use()?;
+        let mut images: Vec<Image> = records
+            .into_iter()
+            .map(|(record, last_used_s)| Image { last_used_s, ..record.summary() })
+            .collect();
+        images.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(images)
+    }
+}
+
+fn read_record(path: &Path) -> Result<Option<Record>, Store> {
+    let text = durable::read_optional(path)
+        .map_err(|source| Store::Read { path: path.to_owned(), source })?;
+    text.map(|text| {
+        serde_json::from_str(&text).map_err(|source| Store::Parse { path: path.to_owned(), source })
+    })
+    .transpose()
+}
+
+#[cfg(test)]
+pub(crate) fn empty_record() -> Record {
+    let digest = Digest::of(b"").to_string();
+    Record {
+        name: "a".to_owned(),
+        manifest: digest.clone(),
+        config: digest,
+        layers: vec![],
+        size_bytes: 3,
+        blobs: vec![],
+        signed_by: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(name: &str) -> Record {
+        Record { name: name.to_owned(), ..empty_record() }
+    }
+
+    #[test]
+    fn records_are_found_by_name_and_listed_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ImageStore::open(folder.path()).unwrap();
+        store.put(&record("b/c:1")).unwrap();
+        store.put(&record("a")).unwrap();
+        assert_eq!(store.get("b/c:1").unwrap(), Some(record("b/c:1")));
+        assert_eq!(store.get("none").unwrap(), None);
+        let names: Vec<_> = store.list().unwrap().into_iter().map(|image| image.name).collect();
+        assert_eq!(names, ["a", "b/c:1"]);
+    }
+
+    #[test]
+    fn every_spelling_of_a_name_finds_its_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ImageStore::open(folder.path()).unwrap();
+        store.put(&record("local/hello")).unwrap();
+        store.put(&record("Not A Reference")).unwrap();
+        for name in ["local/hello", "local/hello:latest", "docker.io/local/hello"] {
+            assert_eq!(store.get(name).unwrap(), Some(record("local/hello")), "{name}");
+        }
+        assert_eq!(store.get("quay.example/local/hello").unwrap(), None);
+        assert_eq!(store.get("Not A Reference").unwrap(), Some(record("Not A Reference")));
+        // A record of an older version lies under the name as it was given.
+        let old = store.record_path("old/one");
+        fs::write(&old, serde_json::to_vec(&record("old/one")).unwrap()).unwrap();
+        assert_eq!(store.get("old/one").unwrap(), Some(record("old/one")));
+        assert!(store.forget("old/one").unwrap());
+        assert!(store.forget("docker.io/local/hello:latest").unwrap());
+        assert!(!store.forget("local/hello").unwrap());
+        assert_eq!(store.list().unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,138 @@
+//! Looking at a unit's health, once: a command in its container, a request or a connection to it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use ferrite_schema::api::Exit;
+use ferrite_schema::unit::{Health, Probe};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::exec;
+
+/// Longest first line of an answer that is read.
+const STATUS_MAX_BYTES: u64 = 256;
+
+/// Part of a command's words that its failure carries.
+const WORDS_MAX_CHARS: usize = 200;
+
+/// Looks at the health of the unit whose run folder and address are given; what is wrong with it.
+///
+/// # Errors
+/// One sentence for a person.
+pub async fn look(folder: &Path, health: &Health, address: IpAddr) -> Result<(), String> {
+    let within = Duration::from_secs(health.timeout_s.into());
+    let Some(probe) = health.probe() else { return Err("the check is none".to_owned()) };
+    let looked = async {
+        match probe {
+            Probe::Exec(command) => exec(folder, command, within).await,
+            Probe::Http { port, path } => http(SocketAddr::new(address, port), path).await,
+            Probe::Tcp(port) => connect(SocketAddr::new(address, port)).await.map(drop),
+        }
+    };
+    match tokio::time::timeout(within, looked).await {
+        Ok(result) => result,
+        Err(_) => Err(format!("no answer within {} s", within.as_secs())),
+    }
+}
+
+async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
+    TcpStream::connect(address).await.map_err(|error| format!("connect to {address}: {error}"))
+}
+
+async fn http(address: SocketAddr, path: &str) -> Result<(), String> {
+    let mut stream = connect(address).await?;
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: ferrite-health\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    );
+    let broke = |error: std::io::Error| format!("ask {address}{path}: {error}");
+    stream.write_all(request.as_bytes()).await.map_err(broke)?;
+    let mut answer = Vec::new();
+    let mut reader = stream.take(STATUS_MAX_BYTES);
+    while !answer.contains(&b'\n') {
+        if reader.read_buf(&mut answer).await.map_err(broke)? == 0 {
+            break;
+        }
+    }
+    match status(&answer) {
+        Some(200..=399) => Ok(()),
+        Some(status) => Err(format!("{address}{path} answered with status {status}")),
+        None => Err(format!("{address}{path} did not answer in HTTP")),
+    }
+}
+
+/// The status code of an answer's first line.
+fn status(answer: &[u8]) -> Option<u16> {
+    let line = answer.split(|byte| *byte == b'\n').next()?;
+    let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+    let version = words.next()?;
+    version.starts_with("HTTP/1.").then_some(())?;
+    words.next()?.parse().ok()
+}
+
+async fn exec(folder: &Path, command: &[String], within: Duration) -> Result<(), String> {
+    let ran =
+        exec::run(folder, command, within).await.map_err(|error| ferrite_schema::chain(&error))?;
+    let how = match ran.exit {
+        Exit::Status { code: 0 } => return Ok(()),
+        Exit::Status { code } => format!("ended with status {code}"),
+        Exit::Signal { signal } => format!("was ended by signal {signal}"),
+    };
+    let program = command.first().map(String::as_str).unwrap_or_default();
+    Err(match ran.output.lines().next().map(str::trim).filter(|line| !line.is_empty()) {
+        Some(line) => {
+            let line: String = line.chars().take(WORDS_MAX_CHARS).collect();
+            format!("`{program}` {how}: {line}")
+        }
+        None => format!("`{program}` {how}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_lines() {
+        for (answer, expected) in [
+            ("HTTP/1.1 200 OK\r\n", Some(200)),
+            ("HTTP/1.0 404\n", Some(404)),
+            ("SSH-2.0-x\r\n", None),
+            ("HTTP/1.1\r\n", None),
+            ("", None),
+        ] {
+            assert_eq!(status(answer.as_bytes()), expected, "{answer:?}");
+        }
+    }
+
+    /// A server that answers one connection with `answer`.
+    async fn served(answer: &'static str) -> SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 512];
+            assert_ne!(stream.read(&mut request).await.unwrap(), 0);
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        });
+        address
+    }
+
+    #[test]
+    fn a_server_is_asked() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let address = served("HTTP/1.1 204 No Content\r\n\r\n").await;
+            assert_eq!(http(address, "/x").await, Ok(()));
+            let address = served("HTTP/1.1 500 Oh\r\n\r\n").await;
+            let error = http(address, "/x").await.unwrap_err();
+            assert!(error.ends_with("/x answered with status 500"), "{error}");
+            let free = {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                listener.local_addr().unwrap()
+            };
+            assert!(connect(free).await.unwrap_err().contains("connect to"));
+        });
+    }
+}

@@ -1,0 +1,288 @@
+//! From a unit and its image to a request that a shim can carry out without looking anything up.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ferrite_schema::node_config::ContainersConfig;
+use ferrite_schema::shim::{Network, Request};
+use ferrite_schema::unit::{NetworkMode, Unit};
+use ferrite_store::digest::{Digest, NotADigest};
+use ferrite_store::documents::DOCUMENT_MAX_BYTES;
+use ferrite_store::layer::Layers;
+use ferrite_store::store::{ImageStore, Store};
+use nix::sys::signal::Signal;
+use oci_spec::image::ImageConfiguration;
+
+use crate::ids::{IdsProblem, Ranges};
+use crate::rights::{self, Refused};
+
+/// Linux's limit for a hostname.
+const HOSTNAME_MAX_BYTES: usize = 64;
+
+/// A unit cannot be started as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum Prepare {
+    /// Its image is not here.
+    #[error("image {image} is not on this node; import it first")]
+    FindImage {
+        /// Reference.
+        image: String,
+    },
+    /// A layer is not here: somebody removed it.
+    #[error("layer {digest} of image {image} is not on this node; import the image again")]
+    FindLayer {
+        /// Reference.
+        image: String,
+        /// The layer.
+        digest: Digest,
+    },
+    /// The image's configuration is not one.
+    #[error("read the configuration of image {image}")]
+    ReadConfig {
+        /// Reference.
+        image: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// Neither unit nor image says what to run.
+    #[error("neither the unit nor image {image} says which program to run")]
+    NoProgram {
+        /// Reference.
+        image: String,
+    },
+    /// It asks for what it cannot have.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// It has no range of user IDs.
+    #[error(transparent)]
+    Ids(#[from] IdsProblem),
+    /// A record of the store is damaged.
+    #[error(transparent)]
+    Digest(#[from] NotADigest),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] Store),
+}
+
+/// Folders that containers live in.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// Run folders of units; a tmpfs.
+    pub run: PathBuf,
+    /// What containers write to their roots.
+    pub scratch: PathBuf,
+    /// Logs.
+    pub logs: PathBuf,
+    /// The cgroup that shims live in.
+    pub shim_cgroup: PathBuf,
+    /// The cgroup that units live in, below the cgroup root.
+    pub unit_cgroup: String,
+    /// Named volumes.
+    pub volumes: PathBuf,
+    /// Ranges of user IDs.
+    pub ids: Ranges,
+    /// What the node lets units ask for.
+    pub allowed: ContainersConfig,
+}
+
+/// Looks up everything that the shim needs.
+///
+/// # Errors
+/// The unit cannot be started now.
+pub fn prepare(
+    unit: &Unit,
+    images: &ImageStore,
+    layers: &Layers,
+    places: &Places,
+) -> Result<Request, Prepare> {
+    rights::check(unit, &places.allowed)?;
+    let image = || unit.image.clone();
+    let record = images.get(&unit.image)?.ok_or_else(|| Prepare::FindImage { image: image() })?;
+    let config = images.read_document(&record.config.parse()?, DOCUMENT_MAX_BYTES)?;
+    let config: ImageConfiguration = serde_json::from_slice(&config)
+        .map_err(|source| Prepare::ReadConfig { image: image(), source })?;
+    let mut folders = Vec::new();
+    for layer in &record.layers {
+        let digest: Digest = layer.parse()?;
+        let folder = layers.path(&digest);
+        if !folder.is_dir() {
+            return Err(Prepare::FindLayer { image: image(), digest });
+        }
+        folders.push(text(&folder));
+    }
+    let args = program(unit, &config);
+    if args.is_empty() {
+        return Err(Prepare::NoProgram { image: image() });
+    }
+    let inner = config.config().as_ref();
+    let cwd = inner.and_then(|config| config.working_dir().clone()).filter(|cwd| !cwd.is_empty());
+    let cwd = unit.workdir.clone().or(cwd);
+    let user = unit.user.clone().or_else(|| inner.and_then(|config| config.user().clone()));
+    let signal =
+        unit.stop_signal.clone().or_else(|| inner.and_then(|config| config.stop_signal().clone()));
+    let shares_users = unit.privileged || unit.host_user_namespace.is_some();
+    let ids = if shares_users { None } else { Some(places.ids.of(&unit.name)?) };
+    Ok(Request {
+        unit: unit.name.clone(),
+        layers: folders,
+        scratch: text(&places.scratch.join(&unit.name)),
+        args,
+        env: environment(unit, &config),
+        cwd: cwd.unwrap_or_else(|| "/".to_owned()),
+        user: user.unwrap_or_default(),
+        hostname: hostname_of(unit),
+        read_only_root: unit.read_only_root,
+        tty: unit.tty,
+        stdin: unit.stdin,
+        privileged: unit.privileged,
+        ids,
+        capabilities: rights::capabilities(unit)?,
+        devices: unit.devices.clone(),
+        mounts: rights::mounts(unit, &places.volumes)?,
+        resources: unit.resources.clone(),
+        sysctls: unit.sysctls.clone(),
+        ulimits: unit.ulimits.clone(),
+        network: match unit.network {
+            NetworkMode::Host => Network::Host,
+            // The supervisor puts its connection here.
+            NetworkMode::Bridge | NetworkMode::None => Network::None,
+        },
+        cgroup: format!("{}/{}", places.unit_cgroup, unit.name),
+        shim_cgroup: text(&places.shim_cgroup),
+        log_dir: text(&places.logs.join(&unit.name)),
+        stop_signal: signal
+            .and_then(|signal| signal_number(&signal))
+            .unwrap_or(Signal::SIGTERM as i32),
+    })
+}
+
+/// What a person should know about a unit whatever it does: the isolation that it gives up, and why.
+#[must_use]
+pub fn notes(unit: &Unit) -> Vec<String> {
+    let mut notes = Vec::new();
+    if unit.privileged {
+        notes.push(
+            "privileged: it has every capability and device of the node, and nothing keeps it from taking the node over"
+                .to_owned(),
+        );
+    }
+    if let Some(why) = &unit.host_user_namespace {
+        notes.push(format!("it shares the node's user namespace, its root is the node's: {why}"));
+    }
+    if unit.network == NetworkMode::Host {
+        notes.push("it shares the node's network".to_owned());
+    }
+    notes
+}
+
+/// Our paths are ASCII: digests and checked names below constants.
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// As Docker does: an entrypoint of the unit's own also drops the image's command.
+fn program(unit: &Unit, config: &ImageConfiguration) -> Vec<String> {
+    let inner = config.config().as_ref();
+    let own = |pick: fn(&oci_spec::image::Config) -> Option<Vec<String>>| {
+        inner.and_then(pick).unwrap_or_default()
+    };
+    let mut args = match &unit.entrypoint {
+        Some(entrypoint) => entrypoint.clone(),
+        None => own(|config| config.entrypoint().clone()),
+    };
+    match (&unit.command, &unit.entrypoint) {
+        (Some(command), _) => args.extend(command.iter().cloned()),
+        (None, None) => args.extend(own(|config| config.cmd().clone())),
+        (None, Some(_)) => {}
+    }
+    args.extend(unit.args.iter().cloned());
+    args
+}
+
+fn environment(unit: &Unit, config: &ImageConfiguration) -> BTreeMap<String, String> {
+    let of_image =
+        config.config().as_ref().and_then(|config| config.env().clone()).unwrap_or_default();
+    let mut all: BTreeMap<String, String> = of_image
+        .iter()
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    all.extend(unit.env.iter().map(|(name, value)| (name.clone(), value.clone())));
+    all
+}
+
+/// The hostname that a unit has inside.
+#[must_use]
+pub fn hostname_of(unit: &Unit) -> String {
+    unit.hostname.clone().unwrap_or_else(|| hostname(&unit.name))
+}
+
+/// Names of units may hold `_` and `.`, which a hostname does not.
+fn hostname(name: &str) -> String {
+    name.chars()
+        .map(|character| if character.is_ascii_alphanumeric() { character } else { '-' })
+        .take(HOSTNAME_MAX_BYTES)
+        .collect()
+}
+
+/// `SIGTERM`, `TERM` or `15`.
+#[must_use]
+pub fn signal_number(text: &str) -> Option<i32> {
+    let named = if text.starts_with("SIG") { text.to_owned() } else { format!("SIG{text}") };
+    let number = match named.parse::<Signal>() {
+        Ok(signal) => signal as i32,
+        Err(_) => text.parse().ok()?,
+    };
+    Signal::try_from(number).ok().map(|signal| signal as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(entrypoint: &str, cmd: &str) -> ImageConfiguration {
+        let text = format!(
+            r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":[]}},"history":[],
+            "config":{{"Env":["A=1","B=2"],"Entrypoint":{entrypoint},"Cmd":{cmd}}}}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn unit(more: &str) -> Unit {
+        ferrite_schema::unit::parse(&format!("name = \"u\"\nimage = \"i\"\n{more}")).unwrap()
+    }
+
+    #[test]
+    fn the_unit_replaces_what_it_names() {
+        let config = config(r#"["/e"]"#, r#"["c"]"#);
+        for (more, expected) in [
+            ("", vec!["/e", "c"]),
+            ("command = [\"d\"]", vec!["/e", "d"]),
+            ("entrypoint = [\"/f\"]", vec!["/f"]),
+            ("entrypoint = []\ncommand = [\"/g\"]", vec!["/g"]),
+        ] {
+            assert_eq!(program(&unit(more), &config), expected, "{more}");
+        }
+        let env = environment(&unit("env = { B = \"3\" }"), &config);
+        assert_eq!(env, BTreeMap::from([("A".into(), "1".into()), ("B".into(), "3".into())]));
+    }
+
+    #[test]
+    fn signals_have_names_and_numbers() {
+        for (text, number) in [
+            ("SIGTERM", Some(15)),
+            ("QUIT", Some(3)),
+            ("9", Some(9)),
+            ("0", None),
+            ("SIGWHAT", None),
+            ("99", None),
+        ] {
+            assert_eq!(signal_number(text), number, "{text}");
+        }
+    }
+
+    #[test]
+    fn hostnames_are_clean() {
+        assert_eq!(hostname("a_b.c-1"), "a-b-c-1");
+    }
+}

@@ -1,0 +1,18 @@
+//! Units: what should run here, what does, and the steps between.
+
+pub mod clock;
+pub mod events;
+pub mod exec;
+pub mod graph;
+pub mod handle;
+pub mod health;
+pub mod ids;
+pub mod launch;
+pub mod machine;
+pub mod record;
+pub mod rights;
+pub mod shims;
+pub mod status;
+pub mod store;
+pub mod supervisor;
+pub mod volumes;

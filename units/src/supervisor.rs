@@ -1,0 +1,327 @@
+//! The one task that owns all units: it takes events from people, shims and timers, asks each unit's state
+//! machine what follows, and does that.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ferrite_net::containers::Containers;
+use ferrite_schema::api::{EventKind, UnitState, UnitStatus};
+use ferrite_store::layer::Layers;
+use ferrite_store::pull::Puller;
+use ferrite_store::store::ImageStore;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use super::graph::{self, Other};
+use super::handle::Message;
+use super::launch::Places;
+use super::machine::{Effect, Event, Policy};
+use super::record::{self, Record};
+use super::status;
+use super::store::{UnitStore, UnitStoreProblem};
+use crate::events::Events;
+
+pub use super::handle::{Refusal, Units};
+pub(super) use entry::Entry;
+
+mod adopt;
+mod effects;
+mod entry;
+mod requests;
+
+/// Messages waiting for the supervisor. Senders wait when it is full.
+const QUEUE_MAX: usize = 256;
+/// What a stop of everything gets beyond the longest grace: kills, last output, cgroups.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
+
+/// What the supervisor works with.
+#[derive(Debug)]
+pub struct Tools {
+    /// Documents and wishes.
+    pub store: UnitStore,
+    /// Images.
+    pub images: ImageStore,
+    /// Unpacked layers.
+    pub layers: Layers,
+    /// Brings images that are not here.
+    pub puller: Puller,
+    /// Addresses, names and published ports.
+    pub containers: Containers,
+    /// Folders of containers.
+    pub places: Places,
+    /// Where lives are written down for the agent's successor; a tmpfs.
+    pub records: PathBuf,
+    /// Environment files of the node's configuration.
+    pub env_files: BTreeMap<String, BTreeMap<String, String>>,
+    /// Who wants to know what happens.
+    pub events: Events,
+}
+
+/// The supervisor's own state.
+struct Supervisor {
+    tools: Tools,
+    entries: BTreeMap<String, Entry>,
+    queue: mpsc::Sender<Message>,
+    settled: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    going_down: Option<oneshot::Sender<Vec<String>>>,
+    /// Somebody's readiness changed: others may be waiting for it.
+    changed: bool,
+}
+
+/// Takes over the units that are stored and the containers that run, and starts what should run. The future
+/// that is returned is the supervisor: it works while it is polled and never ends.
+///
+/// # Errors
+/// The stored units cannot be read.
+pub async fn begin(
+    tools: Tools,
+) -> Result<(Units, Vec<String>, impl Future<Output = ()>), UnitStoreProblem> {
+    let (queue, messages) = mpsc::channel(QUEUE_MAX);
+    let (settled, settled_receiver) = watch::channel(false);
+    let (stored, warnings) = tools.store.load()?;
+    let mut supervisor = Supervisor {
+        tools,
+        entries: BTreeMap::new(),
+        queue: queue.clone(),
+        settled,
+        tasks: JoinSet::new(),
+        going_down: None,
+        changed: true,
+    };
+    supervisor.adopt_all(stored).await;
+    supervisor.reconcile().await;
+    supervisor.report_settled();
+    Ok((Units { queue, settled: settled_receiver }, warnings, supervisor.work(messages)))
+}
+
+impl Supervisor {
+    async fn work(mut self, mut messages: mpsc::Receiver<Message>) {
+        let deadline = tokio::time::sleep(Duration::MAX);
+        tokio::pin!(deadline);
+        loop {
+            tokio::select! {
+                message = messages.recv() => match message {
+                    Some(Message::StopAll(reply)) => {
+                        deadline.as_mut().reset(tokio::time::Instant::now() + self.longest_stop());
+                        self.going_down = Some(reply);
+                        self.stop_all().await;
+                    }
+                    Some(message) => self.handle(message).await,
+                    None => return,
+                },
+                Some(_) = self.tasks.join_next() => {}
+                () = &mut deadline, if self.going_down.is_some() => self.finish(),
+            }
+            self.reconcile().await;
+            self.report_settled();
+            if self.entries.values().all(|entry| entry.machine.at_rest()) {
+                self.finish();
+            }
+        }
+    }
+
+    /// The longest that a stop may take: each of a unit's containers gets its grace.
+    fn longest_stop(&self) -> Duration {
+        let stop = |entry: &Entry| {
+            let containers = u32::try_from(entry.unit.post_stop.len() + 1).unwrap_or(u32::MAX);
+            Policy::of(&entry.unit).grace.saturating_mul(containers)
+        };
+        self.entries.values().map(stop).max().unwrap_or_default() + STOP_MARGIN
+    }
+
+    async fn stop_all(&mut self) {
+        let names: Vec<String> = self.entries.keys().cloned().collect();
+        for name in names {
+            let reason = "the machine is going down".to_owned();
+            self.step(&name, Event::Stop { reason }).await;
+        }
+    }
+
+    /// Answers the one who waits for everything to be stopped.
+    fn finish(&mut self) {
+        if let Some(reply) = self.going_down.take() {
+            let left = self.entries.iter().filter(|(_, entry)| !entry.machine.at_rest());
+            // Nobody waits any more: then nobody needs the answer.
+            drop(reply.send(left.map(|(name, _)| name.clone()).collect()));
+        }
+    }
+
+    /// The node is as it should be when every unit that should run was tried: it ran, it could not, its image is on
+    /// its way, or it waits for one of those. A unit that ends again and again says nothing about the OS. But where
+    /// units are tried that have run on this node before, one of them must have run in this boot: an OS that cannot
+    /// start containers any more must not be declared good.
+    fn report_settled(&self) {
+        let wanted = || self.entries.values().filter(|entry| entry.wanted);
+        let tried = wanted().all(|entry| {
+            entry.machine.tried()
+                || matches!(entry.machine.state(), UnitState::Waiting | UnitState::Pulling)
+        });
+        let mut known =
+            wanted().filter(|entry| entry.ran_before && entry.machine.tried()).peekable();
+        let works = known.peek().is_none() || known.any(|entry| entry.machine.ran());
+        let settled = tried && works;
+        self.settled.send_if_modified(|current| std::mem::replace(current, settled) != settled);
+    }
+
+    async fn handle(&mut self, message: Message) {
+        match message {
+            Message::Ask(ask, reply) => {
+                let answer = self.answer(ask).await;
+                drop(reply.send(answer));
+            }
+            Message::List(reply) => {
+                drop(reply.send(self.entries.values().map(|entry| self.status(entry)).collect()));
+            }
+            Message::Definition(name, reply) => {
+                drop(reply.send(self.entries.get(&name).map(|entry| entry.unit.clone())));
+            }
+            Message::Happened { name, run, event } => {
+                if self.entries.get(&name).is_some_and(|entry| entry.run == run) {
+                    self.step(&name, event).await;
+                }
+            }
+            Message::Image { name, event } => self.step(&name, event).await,
+            Message::Launched { name, run, result } => self.launched(&name, run, result).await,
+            Message::TimerRang { name, timer } => {
+                if self.entries.get(&name).is_some_and(|entry| entry.timer == timer) {
+                    self.step(&name, Event::Deadline).await;
+                }
+            }
+            Message::StopAll(_) => {}
+        }
+    }
+
+    fn status(&self, entry: &Entry) -> UnitStatus {
+        let record = self.tools.images.get(&entry.unit.image).ok().flatten();
+        status::status(entry, record.map(|record| record.manifest))
+    }
+
+    fn look(&self, name: &str) -> Option<Other> {
+        let entry = self.entries.get(name)?;
+        let (state, ready) = (entry.machine.state(), entry.machine.is_ready());
+        Some(Other { wanted: entry.wanted, ready, state })
+    }
+
+    /// Lets those go on who waited for what has come to be, and stops those whose requirements are gone.
+    async fn reconcile(&mut self) {
+        while std::mem::take(&mut self.changed) && self.going_down.is_none() {
+            let mut due = Vec::new();
+            for (name, entry) in &self.entries {
+                let unit = &entry.unit;
+                if entry.machine.state() == UnitState::Waiting {
+                    match graph::blocked(unit, |other| self.look(other)) {
+                        None => due.push((name.clone(), Event::Met)),
+                        Some(reason) if entry.machine.reason().as_ref() != Some(&reason) => {
+                            due.push((name.clone(), Event::Note { reason }));
+                        }
+                        Some(_) => {}
+                    }
+                } else if !unit.requires.is_empty()
+                    && (entry.machine.is_alive() || entry.machine.state() == UnitState::Pulling)
+                    && let Some(reason) = graph::bereft(unit, |other| self.look(other))
+                {
+                    due.push((name.clone(), Event::Hold { reason }));
+                }
+            }
+            for (name, event) in due {
+                self.step(&name, event).await;
+            }
+        }
+    }
+
+    /// Steps a unit's machine, does what it says, and goes on with events that doing it made.
+    async fn step(&mut self, name: &str, event: Event) {
+        let Some(entry) = self.entries.get(name) else { return };
+        let (state, health) = (entry.machine.state(), entry.machine.health());
+        let reason_before = entry.machine.reason();
+        let (cause, before) = (format!("{event:?}"), self.look(name));
+        self.note(name, &event);
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let Some(entry) = self.entries.get_mut(name) else { return };
+            if event == Event::Pulled {
+                // Its commands before and after it are this document's too, whatever is submitted meanwhile.
+                entry.launched = Some(entry.unit.clone());
+            }
+            let effects = entry.machine.step(event, super::clock::now());
+            if effects.iter().any(|effect| matches!(effect, Effect::Launch(_))) {
+                entry.run += 1;
+            }
+            if entry.machine.state() != state {
+                entry.since = SystemTime::now();
+            }
+            self.write_down(name);
+            for effect in effects {
+                events.extend(self.perform(name, effect).await);
+            }
+        }
+        let Some(entry) = self.entries.get(name) else { return };
+        let (after, reason) = (entry.machine.state(), entry.machine.reason());
+        // One that waits says so when it is known for what.
+        let told = match after {
+            UnitState::Waiting => reason.is_some() && reason != reason_before,
+            _ => after != state,
+        };
+        if told {
+            tracing::info!(unit = name, from = ?state, to = ?after, why = cause, "unit-state");
+            let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+            self.publish(name, EventKind::State, format!("{}{reason}", after.word()));
+        }
+        if let Some(now) = entry.machine.health()
+            && Some(now) != health
+        {
+            self.publish(name, EventKind::Health, now.word().to_owned());
+        }
+        // Others see only what `look` shows.
+        self.changed |= self.look(name) != before;
+        if self.entries.get(name).is_some_and(|entry| entry.removing && entry.machine.at_rest()) {
+            self.forget(name).await;
+        }
+    }
+
+    fn publish(&self, name: &str, kind: EventKind, message: String) {
+        self.tools.events.publish(Some(name), kind, message);
+    }
+
+    /// Writes the unit's life down for the agent's successor, where it has changed.
+    fn write_down(&mut self, name: &str) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        let record = Record {
+            life: entry.machine.life().clone(),
+            run: entry.run,
+            since_s: entry.since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            launched: entry.launched.clone(),
+            stop_signal: entry.stop_signal,
+            addresses: entry.addresses.clone(),
+        };
+        if entry.written.as_ref() == Some(&record) {
+            return;
+        }
+        match record::write(&self.tools.records, name, &record) {
+            Ok(()) => entry.written = Some(record),
+            Err(error) => tracing::warn!(unit = name, %error, "unit-record-not-written"),
+        }
+    }
+
+    async fn forget(&mut self, name: &str) {
+        self.entries.remove(name);
+        self.changed = true;
+        self.tools.containers.detach(name).await;
+        record::remove(&self.tools.records, name);
+        let places = &self.tools.places;
+        for folder in [&places.run, &places.scratch, &places.logs] {
+            // What stays is overwritten by a unit of the same name.
+            drop(std::fs::remove_dir_all(folder.join(name)));
+        }
+        if let Err(error) = places.ids.release(name) {
+            tracing::warn!(unit = name, error = ferrite_schema::chain(&error), "ids-not-released");
+        }
+        self.publish(name, EventKind::Removed, "forgotten".to_owned());
+    }
+
+    fn run_folder(&self, name: &str) -> PathBuf {
+        self.tools.places.run.join(name)
+    }
+}

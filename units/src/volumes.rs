@@ -1,0 +1,201 @@
+//! Named volumes: what is there, who names it, and their removal. They are made at their first use, by a shim.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ferrite_schema::api::Volume;
+use ferrite_schema::unit::{Unit, VolumeSource};
+use ferrite_store::layer::counted;
+use rustix::fs::FlockOperation;
+
+/// What a volume that is being removed is called; names of volumes never start with a dot.
+const GONE: &str = ".gone-";
+
+/// A volume was not listed or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumesProblem {
+    /// There is none with this name.
+    #[error("find volume {name}: there is none")]
+    Find {
+        /// Name.
+        name: String,
+    },
+    /// Units name it.
+    #[error("remove volume {name}: it belongs to {units}; `ferrite unit destroy` comes first")]
+    InUse {
+        /// Name.
+        name: String,
+        /// Their names.
+        units: String,
+    },
+    /// The folder of volumes cannot be read.
+    #[error("list the volumes in {}", path.display())]
+    List {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is gone from sight, but its files are there still; the next removal tries again.
+    #[error("remove the files of volume {name}")]
+    Remove {
+        /// Name.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The named volumes of a node.
+#[derive(Debug, Clone)]
+pub struct Volumes {
+    folder: PathBuf,
+}
+
+/// Which units name which volumes.
+pub type Users = BTreeMap<String, Vec<String>>;
+
+/// The users of all named volumes of `units`.
+pub fn users<'a>(units: impl IntoIterator<Item = &'a Unit>) -> Users {
+    let mut users = Users::new();
+    for unit in units {
+        for volume in &unit.volumes {
+            if let Some(VolumeSource::Name(name)) = volume.source() {
+                users.entry(name.to_owned()).or_default().push(unit.name.clone());
+            }
+        }
+    }
+    users
+}
+
+impl Volumes {
+    /// The volumes in `folder`, which need not be there.
+    #[must_use]
+    pub fn in_folder(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
+    }
+
+    /// All volumes by name; looks at every file of theirs.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn list(&self, users: &Users) -> Result<Vec<Volume>, VolumesProblem> {
+        let failed = |source| VolumesProblem::List { path: self.folder.clone(), source };
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(failed)?,
+        };
+        let mut volumes = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !name.starts_with('.') {
+                let units = users.get(&name).cloned().unwrap_or_default();
+                volumes.push(Volume { name, size_bytes: counted(&entry.path()), units });
+            }
+        }
+        volumes.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(volumes)
+    }
+
+    /// Removes a volume and what is in it. After a power cut it is either whole or gone.
+    ///
+    /// # Errors
+    /// There is none with this name, or a unit names it, or its files stay.
+    pub fn remove(&self, name: &str, users: &Users) -> Result<Volume, VolumesProblem> {
+        let path = self.folder.join(name);
+        let plain = !name.is_empty() && !name.starts_with('.') && !name.contains('/');
+        if !plain || !path.is_dir() {
+            return Err(VolumesProblem::Find { name: name.to_owned() });
+        }
+        if let Some(units) = users.get(name) {
+            let units = units.join(", ");
+            return Err(VolumesProblem::InUse { name: name.to_owned(), units });
+        }
+        let size_bytes = counted(&path);
+        let gone = self.folder.join(format!("{GONE}{name}"));
+        self.take_away(&path, &gone)
+            .map_err(|source| VolumesProblem::Remove { name: name.to_owned(), source })?;
+        Ok(Volume { name: name.to_owned(), size_bytes, units: Vec::new() })
+    }
+
+    fn take_away(&self, path: &Path, gone: &Path) -> io::Result<()> {
+        {
+            // As who makes one does: nobody sees half of either.
+            let lock = File::open(&self.folder)?;
+            rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+            if gone.exists() {
+                fs::remove_dir_all(gone)?;
+            }
+            fs::rename(path, gone)?;
+            lock.sync_all()?;
+        }
+        fs::remove_dir_all(gone)
+    }
+
+    /// Removes what a removal left when the power was cut.
+    pub fn clean(&self) {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        for entry in entries {
+            if entry.file_name().to_string_lossy().starts_with(GONE)
+                && let Err(error) = fs::remove_dir_all(entry.path())
+            {
+                tracing::warn!(path = %entry.path().display(), %error, "volume-not-removed");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(text: &str) -> Unit {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_volume_goes_when_no_unit_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let volumes = Volumes::in_folder(&folder.path().join("volumes"));
+        assert!(volumes.list(&Users::new()).unwrap().is_empty());
+        for file in ["data/deep/file", "cache/file"] {
+            let path = folder.path().join("volumes").join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, [7; 5000]).unwrap();
+        }
+        let database = unit(
+            "name = \"db\"\nimage = \"x\"\n[[volumes]]\nname = \"data\"\ntarget = \"/data\"\n\
+             [[volumes]]\ntmpfs = \"1MiB\"\ntarget = \"/tmp\"\n",
+        );
+        let users = users([&database]);
+        let listed = volumes.list(&users).unwrap();
+        let names: Vec<_> = listed.iter().map(|volume| volume.name.as_str()).collect();
+        assert_eq!(names, ["cache", "data"]);
+        assert_eq!(
+            (listed[0].units.len(), listed[1].units.as_slice()),
+            (0, &["db".to_owned()][..])
+        );
+        assert!(listed[1].size_bytes >= 5000);
+        assert!(matches!(volumes.remove("data", &users), Err(VolumesProblem::InUse { .. })));
+        for absent in ["other", "", ".", "..", "../volumes", ".gone-x"] {
+            let refused = volumes.remove(absent, &users);
+            assert!(matches!(refused, Err(VolumesProblem::Find { .. })), "{absent}");
+        }
+        assert!(volumes.remove("cache", &users).unwrap().size_bytes >= 5000);
+        assert_eq!(volumes.list(&users).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_a_power_cut_left_is_not_seen_and_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = folder.path().join(".gone-data");
+        fs::create_dir_all(left.join("deep")).unwrap();
+        let volumes = Volumes::in_folder(folder.path());
+        assert!(volumes.list(&Users::new()).unwrap().is_empty());
+        volumes.clean();
+        assert!(!left.exists());
+    }
+}
