@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::AsFd;
 
-use ferrite_agent::image::tar::{Kind, Tar};
 use ferrite_agent::image::unpack::{self, Limits};
+use ferrite_archive::{Kind, Tar};
 
 /// Small, so that a run is quick.
 const LIMITS: Limits = Limits { tar_max_bytes: 1 << 20, file_max_bytes: 1 << 20, entries_max: 64 };
@@ -47,7 +47,7 @@ fn ours(data: &[u8]) -> Option<Vec<Seen>> {
         let mut content = Vec::new();
         tar.data(|piece| {
             content.extend_from_slice(piece);
-            Ok::<(), ferrite_agent::image::tar::TarProblem>(())
+            Ok::<(), ferrite_archive::TarProblem>(())
         })
         .ok()?;
         if entry.kind == Kind::File {

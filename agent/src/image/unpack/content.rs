@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 
 use super::target::Problem;
-use crate::image::tar::{Entry, Tar};
+use ferrite_archive::{Entry, Tar};
 
 /// Writes the content of `entry`, which is next in `tar`, into a new file.
 pub(super) fn write<R: BufRead>(

@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 
 use super::target::Problem;
-use crate::image::tar::Entry;
+use ferrite_archive::Entry;
 
 /// Largest value of an extended attribute that the kernel takes.
 const XATTR_MAX_BYTES: usize = 64 * 1024;

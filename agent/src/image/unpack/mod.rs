@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use self::meta::Meta;
 use self::target::{Problem, Target};
-use super::tar::{Entry, Kind, Tar, TarProblem};
+use ferrite_archive::{Entry, Kind, Tar, TarProblem};
 
 /// Attribute that marks a folder that hides what lower layers have in it.
 pub(super) const OPAQUE: &str = "trusted.overlay.opaque";

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::meta::{Meta, Owner, times};
 use super::{OPAQUE, content};
-use crate::image::tar::{Entry, Tar, TarProblem};
+use ferrite_archive::{Entry, Tar, TarProblem};
 
 /// Most folders that are kept open: entries come folder by folder, so few are enough.
 const OPEN_MAX: usize = 256;
