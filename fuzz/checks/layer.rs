@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::AsFd;
 
-use ferrite_store::tar::{Kind, Tar};
+use ferrite_archive::{Kind, Tar};
 use ferrite_store::unpack::{self, Limits};
 
 /// Small, so that a run is quick.
@@ -47,7 +47,7 @@ fn ours(data: &[u8]) -> Option<Vec<Seen>> {
         let mut content = Vec::new();
         tar.data(|piece| {
             content.extend_from_slice(piece);
-            Ok::<(), ferrite_store::tar::TarProblem>(())
+            Ok::<(), ferrite_archive::TarProblem>(())
         })
         .ok()?;
         if entry.kind == Kind::File {

@@ -10,5 +10,4 @@ mod pipeline;
 pub mod pull;
 pub mod signature;
 pub mod store;
-pub mod tar;
 pub mod unpack;

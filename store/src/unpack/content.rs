@@ -3,10 +3,10 @@
 use std::io::{self, BufRead};
 use std::os::fd::OwnedFd;
 
+use ferrite_archive::{Entry, Tar};
 use rustix::io::Errno;
 
 use super::target::Problem;
-use crate::tar::{Entry, Tar};
 
 /// Writes the content of `entry`, which is next in `tar`, into a new file.
 pub(super) fn write<R: BufRead>(

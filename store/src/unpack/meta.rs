@@ -2,10 +2,10 @@
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use ferrite_archive::Entry;
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 
 use super::target::Problem;
-use crate::tar::Entry;
 
 /// Largest value of an extended attribute that the kernel takes.
 const XATTR_MAX_BYTES: usize = 64 * 1024;

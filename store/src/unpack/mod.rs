@@ -18,9 +18,10 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use ferrite_archive::{Entry, Kind, Tar, TarProblem};
+
 use self::meta::Meta;
 use self::target::{Problem, Target};
-use super::tar::{Entry, Kind, Tar, TarProblem};
 
 /// Attribute that marks a folder that hides what lower layers have in it.
 pub(super) const OPAQUE: &str = "trusted.overlay.opaque";

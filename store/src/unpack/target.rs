@@ -5,12 +5,12 @@ use std::io::{self, BufRead};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
+use ferrite_archive::{Entry, Tar, TarProblem};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, XattrFlags};
 use rustix::io::Errno;
 
 use super::meta::{Meta, Owner, times};
 use super::{OPAQUE, content};
-use crate::tar::{Entry, Tar, TarProblem};
 
 /// Most folders that are kept open: entries come folder by folder, so few are enough.
 const OPEN_MAX: usize = 256;
