@@ -13,7 +13,7 @@ use ferrite_ctl::pki;
 use ferrite_schema::names;
 use ferrite_vm::console::{Console, Until};
 use ferrite_vm::deadline::Deadline;
-use ferrite_vm::disk::{Bus, Cache, Disk, Format};
+use ferrite_vm::disk::{Bus, Cache, Disk, Format, Plugged};
 use ferrite_vm::host::Host;
 use ferrite_vm::machine::{Boot, FwCfg, Lifetime, Machine, Timing};
 use ferrite_vm::running::Running;
@@ -111,9 +111,20 @@ impl Node {
     pub fn power_on(&mut self) -> Result<()> {
         ensure!(self.running.is_none(), "the node runs already");
         let mut running = Running::start(&self.machine, &self.host)?;
-        let port = running.forwarded_port(names::API_PORT)?;
+        if self.machine.network {
+            self.write_context(running.forwarded_port(names::API_PORT)?)?;
+        }
         self.running = Some(running);
-        self.write_context(port)
+        Ok(())
+    }
+
+    /// Plugs in the machine's disk number `index`, one of those that come later.
+    ///
+    /// # Errors
+    /// There is none of that number, the node is off, or QEMU refuses.
+    pub fn plug(&mut self, index: usize) -> Result<()> {
+        let disk = self.machine.disks.get(index).context("find the disk")?.clone();
+        Ok(self.running()?.plug(&disk, index)?)
     }
 
     /// Switches the power on and waits until the node is ready.
@@ -339,11 +350,15 @@ fn machine(image: &Path, directory: &Path) -> Result<Machine> {
             format: Format::Raw,
             cache: Cache::Unsafe,
             bus: Bus::Virtio,
+            sector_bytes: 512,
+            plugged: Plugged::AtPowerOn,
         }],
+        rtc_base: None,
         fw_cfg: vec![FwCfg {
             name: names::FW_CFG_CLOUD_CONFIG_NAME.to_owned(),
             file: directory.join("cloud-config"),
         }],
+        network: true,
         forwards: vec![names::API_PORT, PROBE_PORT],
         timing: Timing::Real,
         screen: false,

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use crate::disk::{Bus, Disk};
+use serde_json::{Map, Value, json};
+
+use crate::disk::{Bus, Disk, Plugged};
 use crate::host::{Acceleration, Host, HostError};
 use crate::machine::{Boot, Machine, Timing};
 
@@ -34,7 +36,12 @@ pub(crate) fn build(machine: &Machine, host: &Host) -> Result<Vec<String>, HostE
     arguments.push("-device", "i6300esb");
     arguments.push("-action", "watchdog=reset");
     arguments.push("-device", "virtio-rng-pci");
-    network(&mut arguments, &machine.forwards);
+    if machine.network {
+        network(&mut arguments, &machine.forwards);
+    }
+    if let Some(base) = &machine.rtc_base {
+        arguments.push("-rtc", &format!("base={}", escape(base)));
+    }
     boot(&mut arguments, machine, host)?;
     for (index, disk) in machine.disks.iter().enumerate() {
         attach(&mut arguments, disk, index);
@@ -131,18 +138,58 @@ fn attach(arguments: &mut Arguments, disk: &Disk, index: usize) {
             disk.cache.name()
         ),
     );
-    let model = match disk.bus {
-        Bus::Virtio => "virtio-blk-pci".to_owned(),
-        Bus::Nvme => format!("nvme,serial=disk{index}"),
-        Bus::Sata => format!("ide-hd,bus=ide.{index}"),
-        Bus::VirtioScsi => {
+    match (disk.bus, disk.plugged) {
+        (Bus::VirtioScsi, _) => {
             arguments.push("-device", &format!("virtio-scsi-pci,id=scsi{index}"));
-            format!("scsi-hd,bus=scsi{index}.0")
         }
+        // The board's own bus takes nothing at run time; a port of its own does.
+        (Bus::Virtio | Bus::Nvme, Plugged::Later) => {
+            let chassis = index + 1;
+            arguments.push("-device", &format!("pcie-root-port,id=port{index},chassis={chassis}"));
+        }
+        (Bus::Virtio | Bus::Nvme, Plugged::AtPowerOn) | (Bus::Sata, _) => {}
+    }
+    if disk.plugged == Plugged::AtPowerOn {
+        arguments.push("-device", &option_list(&device(disk, index)));
+    }
+}
+
+/// The device of the machine's disk number `index`, as QEMU's `device_add` takes it.
+pub(crate) fn device(disk: &Disk, index: usize) -> Map<String, Value> {
+    let (driver, bus) = match disk.bus {
+        Bus::Virtio => ("virtio-blk-pci", None),
+        Bus::Nvme => ("nvme", None),
+        Bus::Sata => ("ide-hd", Some(format!("ide.{index}"))),
+        Bus::VirtioScsi => ("scsi-hd", Some(format!("scsi{index}.0"))),
     };
-    // From 1: with a kernel on the command line, 0 is that kernel's.
-    let boot_index = index + 1;
-    arguments.push("-device", &format!("{model},drive=disk{index},bootindex={boot_index}"));
+    let mut device = Map::new();
+    let mut set = |name: &str, value: Value| drop(device.insert(name.to_owned(), value));
+    set("driver", json!(driver));
+    set("drive", json!(format!("disk{index}")));
+    set("logical_block_size", json!(disk.sector_bytes));
+    set("physical_block_size", json!(disk.sector_bytes));
+    if disk.bus == Bus::Nvme {
+        set("serial", json!(format!("disk{index}")));
+    }
+    match disk.plugged {
+        // From 1: with a kernel on the command line, 0 is that kernel's.
+        Plugged::AtPowerOn => set("bootindex", json!(index + 1)),
+        Plugged::Later => {}
+    }
+    match (bus, disk.plugged) {
+        (Some(bus), _) => set("bus", json!(bus)),
+        (None, Plugged::Later) => set("bus", json!(format!("port{index}"))),
+        (None, Plugged::AtPowerOn) => {}
+    }
+    device
+}
+
+/// A device as the command line takes it: its driver first.
+fn option_list(device: &Map<String, Value>) -> String {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), escape);
+    let driver = device.get("driver").map(text).unwrap_or_default();
+    let rest = device.iter().filter(|(name, _)| name.as_str() != "driver");
+    rest.fold(driver, |line, (name, value)| format!("{line},{name}={}", text(value)))
 }
 
 /// A path inside one of QEMU's option lists.

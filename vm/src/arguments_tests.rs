@@ -28,8 +28,12 @@ fn machine() -> Machine {
             format: Format::Qcow2,
             cache: Cache::Writeback,
             bus: Bus::Virtio,
+            sector_bytes: 512,
+            plugged: Plugged::AtPowerOn,
         }],
+        rtc_base: None,
         fw_cfg: vec![FwCfg { name: "opt/x".to_owned(), file: "cloud-config".into() }],
+        network: true,
         forwards: vec![7443, 8080],
         timing: Timing::Real,
         screen: false,
@@ -55,7 +59,9 @@ fn everything_of_the_description_is_on_the_line() {
         "-accel kvm -cpu host",
         "-smp 2 -m 1024",
         "file=disk,,1.qcow2,format=qcow2,cache=writeback",
-        "virtio-blk-pci,drive=disk0,bootindex=1",
+        "-device virtio-blk-pci,",
+        "drive=disk0",
+        "bootindex=1",
         "hostfwd=tcp:127.0.0.1:0-:7443,hostfwd=tcp:127.0.0.1:0-:8080",
         "-fw_cfg name=opt/x,file=cloud-config",
         "-device i6300esb -action watchdog=reset",
@@ -92,13 +98,66 @@ fn counting_instructions_never_uses_kvm() {
 
 #[test]
 fn every_bus_gets_its_device() {
-    for (bus, device) in [
-        (Bus::Nvme, "nvme,serial=disk0,drive=disk0"),
-        (Bus::Sata, "ide-hd,bus=ide.0,drive=disk0"),
-        (Bus::VirtioScsi, "-device virtio-scsi-pci,id=scsi0 -device scsi-hd,bus=scsi0.0"),
+    for (bus, devices) in [
+        (Bus::Virtio, ["virtio-blk-pci,", ""]),
+        (Bus::Nvme, ["nvme,", "serial=disk0"]),
+        (Bus::Sata, ["ide-hd,", "bus=ide.0"]),
+        (Bus::VirtioScsi, ["virtio-scsi-pci,id=scsi0 -device scsi-hd,", "bus=scsi0.0"]),
     ] {
         let mut machine = machine();
         machine.disks.iter_mut().for_each(|disk| disk.bus = bus);
-        check(&machine, &host(), &[device], &["virtio-blk-pci"]);
+        check(&machine, &host(), &devices, &["root-port"]);
     }
+}
+
+#[test]
+fn disks_have_numbers_and_firmware_tries_them_in_their_order() {
+    let mut machine = machine();
+    let second = Disk { path: "second.raw".into(), bus: Bus::Sata, ..machine.disks[0].clone() };
+    machine.disks.push(second);
+    let present = ["bootindex=1", "bootindex=2", "id=disk1,file=second.raw", "bus=ide.1"];
+    check(&machine, &host(), &present, &["ide.0"]);
+}
+
+#[test]
+fn sectors_are_as_large_as_described() {
+    let mut machine = machine();
+    let both = |bytes| [("logical", bytes), ("physical", bytes)];
+    let words = |bytes: u16| both(bytes).map(|(kind, size)| format!("{kind}_block_size={size}"));
+    let (small, large) = (words(512), words(4096));
+    check(&machine, &host(), &small.each_ref().map(String::as_str), &[]);
+    machine.disks[0].sector_bytes = 4096;
+    let absent = small.each_ref().map(String::as_str);
+    check(&machine, &host(), &large.each_ref().map(String::as_str), &absent);
+}
+
+#[test]
+fn a_late_disk_has_a_file_and_a_place_and_comes_as_a_device_of_that_place() {
+    for (bus, place, on) in [
+        (Bus::Virtio, "pcie-root-port,id=port1,chassis=2", "port1"),
+        (Bus::Nvme, "pcie-root-port,id=port1,chassis=2", "port1"),
+        (Bus::VirtioScsi, "virtio-scsi-pci,id=scsi1", "scsi1.0"),
+    ] {
+        let mut machine = machine();
+        let plugged = Plugged::Later;
+        machine.disks.push(Disk { bus, plugged, ..machine.disks[0].clone() });
+        check(&machine, &host(), &[place, "if=none,id=disk1"], &["drive=disk1"]);
+        let device = device(&machine.disks[1], 1);
+        assert_eq!((&device["drive"], &device["bus"]), (&json!("disk1"), &json!(on)));
+        // Firmware is long past.
+        assert!(!device.contains_key("bootindex"), "{device:?}");
+    }
+}
+
+#[test]
+fn a_machine_without_network_has_no_card() {
+    let machine = Machine { network: false, ..machine() };
+    check(&machine, &host(), &[], &["-netdev", "virtio-net", "hostfwd"]);
+}
+
+#[test]
+fn its_clock_starts_where_it_is_told() {
+    let described = Machine { rtc_base: Some("2031-01-01T00:00:00".to_owned()), ..machine() };
+    check(&described, &host(), &["-rtc base=2031-01-01T00:00:00"], &[]);
+    check(&machine(), &host(), &[], &["-rtc"]);
 }

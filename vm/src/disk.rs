@@ -79,6 +79,20 @@ pub struct Disk {
     pub cache: Cache,
     /// How it is attached.
     pub bus: Bus,
+    /// Logical and physical block size: 512 or 4096. SATA knows 512 alone.
+    pub sector_bytes: u16,
+    /// Since when it is there.
+    pub plugged: Plugged,
+}
+
+/// Since when a machine has a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plugged {
+    /// Since power on.
+    AtPowerOn,
+    /// Since [`crate::running::Running::plug`]; firmware never sees it. Not on SATA, where QEMU knows no
+    /// plugging.
+    Later,
 }
 
 /// An overlay that could not be made.

@@ -17,10 +17,14 @@ pub struct Machine {
     pub memory_mib: u32,
     /// How it boots.
     pub boot: Boot,
-    /// Disks; the first is the one that firmware boots.
+    /// Disks; firmware tries them in this order.
     pub disks: Vec<Disk>,
+    /// What its clock says at power on, in UTC: `2031-01-01T00:00:00`. The host's time where nothing is said.
+    pub rtc_base: Option<String>,
     /// Files handed over through fw_cfg.
     pub fw_cfg: Vec<FwCfg>,
+    /// A network card. Without it, `forwards` lead nowhere.
+    pub network: bool,
     /// Ports of the guest that are reachable on the host's 127.0.0.1, each at a port that QEMU takes from
     /// the kernel (no race) and [`crate::running::Running::forwarded_port`] tells.
     pub forwards: Vec<u16>,

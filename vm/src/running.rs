@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::arguments::{self, NETWORK, QMP_SOCKET, SERIAL_LOG, STARTER_SOCKET, UEFI_VARIABLES};
 use crate::console::{Console, ConsoleError};
 use crate::deadline::{Deadline, wait_readable};
+use crate::disk::Disk;
 use crate::host::{Host, HostError};
 use crate::machine::{Boot, Lifetime, Machine};
 use crate::process::{Identity, Process};
@@ -155,6 +156,20 @@ impl Running {
         let link = serde_json::json!({"name": NETWORK, "up": up});
         self.qmp
             .execute("set_link", &link)
+            .map(drop)
+            .map_err(|source| MachineError::Talk { source })
+    }
+
+    /// Plugs in `disk`, number `index` of the machine's disks, which was described as [`Plugged::Later`].
+    ///
+    /// [`Plugged::Later`]: crate::disk::Plugged::Later
+    ///
+    /// # Errors
+    /// QEMU refuses: it is there already, or its bus takes nothing at run time.
+    pub fn plug(&mut self, disk: &Disk, index: usize) -> Result<(), MachineError> {
+        let device = arguments::device(disk, index).into();
+        self.qmp
+            .execute("device_add", &device)
             .map(drop)
             .map_err(|source| MachineError::Talk { source })
     }

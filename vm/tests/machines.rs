@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ferrite_vm::console::{Console, ConsoleError, Until};
 use ferrite_vm::deadline::Deadline;
-use ferrite_vm::disk::{self, Bus, Cache, Disk, Format};
+use ferrite_vm::disk::{self, Bus, Cache, Disk, Format, Plugged};
 use ferrite_vm::host::{Acceleration, Host};
 use ferrite_vm::machine::{Boot, Lifetime, Machine, Timing};
 use ferrite_vm::running::{self, MachineError, Running};
@@ -57,8 +57,12 @@ fn machine(host: &Host, folder: &Path) -> Machine {
             format: Format::Qcow2,
             cache: Cache::Unsafe,
             bus: Bus::Virtio,
+            sector_bytes: 512,
+            plugged: Plugged::AtPowerOn,
         }],
+        rtc_base: None,
         fw_cfg: Vec::new(),
+        network: true,
         forwards: vec![7443],
         timing: Timing::Real,
         screen: false,
@@ -178,4 +182,35 @@ fn the_image_under_an_overlay_is_never_written() {
     let overlay = folder.path().join("none.qcow2");
     assert!(disk::create_overlay(&host, &absent, Format::Raw, &overlay, None).is_err());
     assert!(!overlay.exists());
+}
+
+#[test]
+fn qemu_takes_every_kind_of_disk_at_once_and_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = host();
+    let mut machine = Machine { network: false, ..machine(&host, folder.path()) };
+    machine.rtc_base = Some("2031-01-01T00:00:00".to_owned());
+    let kinds = [
+        (Bus::Sata, 512, Plugged::AtPowerOn),
+        (Bus::Nvme, 4096, Plugged::AtPowerOn),
+        (Bus::VirtioScsi, 4096, Plugged::AtPowerOn),
+        (Bus::Virtio, 4096, Plugged::Later),
+        (Bus::Nvme, 512, Plugged::Later),
+        (Bus::VirtioScsi, 512, Plugged::Later),
+    ];
+    for (number, (bus, sector_bytes, plugged)) in kinds.into_iter().enumerate() {
+        let path = folder.path().join(format!("further{number}.raw"));
+        disk::create_empty(&host, &path, Format::Raw, 8 << 20).unwrap();
+        let (format, cache) = (Format::Raw, Cache::Unsafe);
+        machine.disks.push(Disk { path, format, cache, bus, sector_bytes, plugged });
+    }
+    let mut running = Running::start(&machine, &host).unwrap();
+    let mut console = running.console().unwrap();
+    wait_for(&running, &mut console, "hello from the guest");
+    for (index, disk) in machine.disks.iter().enumerate() {
+        let plugged = running.plug(disk, index);
+        assert_eq!(plugged.is_ok(), disk.plugged == Plugged::Later, "{disk:?}: {plugged:?}");
+    }
+    // Each is there once.
+    assert!(running.plug(&machine.disks[4], 4).is_err());
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ferrite_schema::names::{API_PORT, FW_CFG_CLOUD_CONFIG_NAME};
 use ferrite_schema::node_config::{self, ApiConfig, MARKER, NodeConfig};
-use ferrite_vm::disk::{self, Bus, Cache, Disk, Format};
+use ferrite_vm::disk::{self, Bus, Cache, Disk, Format, Plugged};
 use ferrite_vm::host::{self, Host};
 use ferrite_vm::machine::{Boot, FwCfg, Lifetime, Machine, Timing};
 
@@ -139,11 +139,15 @@ pub(super) fn machine(
             format: Format::Qcow2,
             cache: Cache::Writeback,
             bus: Bus::Virtio,
+            sector_bytes: 512,
+            plugged: Plugged::AtPowerOn,
         }],
+        rtc_base: None,
         fw_cfg: vec![FwCfg {
             name: FW_CFG_CLOUD_CONFIG_NAME.to_owned(),
             file: CLOUD_CONFIG.into(),
         }],
+        network: true,
         forwards: vec![API_PORT],
         timing: Timing::Real,
         screen: false,

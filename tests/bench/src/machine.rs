@@ -10,7 +10,7 @@ use ferrite_ctl::pki;
 use ferrite_schema::names;
 use ferrite_vm::console::{Console, Until};
 use ferrite_vm::deadline::Deadline;
-use ferrite_vm::disk::{self, Bus, Cache, Disk, Format};
+use ferrite_vm::disk::{self, Bus, Cache, Disk, Format, Plugged};
 use ferrite_vm::host::Host;
 use ferrite_vm::machine::{Boot, FwCfg, Lifetime, Machine, Timing};
 
@@ -26,7 +26,9 @@ pub(crate) fn plain(directory: &Path, boot: Boot, timing: Timing) -> Machine {
         memory_mib: 1024,
         boot,
         disks: Vec::new(),
+        rtc_base: None,
         fw_cfg: Vec::new(),
+        network: true,
         forwards: Vec::new(),
         timing,
         screen: false,
@@ -44,7 +46,14 @@ pub(crate) fn disk_over(
 ) -> Result<Disk> {
     let path = directory.join("disk.qcow2");
     disk::create_overlay(host, base, format, &path, None)?;
-    Ok(Disk { path, format: Format::Qcow2, cache: Cache::Unsafe, bus })
+    Ok(Disk {
+        path,
+        format: Format::Qcow2,
+        cache: Cache::Unsafe,
+        bus,
+        sector_bytes: 512,
+        plugged: Plugged::AtPowerOn,
+    })
 }
 
 /// A node of the image in `image`, booted directly, with an API and nothing to run.
