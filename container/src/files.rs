@@ -59,7 +59,7 @@ pub fn run() -> anyhow::Result<()> {
     });
     let end = match copied {
         Ok(()) => End::Ended { exit: Exit::Status { code: 0 } },
-        Err(error) => End::Refused { code: FAILED, reason: crate::chain(&error) },
+        Err(error) => End::Refused { code: FAILED, reason: ferrite_schema::chain(&error) },
     };
     let mut frame = Vec::new();
     stream::encode(&mut frame, Kind::Exit, &serde_json::to_vec(&end)?);
