@@ -4,6 +4,7 @@
 //! bad runs with that, and says so on the console and in its status.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ferrite_files::durable;
@@ -68,7 +69,9 @@ fn read(path: &Path) -> io::Result<Option<String>> {
 
 fn keep(path: &Path, text: &str, warnings: &mut Vec<String>) {
     let kept = durable::read_optional(path);
-    if matches!(kept, Ok(Some(ref old)) if old == text) {
+    let private = std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o077 == 0);
+    // An earlier version let everybody read it.
+    if private && matches!(kept, Ok(Some(ref old)) if old == text) {
         return;
     }
     if let Err(error) = durable::write(path, text.as_bytes()) {
@@ -117,6 +120,19 @@ mod tests {
             assert_eq!(std::fs::read_to_string(last_good).unwrap(), GOOD);
         }
         loaded.warnings
+    }
+
+    #[test]
+    fn what_everybody_could_read_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, last_good) = (folder.path().join("0"), folder.path().join("good"));
+        for path in [&file, &last_good] {
+            std::fs::write(path, GOOD).unwrap();
+            let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+            std::fs::set_permissions(path, open).unwrap();
+        }
+        drop(load(&Sources { files: vec![file], last_good: last_good.clone() }));
+        assert_eq!(std::fs::metadata(last_good).unwrap().mode() & 0o777, 0o600);
     }
 
     #[test]

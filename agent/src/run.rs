@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
+use ferrite_files::durable;
 use ferrite_net::containers::{self, Containers};
 use ferrite_net::links::Network;
 use ferrite_schema::control::{Request, Response};
@@ -40,6 +41,11 @@ const LAST_GOOD_CONFIG: &str = "/var/lib/ferrite/config.last-good.toml";
 pub async fn run() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
     let step = Step::begin("configuration");
+    // Before anything is written: what the node keeps is nobody else's, whatever folder a unit is given.
+    durable::private_folder(Path::new(names::LIB_DIR))
+        .context("make the agent's folder on STATE")?;
+    durable::private_folder(Path::new(names::RUN_DIR))
+        .context("make the agent's folder in memory")?;
     let Loaded { config, warnings } = config::load(&Sources {
         files: vec![names::FW_CFG_CLOUD_CONFIG.into(), names::OEM_CLOUD_CONFIG.into()],
         last_good: LAST_GOOD_CONFIG.into(),
@@ -52,7 +58,6 @@ pub async fn run() -> anyhow::Result<()> {
     let (network, news) = Network::begin().context("begin to set up the network")?;
     step.end();
     let step = Step::begin("images and units");
-    std::fs::create_dir_all(names::LIB_DIR).context("make the agent's folder on STATE")?;
     let id = identity::machine_id(Path::new(names::MACHINE_ID_FILE))?;
     let places = containers::Places {
         folder: PathBuf::from(names::RUN_DIR).join("net"),
@@ -106,6 +111,10 @@ async fn prepare(
     mut warnings: Vec<String>,
 ) -> anyhow::Result<(Arc<Node>, impl Future<Output = ()>)> {
     let lib = Path::new(names::LIB_DIR);
+    for name in ["images", "layers", "logs", "scratch", "units", "volumes"] {
+        let folder = lib.join(name);
+        durable::private_folder(&folder).with_context(|| format!("make {}", folder.display()))?;
+    }
     let hostname = identity::set_hostname(config.hostname.as_deref(), &id)?;
     let images = ImageStore::open(&lib.join("images"))?;
     let images = match &config.images.default_registry {

@@ -6,6 +6,8 @@ use super::{BLOCK_BYTES, Extent, TarProblem, refused};
 
 /// Most stretches of one file.
 pub(super) const EXTENTS_MAX: usize = 100_000;
+/// Most digits of a number in a map: those of the largest one, and some zeros.
+const DIGITS_MAX: usize = 32;
 /// Bytes of an extent in GNU's old headers: offset and length.
 const GNU_EXTENT_BYTES: usize = 24;
 /// Extents of a block that only holds extents.
@@ -46,27 +48,53 @@ pub(super) fn gnu_block(
     Ok(block.get(GNU_BLOCK_BYTES).is_some_and(|byte| *byte != 0))
 }
 
-/// The map of version 1.0: decimal numbers, each on a line, the count first. `None` where it goes on.
-pub(super) fn text_map(text: &[u8]) -> Result<Option<Vec<Extent>>, TarProblem> {
-    let wrong = || refused("a sparse file's map is none");
-    let mut lines = text.split_inclusive(|byte| *byte == b'\n');
-    let mut next = || -> Result<Option<u64>, TarProblem> {
-        match lines.next().and_then(|line| line.strip_suffix(b"\n")) {
-            Some(line) => decimal(line).map(Some).ok_or_else(wrong),
-            None => Ok(None),
+/// The map of version 1.0, as far as it was read: decimal numbers, each on a line, the count first. Fed block by block, so
+/// that a long one costs its length once.
+#[derive(Debug, Default)]
+pub(super) struct TextMap {
+    line: Vec<u8>,
+    /// Extents that the map will have.
+    count: Option<u64>,
+    offset: Option<u64>,
+    extents: Vec<Extent>,
+}
+
+impl TextMap {
+    /// Takes a block; says whether the map ends in it. What stands behind its end there is padding.
+    pub(super) fn feed(&mut self, block: &[u8]) -> Result<bool, TarProblem> {
+        for line in block.split_inclusive(|byte| *byte == b'\n') {
+            match line.strip_suffix(b"\n") {
+                Some(end) => self.line.extend_from_slice(end),
+                None => self.line.extend_from_slice(line),
+            }
+            if self.line.len() > DIGITS_MAX {
+                return Err(refused("a sparse file's map is none"));
+            }
+            if line.ends_with(b"\n") && self.number()? {
+                return Ok(true);
+            }
         }
-    };
-    let Some(count) = next()? else { return Ok(None) };
-    if count > EXTENTS_MAX as u64 {
-        return Err(refused("a sparse file is in too many pieces"));
+        Ok(false)
     }
-    let mut extents = Vec::new();
-    for _ in 0..count {
-        let Some(offset) = next()? else { return Ok(None) };
-        let Some(bytes) = next()? else { return Ok(None) };
-        extents.push(Extent { offset, bytes });
+
+    fn number(&mut self) -> Result<bool, TarProblem> {
+        let number = decimal(&self.line).ok_or(refused("a sparse file's map is none"))?;
+        self.line.clear();
+        match (self.count, self.offset.take()) {
+            (None, _) if number > EXTENTS_MAX as u64 => {
+                return Err(refused("a sparse file is in too many pieces"));
+            }
+            (None, _) => self.count = Some(number),
+            (Some(_), None) => self.offset = Some(number),
+            (Some(_), Some(offset)) => self.extents.push(Extent { offset, bytes: number }),
+        }
+        Ok(self.count == Some(self.extents.len() as u64))
     }
-    Ok(Some(extents))
+
+    /// What was read.
+    pub(super) fn into_extents(self) -> Vec<Extent> {
+        self.extents
+    }
 }
 
 /// In order, apart, within the file, and as long as the data.
@@ -86,5 +114,31 @@ pub(super) fn check(extents: &[Extent], size: u64, data_bytes: u64) -> Result<()
         Ok(())
     } else {
         Err(refused("a sparse file's map does not fit its data"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_is_read_however_it_is_cut() {
+        let text = b"2\n0\n5\n100\n7\n\0\0\0";
+        let expected = [Extent { offset: 0, bytes: 5 }, Extent { offset: 100, bytes: 7 }];
+        for cut in 1..text.len() {
+            let mut map = TextMap::default();
+            let ended = text.chunks(cut).any(|piece| map.feed(piece).unwrap());
+            assert!(ended, "cut at {cut}");
+            assert_eq!(map.into_extents(), expected, "cut at {cut}");
+        }
+        let mut none = TextMap::default();
+        assert!(none.feed(b"0\n").unwrap());
+    }
+
+    #[test]
+    fn a_map_that_is_none_is_refused_early() {
+        for text in [&b"x\n"[..], b"\n", b"-1\n", b"100001\n", &[b'0'; 33]] {
+            assert!(TextMap::default().feed(text).is_err(), "{:?}", String::from_utf8_lossy(text));
+        }
     }
 }

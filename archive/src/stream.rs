@@ -4,6 +4,7 @@ use std::io::BufRead;
 
 use super::header::{Header, Kind, until_nul};
 use super::pax::{self, Pax};
+use super::sparse::TextMap;
 use super::{BLOCK_BYTES, Entry, TarProblem, refused, sparse};
 
 /// Largest extension: a name, or all attributes of one entry.
@@ -275,21 +276,18 @@ impl<R: BufRead> Tar<R> {
         }
         let mut extents = pax.extents;
         if pax.major == Some(1) {
-            let mut text = Vec::new();
-            extents = loop {
+            let mut map = TextMap::default();
+            loop {
                 if self.data_left < BLOCK_BYTES as u64 {
                     return Err(refused("a sparse file's map is none"));
                 }
                 let block = self.block()?.ok_or(TarProblem::Truncated)?;
                 self.data_left = self.data_left.saturating_sub(BLOCK_BYTES as u64);
-                text.extend_from_slice(&block);
-                if let Some(extents) = sparse::text_map(&text)? {
-                    break extents;
+                if map.feed(&block)? {
+                    break;
                 }
-                if text.len() as u64 > EXTENSION_MAX_BYTES {
-                    return Err(refused("a sparse file is in too many pieces"));
-                }
-            };
+            }
+            extents = map.into_extents();
         }
         if extents.len() > sparse::EXTENTS_MAX {
             return Err(refused("a sparse file is in too many pieces"));
@@ -299,5 +297,47 @@ impl<R: BufRead> Tar<R> {
         entry.size = size;
         entry.extents = Some(extents);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, BufReader, Read};
+
+    use super::*;
+
+    /// A header that says 64 GiB, and bytes without an end; it counts what is read of it.
+    struct Endless<'a> {
+        header: io::Cursor<[u8; BLOCK_BYTES]>,
+        read: &'a mut u64,
+    }
+
+    impl Read for Endless<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let mut count = self.header.read(buffer)?;
+            if count == 0 {
+                buffer.fill(b'a');
+                count = buffer.len();
+            }
+            *self.read += count as u64;
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn a_header_block_of_64_gib_is_not_read() {
+        for kind in [b'L', b'K', b'x', b'g'] {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::new(kind));
+            header.set_size(64 << 30);
+            header.set_cksum();
+            let mut read = 0;
+            let header = io::Cursor::new(*header.as_bytes());
+            let mut tar = Tar::new(BufReader::new(Endless { header, read: &mut read }));
+            let error = tar.next_entry().unwrap_err().to_string();
+            assert!(error.contains("too large"), "{error}");
+            drop(tar);
+            assert!(read < EXTENSION_MAX_BYTES, "{read} bytes were read");
+        }
     }
 }

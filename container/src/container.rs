@@ -7,11 +7,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+use ferrite_files::durable::{self, WriteFile};
 use ferrite_net::cable::{self, CableProblem};
 use ferrite_schema::shim::Request;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
-use libcontainer::oci_spec::OciSpecError;
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
@@ -34,7 +34,9 @@ pub(super) enum ContainerProblem {
     #[error("prepare the container's folder")]
     Prepare(#[source] io::Error),
     #[error("write the container's specification")]
-    WriteSpec(#[source] OciSpecError),
+    WriteSpec(#[from] WriteFile),
+    #[error("encode the container's specification")]
+    EncodeSpec(#[source] serde_json::Error),
     #[error("make the container's streams")]
     Streams(#[source] io::Error),
     #[error("take the container's terminal")]
@@ -84,15 +86,17 @@ pub(super) fn create_and_start(
         Ok(()) | Err(_) => {}
     }
     let first = state.join(FIRST);
-    fs::create_dir_all(&first).map_err(ContainerProblem::Prepare)?;
+    for folder in [&bundle, &state, &first] {
+        durable::private_folder(folder).map_err(ContainerProblem::Prepare)?;
+    }
     let mut spec = spec.clone();
     if let Some(process) = spec.process_mut() {
         process.set_terminal(Some(request.tty));
     }
     // Commands that join the container later are bound by all of it.
-    spec.save(bundle.join("config.json")).map_err(ContainerProblem::WriteSpec)?;
+    write_spec(&bundle, &spec)?;
     let filter = Program::take(&mut spec, &seccomp::folder())?;
-    spec.save(first.join("config.json")).map_err(ContainerProblem::WriteSpec)?;
+    write_spec(&first, &spec)?;
     // libcontainer's names have no `@`, ours no `+`.
     let builder = ContainerBuilder::new(request.unit.replace('@', "+"), SyscallType::Linux)
         .with_root_path(&state)
@@ -123,6 +127,12 @@ pub(super) fn create_and_start(
     cable::connect(pid.as_raw_nonzero().get(), &request.network)?;
     container.start().map_err(ContainerProblem::Start)?;
     Ok(Running { pid, pidfd, streams })
+}
+
+/// It holds the container's environment, which is nobody else's to read.
+fn write_spec(folder: &Path, spec: &Spec) -> Result<(), ContainerProblem> {
+    let text = serde_json::to_vec(spec).map_err(ContainerProblem::EncodeSpec)?;
+    Ok(durable::write(&folder.join("config.json"), &text)?)
 }
 
 fn init(

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use ferrite_schema::names;
 use ferrite_sys::device_filter::{self, Access, Allowed, Kind};
 use libcontainer::oci_spec::OciSpecError;
 use libcontainer::oci_spec::runtime::{
@@ -127,21 +128,18 @@ pub(super) fn restrict(cgroup: &Path, devices: &[Device]) -> Result<(), DevicesP
 }
 
 /// Makes nodes that belong to the container's root, and the mounts that show them in its `/dev`.
-pub(super) fn nodes(
-    devices: &[Device],
-    owners: &Owners,
-    folder: &Path,
-) -> Result<Vec<Mount>, DevicesProblem> {
+pub(super) fn nodes(devices: &[Device], owners: &Owners) -> Result<Vec<Mount>, DevicesProblem> {
     if devices.is_empty() {
         return Ok(Vec::new());
     }
-    let place = folder.join("devices");
+    // Mounted by the container's first process, in its user namespace: see `rootfs`.
+    let place = Path::new(names::CONTAINER_DIR).join("devices");
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source: io::Error| DevicesProblem::Node { path, source }
     };
     fs::create_dir_all(&place).map_err(failed(&place))?;
-    // The run folder's own file system knows no devices.
+    // The folder's own file system knows no devices.
     rustix::mount::mount("tmpfs", &place, "tmpfs", MountFlags::NOSUID | MountFlags::NOEXEC, None)
         .map_err(|errno| failed(&place)(errno.into()))?;
     let mut mounts = Vec::new();

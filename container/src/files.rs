@@ -9,8 +9,9 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
+use ferrite_archive::extract::{self, Extract, Top};
 use ferrite_schema::api::Exit;
 use ferrite_schema::shim::{REQUEST, Request};
 use ferrite_schema::stream::{self, Decoder, End, FilesRequest, Kind};
@@ -25,6 +26,15 @@ const DEPTH_MAX: usize = 256;
 /// Exit status of a copy that failed.
 const FAILED: u8 = 1;
 
+/// A copy was not made.
+#[derive(Debug, thiserror::Error)]
+enum CopyProblem {
+    #[error(transparent)]
+    Files(io::Error),
+    #[error(transparent)]
+    Put(Extract),
+}
+
 /// Serves one copy.
 ///
 /// # Errors
@@ -37,16 +47,19 @@ pub fn run() -> anyhow::Result<()> {
     let request: FilesRequest = serde_json::from_slice(&line)?;
     let mut decoder = Decoder::default();
     decoder.feed(reader.buffer());
-    let copied = enter_files().and_then(|()| match &request {
-        FilesRequest::Get { path } => get(Path::new(path), Outgoing(&control)),
-        FilesRequest::Put { path } => put(
-            Path::new(path),
-            Incoming { stream: &control, decoder, payload: Vec::new(), closed: false },
-        ),
+    let copied = enter_files().map_err(CopyProblem::Files).and_then(|()| match &request {
+        FilesRequest::Get { path } => {
+            get(Path::new(path), Outgoing(&control)).map_err(CopyProblem::Files)
+        }
+        FilesRequest::Put { path } => {
+            let payload = Vec::new();
+            let incoming = Incoming { stream: &control, decoder, payload, closed: false };
+            put(Path::new(path), incoming).map_err(CopyProblem::Put)
+        }
     });
     let end = match copied {
         Ok(()) => End::Ended { exit: Exit::Status { code: 0 } },
-        Err(error) => End::Refused { code: FAILED, reason: error.to_string() },
+        Err(error) => End::Refused { code: FAILED, reason: ferrite_schema::chain(&error) },
     };
     let mut frame = Vec::new();
     stream::encode(&mut frame, Kind::Exit, &serde_json::to_vec(&end)?);
@@ -149,81 +162,23 @@ fn header(status: &Stat, kind: tar::EntryType, bytes: u64) -> tar::Header {
 }
 
 /// Into `path` where that is a folder; otherwise the copy gets its name.
-fn put(path: &Path, source: Incoming<'_>) -> io::Result<()> {
+fn put(path: &Path, source: Incoming<'_>) -> Result<(), Extract> {
+    let failed = |errno: Errno| Extract::Create { path: path.to_owned(), source: errno.into() };
     let folder = OFlags::PATH | OFlags::DIRECTORY;
     let (base, renamed) = match open(path, folder) {
         Ok(base) => (base, None),
         Err(Errno::NOENT | Errno::NOTDIR) => {
-            let parent = path.parent().ok_or(Errno::NOENT)?;
-            (open(parent, folder)?, path.file_name().map(PathBuf::from))
+            let parent = path.parent().ok_or(failed(Errno::NOENT))?;
+            let name = path.file_name().map(|name| name.as_bytes().to_vec());
+            (open(parent, folder).map_err(failed)?, name)
         }
-        Err(errno) => return Err(errno.into()),
+        Err(errno) => return Err(failed(errno)),
     };
-    let mut archive = tar::Archive::new(source);
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        let mut parts = plain(&entry.path()?)?;
-        if let (Some(name), Some(first)) = (&renamed, parts.first_mut()) {
-            name.clone_into(first);
-        }
-        let Some((last, parents)) = parts.split_last() else { continue };
-        let mut parent = base.try_clone()?;
-        for part in parents {
-            parent = enter_folder(&parent, part)?;
-        }
-        place(&mut entry, &parent, last)?;
-    }
-    // What follows the archive's end is read, so that the sender can finish.
-    io::copy(&mut archive.into_inner(), &mut io::sink()).map(drop)
-}
-
-/// The parts of a path that leads nowhere but down.
-fn plain(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut parts = Vec::new();
-    for component in path.components() {
-        match component {
-            Component::Normal(part) => parts.push(PathBuf::from(part)),
-            Component::CurDir => {}
-            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
-                return Err(Errno::XDEV.into());
-            }
-        }
-    }
-    Ok(parts)
-}
-
-fn enter_folder(parent: &OwnedFd, name: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rustix::fs::openat(parent, name, flags, Mode::empty()) {
-        Err(Errno::NOENT) => {
-            rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
-            Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
-        }
-        other => Ok(other?),
-    }
-}
-
-fn place<R: Read>(entry: &mut tar::Entry<'_, R>, parent: &OwnedFd, name: &Path) -> io::Result<()> {
-    let mode = Mode::from_raw_mode(entry.header().mode()? & 0o777);
-    let kind = entry.header().entry_type();
-    if kind.is_dir() {
-        return enter_folder(parent, name).map(drop);
-    }
-    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    if kind.is_symlink() {
-        let target = entry.link_name()?.ok_or(Errno::INVAL)?.into_owned();
-        return Ok(rustix::fs::symlinkat(&target, parent, name)?);
-    }
-    if !kind.is_file() {
-        return Err(Errno::OPNOTSUPP.into());
-    }
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut file = std::fs::File::from(rustix::fs::openat(parent, name, flags, mode)?);
-    io::copy(entry, &mut file)?;
-    Ok(rustix::fs::fchmod(&file, mode)?)
+    // Folders and files get the modes that they are sent with.
+    rustix::process::umask(Mode::empty());
+    let top = Top::One { sent: None, placed: renamed };
+    // What follows the archive's end is read too, so that the sender can finish.
+    extract::extract(BufReader::new(source), base.as_fd(), &top)
 }
 
 /// Bytes that become frames.
@@ -273,29 +228,5 @@ impl Read for Incoming<'_> {
             *to = from;
         }
         Ok(count)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_paths_that_lead_down_are_taken() {
-        let parts = |path: &str| plain(Path::new(path)).map(|parts| parts.len()).ok();
-        assert_eq!(parts("./a/b"), Some(2));
-        assert_eq!(parts("a/../b"), None);
-        assert_eq!(parts("/etc"), None);
-    }
-
-    #[test]
-    fn links_in_the_way_are_not_followed() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("outside")).unwrap();
-        std::fs::create_dir(folder.path().join("base")).unwrap();
-        std::os::unix::fs::symlink("../outside", folder.path().join("base/link")).unwrap();
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let base = rustix::fs::openat(CWD, folder.path().join("base"), flags, Mode::empty());
-        assert!(enter_folder(&base.unwrap(), Path::new("link")).is_err());
     }
 }

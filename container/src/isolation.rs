@@ -63,7 +63,7 @@ pub(super) fn prepare(request: &Request, folder: &Path) -> Result<Isolated, Isol
     } else {
         let named = devices::named(&request.devices)?;
         devices::restrict(&cgroup, &named)?;
-        found.mounts = devices::nodes(&named, &owners, folder)?;
+        found.mounts = devices::nodes(&named, &owners)?;
     }
     let spec = spec::build(request, found, &owners)?;
     Ok(Isolated { spec, owners })

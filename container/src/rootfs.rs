@@ -9,6 +9,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use ferrite_files::durable;
+use ferrite_schema::names;
 use ferrite_schema::shim::Request;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
@@ -33,7 +35,7 @@ pub(super) enum Rootfs {
     Owners(#[from] OwnersProblem),
 }
 
-/// Mounts the root below `folder`. Devices in it are dead: images have no business with the node's.
+/// Mounts the root. What it needs beside it is in `folder`. Devices in it are dead: images have no business with the node's.
 pub(super) fn mount(request: &Request, owners: &Owners, folder: &Path) -> Result<PathBuf, Rootfs> {
     let scratch = Path::new(&request.scratch);
     match fs::remove_dir_all(scratch) {
@@ -42,8 +44,13 @@ pub(super) fn mount(request: &Request, owners: &Owners, folder: &Path) -> Result
         }
         Ok(()) | Err(_) => {}
     }
-    let (upper, work, root) =
-        (scratch.join("upper"), scratch.join("work"), folder.join("bundle/rootfs"));
+    let (upper, work) = (scratch.join("upper"), scratch.join("work"));
+    // The container's first process finds its root by its path, in the container's user namespace, to which the
+    // run folder is closed. Every shim has a mount of its own there.
+    let root = Path::new(names::CONTAINER_DIR).join("rootfs");
+    let bundle = folder.join("bundle");
+    durable::private_folder(&bundle)
+        .map_err(|source| Rootfs::MakeFolder { path: bundle, source })?;
     for path in [&upper, &work, &root] {
         make_folder(path)?;
     }

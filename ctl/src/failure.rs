@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
+use ferrite_archive::extract::Extract;
 use ferrite_image::build::BuildError;
 use ferrite_image::keys::KeyError;
 use ferrite_image::opened::OpenImage;
@@ -69,6 +70,16 @@ pub enum Failure {
     Unit { name: String, what: String },
     #[error("copy: one side must be NAME:/PATH, the other a path here")]
     CopySides,
+    #[error("copy to {path}: {what} is there")]
+    CopyOver { path: PathBuf, what: &'static str },
+    #[error(
+        "copy to {path}: a whole root brings names of its own, and this folder is not new or empty"
+    )]
+    CopyRoot { path: PathBuf },
+    #[error("copy to {path}: the node sent nothing of that name")]
+    CopyNothing { path: PathBuf },
+    #[error("copy to {path}")]
+    Copied { path: PathBuf, source: Extract },
     #[error("read {path}")]
     Read { path: PathBuf, source: io::Error },
     #[error("run a command in unit {name:?}: {reason}")]
@@ -132,9 +143,12 @@ impl Failure {
             | Self::Unit { .. }
             | Self::NotRun { .. }
             | Self::Read { .. }
+            | Self::CopyOver { .. }
+            | Self::CopyNothing { .. }
+            | Self::Copied { .. }
             | Self::Command { .. }
             | Self::UnitDeadline { .. } => Exit::Failed,
-            Self::NoTopic { .. } | Self::CopySides => Exit::Usage,
+            Self::NoTopic { .. } | Self::CopySides | Self::CopyRoot { .. } => Exit::Usage,
         }
     }
 
@@ -162,6 +176,11 @@ impl Failure {
             Self::Unit { name, .. } | Self::UnitDeadline { name, .. } => {
                 Some(format!("`ferrite unit logs {name}` shows what it wrote"))
             }
+            Self::CopyOver { .. } => Some(
+                "a copy takes the place of a file alone; name another path, or remove it first"
+                    .to_owned(),
+            ),
+            Self::CopyRoot { .. } => Some("name a folder that does not exist yet".to_owned()),
             Self::NoTopic { .. } => Some("`ferrite --help` lists all commands".to_owned()),
             Self::NoProgram { .. } => Some(
                 "build it with `cargo build --release --workspace --bins`, or name its folder \
@@ -184,6 +203,8 @@ impl Failure {
             | Self::Runtime { .. }
             | Self::NotRun { .. }
             | Self::CopySides
+            | Self::CopyNothing { .. }
+            | Self::Copied { .. }
             | Self::Read { .. }
             | Self::Command { .. }
             | Self::Write { .. } => None,

@@ -1,8 +1,13 @@
-//! Files that are either wholly there or not at all after a power cut.
+//! Files that are either wholly there or not at all after a power cut. All of them are root's alone: configurations,
+//! units and requests hold keys and passwords, and a container may be given any folder of the node to look at.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// Bits of a mode that let others than the owner do something.
+const OTHERS: u32 = 0o077;
 
 /// A file could not be written durably.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +19,8 @@ pub struct WriteFile {
     pub source: io::Error,
 }
 
-/// Replaces the content of `path`: written beside it, flushed, renamed, and the rename flushed too.
+/// Replaces the content of `path`: written beside it, flushed, renamed, and the rename flushed too. Only
+/// its owner can read it, whoever could read what it replaces.
 ///
 /// # Errors
 /// The file keeps what it held before.
@@ -27,7 +33,7 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let beside = folder.join(name);
-    let mut file = File::create(&beside)?;
+    let mut file = create(&beside)?;
     let written = file.write_all(content).and_then(|()| file.sync_all());
     if let Err(error) = written.and_then(|()| fs::rename(&beside, path)) {
         // The first error is the one to report; a left-over file is overwritten by the next attempt.
@@ -35,6 +41,37 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         return Err(error);
     }
     sync_folder(folder)
+}
+
+/// A new file that its owner alone can read, from its first moment on.
+fn create(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    File::options().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Makes a folder that nobody but its owner enters; one that is there already is closed to others.
+///
+/// # Errors
+/// It cannot be made or closed.
+pub fn private_folder(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let found = fs::symlink_metadata(path)?;
+    if !found.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    if found.permissions().mode() & OTHERS != 0 {
+        fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
 }
 
 /// Removes a file durably; one that is not there is fine.
@@ -84,6 +121,27 @@ mod tests {
         remove(&path).unwrap();
         remove(&path).unwrap();
         assert_eq!(read_optional(&path).unwrap(), None);
+    }
+
+    #[test]
+    fn nobody_else_reads_what_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let path = folder.path().join("a");
+        // As an earlier version left them: the file, and what a power cut left beside it.
+        for name in ["a", "a.new"] {
+            fs::write(folder.path().join(name), "old").unwrap();
+            fs::set_permissions(folder.path().join(name), Permissions::from_mode(0o644)).unwrap();
+        }
+        write(&path, b"secret").unwrap();
+        assert_eq!(mode(&path), 0o600);
+        let private = folder.path().join("b/c");
+        private_folder(&private).unwrap();
+        assert_eq!(mode(&private), 0o700);
+        fs::set_permissions(&private, Permissions::from_mode(0o755)).unwrap();
+        private_folder(&private).unwrap();
+        assert_eq!(mode(&private), 0o700);
+        assert!(private_folder(&path).is_err());
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 /// Directory of run-time state; a tmpfs that PID 1 mounts.
 pub const RUN_DIR: &str = "/run/ferrite";
+/// Where every container is put together, each in a mount namespace of its own; nothing is kept here, and everybody may
+/// pass through.
+pub const CONTAINER_DIR: &str = "/run/ferrite-container";
 /// PID 1's control socket (`SOCK_SEQPACKET`, one JSON message per packet, see [`crate::control`]).
 pub const CONTROL_SOCKET: &str = "/run/ferrite/init.sock";
 /// Public keys that may sign slots, in the initramfs and in the root: `NAME.pub`, 64 hexadecimal digits.
@@ -14,10 +17,12 @@ pub const STATE_DIR: &str = "/var";
 pub const LIB_DIR: &str = "/var/lib/ferrite";
 /// The machine's ID: 32 hexadecimal digits, made on first boot.
 pub const MACHINE_ID_FILE: &str = "/var/lib/ferrite/machine-id";
-/// OEM's mount point (read-only).
+/// OEM's mount point (read-only), while it is read.
 pub const OEM_DIR: &str = "/oem";
 /// The cloud-config on the OEM partition.
-pub const OEM_CLOUD_CONFIG: &str = "/oem/cloud-config.toml";
+pub const OEM_FILE: &str = "cloud-config.toml";
+/// Where PID 1 leaves what the OEM partition's cloud-config says: it holds keys, and others could read it on a partition.
+pub const OEM_CLOUD_CONFIG: &str = "/run/ferrite/oem-cloud-config.toml";
 /// The cloud-config that QEMU hands over through fw_cfg.
 pub const FW_CFG_CLOUD_CONFIG: &str =
     "/sys/firmware/qemu_fw_cfg/by_name/opt/org.ferrite/cloud-config/raw";

@@ -3,9 +3,9 @@
 //! A full disk never blocks the container: what cannot be written is counted, and the count is written once
 //! there is room again.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -52,8 +52,10 @@ impl Log {
     pub fn open(folder: &Path, limits: Limits) -> Result<Self, OpenLog> {
         let path = folder.join(CURRENT);
         let open = || {
-            fs::create_dir_all(folder)?;
-            let file = File::options().create(true).read(true).append(true).open(&path)?;
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            // What a program writes is not for other containers to read.
+            let file =
+                File::options().mode(0o600).create(true).read(true).append(true).open(&path)?;
             let bytes = whole_lines(&file)?;
             if bytes < file.metadata()?.len() {
                 file.set_len(bytes)?;
@@ -138,7 +140,7 @@ impl Log {
     fn rotate(&mut self) {
         let (current, previous) = (self.folder.join(CURRENT), self.folder.join(PREVIOUS));
         let next = fs::rename(&current, &previous)
-            .and_then(|()| File::options().create(true).append(true).open(&current));
+            .and_then(|()| File::options().mode(0o600).create(true).append(true).open(&current));
         if let Ok(file) = next {
             self.file = file;
             self.bytes = 0;

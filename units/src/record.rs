@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ferrite_files::durable;
 use ferrite_schema::unit::Unit;
 use serde::{Deserialize, Serialize};
 
@@ -35,10 +36,9 @@ fn path(folder: &Path, name: &str) -> PathBuf {
 /// # Errors
 /// The old one is there.
 pub fn write(folder: &Path, name: &str, record: &Record) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    let beside = folder.join(format!("{name}.new"));
-    fs::write(&beside, serde_json::to_vec(record)?)?;
-    fs::rename(beside, path(folder, name))
+    durable::private_folder(folder)?;
+    // The unit's environment is in it.
+    durable::write(&path(folder, name), &serde_json::to_vec(record)?).map_err(|error| error.source)
 }
 
 /// Reads a record; `None` where there is none that can be understood.

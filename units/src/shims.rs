@@ -81,7 +81,8 @@ pub async fn start(folder: &Path, run: u64, request: &Request) -> Result<UnixStr
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         Ok(()) | Err(_) => {}
     }
-    fs::create_dir_all(folder).map_err(failed)?;
+    folder.parent().map_or(Ok(()), durable::private_folder).map_err(failed)?;
+    durable::private_folder(folder).map_err(failed)?;
     fs::write(folder.join(RUN), run.to_string()).map_err(failed)?;
     durable::write(&folder.join(shim::REQUEST), &serde_json::to_vec(request)?)?;
     let socket = folder.join(shim::SOCKET);

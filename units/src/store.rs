@@ -63,7 +63,7 @@ impl UnitStore {
     /// # Errors
     /// It cannot be made.
     pub fn open(root: &Path) -> Result<Self, UnitStoreProblem> {
-        fs::create_dir_all(root)
+        durable::private_folder(root)
             .map_err(|source| UnitStoreProblem::Read { path: root.to_owned(), source })?;
         Ok(Self { root: root.to_owned() })
     }

@@ -15,6 +15,7 @@ pub mod streams;
 mod tls;
 mod units;
 mod volumes;
+mod waiting;
 
 use std::sync::Arc;
 

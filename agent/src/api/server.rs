@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -10,15 +10,18 @@ use ferrite_schema::node_config::ApiConfig;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::tls::{self, Tls};
+use super::waiting::{Source, Waiting};
 
-/// Most connections at a time; further ones wait in the kernel's queue.
+/// Most connections of peers that have shown a certificate; a few more wait for a place.
 const CONNECTIONS_MAX: usize = 64;
-/// What a peer gets for its handshake, and for a request's header: an idle stranger holds nothing for long.
+/// Most peers with a certificate that wait for a place.
+const QUEUE_MAX: usize = 64;
+/// What a peer gets for its whole handshake, however it spends it; for a place; and for a request's header.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Delay after the kernel refused a connection, for want of file descriptors for example.
 const REFUSED_DELAY: Duration = Duration::from_millis(100);
@@ -43,6 +46,7 @@ pub enum Serve {
 pub struct Server {
     listener: TcpListener,
     acceptor: TlsAcceptor,
+    patience: Duration,
 }
 
 impl std::fmt::Debug for Server {
@@ -66,21 +70,31 @@ impl Server {
                     .await
                     .map_err(|source| Serve::Listen { port, source })?,
             };
-        Ok(Self { listener, acceptor })
+        Ok(Self { listener, acceptor, patience: PATIENCE })
     }
 
     /// Serves for ever.
     pub async fn serve(self, router: Router) {
-        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let desk = Arc::new(Desk {
+            acceptor: self.acceptor,
+            router,
+            patience: self.patience,
+            waiting: Mutex::default(),
+            places: Semaphore::new(CONNECTIONS_MAX),
+            queue: Semaphore::new(QUEUE_MAX),
+        });
         let mut connections = JoinSet::new();
         loop {
-            // The semaphore is never closed.
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        let (acceptor, router) = (self.acceptor.clone(), router.clone());
-                        connections.spawn(connection(stream, peer, acceptor, router, slot));
+                        let mut waiting = desk.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                        let number = waiting.number();
+                        let connection = connection(stream, peer, Arc::clone(&desk), number);
+                        let end = connections.spawn(connection);
+                        if let Some(goes) = waiting.enter(number, Source::of(peer.ip()), end) {
+                            goes.abort();
+                        }
                     }
                     Err(error) => {
                         tracing::warn!(%error, "api-accept-failed");
@@ -93,15 +107,23 @@ impl Server {
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
+/// What connections share.
+struct Desk {
     acceptor: TlsAcceptor,
     router: Router,
-    _slot: OwnedSemaphorePermit,
-) {
+    patience: Duration,
+    /// Peers without a certificate so far.
+    waiting: Mutex<Waiting<AbortHandle>>,
+    /// Of peers with one.
+    places: Semaphore,
+    queue: Semaphore,
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, desk: Arc<Desk>, number: u64) {
     let nodelay = stream.set_nodelay(true);
-    let stream = match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
+    let accepted = tokio::time::timeout(desk.patience, desk.acceptor.accept(stream)).await;
+    desk.waiting.lock().unwrap_or_else(PoisonError::into_inner).leave(number);
+    let stream = match accepted {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::info!(%peer, %error, "api-peer-refused");
@@ -112,13 +134,31 @@ async fn connection(
             return;
         }
     };
+    let Some(_place) = desk.place().await else {
+        tracing::warn!(%peer, connections = CONNECTIONS_MAX, "api-full");
+        return;
+    };
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .header_read_timeout(desk.patience)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(desk.router.clone()))
         .with_upgrades()
         .await;
     if let (Err(error), _) = (served, nodelay) {
         tracing::debug!(%peer, %error, "api-connection-ended");
     }
 }
+
+impl Desk {
+    /// A place for a peer with a certificate, which may have to wait for it.
+    async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(place) = self.places.try_acquire() {
+            return Some(place);
+        }
+        let _queued = self.queue.try_acquire().ok()?;
+        tokio::time::timeout(self.patience, self.places.acquire()).await.ok()?.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests;

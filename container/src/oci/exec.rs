@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ferrite_files::durable;
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::oci_spec::runtime::{Capabilities, Capability, Process, Spec, User};
@@ -149,14 +150,15 @@ impl Shadow {
             let path = path.to_owned();
             |source| VerbProblem::File { path, source }
         };
-        fs::create_dir_all(&folder).map_err(file(&folder))?;
+        durable::private_folder(&shadow.0).map_err(file(&shadow.0))?;
+        durable::private_folder(&folder).map_err(file(&folder))?;
         let config = container.root.join(CONFIG);
         fs::copy(&config, folder.join(CONFIG)).map_err(file(&config))?;
         let mut state = container.state.clone();
         state.bundle = completed;
         state.save(&folder)?;
         let document = serde_json::to_vec(process).map_err(VerbProblem::Encode)?;
-        fs::write(shadow.process(), document).map_err(file(&shadow.process()))?;
+        durable::write(&shadow.process(), &document)?;
         Ok(shadow)
     }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ferrite_files::durable::WriteFile;
 use libcontainer::container::{Container, ContainerStatus, State, StateConversionError};
 use libcontainer::error::LibcontainerError;
 use libcontainer::oci_spec::OciSpecError;
@@ -45,6 +46,8 @@ pub(super) enum VerbProblem {
     Limits(#[from] LimitsProblem),
     #[error(transparent)]
     Update(#[from] UpdateProblem),
+    #[error(transparent)]
+    Write(#[from] WriteFile),
     #[error("use {}", path.display())]
     File { path: PathBuf, source: io::Error },
     #[error(transparent)]

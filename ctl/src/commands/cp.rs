@@ -1,7 +1,9 @@
 //! `ferrite unit cp`: files between this computer and a unit's container.
 
+mod destination;
+
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use ferrite_schema::stream::{End, FilesRequest, Kind};
@@ -10,6 +12,8 @@ use tokio::sync::mpsc;
 use crate::client::{Client, FrameStream};
 use crate::failure::Failure;
 use crate::session::Session;
+
+use self::destination::Destination;
 
 /// Pieces of the archive on their way.
 const PIECES: usize = 8;
@@ -50,25 +54,36 @@ fn side(text: &str) -> Side<'_> {
 }
 
 async fn fetch(client: &Client, (name, path): (&str, &str), to: &Path) -> Result<(), Failure> {
+    // What cannot be written is said before anything is asked for.
+    let destination = Destination::open(to, Path::new(path))?;
     let FrameStream { mut incoming, outgoing: _outgoing } =
         client.files(name, &FilesRequest::Get { path: path.to_owned() }).await?;
     let (sender, receiver) = mpsc::channel(PIECES);
-    let (folder, renamed) = target(to);
     let unpacking =
-        std::thread::spawn(move || unpack(Pieces::new(receiver), &folder, renamed.as_deref()));
+        std::thread::spawn(move || destination.stage(BufReader::new(Pieces::new(receiver))));
     let end = loop {
         let Some(frame) = incoming.next().await? else { break None };
         match frame.kind {
-            // An unpacker that gave up says why at the end.
-            Kind::Stdout => drop(sender.send(frame.payload).await),
+            Kind::Stdout => {
+                if sender.send(frame.payload).await.is_err() {
+                    // Whoever unpacks gave up, and says why below.
+                    break None;
+                }
+            }
             Kind::Exit => break serde_json::from_slice(&frame.payload).ok(),
             _ => {}
         }
     };
     drop(sender);
-    let unpacked = unpacking.join().unwrap_or_else(|_panic| Err(io::ErrorKind::Other.into()));
-    ended(name, end)?;
-    unpacked.map_err(|source| Failure::Write { path: to.to_owned(), source })
+    let staged = unpacking.join().unwrap_or_else(|_panic| {
+        Err(Failure::Write { path: to.to_owned(), source: io::ErrorKind::Other.into() })
+    });
+    match (&end, staged) {
+        // The node's reason comes first: what came before it is no whole copy.
+        (Some(End::Refused { .. } | End::Detached), _) | (None, Ok(_)) => ended(name, end),
+        (_, Err(failure)) => Err(failure),
+        (Some(End::Ended { .. }), Ok(staged)) => staged.place(),
+    }
 }
 
 async fn send(client: &Client, from: &Path, (name, path): (&str, &str)) -> Result<(), Failure> {
@@ -108,39 +123,6 @@ fn ended(name: &str, end: Option<End>) -> Result<(), Failure> {
         Some(End::Detached) | None => "closed the stream before the copy was whole".to_owned(),
     };
     Err(Failure::Unit { name: name.to_owned(), what })
-}
-
-/// The folder to unpack in, and the copy's name there unless it keeps its own.
-fn target(to: &Path) -> (PathBuf, Option<PathBuf>) {
-    if to.is_dir() {
-        return (to.to_owned(), None);
-    }
-    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
-    (parent.unwrap_or(Path::new(".")).to_owned(), to.file_name().map(PathBuf::from))
-}
-
-/// The archive comes from a container, which may put anything into it: nothing is written outside `folder`.
-fn unpack(source: impl Read, folder: &Path, renamed: Option<&Path>) -> io::Result<()> {
-    // Into a new folder first: no link that is here already leads out of that.
-    let staging = tempfile::Builder::new().prefix(".ferrite-cp-").tempdir_in(folder)?;
-    let mut archive = tar::Archive::new(source);
-    archive.set_overwrite(false);
-    archive.set_preserve_permissions(false);
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        let kind = entry.header().entry_type();
-        if (kind.is_dir() || kind.is_file() || kind.is_symlink())
-            && !entry.unpack_in(staging.path())?
-        {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the archive leads outside"));
-        }
-    }
-    for entry in fs::read_dir(staging.path())? {
-        let entry = entry?;
-        let name = renamed.map_or_else(|| entry.file_name().into(), PathBuf::from);
-        fs::rename(entry.path(), folder.join(name))?;
-    }
-    Ok(())
 }
 
 fn pack(from: &Path, sink: impl Write) -> io::Result<()> {
@@ -202,35 +184,6 @@ impl Write for Sink {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_archive_that_leads_outside_is_refused() {
-        let mut builder = tar::Builder::new(Vec::new());
-        let mut link = tar::Header::new_gnu();
-        link.set_entry_type(tar::EntryType::Symlink);
-        link.set_size(0);
-        builder.append_link(&mut link, "out", "/tmp").unwrap();
-        let mut file = tar::Header::new_gnu();
-        file.set_size(1);
-        file.set_mode(0o644);
-        builder.append_data(&mut file, "out/ferrite-cp-escaped", &b"x"[..]).unwrap();
-        let bytes = builder.into_inner().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        assert!(unpack(bytes.as_slice(), folder.path(), None).is_err());
-        assert!(!Path::new("/tmp/ferrite-cp-escaped").exists());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_copy_keeps_its_name_or_gets_one() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("a")).unwrap();
-        fs::write(folder.path().join("a/f"), "content").unwrap();
-        let mut archive = Vec::new();
-        pack(&folder.path().join("a"), &mut archive).unwrap();
-        unpack(archive.as_slice(), folder.path(), Some(Path::new("b"))).unwrap();
-        assert_eq!(fs::read(folder.path().join("b/f")).unwrap(), b"content");
-    }
 
     #[test]
     fn sides() {

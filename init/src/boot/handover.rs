@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ferrite_layout::slot::{Reason, Slot};
 use ferrite_schema::names;
 use serde::{Deserialize, Serialize};
 
+use crate::state::durable::private_folder;
 use crate::timeline::Recorder;
 
 /// The file; on the tmpfs that moves along.
@@ -55,7 +56,7 @@ impl BootState {
     /// /run does not take it.
     pub fn write(&self) -> Result<(), HandOver> {
         let text = serde_json::to_vec(self).map_err(|source| HandOver::Codec { source })?;
-        fs::create_dir_all(names::RUN_DIR)
+        private_folder(Path::new(names::RUN_DIR))
             .and_then(|()| fs::write(BOOT_STATE_FILE, text))
             .map_err(|source| HandOver::Write { path: BOOT_STATE_FILE.into(), source })
     }

@@ -5,6 +5,7 @@
 pub mod durable;
 pub mod etc;
 pub mod memory;
+mod oem;
 pub mod superblock;
 pub mod volume;
 
@@ -59,8 +60,11 @@ pub fn bring_up(disk: &SystemDisk, recorder: &mut Recorder) -> Result<Storage, S
     storage.check("write a random seed for the next boot", memory::refresh_seed());
     storage.check("remember the time", memory::remember_clock());
 
-    let oem = recorder.step(Phase::Init, "mount OEM", || mount_oem(disk));
-    storage.check("mount OEM", oem);
+    let oem = recorder.step(Phase::Init, "read OEM", || mount_oem(disk));
+    storage.check("mount OEM", oem.as_ref().copied().map_err(|error| error));
+    if oem.is_ok() {
+        storage.check("read OEM", oem::take(Path::new(names::OEM_DIR)));
+    }
     Ok(storage)
 }
 

@@ -1,0 +1,152 @@
+use axum::routing::get;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, Issuer, KeyPair};
+use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::*;
+
+/// So many silent connections kept everybody out.
+const STRANGERS: usize = 80;
+/// Nothing here takes so long; what waits for a place that nobody leaves would.
+const SOON: Duration = Duration::from_secs(60);
+/// A patience that no test outlives.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+struct Fixture {
+    address: SocketAddr,
+    connector: TlsConnector,
+    #[expect(dead_code, reason = "the server ends with it")]
+    running: JoinSet<()>,
+}
+
+fn certificate(issuer: &Issuer<'_, KeyPair>, name: &str) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
+}
+
+async fn fixture(patience: Duration) -> Fixture {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let (certificate_pem, key) = certificate(&authority, "node");
+    let ca = authority.pem();
+    let api = ApiConfig { ca: ca.clone(), certificate: certificate_pem, key };
+    let server = Server::listen(&api, 0).await.unwrap();
+    let port = server.listener.local_addr().unwrap().port();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
+    let (own, key) = certificate(&authority, "operator");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(
+            vec![CertificateDer::from_pem_slice(own.as_bytes()).unwrap()],
+            PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+        )
+        .unwrap();
+    let mut running = JoinSet::new();
+    let router = Router::new().route("/", get(|| async { "here" }));
+    running.spawn(Server { patience, ..server }.serve(router));
+    Fixture { address, connector: TlsConnector::from(Arc::new(config)), running }
+}
+
+impl Fixture {
+    async fn stranger(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    async fn operator(&self) -> TlsStream<TcpStream> {
+        let name = ServerName::try_from("node").unwrap();
+        self.connector.connect(name, self.stranger().await).await.unwrap()
+    }
+}
+
+async fn asks(stream: &mut TlsStream<TcpStream>) -> String {
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: node\r\n\r\n").await.unwrap();
+    let mut answer = vec![0; 4096];
+    let count = stream.read(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[..count]).into_owned()
+}
+
+#[tokio::test]
+async fn strangers_do_not_keep_an_operator_out() {
+    let fixture = fixture(FOR_EVER).await;
+    for first_byte in [&b""[..], b"\x16"] {
+        let mut strangers = Vec::new();
+        for _ in 0..STRANGERS {
+            let mut stranger = fixture.stranger().await;
+            stranger.write_all(first_byte).await.unwrap();
+            strangers.push(stranger);
+        }
+        let answer =
+            tokio::time::timeout(SOON, async { asks(&mut fixture.operator().await).await });
+        assert!(answer.await.unwrap().ends_with("here"));
+        // One that was there before them stays, and its place is nobody's.
+        drop(strangers);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_stands_is_not_lost_to_strangers() {
+    let fixture = fixture(FOR_EVER).await;
+    let mut operator = fixture.operator().await;
+    assert!(asks(&mut operator).await.ends_with("here"));
+    let mut strangers = Vec::new();
+    for _ in 0..2 * STRANGERS {
+        strangers.push(fixture.stranger().await);
+    }
+    // The server has seen them: the first of them are gone.
+    let mut byte = [0];
+    let gone = tokio::time::timeout(SOON, strangers[0].read(&mut byte)).await.unwrap();
+    assert!(matches!(gone, Ok(0) | Err(_)));
+    assert!(asks(&mut operator).await.ends_with("here"));
+}
+
+#[tokio::test]
+async fn a_handshake_byte_by_byte_ends() {
+    let fixture = fixture(Duration::from_millis(200)).await;
+    let mut stranger = fixture.stranger().await;
+    let (mut reader, mut writer) = stranger.split();
+    let drip = async {
+        // A header that promises much, and then its bytes, each well within the patience.
+        let mut bytes =
+            [0x16, 3, 1, 0x3f, 0xff, 1, 0, 0x3f, 0xfb].into_iter().chain(std::iter::repeat(0));
+        while let Some(byte) = bytes.next() {
+            if writer.write_all(&[byte]).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(SOON, async {
+        tokio::select! {
+            _ = reader.read_to_end(&mut rest) => {}
+            () = drip => {}
+        }
+    });
+    ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_house_answers_when_somebody_leaves() {
+    let fixture = fixture(FOR_EVER).await;
+    let mut house = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        let mut operator = fixture.operator().await;
+        assert!(asks(&mut operator).await.ends_with("here"));
+        house.push(operator);
+    }
+    let mut late = fixture.operator().await;
+    drop(house.pop());
+    let answer = tokio::time::timeout(SOON, asks(&mut late)).await.unwrap();
+    assert!(answer.ends_with("here"), "{answer}");
+}

@@ -1,0 +1,132 @@
+//! Peers that have not shown a certificate yet: how many are waited for, and who goes when one more comes.
+//!
+//! A stranger costs nothing to be one, so that any number that refuses newcomers would be used up by strangers. Here the
+//! newcomer always gets in, and the oldest of those who take up most room goes: a peer that has a certificate shows it
+//! within moments. Places are counted by source first, so that one source pushes out its own.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+/// Most peers that are waited for.
+pub(super) const WAITING_MAX: usize = 64;
+/// Most of them from one source.
+pub(super) const PER_SOURCE_MAX: usize = 16;
+
+/// Where a peer comes from: an IPv4 address, or an IPv6 network, of which one machine has all addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Source([u8; 16]);
+
+impl Source {
+    pub(super) fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self(address.to_ipv6_mapped().octets()),
+            IpAddr::V6(address) => {
+                let network = u128::from(address) & !u128::from(u64::MAX);
+                Self(network.to_be_bytes())
+            }
+        }
+    }
+}
+
+/// Who is waited for, in the order in which they came; `T` ends one of them.
+#[derive(Debug)]
+pub(super) struct Waiting<T> {
+    peers: VecDeque<(u64, Source, T)>,
+    next: u64,
+}
+
+impl<T> Default for Waiting<T> {
+    fn default() -> Self {
+        Self { peers: VecDeque::new(), next: 0 }
+    }
+}
+
+impl<T> Waiting<T> {
+    /// A number for a peer that is about to come.
+    pub(super) const fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// One more peer; answers with the one that must go, if one must.
+    pub(super) fn enter(&mut self, number: u64, source: Source, end: T) -> Option<T> {
+        let goes = if self.count(source) >= PER_SOURCE_MAX {
+            Some(source)
+        } else if self.peers.len() >= WAITING_MAX {
+            let largest = self.peers.iter().max_by_key(|(_, source, _)| self.count(*source));
+            largest.map(|(_, source, _)| *source)
+        } else {
+            None
+        };
+        let oldest = goes.and_then(|goes| self.peers.iter().position(|(_, of, _)| *of == goes));
+        let gone = oldest.and_then(|at| self.peers.remove(at)).map(|(_, _, end)| end);
+        self.peers.push_back((number, source, end));
+        gone
+    }
+
+    /// A peer has shown its certificate, or is gone.
+    pub(super) fn leave(&mut self, number: u64) {
+        self.peers.retain(|(other, _, _)| *other != number);
+    }
+
+    fn count(&self, source: Source) -> usize {
+        self.peers.iter().filter(|(_, other, _)| *other == source).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Source {
+        Source::of(text.parse().unwrap())
+    }
+
+    /// Those that are left after all have come, by their places in `sources`.
+    fn left(sources: &[Source]) -> Vec<usize> {
+        let mut waiting = Waiting::default();
+        for (at, source) in sources.iter().enumerate() {
+            let number = waiting.number();
+            waiting.enter(number, *source, at);
+        }
+        waiting.peers.into_iter().map(|(_, _, at)| at).collect()
+    }
+
+    #[test]
+    fn a_source_pushes_out_its_own_oldest() {
+        let strangers = [source("10.0.0.1"); 80];
+        assert_eq!(left(&strangers), (80 - PER_SOURCE_MAX..80).collect::<Vec<_>>());
+        let mut mixed = vec![source("10.0.0.2")];
+        mixed.extend(strangers);
+        assert_eq!(left(&mixed)[0], 0, "another source lost its place");
+    }
+
+    #[test]
+    fn many_sources_lose_the_oldest_of_the_largest() {
+        let attackers = (0..6_u8).map(|n| source(&format!("10.0.0.{n}")));
+        let mut all = vec![source("10.9.9.9")];
+        all.extend(attackers.flat_map(|source| [source; PER_SOURCE_MAX]));
+        all.push(source("10.9.9.8"));
+        let left = left(&all);
+        assert_eq!(left.len(), WAITING_MAX);
+        assert!(left.contains(&0) && left.contains(&(all.len() - 1)), "{left:?}");
+    }
+
+    #[test]
+    fn who_has_left_takes_no_place() {
+        let mut waiting = Waiting::default();
+        for _ in 0..10 * WAITING_MAX {
+            let number = waiting.number();
+            assert_eq!(waiting.enter(number, source("10.0.0.1"), ()), None);
+            waiting.leave(number);
+        }
+    }
+
+    #[test]
+    fn a_machines_network_is_one_source() {
+        assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:2"));
+        assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
+        assert_eq!(source("::ffff:10.0.0.1"), source("10.0.0.1"));
+        assert_ne!(source("10.0.0.1"), source("10.0.0.2"));
+    }
+}
