@@ -26,7 +26,8 @@ use crate::boot::{damage, root};
 use crate::fatal::{chain, fatal};
 use crate::log;
 use crate::modules::Hotplug;
-use crate::state::memory;
+use crate::state::clock::Clock;
+use crate::unwritten;
 
 /// Processes reaped per turn: ten thousand orphans must not keep the watchdog hungry.
 const REAP_BATCH: usize = 4096;
@@ -53,6 +54,7 @@ pub struct EventLoop {
     output: AgentOutput,
     buttons: PowerButtons,
     hotplug: Option<Hotplug>,
+    clock: Clock,
     agent: Option<Process>,
     finishing: Option<(OwnedFd, Vec<u8>)>,
     feed_due: Duration,
@@ -87,7 +89,12 @@ impl EventLoop {
     ///
     /// # Errors
     /// Says what could not be opened; a machine without it would be out of control.
-    pub fn new(machine: Machine, node: Node, hotplug: Option<Hotplug>) -> Result<Self, StartLoop> {
+    pub fn new(
+        machine: Machine,
+        node: Node,
+        hotplug: Option<Hotplug>,
+        clock: Clock,
+    ) -> Result<Self, StartLoop> {
         // SIGINT: ctrl-alt-del. SIGPWR: the power is failing. SIGTERM: what kernels and habits send.
         let mask: SigSet =
             [NixSignal::SIGCHLD, NixSignal::SIGINT, NixSignal::SIGTERM, NixSignal::SIGPWR]
@@ -108,6 +115,7 @@ impl EventLoop {
             output,
             buttons,
             hotplug,
+            clock,
             agent: None,
             finishing: None,
             feed_due: Duration::ZERO,
@@ -325,17 +333,20 @@ impl EventLoop {
                 children::signal_everyone(Signal::TERM);
                 self.reap_due = true;
             }
+            Effect::KillUnits => {
+                cgroups::kill(cgroups::UNITS).ok();
+                self.reap_due = true;
+            }
             Effect::KillAll => {
-                for group in cgroups::TO_KILL {
+                for group in [cgroups::UNITS, cgroups::SYSTEM] {
                     cgroups::kill(group).ok();
                 }
                 children::signal_everyone(Signal::KILL);
                 self.reap_due = true;
             }
-            Effect::Finish => {
-                // A floor for the next boot's clock; a node without it only trusts its hardware's.
-                memory::remember_clock().ok();
-                return self.finish();
+            Effect::Finish => return self.finish(),
+            Effect::CountUnwritten => {
+                return Some(Event::Unwritten { bytes: unwritten::bytes() });
             }
             Effect::JudgeOtherSlot => {
                 return Some(Event::OtherSlot { can_boot: self.node.other_slot_can_boot() });
@@ -346,7 +357,7 @@ impl EventLoop {
     }
 
     fn finish(&mut self) -> Option<Event> {
-        match finish::start() {
+        match finish::start(self.clock) {
             Ok(pipe) => {
                 self.finishing = Some((pipe, Vec::new()));
                 None

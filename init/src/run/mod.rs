@@ -36,8 +36,9 @@ use crate::fatal::{self, chain, report};
 use crate::haste;
 use crate::log;
 use crate::modules::{Hotplug, Loader, Probe, autoload};
-use crate::state;
+use crate::state::{self, clock::Clock};
 use crate::timeline::{self, Recorder};
+use crate::unwritten;
 use event_loop::EventLoop;
 use machine::Machine;
 use requests::Node;
@@ -67,7 +68,8 @@ pub fn run(boot: BootState) -> ! {
     watchdog::arm();
     let disk = SystemDisk::new(disk);
     let mut warnings = warnings;
-    let storage = match state::bring_up(&disk, &mut recorder) {
+    let clock = Clock::read();
+    let storage = match state::bring_up(&disk, clock, &mut recorder) {
         Ok(storage) => storage,
         Err(error) => report(&error),
     };
@@ -94,7 +96,7 @@ pub fn run(boot: BootState) -> ! {
     } else {
         Trial::proven()
     };
-    match EventLoop::new(Machine::new(trial), node, hotplug) {
+    match EventLoop::new(Machine::new(trial), node, hotplug, clock) {
         Ok(event_loop) => event_loop.run(),
         Err(error) => report(&error),
     }
@@ -124,6 +126,9 @@ fn apply_settings(recorder: &mut Recorder) {
     match recorder.step(Phase::Init, "kernel settings", apply) {
         Ok(count) => recorder.note(format!("{count} settings")),
         Err(error) => log::error(format_args!("the kernel is not hardened: {}", chain(&error))),
+    }
+    if let Err(error) = unwritten::bound() {
+        log::warn(format_args!("memory may hold much that is not written yet: {error}"));
     }
 }
 
