@@ -48,7 +48,8 @@ pub fn make(
     cache: &Cache,
     tools: &Tools,
 ) -> Result<PathBuf, RootFileSystemError> {
-    let key = sha256_hex(format!("{} {} {date_s} {OPTIONS:?}", tree.sha256(), tools.key()).as_bytes());
+    let key =
+        sha256_hex(format!("{} {} {date_s} {OPTIONS:?}", tree.sha256(), tools.key()).as_bytes());
     let directory = cache.root().join("roots");
     let target = directory.join(format!("{key}.erofs"));
     if target.is_file() {

@@ -170,12 +170,11 @@ impl Variant {
             }
             _ => ReadVariant::Read { path: path.to_owned(), source },
         })?;
-        let own: Document = document::parse(&text).map_err(|source| {
-            match document::parse::<Base>(&text) {
+        let own: Document =
+            document::parse(&text).map_err(|source| match document::parse::<Base>(&text) {
                 Ok(_) => ReadVariant::IsBase { path: path.to_owned() },
                 Err(_) => ReadVariant::Parse { path: path.to_owned(), source },
-            }
-        })?;
+            })?;
         let mut sources = vec![path.to_owned()];
         let base = match &own.base {
             Some(name) => {
@@ -189,11 +188,7 @@ impl Variant {
         Self::put_together(own, base, sources)
     }
 
-    fn put_together(
-        own: Document,
-        base: Base,
-        sources: Vec<PathBuf>,
-    ) -> Result<Self, ReadVariant> {
+    fn put_together(own: Document, base: Base, sources: Vec<PathBuf>) -> Result<Self, ReadVariant> {
         let path = || sources.first().cloned().unwrap_or_default();
         let certificates = own.certificates.or(base.certificates);
         let certificates =
@@ -328,7 +323,8 @@ mod tests {
 
     #[test]
     fn a_variant_adds_to_its_base() {
-        let more = "command_line = [\"nosmt\"]\n[modules]\ninitramfs = [\"nvme\"]\nroot = [\"igb\"]\n";
+        let more =
+            "command_line = [\"nosmt\"]\n[modules]\ninitramfs = [\"nvme\"]\nroot = [\"igb\"]\n";
         let variant = read(&format!("{OWN}{more}"), BASE).unwrap();
         assert_eq!(variant.kernel.command_line(), "quiet nosmt");
         assert_eq!(variant.modules.initramfs, ["nvme"]);

@@ -16,3 +16,4 @@ pub mod run;
 pub mod state;
 pub mod timeline;
 pub mod unwritten;
+pub mod watchdog;

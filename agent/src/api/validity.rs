@@ -124,7 +124,14 @@ mod tests {
 
     #[test]
     fn what_is_no_certificate_has_no_validity() {
-        for bytes in [&b""[..], b"\x30", b"\x30\x03\x30\x01", b"\x30\x84\xff\xff\xff\xff", &[0x30; 64], &[0xff; 64]] {
+        for bytes in [
+            &b""[..],
+            b"\x30",
+            b"\x30\x03\x30\x01",
+            b"\x30\x84\xff\xff\xff\xff",
+            &[0x30; 64],
+            &[0xff; 64],
+        ] {
             assert_eq!(Validity::of(bytes), None);
         }
     }

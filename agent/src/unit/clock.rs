@@ -127,7 +127,9 @@ mod tests {
         assert!(!was_set_back(start, after(30, start.1 + 30)));
         assert!(!was_set_back(start, after(30, start.1 - 1)));
         assert!(!was_set_back(start, after(30, start.1 + 1_000_000)));
-        assert!(is_ahead(1_924_992_000, 1_790_000_000) && !is_ahead(1000, 999) && !is_ahead(1, 999));
+        assert!(
+            is_ahead(1_924_992_000, 1_790_000_000) && !is_ahead(1000, 999) && !is_ahead(1, 999)
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ use ferrite_schema::names;
 use serde::{Deserialize, Serialize};
 
 use crate::timeline::Recorder;
+use crate::watchdog::Inherited;
 
 /// The file; on the tmpfs that moves along.
 pub const BOOT_STATE_FILE: &str = "/run/ferrite/boot-state.json";
@@ -34,6 +35,8 @@ pub struct BootState {
     pub warnings: Vec<String>,
     /// The timeline up to now.
     pub timeline: Recorder,
+    /// Watchdogs that are armed.
+    pub watchdogs: Vec<Inherited>,
 }
 
 /// The hand-over did not work.

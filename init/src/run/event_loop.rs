@@ -21,13 +21,13 @@ use super::control::{ControlSocket, MakeSocket, Received};
 use super::machine::{Effect, Event, Machine};
 use super::power_button::PowerButtons;
 use super::requests::Node;
-use super::{cgroups, finish, watchdog};
+use super::{cgroups, drivers, finish};
 use crate::boot::{damage, root};
 use crate::fatal::{chain, fatal};
 use crate::log;
 use crate::modules::Hotplug;
 use crate::state::clock::Clock;
-use crate::unwritten;
+use crate::{unwritten, watchdog};
 
 /// Processes reaped per turn: ten thousand orphans must not keep the watchdog hungry.
 const REAP_BATCH: usize = 4096;
@@ -58,6 +58,8 @@ pub struct EventLoop {
     agent: Option<Process>,
     finishing: Option<(OwnedFd, Vec<u8>)>,
     feed_due: Duration,
+    /// Drivers that nobody waits for are to be loaded by then, or as soon as the node is ready.
+    drivers_due: Option<Duration>,
     reap_due: bool,
 }
 
@@ -119,6 +121,7 @@ impl EventLoop {
             agent: None,
             finishing: None,
             feed_due: Duration::ZERO,
+            drivers_due: Some(now().saturating_add(drivers::LATEST)),
             // Orphans may have ended before SIGCHLD was ours.
             reap_due: true,
         })
@@ -146,6 +149,12 @@ impl EventLoop {
             if now >= self.feed_due {
                 watchdog::feed();
                 self.feed_due = now.saturating_add(watchdog::FEED_EVERY);
+            }
+            if self.drivers_due.is_some_and(|due| self.node.ready || now >= due) {
+                self.drivers_due = None;
+                if let Err(error) = drivers::start() {
+                    log::warn(format_args!("further drivers are not loaded: {error}"));
+                }
             }
             if self.machine.deadline().is_some_and(|due| now >= due) {
                 self.handle(Event::Tick);
@@ -184,7 +193,12 @@ impl EventLoop {
     }
 
     fn timeout(&self) -> Timespec {
-        let deadlines = [self.machine.deadline(), self.output.deadline(), Some(self.feed_due)];
+        let deadlines = [
+            self.machine.deadline(),
+            self.output.deadline(),
+            self.drivers_due,
+            Some(self.feed_due),
+        ];
         let due = deadlines.into_iter().flatten().min().unwrap_or(self.feed_due);
         let left = if self.reap_due { Duration::ZERO } else { due.saturating_sub(now()) };
         Timespec {
@@ -274,7 +288,7 @@ impl EventLoop {
                 ("input", Some(device)) => {
                     self.buttons.open(device.strip_prefix("input/").unwrap_or(device));
                 }
-                ("watchdog", Some(_)) => watchdog::arm(),
+                ("watchdog", Some(_)) => watchdog::arm_hardware(),
                 _ => {}
             }
         }
