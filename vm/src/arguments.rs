@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::disk::{Bus, Disk};
 use crate::host::{Acceleration, Host, HostError};
-use crate::machine::{Boot, Machine, Timing};
+use crate::machine::{Boot, Clock, Machine, Timing};
 
 /// Socket to which QEMU connects once it is set up; see [`crate::running`].
 pub(crate) const STARTER_SOCKET: &str = "starter.sock";
@@ -31,8 +31,13 @@ pub(crate) fn build(machine: &Machine, host: &Host) -> Result<Vec<String>, HostE
     arguments.push("-display", "none");
     arguments.push("-vga", if machine.screen { "std" } else { "none" });
     consoles(&mut arguments);
-    arguments.push("-device", "i6300esb");
-    arguments.push("-action", "watchdog=reset");
+    if machine.watchdog {
+        arguments.push("-device", "i6300esb");
+        arguments.push("-action", "watchdog=reset");
+    }
+    if let Clock::At(moment) = &machine.clock {
+        arguments.push("-rtc", &format!("base={}", escape(moment)));
+    }
     arguments.push("-device", "virtio-rng-pci");
     network(&mut arguments, &machine.forwards);
     boot(&mut arguments, machine, host)?;
