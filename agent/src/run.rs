@@ -84,7 +84,12 @@ pub async fn run() -> anyhow::Result<()> {
     let stopped = async {
         let asked = terminate.recv().await;
         tracing::info!(?asked, "going-down");
-        node.units.stop_all().await
+        let told = tell_of_stops(node.units.clone());
+        tokio::pin!(told);
+        tokio::select! {
+            left = node.units.stop_all() => left,
+            () = &mut told => Vec::new(),
+        }
     };
     tokio::select! {
         left = stopped => {
@@ -100,8 +105,20 @@ pub async fn run() -> anyhow::Result<()> {
         () = links::listen(&node, news) => anyhow::bail!("the network's news ended"),
         () = ready => {}
     }
-    rustix::fs::sync();
+    // PID 1 writes everything to disk: it watches how that goes.
     Ok(())
+}
+
+/// Tells PID 1 how long it is to wait for the units, each time that fewer are left. Never ends.
+async fn tell_of_stops(mut units: Units) {
+    while let Some(stopping) = units.next_stopping().await {
+        let within_s = stopping.within.as_secs();
+        let request = Request::Stopping { left: stopping.left, within_s };
+        if let Err(error) = control::ask_later(request).await {
+            tracing::warn!(error = ferrite_schema::chain(&error), "stopping-not-told");
+        }
+    }
+    std::future::pending().await
 }
 
 async fn prepare(
@@ -207,6 +224,9 @@ async fn listen(config: &NodeConfig, node: &Node) -> Option<Server> {
         node.warn("no API is served: the configuration has no [api]".to_owned());
         return None;
     };
+    for doubt in Server::doubts(api) {
+        node.warn(doubt);
+    }
     let step = Step::begin("api");
     match Server::listen(api, names::API_PORT).await {
         Ok(server) => {

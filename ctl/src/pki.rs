@@ -2,16 +2,19 @@
 //! certificate.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 
-/// First and last year of every certificate's validity. A guest's clock may stand at 1970 until it has been
-/// set, and a cluster must not stop to work because it was paused for long; its keys never leave this
-/// computer and are deleted with the cluster. 2049 is the last year of X.509's short form of dates.
-const VALID_YEARS: (i32, i32) = (1970, 2049);
+/// First year and last day of every certificate's validity. A guest's clock may stand at 1970 until it has been set, or in
+/// 2099 for one boot, and a cluster must not stop to work because it was paused for long; its keys never leave this
+/// computer and are deleted with the cluster. The last second of 9999 is how X.509 says "without end" (RFC 5280, 4.1.2.5).
+const VALID_FROM_YEAR: i32 = 1970;
+const VALID_UNTIL: (i32, u8, u8) = (9999, 12, 31);
+const LAST_SECOND_OF_A_DAY: Duration = Duration::from_secs(24 * 60 * 60 - 1);
 
 /// A certificate and its private key, as PEM texts.
 #[derive(Debug, Clone)]
@@ -98,8 +101,9 @@ fn params(subject: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, subject);
-    params.not_before = rcgen::date_time_ymd(VALID_YEARS.0, 1, 1);
-    params.not_after = rcgen::date_time_ymd(VALID_YEARS.1, 12, 31);
+    params.not_before = rcgen::date_time_ymd(VALID_FROM_YEAR, 1, 1);
+    let (year, month, day) = VALID_UNTIL;
+    params.not_after = rcgen::date_time_ymd(year, month, day) + LAST_SECOND_OF_A_DAY;
     params
 }
 

@@ -3,10 +3,12 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
 use super::*;
@@ -77,6 +79,47 @@ fn both_sides_accept_each_other_under_every_name_of_the_node() {
     }
     let other = client(&authority, &user, "dev-2");
     assert!(shake(other, server(&authority, &node)).is_err());
+}
+
+/// A clock that stands.
+#[derive(Debug)]
+struct Always(u64);
+
+impl TimeProvider for Always {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0)))
+    }
+}
+
+#[test]
+fn the_nodes_certificate_is_good_whatever_the_clock_says() {
+    let authority = make_authority("dev").unwrap();
+    let node = make_server(&authority, "dev-1").unwrap();
+    let user = make_client(&authority, "me").unwrap();
+    // 1970, 2031, 2099, 9999.
+    for now_s in [0, 1_924_992_000, 4_070_908_800, 253_402_300_799] {
+        let (provider, clock) =
+            (Arc::new(rustls::crypto::ring::default_provider()), Arc::new(Always(now_s)));
+        let config = ClientConfig::builder_with_details(Arc::clone(&provider), clock.clone())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots(&authority))
+            .with_client_auth_cert(vec![certificate(&user)], key(&user))
+            .unwrap();
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(roots(&authority), Arc::clone(&provider))
+                .build()
+                .unwrap();
+        let server = ServerConfig::builder_with_details(provider, clock)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(vec![certificate(&node)], key(&node))
+            .unwrap();
+        let name = ServerName::try_from("dev-1").unwrap();
+        let client = ClientConnection::new(Arc::new(config), name).unwrap();
+        shake(client, ServerConnection::new(Arc::new(server)).unwrap()).unwrap();
+    }
 }
 
 #[test]

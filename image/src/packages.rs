@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::progress::Progress;
+use crate::tools::EPOCH_S;
 use apt::{Apt, AptError};
 use cache::{Cache, CacheError};
 use mirror::{FindMirror, Mirrors};
@@ -132,6 +133,19 @@ impl PackageStore {
     /// The package cannot be unpacked.
     pub fn unpacked(&self, package: &Package) -> Result<PathBuf, PackageError> {
         Ok(self.cache.unpacked(package)?)
+    }
+
+    /// The date of the latest of these packages, in seconds since the epoch: the same inputs have the same date, whenever
+    /// and by whomever they are put together.
+    ///
+    /// # Errors
+    /// A package is not here any more.
+    pub fn date_s(&self, resolved: &Resolved) -> Result<u64, PackageError> {
+        let mut latest = EPOCH_S;
+        for package in &resolved.packages {
+            latest = latest.max(self.cache.made_s(package)?);
+        }
+        Ok(latest)
     }
 
     fn missing<'set>(&self, resolved: &'set Resolved) -> Vec<&'set Package> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::packages::cache::{Cache, CacheError, settle, sha256_hex};
-use crate::tools::{EPOCH_S, ToolError, Tools};
+use crate::tools::{ToolError, Tools};
 use crate::tree::{Node, Tree};
 
 /// Fixed, so that the same tree makes the same file system; verity's root hash is what tells roots apart.
@@ -37,12 +37,19 @@ pub enum RootFileSystemError {
     Write { path: PathBuf, source: io::Error },
 }
 
-/// Makes the file system of `tree`, or finds it in the cache. The file belongs to the cache: copy it.
+/// Makes the file system of `tree`, or finds it in the cache. The file belongs to the cache: copy it. Every time stamp in it
+/// is `date_s`, in seconds since the epoch: a node takes it for the image's date.
 ///
 /// # Errors
 /// The tools fail, or the cache cannot be written.
-pub fn make(tree: &Tree, cache: &Cache, tools: &Tools) -> Result<PathBuf, RootFileSystemError> {
-    let key = sha256_hex(format!("{} {} {OPTIONS:?}", tree.sha256(), tools.key()).as_bytes());
+pub fn make(
+    tree: &Tree,
+    date_s: u64,
+    cache: &Cache,
+    tools: &Tools,
+) -> Result<PathBuf, RootFileSystemError> {
+    let key =
+        sha256_hex(format!("{} {} {date_s} {OPTIONS:?}", tree.sha256(), tools.key()).as_bytes());
     let directory = cache.root().join("roots");
     let target = directory.join(format!("{key}.erofs"));
     if target.is_file() {
@@ -52,10 +59,10 @@ pub fn make(tree: &Tree, cache: &Cache, tools: &Tools) -> Result<PathBuf, RootFi
         .map_err(|source| RootFileSystemError::Write { path: directory, source })?;
     let scratch = cache.scratch()?;
     let (archive, made) = (scratch.path().join("root.tar"), scratch.path().join("root.erofs"));
-    write_archive(tree, &archive)?;
+    write_archive(tree, date_s, &archive)?;
     let mut command = tools.command("mkfs.erofs");
     command.args(["--quiet", "--tar=f", "--all-root", "-U", UUID]);
-    command.arg(format!("-T{EPOCH_S}")).args(OPTIONS).args([&made, &archive]);
+    command.arg(format!("-T{date_s}")).args(OPTIONS).args([&made, &archive]);
     command.stdin(Stdio::null());
     tools.run("mkfs.erofs", command)?;
     settle(&made, &target)
@@ -64,22 +71,27 @@ pub fn make(tree: &Tree, cache: &Cache, tools: &Tools) -> Result<PathBuf, RootFi
 }
 
 /// A tar archive says owner, mode and order by itself, whatever file system and umask the builder has.
-fn write_archive(tree: &Tree, path: &Path) -> Result<(), RootFileSystemError> {
+fn write_archive(tree: &Tree, date_s: u64, path: &Path) -> Result<(), RootFileSystemError> {
     let failed = |source| RootFileSystemError::Write { path: path.to_owned(), source };
     let file = std::fs::File::create(path).map_err(failed)?;
     let mut archive = tar::Builder::new(io::BufWriter::new(file));
     let top = ("./", &Node::Directory);
     for (name, node) in std::iter::once(top).chain(tree.nodes()) {
-        append(&mut archive, name, node)
+        append(&mut archive, name, node, date_s)
             .map_err(|source| RootFileSystemError::Archive { path: name.to_owned(), source })?;
     }
     archive.into_inner().and_then(|mut file| file.flush()).map_err(failed)
 }
 
-fn append(archive: &mut tar::Builder<impl Write>, name: &str, node: &Node) -> io::Result<()> {
+fn append(
+    archive: &mut tar::Builder<impl Write>,
+    name: &str,
+    node: &Node,
+    date_s: u64,
+) -> io::Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_mode(node.mode());
-    header.set_mtime(EPOCH_S);
+    header.set_mtime(date_s);
     header.set_uid(0);
     header.set_gid(0);
     header.set_size(0);

@@ -21,7 +21,7 @@ const PACKAGES: [&str; 7] =
 const DATA_PACKAGES: [&str; 2] = ["syslinux-common", "systemd-boot-efi"];
 /// Changes whenever what [`assemble`] makes of the same packages changes.
 const LAYOUT_VERSION: u32 = 1;
-/// Every time stamp that a tool writes, seconds since the epoch: 2025-08-09, trixie's release.
+/// Every time stamp that a tool writes beside the root's, seconds since the epoch: 2025-08-09, trixie's release.
 pub const EPOCH_S: u64 = 1_754_697_600;
 
 /// Directories with programs, below the tools' root.

@@ -139,9 +139,12 @@ fn a_variant_with_an_unknown_module_says_its_name_and_leaves_nothing() {
     for name in ["disk-layout.toml", "sysctl.conf"] {
         fs::copy(request.configs.join(name), configs.join(name)).unwrap();
     }
-    let text = fs::read_to_string(request.configs.join("variants/cloud.toml")).unwrap();
+    let cloud = "variants/cloud.toml";
+    fs::copy(request.configs.join(cloud), configs.join(cloud)).unwrap();
+    let base = "variants/base.toml";
+    let text = fs::read_to_string(request.configs.join(base)).unwrap();
     let text = text.replacen("\"virtio_blk\"", "\"virtio_blck\"", 1);
-    fs::write(configs.join("variants/cloud.toml"), text).unwrap();
+    fs::write(configs.join(base), text).unwrap();
     request.configs = configs;
     let error = build(&request, &store(), &mut Silent).unwrap_err();
     let source = std::error::Error::source(&error).map(|source| format!("{source:?}"));

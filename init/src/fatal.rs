@@ -17,13 +17,14 @@ use rustix::system::RebootCommand;
 pub use ferrite_schema::chain;
 
 use crate::log::{self, Level};
+use crate::unwritten;
 
 /// How long the message stays on the console by default: long enough to read, or to photograph.
 const DELAY: Duration = Duration::from_secs(10);
 /// Longest delay that the command line may ask for; a typing error must not hang a machine.
 const DELAY_MAX: Duration = Duration::from_secs(3600);
-/// A disk that has not taken our writes after this time will not take them.
-const SYNC_DEADLINE: Duration = Duration::from_secs(10);
+/// A disk that took nothing of our writes in this time will not take them.
+const SYNC_STEP: Duration = Duration::from_secs(10);
 /// How often a hardware watchdog is fed while waiting; well below its timeout.
 const FEED_EVERY: Duration = Duration::from_secs(5);
 
@@ -68,10 +69,10 @@ pub fn fatal(sentence: &str) -> ! {
     }
     log::start();
     log::write(Level::Critical, format_args!("FATAL: {sentence}"));
-    if !sync_within(SYNC_DEADLINE) {
+    if !sync_within(SYNC_STEP) {
         log::error(format_args!(
-            "the disk did not take all writes within {} s; going on without",
-            SYNC_DEADLINE.as_secs()
+            "the disk took no more writes for {} s; going on without",
+            SYNC_STEP.as_secs()
         ));
     }
     let command_line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
@@ -82,16 +83,32 @@ pub fn fatal(sentence: &str) -> ! {
     reset()
 }
 
-/// Writes everything to disk; `false` when that takes longer than `deadline`.
+/// Writes everything to disk; `false` when in a time of `step` it did not become less.
 ///
 /// `sync(2)` has no deadline of its own, so a second thread waits for it. It does nothing else.
-pub fn sync_within(deadline: Duration) -> bool {
+pub fn sync_within(step: Duration) -> bool {
     let (done, finished) = mpsc::channel();
     let spawned = std::thread::Builder::new().name("sync".to_owned()).spawn(move || {
         rustix::fs::sync();
         done.send(()).ok();
     });
-    spawned.is_ok() && finished.recv_timeout(deadline).is_ok()
+    let mut left_bytes = u64::MAX;
+    while spawned.is_ok() {
+        if let Some(feed) = FEED.get() {
+            feed();
+        }
+        match finished.recv_timeout(step) {
+            Ok(()) => return true,
+            Err(_) => {
+                let bytes = unwritten::bytes();
+                if bytes >= left_bytes {
+                    return false;
+                }
+                left_bytes = bytes;
+            }
+        }
+    }
+    false
 }
 
 #[derive(Debug, PartialEq, Eq)]

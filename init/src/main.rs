@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use ferrite_init::boot::handover::BootState;
 use ferrite_init::modules::autoload;
+use ferrite_init::run::drivers;
 use ferrite_init::{boot, fatal, log, run, timeline};
 use ferrite_schema::names;
 
@@ -24,8 +25,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// The kernel runs this program as its `modprobe`; there is nothing else to run it for.
+/// The kernel runs this program as its `modprobe`, and PID 1 for drivers that nobody waits for; there is nothing else to
+/// run it for.
 fn serve_kernel() -> ExitCode {
+    if drivers::are_asked_for(std::env::args()) {
+        drivers::load_all();
+        return ExitCode::SUCCESS;
+    }
     match autoload::requested(std::env::args()) {
         Some(name) if autoload::load(&name) => ExitCode::SUCCESS,
         Some(_) | None => ExitCode::FAILURE,

@@ -41,6 +41,13 @@ pub enum Request {
         /// Who asked, for the log.
         reason: String,
     },
+    /// The agent stops units on the way down. PID 1 waits so long from now on, as long as fewer are left each time.
+    Stopping {
+        /// Units that have not stopped yet.
+        left: u32,
+        /// Seconds that they take at most.
+        within_s: u64,
+    },
     /// Sets the running slot successful.
     MarkGood,
     /// Makes the *other* slot the next to boot, on trial, after checking its header's signature.

@@ -33,6 +33,9 @@ fn say(error: &dyn std::error::Error) -> ExitCode {
 }
 
 fn own(held: Held) -> io::Result<()> {
+    // On the way down PID 1 asks everybody to end. What a container says at its end is to be in its log, so this ends after
+    // the container, and by no request.
+    ferrite_sys::child::outlive_termination()?;
     let finished = match watch::watch(held) {
         Ok(finished) => finished,
         Err(error) => {

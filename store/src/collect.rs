@@ -194,7 +194,7 @@ pub fn prune(
     let mut pruned = Pruned { images: Vec::new(), freed_bytes: sweep(images, layers, needs)? };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     for (record, used) in images.records_by_use()? {
-        let idle = now.saturating_sub(Duration::from_secs(used));
+        let idle = idle(now, Duration::from_secs(used));
         let named = needs.units.contains_key(&images.key(&record.name));
         if named || idle < FRESH {
             continue;
@@ -209,6 +209,16 @@ pub fn prune(
         pruned.freed_bytes = pruned.freed_bytes.saturating_add(freed);
     }
     Ok(pruned)
+}
+
+/// How long something was not touched, both times since the epoch. One that was touched in the future was so under a clock
+/// that was wrong: it counts as idle for ever, since otherwise it would be kept until that time has come.
+pub(super) fn idle(now: Duration, touched: Duration) -> Duration {
+    match now.checked_sub(touched) {
+        Some(idle) => idle,
+        None if touched.saturating_sub(now) < FRESH => Duration::ZERO,
+        None => Duration::MAX,
+    }
 }
 
 /// Removes blobs and layers that no record and no shim needs. Returns how many bytes that freed.

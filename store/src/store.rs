@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrite_files::durable;
 use ferrite_schema::reference::{DOCKER_HUB, NotAReference, Reference};
@@ -239,14 +240,16 @@ impl ImageStore {
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub fn stale_partials(&self, age: std::time::Duration) -> Result<Vec<PathBuf>, Store> {
+    pub fn stale_partials(&self, age: Duration) -> Result<Vec<PathBuf>, Store> {
         let folder = self.partials();
         let unreadable = |source| Store::Read { path: folder.clone(), source };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut found = Vec::new();
         for entry in fs::read_dir(&folder).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
             let touched = entry.metadata().and_then(|meta| meta.modified()).ok();
-            if touched.and_then(|time| time.elapsed().ok()).is_some_and(|idle| idle >= age) {
+            let touched = touched.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            if touched.is_some_and(|touched| super::collect::idle(now, touched) >= age) {
                 found.push(entry.path());
             }
         }

@@ -40,6 +40,17 @@ pub fn set_apart(command: &mut Command, apart: Apart) {
     unsafe { command.pre_exec(in_child) };
 }
 
+/// From now on the calling thread does not hear `SIGTERM`: a process whose only thread this is ends when it is done, or by
+/// `SIGKILL`.
+///
+/// # Errors
+/// The kernel does not know the signal.
+pub fn outlive_termination() -> io::Result<()> {
+    let mut signals = nix::sys::signal::SigSet::empty();
+    signals.add(nix::sys::signal::Signal::SIGTERM);
+    Ok(signals.thread_block()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +82,16 @@ mod tests {
         let cgroup = std::fs::File::open("/dev/null").unwrap().into();
         set_apart(&mut command, Apart { cgroup: Some(cgroup), oom_score_adj: "0" });
         assert!(command.output().is_err());
+    }
+
+    #[test]
+    fn termination_is_not_heard() {
+        let worker = std::thread::spawn(|| {
+            outlive_termination().unwrap();
+            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).unwrap();
+            u64::from_str_radix(blocked, 16).unwrap() & (1 << 14)
+        });
+        assert_ne!(worker.join().unwrap(), 0);
     }
 }

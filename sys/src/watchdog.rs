@@ -1,11 +1,11 @@
-//! The hardware watchdog.
+//! A watchdog, of the hardware or the kernel's own.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, IntoRawFd};
 use std::path::Path;
 
-use rustix::io::Errno;
+use rustix::io::{Errno, FdFlags};
 use rustix::ioctl::{self, NoArg, Updater, opcode};
 
 /// `WDIOC_KEEPALIVE`: `_IOR('W', 5, int)`; the argument is not used.
@@ -57,11 +57,42 @@ impl Watchdog {
         unsafe { ioctl::ioctl(self.device.as_fd(), request) }
     }
 
+    /// Has the open file outlive the next `execve(2)`, and returns its number. The countdown goes on.
+    ///
+    /// # Errors
+    /// The file is not open any more.
+    pub fn hand_over(self) -> Result<i32, Errno> {
+        rustix::io::fcntl_setfd(&self.device, FdFlags::empty())?;
+        Ok(self.device.into_raw_fd())
+    }
+
+    /// Takes over what [`Watchdog::hand_over`] gave to this program: each number once.
+    ///
+    /// # Errors
+    /// There is no such open file.
+    pub fn inherit(number: i32) -> Result<Self, Errno> {
+        Ok(Self { device: crate::inherited::take(number)?.into() })
+    }
+
     /// Stops the countdown, where the driver can, and closes the device.
     ///
     /// # Errors
     /// The driver refuses the write.
     pub fn disarm(mut self) -> io::Result<()> {
         self.device.write_all(MAGIC_CLOSE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_file_is_handed_over_by_its_number() {
+        let watchdog = Watchdog::open(Path::new("/dev/null")).unwrap();
+        let number = watchdog.hand_over().unwrap();
+        let device = Watchdog::inherit(number).unwrap().device;
+        assert!(rustix::io::fcntl_getfd(&device).unwrap().contains(FdFlags::CLOEXEC));
+        assert_eq!(Watchdog::inherit(-1).unwrap_err(), Errno::BADF);
     }
 }

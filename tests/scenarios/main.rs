@@ -6,6 +6,7 @@
 
 mod attacks;
 mod boot;
+mod clock;
 mod exec;
 mod image;
 mod isolation;
@@ -19,3 +20,4 @@ mod services;
 mod slots;
 mod trouble;
 mod units;
+mod watchdog;

@@ -49,6 +49,46 @@ fn poweroff_stops_the_units_and_leaves_state_clean() -> Result<()> {
     Ok(())
 }
 
+/// Says when it is asked to stop, goes on working for longer than the minute that every unit used to get, and says so.
+const SLOW: &str = "trap 'echo asked; i=0; while [ $i -lt 65 ]; do sleep 1; i=$((i+1)); echo working $i; done; echo done; \
+                    exit 0' TERM; echo started; while :; do sleep 1 & wait $!; done";
+const QUICK: &str =
+    "trap 'sleep 3; echo gone; exit 0' TERM; echo started; while :; do sleep 1 & wait $!; done";
+
+/// The last line of a unit's log that contains `word`, and when it was written.
+fn logged_us(node: &Node, unit: &str, word: &str) -> Result<u64> {
+    let log = node.ferrite(&["unit", "logs", unit, "-o", "json"])?;
+    let lines = log.lines().filter(|line| line.contains(word));
+    let line = lines.last().with_context(|| format!("find {word:?} in {log}"))?;
+    let line: serde_json::Value = serde_json::from_str(line)?;
+    line["time_us"].as_u64().with_context(|| format!("find the time in {line}"))
+}
+
+#[test]
+fn a_reboot_gives_units_their_grace_and_stops_dependents_first() -> Result<()> {
+    let mut node = Node::new("reboot-grace", Kind::Product)?;
+    node.boot()?;
+    import(&node)?;
+    let shell =
+        |script: &str| format!("command = {}", serde_json::json!(["/bin/sh", "-c", script]));
+    start(&node, "store", &format!("{}\nstop_grace_s = 120", shell(SLOW)))?;
+    start(&node, "web", &format!("{}\nrequires = [\"store\"]", shell(QUICK)))?;
+    for unit in ["store", "web"] {
+        ferrite_tests::units::until(&node, unit, |status| status["state"] == "running")?;
+    }
+    node.ferrite(&["machine", "reboot"])?;
+    node.wait_for(READY, BOOT).context("the machine comes back")?;
+    let done = logged_us(&node, "store", "done")?;
+    let asked = logged_us(&node, "store", "asked")?;
+    assert!(done - asked > 60_000_000, "it had its time: {}", done - asked);
+    for second in 1..=65 {
+        logged_us(&node, "store", &format!("working {second}\""))?;
+    }
+    let gone = logged_us(&node, "web", "gone")?;
+    assert!(gone <= asked, "web had stopped before what it requires was asked to");
+    Ok(())
+}
+
 #[test]
 fn the_power_button_works() -> Result<()> {
     let mut node = with_units("power-button")?;

@@ -15,7 +15,7 @@ use ferrite_vm::console::{Console, Until};
 use ferrite_vm::deadline::Deadline;
 use ferrite_vm::disk::{Bus, Cache, Disk, Format, Plugged};
 use ferrite_vm::host::Host;
-use ferrite_vm::machine::{Boot, FwCfg, Lifetime, Machine, Timing};
+use ferrite_vm::machine::{Boot, Clock, FwCfg, Lifetime, Machine, Timing};
 use ferrite_vm::running::Running;
 use serde_json::Value;
 
@@ -361,6 +361,8 @@ fn machine(image: &Path, directory: &Path) -> Result<Machine> {
         network: true,
         forwards: vec![names::API_PORT, PROBE_PORT],
         timing: Timing::Real,
+        clock: Clock::Host,
+        watchdog: true,
         screen: false,
         lifetime: Lifetime::Bound,
         extra_arguments: Vec::new(),

@@ -10,6 +10,8 @@ use super::machine::Moment;
 
 /// Longest sleep until a moment of the calendar: the clock may be set meanwhile.
 const NAP_MAX: Duration = Duration::from_secs(30);
+/// A clock that is set back by no more than this was corrected; by more, it was wrong.
+const CORRECTION_MAX_S: u64 = 60;
 
 /// Now, since the machine's boot.
 #[must_use]
@@ -40,14 +42,53 @@ pub async fn until(moment: Moment) {
     tokio::time::sleep(moment.saturating_sub(now())).await;
 }
 
+/// What ended a sleep until a moment of the calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// The moment has come.
+    Due,
+    /// The calendar was set back: the moment must be computed anew.
+    SetBack,
+}
+
 /// Sleeps until a moment of the calendar, in seconds since the epoch.
-pub async fn until_epoch(at_s: u64) {
+pub async fn until_epoch(at_s: u64) -> Woken {
+    let mut before = (now(), epoch_s());
     loop {
-        let left = Duration::from_secs(at_s.saturating_sub(epoch_s()));
+        let left = Duration::from_secs(at_s.saturating_sub(before.1));
         if left.is_zero() {
-            return;
+            return Woken::Due;
         }
         tokio::time::sleep(left.min(NAP_MAX)).await;
+        let after = (now(), epoch_s());
+        if was_set_back(before, after) {
+            return Woken::SetBack;
+        }
+        before = after;
+    }
+}
+
+/// Whether the calendar was set back between two readings of both clocks.
+fn was_set_back(before: (Moment, u64), after: (Moment, u64)) -> bool {
+    let passed = after.0.saturating_sub(before.0).as_secs();
+    is_ahead(before.1.saturating_add(passed), after.1)
+}
+
+/// Whether a time that has been cannot have been: it was noted under a clock that was wrong. A small correction of the
+/// clock is none: a timer must not fire twice because of it.
+const fn is_ahead(time_s: u64, now_s: u64) -> bool {
+    time_s > now_s.saturating_add(CORRECTION_MAX_S)
+}
+
+/// The last time that a timer's next one is counted from. One that was noted under a clock that was ahead counts as
+/// now: the timer would be silent until then. The times of a calendar count from when it was first asked for, also
+/// those that come while the machine is off.
+#[must_use]
+pub fn counts_from(timer: &Timer, last: Option<u64>, now: u64) -> Option<u64> {
+    match last {
+        Some(last) if is_ahead(last, now) => Some(now),
+        Some(last) => Some(last),
+        None => timer.cron.is_some().then_some(now),
     }
 }
 
@@ -75,6 +116,35 @@ mod tests {
     fn the_first_time_is_at_once_and_then_start_to_start() {
         assert_eq!(next_fire(&every(60), None, 1000), Some(1000));
         assert_eq!(next_fire(&every(60), Some(1000), 1030), Some(1060));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_is_noticed_and_a_correction_is_not() {
+        let start = (Duration::from_secs(10), 1_924_992_000);
+        let after = |passed: u64, epoch_s: u64| (Duration::from_secs(10 + passed), epoch_s);
+        assert!(was_set_back(start, after(30, 1_790_000_000)));
+        assert!(was_set_back(start, after(30, start.1 - 31)));
+        assert!(!was_set_back(start, after(30, start.1 + 30)));
+        assert!(!was_set_back(start, after(30, start.1 - 1)));
+        assert!(!was_set_back(start, after(30, start.1 + 1_000_000)));
+        assert!(
+            is_ahead(1_924_992_000, 1_790_000_000) && !is_ahead(1000, 999) && !is_ahead(1, 999)
+        );
+    }
+
+    #[test]
+    fn a_last_time_in_the_future_does_not_silence_a_timer() {
+        let (y2031, now) = (1_924_992_000, 1_790_000_000);
+        let cron = Timer { every_s: None, cron: Some("0 * * * *".to_owned()) };
+        for timer in [every(3600), cron.clone()] {
+            let from = counts_from(&timer, Some(y2031), now);
+            assert_eq!(from, Some(now));
+            assert!(next_fire(&timer, from, now).unwrap() <= now + 3600);
+            assert_eq!(counts_from(&timer, Some(now - 5), now), Some(now - 5));
+            assert_eq!(counts_from(&timer, Some(now + 5), now), Some(now + 5));
+        }
+        assert_eq!(counts_from(&cron, None, now), Some(now));
+        assert_eq!(counts_from(&every(60), None, now), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What units wait for: pure questions about who depends on whom.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ferrite_schema::api::UnitState;
 use ferrite_schema::unit::Unit;
@@ -84,6 +85,39 @@ pub fn cycle(edges: &Edges<'_>, start: &str) -> Option<Vec<String>> {
     let mut seen = Vec::new();
     let mut path = vec![start.to_owned()];
     search(edges, start, start, &mut seen, &mut path).then_some(path)
+}
+
+/// Which of the units that are not at rest may be asked to stop: those that no other one of them depends on. `edges` are
+/// theirs. Where there are only circles, all of them: nothing is to wait for ever.
+#[must_use]
+pub fn first_to_stop<'a>(edges: &Edges<'a>) -> Vec<&'a str> {
+    let is_needed = |name: &str| {
+        let others = edges.iter().filter(|(other, _)| **other != name);
+        others.flat_map(|(_, needed)| needed).any(|needed| *needed == name)
+    };
+    let free: Vec<&str> = edges.keys().copied().filter(|name| !is_needed(name)).collect();
+    if free.is_empty() { edges.keys().copied().collect() } else { free }
+}
+
+/// How long it takes until all units of `edges` have stopped, each after those that depend on it, where each takes what
+/// `grace` says: the longest chain.
+#[must_use]
+pub fn longest_stop(edges: &Edges<'_>, grace: impl Fn(&str) -> Duration) -> Duration {
+    let mut left = edges.clone();
+    let mut begins: BTreeMap<&str, Duration> = BTreeMap::new();
+    let mut longest = Duration::ZERO;
+    while !left.is_empty() {
+        for name in first_to_stop(&left) {
+            let begin = begins.get(name).copied().unwrap_or_default();
+            let end = begin.saturating_add(grace(name));
+            longest = longest.max(end);
+            for needed in left.remove(name).unwrap_or_default() {
+                let begin = begins.entry(needed).or_default();
+                *begin = end.max(*begin);
+            }
+        }
+    }
+    longest
 }
 
 fn search<'a>(
@@ -183,5 +217,42 @@ mod tests {
         assert_eq!(cycle(&edges, "a").unwrap().join(" → "), "a → b → c → a");
         assert_eq!(cycle(&edges, "x").unwrap().join(" → "), "x → y → x");
         assert_eq!(cycle(&BTreeMap::from([("a", vec!["b"]), ("b", vec![])]), "a"), None);
+    }
+
+    #[test]
+    fn dependents_stop_before_what_they_depend_on() {
+        let all: Edges<'_> = BTreeMap::from([
+            ("db", vec![]),
+            ("cache", vec!["absent"]),
+            ("app", vec!["db", "cache"]),
+            ("web", vec!["app", "db"]),
+            ("alone", vec![]),
+        ]);
+        let mut left = all.clone();
+        let mut order = Vec::new();
+        while !left.is_empty() {
+            let wave = first_to_stop(&left);
+            left.retain(|name, _| !wave.contains(name));
+            order.push(wave);
+        }
+        assert_eq!(order, [vec!["alone", "web"], vec!["app"], vec!["cache", "db"]]);
+        let seconds = |name: &str| match name {
+            "db" => 120,
+            "alone" => 50,
+            _ => 10,
+        };
+        let grace = |name: &str| Duration::from_secs(seconds(name));
+        assert_eq!(longest_stop(&all, grace), Duration::from_secs(10 + 10 + 120));
+        assert_eq!(longest_stop(&BTreeMap::new(), grace), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_circle_stops_all_the_same() {
+        let circle: Edges<'_> = BTreeMap::from([("a", vec!["b"]), ("b", vec!["a"])]);
+        assert_eq!(first_to_stop(&circle), ["a", "b"]);
+        let alone: Edges<'_> = BTreeMap::from([("a", vec!["a"])]);
+        assert_eq!(first_to_stop(&alone), ["a"]);
+        let second = |_: &str| Duration::from_secs(1);
+        assert!(longest_stop(&circle, second) <= Duration::from_secs(2));
     }
 }

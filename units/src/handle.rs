@@ -1,5 +1,7 @@
 //! What others ask of the supervisor.
 
+use std::time::Duration;
+
 use ferrite_schema::api::UnitStatus;
 use ferrite_schema::unit::Unit;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -101,6 +103,11 @@ pub(super) enum Message {
         name: String,
         timer: u64,
     },
+    /// The calendar went back while the timer waited for a moment of it.
+    ClockSetBack {
+        name: String,
+        timer: u64,
+    },
     StopAll(oneshot::Sender<Vec<String>>),
 }
 
@@ -109,6 +116,16 @@ pub(super) enum Message {
 pub struct Units {
     pub(super) queue: mpsc::Sender<Message>,
     pub(super) settled: watch::Receiver<bool>,
+    pub(super) stopping: watch::Receiver<Option<Stopping>>,
+}
+
+/// Where the stop of all units stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopping {
+    /// Units that are not at rest.
+    pub left: u32,
+    /// What they take at most, each after those that depend on it.
+    pub within: Duration,
 }
 
 impl Units {
@@ -212,6 +229,13 @@ impl Units {
             Ok(()) => answer.await.unwrap_or_default(),
             Err(_) => Vec::new(),
         }
+    }
+
+    /// The next word on where the stop of all units stands; each has fewer units left.
+    pub async fn next_stopping(&mut self) -> Option<Stopping> {
+        // The sender lives as long as the program.
+        self.stopping.changed().await.ok()?;
+        *self.stopping.borrow_and_update()
     }
 
     /// Waits until every unit that should run was tried, and containers are seen to work.

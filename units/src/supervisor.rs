@@ -1,7 +1,7 @@
 //! The one task that owns all units: it takes events from people, shims and timers, asks each unit's state
 //! machine what follows, and does that.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,8 +13,8 @@ use ferrite_store::store::ImageStore;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::graph::{self, Other};
-use super::handle::Message;
+use super::graph::{self, Edges, Other};
+use super::handle::{Message, Stopping};
 use super::launch::Places;
 use super::machine::{Effect, Event, Policy};
 use super::record::{self, Record};
@@ -32,7 +32,7 @@ mod requests;
 
 /// Messages waiting for the supervisor. Senders wait when it is full.
 const QUEUE_MAX: usize = 256;
-/// What a stop of everything gets beyond the longest grace: kills, last output, cgroups.
+/// What a stop of everything gets beyond the longest chain of graces: kills, last output, cgroups.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
 
 /// What the supervisor works with.
@@ -65,9 +65,17 @@ struct Supervisor {
     queue: mpsc::Sender<Message>,
     settled: watch::Sender<bool>,
     tasks: JoinSet<()>,
-    going_down: Option<oneshot::Sender<Vec<String>>>,
+    going_down: Option<GoingDown>,
+    stopping: watch::Sender<Option<Stopping>>,
     /// Somebody's readiness changed: others may be waiting for it.
     changed: bool,
+}
+
+/// All units are being stopped.
+struct GoingDown {
+    reply: oneshot::Sender<Vec<String>>,
+    /// Those that were asked to.
+    asked: BTreeSet<String>,
 }
 
 /// Takes over the units that are stored and the containers that run, and starts what should run. The future
@@ -80,6 +88,7 @@ pub async fn begin(
 ) -> Result<(Units, Vec<String>, impl Future<Output = ()>), UnitStoreProblem> {
     let (queue, messages) = mpsc::channel(QUEUE_MAX);
     let (settled, settled_receiver) = watch::channel(false);
+    let (stopping, stopping_receiver) = watch::channel(None);
     let (stored, warnings) = tools.store.load()?;
     let mut supervisor = Supervisor {
         tools,
@@ -88,12 +97,20 @@ pub async fn begin(
         settled,
         tasks: JoinSet::new(),
         going_down: None,
+        stopping,
         changed: true,
     };
     supervisor.adopt_all(stored).await;
     supervisor.reconcile().await;
     supervisor.report_settled();
-    Ok((Units { queue, settled: settled_receiver }, warnings, supervisor.work(messages)))
+    let units = Units { queue, settled: settled_receiver, stopping: stopping_receiver };
+    Ok((units, warnings, supervisor.work(messages)))
+}
+
+/// What a stop of it takes at most: each of its containers gets its grace.
+fn stop_time(entry: &Entry) -> Duration {
+    let containers = u32::try_from(entry.unit.post_stop.len() + 1).unwrap_or(u32::MAX);
+    Policy::of(&entry.unit).grace.saturating_mul(containers)
 }
 
 impl Supervisor {
@@ -104,9 +121,8 @@ impl Supervisor {
             tokio::select! {
                 message = messages.recv() => match message {
                     Some(Message::StopAll(reply)) => {
-                        deadline.as_mut().reset(tokio::time::Instant::now() + self.longest_stop());
-                        self.going_down = Some(reply);
-                        self.stop_all().await;
+                        self.going_down = Some(GoingDown { reply, asked: BTreeSet::new() });
+                        self.abandon_starts().await;
                     }
                     Some(message) => self.handle(message).await,
                     None => return,
@@ -116,32 +132,65 @@ impl Supervisor {
             }
             self.reconcile().await;
             self.report_settled();
+            if let Some(longest) = self.stop_next().await {
+                deadline.as_mut().reset(tokio::time::Instant::now() + longest);
+            }
             if self.entries.values().all(|entry| entry.machine.at_rest()) {
                 self.finish();
             }
         }
     }
 
-    /// The longest that a stop may take: each of a unit's containers gets its grace.
-    fn longest_stop(&self) -> Duration {
-        let stop = |entry: &Entry| {
-            let containers = u32::try_from(entry.unit.post_stop.len() + 1).unwrap_or(u32::MAX);
-            Policy::of(&entry.unit).grace.saturating_mul(containers)
-        };
-        self.entries.values().map(stop).max().unwrap_or_default() + STOP_MARGIN
+    /// What has no container yet is not to get one.
+    async fn abandon_starts(&mut self) {
+        let unborn = |entry: &Entry| !entry.machine.at_rest() && !entry.machine.is_alive();
+        let names = self.entries.iter().filter(|(_, entry)| unborn(entry));
+        let names: Vec<String> = names.map(|(name, _)| name.clone()).collect();
+        for name in names {
+            self.stop_for_good(&name).await;
+        }
     }
 
-    async fn stop_all(&mut self) {
-        let names: Vec<String> = self.entries.keys().cloned().collect();
-        for name in names {
+    async fn stop_for_good(&mut self, name: &str) {
+        let Some(going_down) = &mut self.going_down else { return };
+        if going_down.asked.insert(name.to_owned()) {
             let reason = "the machine is going down".to_owned();
-            self.step(&name, Event::Stop { reason }).await;
+            self.step(name, Event::Stop { reason }).await;
         }
+    }
+
+    /// On the way down: asks those to stop whose turn it is, and says where that stands. How long the rest takes at most,
+    /// where fewer are left than before.
+    async fn stop_next(&mut self) -> Option<Duration> {
+        self.going_down.as_ref()?;
+        let due: Vec<String> =
+            graph::first_to_stop(&self.not_at_rest()).into_iter().map(str::to_owned).collect();
+        for name in &due {
+            self.stop_for_good(name).await;
+        }
+        let edges = self.not_at_rest();
+        let left = u32::try_from(edges.len()).unwrap_or(u32::MAX);
+        let known = self.stopping.borrow().map(|stopping| stopping.left);
+        if known.is_some_and(|known| left >= known) {
+            return None;
+        }
+        let grace = |name: &str| self.entries.get(name).map_or(Duration::ZERO, stop_time);
+        let within = graph::longest_stop(&edges, grace).saturating_add(STOP_MARGIN);
+        self.stopping.send_replace(Some(Stopping { left, within }));
+        Some(within)
+    }
+
+    fn not_at_rest(&self) -> Edges<'_> {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| !entry.machine.at_rest())
+            .map(|(name, entry)| (name.as_str(), graph::edges(&entry.unit)))
+            .collect()
     }
 
     /// Answers the one who waits for everything to be stopped.
     fn finish(&mut self) {
-        if let Some(reply) = self.going_down.take() {
+        if let Some(GoingDown { reply, .. }) = self.going_down.take() {
             let left = self.entries.iter().filter(|(_, entry)| !entry.machine.at_rest());
             // Nobody waits any more: then nobody needs the answer.
             drop(reply.send(left.map(|(name, _)| name.clone()).collect()));
@@ -187,6 +236,12 @@ impl Supervisor {
             Message::TimerRang { name, timer } => {
                 if self.entries.get(&name).is_some_and(|entry| entry.timer == timer) {
                     self.step(&name, Event::Deadline).await;
+                }
+            }
+            Message::ClockSetBack { name, timer } => {
+                let current = self.entries.get(&name).filter(|entry| entry.timer == timer);
+                if current.is_some_and(|entry| entry.machine.state() == UnitState::Scheduled) {
+                    self.schedule(&name);
                 }
             }
             Message::StopAll(_) => {}

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::disk::{Bus, Disk, Plugged};
 use crate::host::{Acceleration, Host, HostError};
-use crate::machine::{Boot, Machine, Timing};
+use crate::machine::{Boot, Clock, Machine, Timing};
 
 /// Socket to which QEMU connects once it is set up; see [`crate::running`].
 pub(crate) const STARTER_SOCKET: &str = "starter.sock";
@@ -33,8 +33,13 @@ pub(crate) fn build(machine: &Machine, host: &Host) -> Result<Vec<String>, HostE
     arguments.push("-display", "none");
     arguments.push("-vga", if machine.screen { "std" } else { "none" });
     consoles(&mut arguments);
-    arguments.push("-device", "i6300esb");
-    arguments.push("-action", "watchdog=reset");
+    if machine.watchdog {
+        arguments.push("-device", "i6300esb");
+        arguments.push("-action", "watchdog=reset");
+    }
+    if let Clock::At(moment) = &machine.clock {
+        arguments.push("-rtc", &format!("base={}", escape(moment)));
+    }
     arguments.push("-device", "virtio-rng-pci");
     if machine.network {
         network(&mut arguments, &machine.forwards);

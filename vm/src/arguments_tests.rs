@@ -2,7 +2,7 @@
 
 use crate::disk::{Cache, Format};
 use crate::host::{Firmware, Version};
-use crate::machine::{FwCfg, Lifetime};
+use crate::machine::{Clock, FwCfg, Lifetime};
 
 use super::*;
 
@@ -36,6 +36,8 @@ fn machine() -> Machine {
         network: true,
         forwards: vec![7443, 8080],
         timing: Timing::Real,
+        clock: Clock::Host,
+        watchdog: true,
         screen: false,
         lifetime: Lifetime::Bound,
         extra_arguments: vec!["-no-reboot".to_owned()],
@@ -69,6 +71,14 @@ fn everything_of_the_description_is_on_the_line() {
     ];
     check(&machine(), &host(), &present, &["pflash", "-kernel", "-icount"]);
     assert_eq!(build(&machine(), &host()).unwrap().last().unwrap(), "-no-reboot");
+}
+
+#[test]
+fn a_clock_and_the_lack_of_a_watchdog_are_data() {
+    check(&machine(), &host(), &["i6300esb"], &["-rtc"]);
+    let clock = Clock::At("2099-01-01T00:00:00".to_owned());
+    let machine = Machine { clock, watchdog: false, ..machine() };
+    check(&machine, &host(), &["-rtc base=2099-01-01T00:00:00"], &["i6300esb", "-action"]);
 }
 
 #[test]

@@ -30,6 +30,10 @@ pub struct Machine {
     pub forwards: Vec<u16>,
     /// How guest time passes.
     pub timing: Timing,
+    /// What the hardware's clock says when the machine is switched on.
+    pub clock: Clock,
+    /// A hardware watchdog.
+    pub watchdog: bool,
     /// A graphics adapter, for what the screen console shows; costs boot time.
     pub screen: bool,
     /// Ends with the process that started it, or lives on.
@@ -73,6 +77,15 @@ pub enum Timing {
     /// By instructions (`-icount shift=0,sleep=off`): one per nanosecond, so that the guest's time-stamp
     /// counter measures work, whatever the host's load. Needs one processor; never uses KVM.
     Instructions,
+}
+
+/// What the hardware's clock says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Clock {
+    /// The host's time.
+    Host,
+    /// This moment of UTC: `2099-01-01T00:00:00`.
+    At(String),
 }
 
 /// How long a machine lives.

@@ -10,7 +10,7 @@ use ferrite_vm::console::{Console, ConsoleError, Until};
 use ferrite_vm::deadline::Deadline;
 use ferrite_vm::disk::{self, Bus, Cache, Disk, Format, Plugged};
 use ferrite_vm::host::{Acceleration, Host};
-use ferrite_vm::machine::{Boot, Lifetime, Machine, Timing};
+use ferrite_vm::machine::{Boot, Clock, Lifetime, Machine, Timing};
 use ferrite_vm::running::{self, MachineError, Running};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -65,6 +65,8 @@ fn machine(host: &Host, folder: &Path) -> Machine {
         network: true,
         forwards: vec![7443],
         timing: Timing::Real,
+        clock: Clock::Host,
+        watchdog: true,
         screen: false,
         lifetime: Lifetime::Bound,
         extra_arguments: Vec::new(),

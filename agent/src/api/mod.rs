@@ -14,6 +14,7 @@ mod stats;
 pub mod streams;
 mod tls;
 mod units;
+mod validity;
 mod volumes;
 mod waiting;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use ferrite_schema::node_config::ApiConfig;
@@ -56,6 +56,13 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
+    /// What a person should know of the configured certificates' dates.
+    #[must_use]
+    pub fn doubts(api: &ApiConfig) -> Vec<String> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        tls::doubts(api, since.as_secs())
+    }
+
     /// Listens on all addresses, also those that the machine does not have yet.
     ///
     /// # Errors

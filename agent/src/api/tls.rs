@@ -8,6 +8,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
+use super::validity::Validity;
+
 /// The configuration's certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Tls {
@@ -60,6 +62,21 @@ pub(super) fn server_config(api: &ApiConfig) -> Result<Arc<ServerConfig>, Tls> {
         .map_err(Tls::UseIdentity)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// What is wrong with the dates of the configured certificates at this time, in seconds since the epoch. They are used all
+/// the same: the clock may be what is wrong, and it may be set right later.
+pub(super) fn doubts(api: &ApiConfig, now_s: u64) -> Vec<String> {
+    [("ca", &api.ca), ("certificate", &api.certificate)]
+        .into_iter()
+        .flat_map(|(field, text)| {
+            let all = certificates(field, text).unwrap_or_default();
+            let problem = move |der: CertificateDer<'_>| Validity::of(&der)?.problem(now_s);
+            all.into_iter().filter_map(problem).map(move |problem| {
+                format!("[api] {field} will not be accepted by clients: {problem}")
+            })
+        })
+        .collect()
 }
 
 fn certificates(field: &'static str, text: &str) -> Result<Vec<CertificateDer<'static>>, Tls> {

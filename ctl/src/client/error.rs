@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ferrite_schema::utc;
 use hyper::StatusCode;
 
 use super::tls::CredentialsError;
@@ -20,7 +21,7 @@ pub enum ClientError {
     Credentials(#[from] CredentialsError),
     #[error("connect to node {node:?} at {address}")]
     Connect { node: String, address: String, source: io::Error },
-    #[error("prove who node {node:?} at {address} is")]
+    #[error("prove who node {node:?} at {address} is{}", when(source))]
     Handshake { node: String, address: String, source: io::Error },
     #[error("{act} on node {node:?}: no answer within {}", humantime::format_duration(*within))]
     Deadline { act: String, node: String, within: Duration },
@@ -73,7 +74,9 @@ impl ClientError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Connect { .. } | Self::Deadline { .. } => Some(NOT_RUNNING),
+            Self::Handshake { source, .. } if !when(source).is_empty() => Some(DATES_HERE),
             Self::Handshake { source, .. } if tls(source).is_some() => Some(OTHER_CA),
+            Self::Exchange { source, .. } if is_expired_there(source) => Some(DATES_THERE),
             Self::Exchange { source, .. } if tls(source).is_some() => Some(NOT_LET_IN),
             Self::Handshake { .. } | Self::Exchange { .. } | Self::Stream { .. } => {
                 Some(NOT_RUNNING)
@@ -93,8 +96,34 @@ const NOT_RUNNING: &str = "is it running? `ferrite cluster status` tells, `ferri
      `ferrite context list` shows which other nodes are known";
 const OTHER_CA: &str = "another node answers at this address, or it was made anew with other certificates: \
      `ferrite context list` shows what is known, `ferrite cluster up` writes a fresh context";
+const DATES_HERE: &str = "either this computer's clock is wrong (`date` shows it), or the node's certificate has to be made \
+     anew: give the node another [api] certificate, or make the cluster anew with `ferrite cluster up`";
+const DATES_THERE: &str = "to the node this context's certificate is not valid at this time: either the node's clock is wrong \
+     (its console says so when it boots; set the machine's hardware clock), or the certificate has ended";
 const NOT_LET_IN: &str = "the node does not trust this context's certificate: \
      choose another one with `ferrite context use NAME`";
+
+/// The dates, where a certificate is refused because of them.
+fn when(error: &io::Error) -> String {
+    use rustls::CertificateError::{ExpiredContext, NotValidYetContext};
+    let (now, word, bound) = match tls(error) {
+        Some(rustls::Error::InvalidCertificate(ExpiredContext { time, not_after })) => {
+            (time, "until", not_after)
+        }
+        Some(rustls::Error::InvalidCertificate(NotValidYetContext { time, not_before })) => {
+            (time, "from", not_before)
+        }
+        Some(_) | None => return String::new(),
+    };
+    let (now, bound) = (utc::text(now.as_secs()), utc::text(bound.as_secs()));
+    format!(": its certificate is valid {word} {bound}, and this computer's clock says {now}")
+}
+
+/// The node says that our certificate's time has not come or is over.
+fn is_expired_there(error: &(dyn Error + 'static)) -> bool {
+    let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateExpired);
+    tls(error) == Some(&alert)
+}
 
 /// The TLS error inside `error`, if there is one.
 fn tls<'error>(error: &'error (dyn Error + 'static)) -> Option<&'error rustls::Error> {
@@ -110,4 +139,35 @@ fn tls<'error>(error: &'error (dyn Error + 'static)) -> Option<&'error rustls::E
         };
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::CertificateError;
+    use rustls::pki_types::UnixTime;
+
+    use super::*;
+
+    fn handshake(problem: rustls::Error) -> ClientError {
+        ClientError::Handshake {
+            node: "dev".to_owned(),
+            address: "127.0.0.1:1".to_owned(),
+            source: io::Error::other(problem),
+        }
+    }
+
+    #[test]
+    fn a_certificate_out_of_its_time_is_told_with_dates() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let (time, not_after) = (at(1_924_992_000), at(1_790_000_000));
+        let late = CertificateError::ExpiredContext { time, not_after };
+        let error = handshake(rustls::Error::InvalidCertificate(late));
+        let text = error.to_string();
+        assert!(text.contains("until 2026-09-21") && text.contains("says 2031-01-01"), "{text}");
+        assert_eq!(error.hint(), Some(DATES_HERE));
+        let other = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        assert_eq!(handshake(other).hint(), Some(OTHER_CA));
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateExpired);
+        assert!(is_expired_there(&io::Error::other(alert)));
+    }
 }

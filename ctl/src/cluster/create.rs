@@ -8,7 +8,7 @@ use ferrite_schema::names::{API_PORT, FW_CFG_CLOUD_CONFIG_NAME};
 use ferrite_schema::node_config::{self, ApiConfig, MARKER, NodeConfig};
 use ferrite_vm::disk::{self, Bus, Cache, Disk, Format, Plugged};
 use ferrite_vm::host::{self, Host};
-use ferrite_vm::machine::{Boot, FwCfg, Lifetime, Machine, Timing};
+use ferrite_vm::machine::{Boot, Clock, FwCfg, Lifetime, Machine, Timing};
 
 use super::record::Record;
 use super::{BootMethod, ClusterError, UpArguments, folder};
@@ -150,6 +150,8 @@ pub(super) fn machine(
         network: true,
         forwards: vec![API_PORT],
         timing: Timing::Real,
+        clock: Clock::Host,
+        watchdog: true,
         screen: false,
         lifetime: Lifetime::Detached,
         extra_arguments: Vec::new(),

@@ -108,7 +108,7 @@ pub fn parts(
     for (path, program) in &request.programs {
         tree.program(path.trim_start_matches('/'), read(program)?)?;
     }
-    let root = root_file_system::make(&tree, &store.cache, tools)?;
+    let root = root_file_system::make(&tree, store.date_s(&resolved)?, &store.cache, tools)?;
     progress.end(&format!("{} files", tree.nodes().count()));
 
     let payload = Payload {

@@ -61,9 +61,11 @@ impl Stamp {
         let mut inputs = Inputs { hasher: Sha256::new() };
         let builder =
             std::env::current_exe().map_err(access("find", Path::new("/proc/self/exe")))?;
+        for path in &variant.sources {
+            inputs.add_file(path)?;
+        }
         for path in [
             &builder,
-            &variant_file,
             &configs.join("disk-layout.toml"),
             &configs.join("sysctl.conf"),
             &request.init,

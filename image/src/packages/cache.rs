@@ -187,6 +187,19 @@ impl Cache {
         }
     }
 
+    /// When the package was made, in seconds since the epoch: the date of its latest change, as its archive says.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no package.
+    pub fn made_s(&self, package: &Package) -> Result<u64, CacheError> {
+        let deb = self.deb(package);
+        let mut head = [0; AR_HEAD_BYTES];
+        let read = File::open(&deb).and_then(|mut file| io::Read::read_exact(&mut file, &mut head));
+        read.map_err(access("read", &deb))?;
+        date_of_archive(&head)
+            .ok_or_else(|| access("read the date of", &deb)(io::ErrorKind::InvalidData.into()))
+    }
+
     /// Directory with the package's content; unpacks it on first use.
     ///
     /// # Errors
@@ -231,6 +244,15 @@ impl Cache {
     fn resolution_path(&self, key: &str) -> PathBuf {
         self.root.join("resolved").join(format!("{key}.json"))
     }
+}
+
+/// Beginning of an `ar(5)` archive, which a package is: eight bytes of magic, then the first member's header with a name of
+/// sixteen bytes and a time of modification of twelve, in decimal digits and spaces.
+const AR_HEAD_BYTES: usize = 8 + 16 + 12;
+
+fn date_of_archive(head: &[u8; AR_HEAD_BYTES]) -> Option<u64> {
+    let digits = head.strip_prefix(b"!<arch>\n")?.get(16..)?;
+    std::str::from_utf8(digits).ok()?.trim_end().parse().ok()
 }
 
 /// Makes the finished directory `made` appear as `target`; one that another build put there first stays.
@@ -284,4 +306,17 @@ fn access<'path>(
     path: &'path Path,
 ) -> impl FnOnce(io::Error) -> CacheError + 'path {
     move |source| CacheError::Access { act, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packages_date_is_that_of_its_first_member() {
+        let head = b"!<arch>\ndebian-binary   1768953600  ";
+        assert_eq!(date_of_archive(head), Some(1_768_953_600));
+        assert_eq!(date_of_archive(b"!<arch>\ndebian-binary   17689x3600  "), None);
+        assert_eq!(date_of_archive(b"PK\x03\x04....debian-binary   1768953600  "), None);
+    }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::durable::private_folder;
 use crate::timeline::Recorder;
+use crate::watchdog::Inherited;
 
 /// The file; on the tmpfs that moves along.
 pub const BOOT_STATE_FILE: &str = "/run/ferrite/boot-state.json";
@@ -35,6 +36,8 @@ pub struct BootState {
     pub warnings: Vec<String>,
     /// The timeline up to now.
     pub timeline: Recorder,
+    /// Watchdogs that are armed.
+    pub watchdogs: Vec<Inherited>,
 }
 
 /// The hand-over did not work.

@@ -15,6 +15,7 @@ use rustix::system::RebootCommand;
 use sha2::{Digest as _, Sha256};
 
 use crate::boot::plan::Verdict;
+use crate::watchdog;
 
 /// Bytes copied and hashed at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -130,6 +131,8 @@ fn copy_checked(path: &Path, what: &'static str, blob: &Blob) -> Result<OwnedFd,
         partition.read_exact(part).map_err(read)?;
         hasher.update(&*part);
         memory.write_all(part).map_err(keep)?;
+        // A slow disk makes progress; one that hangs does not come here.
+        watchdog::feed();
         left -= u64::try_from(length).unwrap_or(left);
     }
     let found = hex::encode(hasher.finalize());

@@ -28,11 +28,12 @@ use ferrite_schema::timeline::Phase;
 use crate::boot::handover::BootState;
 use crate::boot::plan::{Attempt, Plan, Verdict, Way};
 use crate::disk::{DiskError, SystemDisk};
-use crate::fatal::{chain, fatal, report};
+use crate::fatal::{self, chain, fatal, report};
 use crate::haste;
 use crate::log;
-use crate::modules::{Hotplug, Loader, Probe};
+use crate::modules::{Hotplug, Loader, Probe, Urgency};
 use crate::timeline::{self, Instant, Recorder};
+use crate::watchdog;
 
 /// Modules that the way into a root needs and that no device asks for. A kernel that has them built in has no
 /// files for them, which is fine.
@@ -83,6 +84,7 @@ pub fn run(first: Instant) -> ! {
         report(&error);
     }
     log::start();
+    fatal::feed_with(watchdog::feed);
     haste::begin();
     let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let number = |name| boot_params::value(&command_line, name).and_then(|text| text.parse().ok());
@@ -103,23 +105,27 @@ pub fn run(first: Instant) -> ! {
 
 fn find_disk(recorder: &mut Recorder, wanted: Option<&str>) -> SystemDisk {
     let start = timeline::now();
-    let mut loader = Loader::open(Probe::InBackground);
-    for module in NEEDED_MODULES {
-        if let Err(error) = loader.load(module) {
-            log::warn(format_args!("{}", chain(&error)));
-        }
-    }
-    let mut hotplug = match Hotplug::open(loader) {
+    let hotplug = Hotplug::open(Loader::open(Probe::AtOnce));
+    let mut hotplug = match hotplug {
         Ok(hotplug) => hotplug,
         Err(error) => fatal(&format!("cannot listen for devices: {error}")),
     };
-    let new = hotplug.coldplug();
-    recorder.end(Phase::Initramfs, "modules", start);
-    if !new.is_empty() {
-        recorder.note(new.join(" "));
+    let devices = Hotplug::devices();
+    let mut new = hotplug.load_urgent(&devices, |urgency| urgency == Urgency::Watchdog);
+    watchdog::arm(hotplug.loader());
+    for module in NEEDED_MODULES {
+        match hotplug.loader().load(module) {
+            Ok(loaded) => new.extend(loaded),
+            Err(error) => log::warn(format_args!("{}", chain(&error))),
+        }
     }
+    let swift = hotplug.load_urgent(&devices, |urgency| urgency == Urgency::SwiftDisk);
+    let is_swift = !swift.is_empty();
+    new.extend(swift);
+    recorder.end(Phase::Initramfs, "modules", start);
+    recorder.note(new.join(" "));
     let start = timeline::now();
-    let disk = wait::for_system_disk(&mut hotplug, wanted);
+    let disk = wait::for_system_disk(&mut hotplug, wanted, is_swift);
     recorder.end(Phase::Initramfs, "system disk", start);
     recorder.note(disk.name().to_owned());
     disk
@@ -149,6 +155,7 @@ impl Boot {
 
     /// Goes into a slot; comes back only when that is impossible.
     fn try_slot(&mut self, attempt: Attempt) -> SlotFailure {
+        watchdog::feed();
         match self.enter(attempt) {
             Ok(never) => match never {},
             Err(failure) => failure,
@@ -190,6 +197,7 @@ impl Boot {
         let tsc = timeline::now().tsc;
         let command_line = kexec::command_line(&document.cmdline, &self.command_line, slot, tsc);
         kexec::load(kern, document, &command_line)?;
+        watchdog::prepare_jump();
         log::info(format_args!(
             "jumping into the kernel of slot {slot} (version {})",
             document.version
@@ -219,8 +227,9 @@ impl Boot {
             disk: self.disk.name().to_owned(),
             warnings: self.warnings.clone(),
             timeline: self.recorder.clone(),
+            watchdogs: Vec::new(),
         };
-        hand_over(&state)
+        hand_over(state)
     }
 
     fn give_up(&mut self, slot: Slot, attributes: SlotAttributes) {
@@ -251,7 +260,8 @@ impl Boot {
 
 /// Leaves the initramfs for good. Failing here leaves a machine between two roots: only a reset helps, and
 /// counts as a failed try.
-fn hand_over(state: &BootState) -> ! {
+fn hand_over(mut state: BootState) -> ! {
+    state.watchdogs = watchdog::hand_over();
     if let Err(error) = state.write() {
         report(&error);
     }

@@ -21,6 +21,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use crate::boot::handover::ROOT_DEVICE;
 use crate::boot::mounts::NEW_ROOT;
 use crate::boot::plan::Verdict;
+use crate::watchdog;
 
 const SECTOR_BYTES: u64 = 512;
 
@@ -124,6 +125,8 @@ fn mount_and_read(device: &Path) -> Result<(), OpenRoot> {
 fn read_whole(path: &Path) -> io::Result<()> {
     let mut file = File::open(path)?;
     let mut chunk = vec![0; 128 * 1024];
-    while file.read(&mut chunk)? > 0 {}
+    while file.read(&mut chunk)? > 0 {
+        watchdog::feed();
+    }
     Ok(())
 }

@@ -10,23 +10,44 @@ use crate::disk::SystemDisk;
 use crate::disk::search::{self, Choice};
 use crate::fatal::fatal;
 use crate::log;
-use crate::modules::Hotplug;
+use crate::modules::{Hotplug, Probe};
+use crate::watchdog::{self, FEED_EVERY};
 
 /// How long a disk may take to appear: slow controllers and USB need 10 to 20 seconds.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// What drivers of swift disks are loaded and get before all others are tried: NVMe looks for its namespaces beside us. A
+/// machine whose system disk is no swift one waits for this long only where it has a swift one as well.
+const SWIFT: Duration = Duration::from_millis(500);
 /// After this long a person gets to know what is being waited for.
 const SAY_AFTER: Duration = Duration::from_secs(3);
 
-/// Returns the system disk as soon as it is there. The kernel's announcements wake us; between them nothing runs.
-pub(super) fn for_system_disk(hotplug: &mut Hotplug, wanted: Option<&str>) -> SystemDisk {
+/// Returns the system disk as soon as it is there; `swift`: drivers of swift disks found hardware. The kernel's announcements wake us; between them nothing runs.
+pub(super) fn for_system_disk(
+    hotplug: &mut Hotplug,
+    wanted: Option<&str>,
+    swift: bool,
+) -> SystemDisk {
     let start = Instant::now();
     let mut said = false;
+    let mut searching = false;
     loop {
+        watchdog::feed();
         let reasons = match search::choose(&search::candidates(), wanted) {
             Choice::Found { name, others } => return found(name, &others),
             Choice::NoneOf(reasons) => reasons,
         };
         let elapsed = start.elapsed();
+        if !searching && swift && elapsed < SWIFT {
+            wait_for_block_device(hotplug, start + SWIFT);
+            continue;
+        }
+        if !searching {
+            // Slow hardware keeps nobody waiting then: whoever waits does so for the disk.
+            searching = true;
+            hotplug.loader().set_probe(Probe::InBackground);
+            hotplug.coldplug();
+            continue;
+        }
         if elapsed >= DEADLINE {
             fatal(&explain(&reasons, wanted));
         }
@@ -39,7 +60,7 @@ pub(super) fn for_system_disk(hotplug: &mut Hotplug, wanted: Option<&str>) -> Sy
             ));
         }
         let until = if said { DEADLINE } else { SAY_AFTER };
-        wait_for_block_device(hotplug, start + until);
+        wait_for_block_device(hotplug, (start + until).min(Instant::now() + FEED_EVERY));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Modules for hardware, present and to come.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
@@ -9,6 +10,7 @@ use crate::log;
 use crate::modules::coldplug;
 use crate::modules::loader::{LoadModule, Loader};
 use crate::modules::uevent::{Received, Uevent, UeventSocket};
+use crate::modules::urgency::Urgency;
 
 const SYS_DIR: &str = "/sys";
 /// Announcements handled per call, so that a storm of them does not hold up the caller's loop.
@@ -38,13 +40,25 @@ impl Hotplug {
     /// Loads modules for all hardware that is there; returns the names of what was new. Devices that
     /// these modules bring up are announced, so [`Hotplug::handle`] does the rest.
     pub fn coldplug(&mut self) -> Vec<String> {
+        self.load_urgent(&Self::devices(), |_| true)
+    }
+
+    /// What the devices that are there say they are.
+    #[must_use]
+    pub fn devices() -> BTreeSet<String> {
+        coldplug::modaliases(Path::new(SYS_DIR))
+    }
+
+    /// Loads those modules for `devices` that somebody waits for whom `wanted` names; returns the names of what was new.
+    pub fn load_urgent(
+        &mut self,
+        devices: &BTreeSet<String>,
+        wanted: impl Fn(Urgency) -> bool,
+    ) -> Vec<String> {
         if self.loader.is_empty() {
             return Vec::new();
         }
-        coldplug::modaliases(Path::new(SYS_DIR))
-            .iter()
-            .flat_map(|modalias| self.load_for(modalias))
-            .collect()
+        devices.iter().flat_map(|modalias| self.load_for(modalias, &wanted)).collect()
     }
 
     /// Takes waiting announcements, loads modules for new devices, and returns the announcements for
@@ -67,7 +81,7 @@ impl Hotplug {
                     if let Some(modalias) =
                         uevent.modalias.as_deref().filter(|_| uevent.action == "add")
                     {
-                        self.load_for(modalias);
+                        self.load_for(modalias, |_| true);
                     }
                     uevents.push(uevent);
                 }
@@ -76,8 +90,8 @@ impl Hotplug {
         Ok(uevents)
     }
 
-    fn load_for(&mut self, modalias: &str) -> Vec<String> {
-        let (new, failures) = self.loader.load_for(modalias);
+    fn load_for(&mut self, modalias: &str, wanted: impl Fn(Urgency) -> bool) -> Vec<String> {
+        let (new, failures) = self.loader.load_urgent_for(modalias, wanted);
         for failure in &failures {
             warn(failure);
         }

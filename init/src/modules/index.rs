@@ -97,6 +97,12 @@ impl Index {
         self.modules.contains_key(&canonical(name))
     }
 
+    /// Where the file of a module lies; empty where there is none.
+    #[must_use]
+    pub fn path(&self, name: &str) -> &str {
+        self.modules.get(&canonical(name)).map_or("", |module| &module.path)
+    }
+
     /// Modules for what a device says of itself, each once, in the order of the index. A module's own name
     /// is an alias of it.
     #[must_use]

@@ -1,14 +1,15 @@
 //! Loads modules into the running kernel.
 
 use std::collections::HashSet;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use crate::modules::index::{Index, Step, Texts};
+use crate::modules::index::{Index, Step, Texts, canonical};
+use crate::modules::urgency::Urgency;
 
 /// Where modules lie; in the initramfs and, through a link, in the root.
 const MODULES_DIR: &str = "/lib/modules";
@@ -29,10 +30,10 @@ pub enum Probe {
 
 impl Probe {
     /// Parameter of every module, see `do_init_module` in the kernel's `kernel/module/main.c`.
-    const fn parameter(self) -> &'static CStr {
+    const fn parameter(self) -> &'static str {
         match self {
-            Self::AtOnce => c"",
-            Self::InBackground => c"async_probe",
+            Self::AtOnce => "",
+            Self::InBackground => "async_probe",
         }
     }
 }
@@ -55,6 +56,7 @@ pub enum LoadModule {
 #[derive(Debug)]
 pub struct Loader {
     directory: PathBuf,
+    command_line: String,
     probe: Probe,
     index: Index,
     loaded: HashSet<String>,
@@ -68,6 +70,7 @@ impl Loader {
         let mut loader = Self::open_in(&Path::new(MODULES_DIR).join(release), probe);
         // What is there is not even read again: the kernel would check its signature before it says so.
         let there = fs::read_to_string(LOADED).unwrap_or_default();
+        loader.command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
         loader.loaded.extend(loaded_modules(&there).map(str::to_owned));
         loader
     }
@@ -80,7 +83,18 @@ impl Loader {
             soft_dependencies: &text("modules.softdep"),
             builtin: &text("modules.builtin"),
         });
-        Self { directory: directory.to_owned(), probe, index, loaded: HashSet::new() }
+        Self {
+            directory: directory.to_owned(),
+            command_line: String::new(),
+            probe,
+            index,
+            loaded: HashSet::new(),
+        }
+    }
+
+    /// From now on drivers look for their hardware like this.
+    pub fn set_probe(&mut self, probe: Probe) {
+        self.probe = probe;
     }
 
     /// The kernel has no modules at all.
@@ -97,7 +111,8 @@ impl Loader {
     pub fn load(&mut self, name: &str) -> Result<Vec<String>, LoadModule> {
         let mut new = Vec::new();
         for Step { name, path, optional } in self.index.load_order(name, &self.loaded) {
-            match insert(&self.directory.join(path), self.probe) {
+            let parameters = parameters(&self.command_line, name, self.probe);
+            match insert(&self.directory.join(path), &parameters) {
                 Ok(was_new) => {
                     self.loaded.insert(name.to_owned());
                     if was_new {
@@ -114,11 +129,21 @@ impl Loader {
     /// Loads every module that is for `modalias`. One that fails does not keep others from being tried: the
     /// failures come back beside the names of what was new.
     pub fn load_for(&mut self, modalias: &str) -> (Vec<String>, Vec<LoadModule>) {
+        self.load_urgent_for(modalias, |_| true)
+    }
+
+    /// As [`Loader::load_for`], but only those for which somebody waits whom `wanted` names.
+    pub fn load_urgent_for(
+        &mut self,
+        modalias: &str,
+        wanted: impl Fn(Urgency) -> bool,
+    ) -> (Vec<String>, Vec<LoadModule>) {
         let modules: Vec<String> = self
             .index
             .matching(modalias)
             .into_iter()
             .filter(|module| !self.loaded.contains(*module))
+            .filter(|module| wanted(Urgency::of(self.index.path(module))))
             .map(str::to_owned)
             .collect();
         let mut new = Vec::new();
@@ -148,13 +173,25 @@ fn is_absence(error: &LoadModule) -> bool {
     }
 }
 
+/// Parameters of a module: those that the kernel's command line has for it, `NAME.PARAMETER=VALUE`, as the kernel takes
+/// them for what is built in, and how it probes.
+fn parameters(command_line: &str, name: &str, probe: Probe) -> CString {
+    let own = command_line.split_ascii_whitespace().filter_map(|word| {
+        let (module, parameter) = word.split_once('.')?;
+        (canonical(module) == name && !module.contains('=')).then_some(parameter)
+    });
+    let words: Vec<&str> = own.chain([probe.parameter()]).filter(|word| !word.is_empty()).collect();
+    // A command line has no zero in it.
+    CString::new(words.join(" ")).unwrap_or_default()
+}
+
 /// `false` when it was loaded already.
-fn insert(path: &Path, probe: Probe) -> Result<bool, LoadModule> {
+fn insert(path: &Path, parameters: &CStr) -> Result<bool, LoadModule> {
     let open = |source| LoadModule::Open { path: path.to_owned(), source };
     let file = File::open(path).map_err(open)?;
     let flags =
         if path.extension().is_some_and(|extension| extension == "ko") { 0 } else { COMPRESSED };
-    match rustix::system::finit_module(&file, probe.parameter(), flags) {
+    match rustix::system::finit_module(&file, parameters, flags) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
         Err(source) => Err(LoadModule::Load { path: path.to_owned(), source }),
@@ -183,6 +220,18 @@ mod tests {
         assert!(matches!(loader.load("x"), Err(LoadModule::Open { .. })));
         let (new, failures) = loader.load_for("pci:v1d2");
         assert!(new.is_empty() && failures.is_empty());
+    }
+
+    #[test]
+    fn parameters_come_from_the_command_line() {
+        let line = "console=ttyS0,115200 watchdog.stop_on_reboot=0 nvme-core.io_timeout=60 a.b=c.d watchdog.open_timeout=9";
+        let check = |name, probe, expected: &CStr| {
+            assert_eq!(parameters(line, name, probe).as_c_str(), expected, "{name}");
+        };
+        check("watchdog", Probe::AtOnce, c"stop_on_reboot=0 open_timeout=9");
+        check("nvme_core", Probe::InBackground, c"io_timeout=60 async_probe");
+        check("ahci", Probe::InBackground, c"async_probe");
+        check("ahci", Probe::AtOnce, c"");
     }
 
     #[test]

@@ -9,6 +9,8 @@ pub mod hotplug;
 pub mod index;
 pub mod loader;
 pub mod uevent;
+pub mod urgency;
 
 pub use hotplug::Hotplug;
 pub use loader::{Loader, Probe};
+pub use urgency::Urgency;

@@ -19,13 +19,13 @@ use crate::log;
 pub const ROOT: &str = "/sys/fs/cgroup";
 /// The agent's group.
 pub const AGENT: &str = "/sys/fs/cgroup/system/agent";
-/// Groups whose processes are killed as a whole on the way down.
-pub const TO_KILL: [&str; 2] = ["/sys/fs/cgroup/units", "/sys/fs/cgroup/system"];
+/// Units' containers.
+pub const UNITS: &str = "/sys/fs/cgroup/units";
+/// The agent and what it runs beside units.
+pub const SYSTEM: &str = "/sys/fs/cgroup/system";
 
 const INIT: &str = "/sys/fs/cgroup/init";
 const SHIMS: &str = "/sys/fs/cgroup/system/shims";
-const SYSTEM: &str = "/sys/fs/cgroup/system";
-const UNITS: &str = "/sys/fs/cgroup/units";
 /// What units may be limited in.
 const CONTROLLERS: [&str; 5] = ["cpu", "io", "memory", "pids", "cpuset"];
 /// Memory that the kernel does not take from PID 1 and the agent while units want more: above what both use

@@ -21,12 +21,13 @@ use super::control::{ControlSocket, MakeSocket, Received};
 use super::machine::{Effect, Event, Machine};
 use super::power_button::PowerButtons;
 use super::requests::Node;
-use super::{cgroups, finish, watchdog};
+use super::{cgroups, drivers, finish};
 use crate::boot::{damage, root};
 use crate::fatal::{chain, fatal};
 use crate::log;
 use crate::modules::Hotplug;
-use crate::state::memory;
+use crate::state::clock::Clock;
+use crate::{unwritten, watchdog};
 
 /// Processes reaped per turn: ten thousand orphans must not keep the watchdog hungry.
 const REAP_BATCH: usize = 4096;
@@ -53,9 +54,12 @@ pub struct EventLoop {
     output: AgentOutput,
     buttons: PowerButtons,
     hotplug: Option<Hotplug>,
+    clock: Clock,
     agent: Option<Process>,
     finishing: Option<(OwnedFd, Vec<u8>)>,
     feed_due: Duration,
+    /// Drivers that nobody waits for are to be loaded by then, or as soon as the node is ready.
+    drivers_due: Option<Duration>,
     reap_due: bool,
 }
 
@@ -87,7 +91,12 @@ impl EventLoop {
     ///
     /// # Errors
     /// Says what could not be opened; a machine without it would be out of control.
-    pub fn new(machine: Machine, node: Node, hotplug: Option<Hotplug>) -> Result<Self, StartLoop> {
+    pub fn new(
+        machine: Machine,
+        node: Node,
+        hotplug: Option<Hotplug>,
+        clock: Clock,
+    ) -> Result<Self, StartLoop> {
         // SIGINT: ctrl-alt-del. SIGPWR: the power is failing. SIGTERM: what kernels and habits send.
         let mask: SigSet =
             [NixSignal::SIGCHLD, NixSignal::SIGINT, NixSignal::SIGTERM, NixSignal::SIGPWR]
@@ -108,9 +117,11 @@ impl EventLoop {
             output,
             buttons,
             hotplug,
+            clock,
             agent: None,
             finishing: None,
             feed_due: Duration::ZERO,
+            drivers_due: Some(now().saturating_add(drivers::LATEST)),
             // Orphans may have ended before SIGCHLD was ours.
             reap_due: true,
         })
@@ -138,6 +149,12 @@ impl EventLoop {
             if now >= self.feed_due {
                 watchdog::feed();
                 self.feed_due = now.saturating_add(watchdog::FEED_EVERY);
+            }
+            if self.drivers_due.is_some_and(|due| self.node.ready || now >= due) {
+                self.drivers_due = None;
+                if let Err(error) = drivers::start() {
+                    log::warn(format_args!("further drivers are not loaded: {error}"));
+                }
             }
             if self.machine.deadline().is_some_and(|due| now >= due) {
                 self.handle(Event::Tick);
@@ -176,7 +193,12 @@ impl EventLoop {
     }
 
     fn timeout(&self) -> Timespec {
-        let deadlines = [self.machine.deadline(), self.output.deadline(), Some(self.feed_due)];
+        let deadlines = [
+            self.machine.deadline(),
+            self.output.deadline(),
+            self.drivers_due,
+            Some(self.feed_due),
+        ];
         let due = deadlines.into_iter().flatten().min().unwrap_or(self.feed_due);
         let left = if self.reap_due { Duration::ZERO } else { due.saturating_sub(now()) };
         Timespec {
@@ -266,7 +288,7 @@ impl EventLoop {
                 ("input", Some(device)) => {
                     self.buttons.open(device.strip_prefix("input/").unwrap_or(device));
                 }
-                ("watchdog", Some(_)) => watchdog::arm(),
+                ("watchdog", Some(_)) => watchdog::arm_hardware(),
                 _ => {}
             }
         }
@@ -325,17 +347,20 @@ impl EventLoop {
                 children::signal_everyone(Signal::TERM);
                 self.reap_due = true;
             }
+            Effect::KillUnits => {
+                cgroups::kill(cgroups::UNITS).ok();
+                self.reap_due = true;
+            }
             Effect::KillAll => {
-                for group in cgroups::TO_KILL {
+                for group in [cgroups::UNITS, cgroups::SYSTEM] {
                     cgroups::kill(group).ok();
                 }
                 children::signal_everyone(Signal::KILL);
                 self.reap_due = true;
             }
-            Effect::Finish => {
-                // A floor for the next boot's clock; a node without it only trusts its hardware's.
-                memory::remember_clock().ok();
-                return self.finish();
+            Effect::Finish => return self.finish(),
+            Effect::CountUnwritten => {
+                return Some(Event::Unwritten { bytes: unwritten::bytes() });
             }
             Effect::JudgeOtherSlot => {
                 return Some(Event::OtherSlot { can_boot: self.node.other_slot_can_boot() });
@@ -346,7 +371,7 @@ impl EventLoop {
     }
 
     fn finish(&mut self) -> Option<Event> {
-        match finish::start() {
+        match finish::start(self.clock) {
             Ok(pipe) => {
                 self.finishing = Some((pipe, Vec::new()));
                 None

@@ -12,6 +12,8 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use crate::state::clock::Clock;
+
 /// Mounts that stay: the root, which is read-only, and what the kernel and PID 1 themselves need.
 const KEPT: [&str; 4] = ["/", "/run", "/etc", "/tmp"];
 /// Mounts that stay with everything below them.
@@ -23,9 +25,11 @@ const PASSES_MAX: usize = 8;
 ///
 /// # Errors
 /// There is no room for a pipe or a thread.
-pub fn start() -> std::io::Result<OwnedFd> {
+pub fn start(clock: Clock) -> std::io::Result<OwnedFd> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     std::thread::Builder::new().name("finish".to_owned()).spawn(move || {
+        // A floor for the next boot's clock; without it a node only trusts its hardware's. Here, since STATE may hang.
+        clock.remember().ok();
         if let Some(problem) = finish() {
             fs::File::from(write).write_all(problem.as_bytes()).ok();
         }

@@ -45,6 +45,18 @@ pub enum Event {
         /// Who and why, for the log.
         reason: String,
     },
+    /// The agent says where the stop of the units stands.
+    Stopping {
+        /// Units that have not stopped yet.
+        left: u32,
+        /// What they take at most.
+        within: Duration,
+    },
+    /// What memory holds that the disks do not.
+    Unwritten {
+        /// In bytes.
+        bytes: u64,
+    },
     /// The running slot is marked successful.
     SlotProven,
     /// The other slot was looked at.
@@ -78,10 +90,14 @@ pub enum Effect {
     },
     /// Ask every process to end, report `NoProcessLeft`.
     TerminateAll,
+    /// End every process in units' containers, report `NoProcessLeft`.
+    KillUnits,
     /// End every process, report `NoProcessLeft`.
     KillAll,
     /// Write and unmount, report `Finished`.
     Finish,
+    /// Report `Unwritten`.
+    CountUnwritten,
     /// Reset the machine or switch it off.
     Power(ShutdownMode),
     /// See whether the other slot can boot, report `OtherSlot`.
@@ -118,6 +134,10 @@ impl Machine {
             Event::Shutdown { mode, reason } => {
                 self.shut_down(shutdown::Event::Request { mode, reason }, now)
             }
+            Event::Stopping { left, within } => {
+                self.shut_down(shutdown::Event::Stopping { left, within }, now)
+            }
+            Event::Unwritten { bytes } => self.shut_down(shutdown::Event::Unwritten { bytes }, now),
             Event::SlotProven => self.trial(trial::Event::Proven, now),
             Event::OtherSlot { can_boot } => self.trial(trial::Event::OtherSlot { can_boot }, now),
             Event::Finished { problem } => {
@@ -181,8 +201,10 @@ impl Machine {
                     effects.extend(self.service(supervisor::Event::Kill, now));
                 }
                 shutdown::Effect::TerminateAll => effects.push(Effect::TerminateAll),
+                shutdown::Effect::KillUnits => effects.push(Effect::KillUnits),
                 shutdown::Effect::KillAll => effects.push(Effect::KillAll),
                 shutdown::Effect::Finish => effects.push(Effect::Finish),
+                shutdown::Effect::CountUnwritten => effects.push(Effect::CountUnwritten),
                 shutdown::Effect::Power(mode) => effects.push(Effect::Power(mode)),
                 shutdown::Effect::Log(level, text) => effects.push(Effect::Log(level, text)),
             }
@@ -326,6 +348,7 @@ mod tests {
             Just(Event::SlotProven),
             Just(Event::OtherSlot { can_boot: Ok(()) }),
             Just(Event::Finished { problem: None }),
+            (0..4u64).prop_map(|mib| Event::Unwritten { bytes: mib << 20 }),
             Just(Event::Tick),
             Just(reboot()),
         ];

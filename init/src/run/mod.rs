@@ -6,6 +6,7 @@ pub mod agent_output;
 pub mod cgroups;
 pub mod children;
 pub mod control;
+pub mod drivers;
 pub mod event_loop;
 pub mod finish;
 pub mod machine;
@@ -17,7 +18,6 @@ pub mod slots;
 pub mod supervisor;
 pub mod sysctl;
 pub mod trial;
-pub mod watchdog;
 
 use std::fs;
 use std::path::Path;
@@ -35,9 +35,11 @@ use crate::disk::SystemDisk;
 use crate::fatal::{self, chain, report};
 use crate::haste;
 use crate::log;
-use crate::modules::{Hotplug, Loader, Probe, autoload};
-use crate::state;
+use crate::modules::{Hotplug, Loader, Probe, Urgency, autoload};
+use crate::state::{self, clock::Clock};
 use crate::timeline::{self, Recorder};
+use crate::unwritten;
+use crate::watchdog;
 use event_loop::EventLoop;
 use machine::Machine;
 use requests::Node;
@@ -54,23 +56,28 @@ const OPEN_FILES: Rlimit = Rlimit { current: Some(1024), maximum: Some(524_288) 
 
 /// Brings the machine up from its root, keeps it up, takes it down.
 pub fn run(boot: BootState) -> ! {
+    let BootState { slot, unproven, version, disk, watchdogs, warnings, .. } = boot;
+    let mut recorder = boot.timeline;
+    watchdog::inherit(watchdogs);
     fatal::feed_with(watchdog::feed);
     haste::begin();
     prepare_process();
-    let BootState { slot, unproven, version, disk, warnings, timeline: mut recorder, .. } = boot;
     log::info(format_args!("Ferrite {version} from slot {slot} on {disk}"));
     apply_settings(&mut recorder);
     if let Err(error) = recorder.step(Phase::Init, "control groups", cgroups::make_tree) {
         report(&error);
     }
     let hotplug = load_drivers(&mut recorder);
-    watchdog::arm();
+    watchdog::arm_hardware();
+    watchdog::feed();
     let disk = SystemDisk::new(disk);
     let mut warnings = warnings;
-    let storage = match state::bring_up(&disk, &mut recorder) {
+    let clock = Clock::read();
+    let storage = match state::bring_up(&disk, clock, &mut recorder) {
         Ok(storage) => storage,
         Err(error) => report(&error),
     };
+    watchdog::feed();
     warnings.extend(storage.warnings);
 
     let keys = header::trusted_keys(Path::new(names::SLOT_KEYS_DIR));
@@ -94,7 +101,7 @@ pub fn run(boot: BootState) -> ! {
     } else {
         Trial::proven()
     };
-    match EventLoop::new(Machine::new(trial), node, hotplug) {
+    match EventLoop::new(Machine::new(trial), node, hotplug, clock) {
         Ok(event_loop) => event_loop.run(),
         Err(error) => report(&error),
     }
@@ -125,6 +132,9 @@ fn apply_settings(recorder: &mut Recorder) {
         Ok(count) => recorder.note(format!("{count} settings")),
         Err(error) => log::error(format_args!("the kernel is not hardened: {}", chain(&error))),
     }
+    if let Err(error) = unwritten::bound() {
+        log::warn(format_args!("memory may hold much that is not written yet: {error}"));
+    }
 }
 
 fn load_drivers(recorder: &mut Recorder) -> Option<Hotplug> {
@@ -134,7 +144,9 @@ fn load_drivers(recorder: &mut Recorder) -> Option<Hotplug> {
     let start = timeline::now();
     match Hotplug::open(Loader::open(Probe::AtOnce)) {
         Ok(mut hotplug) => {
-            let new = hotplug.coldplug();
+            let devices = Hotplug::devices();
+            // Of everything else nothing is waited for: see `run::drivers`.
+            let new = hotplug.load_urgent(&devices, |urgency| urgency != Urgency::Rest);
             recorder.end(Phase::Init, "drivers", start);
             if !new.is_empty() {
                 recorder.note(new.join(" "));

@@ -66,6 +66,11 @@ impl Node {
                 let reason = reason.chars().take(REASON_MAX_CHARS).collect();
                 (Response::Done, Some(Event::Shutdown { mode, reason }))
             }
+            Request::Stopping { left, within_s } if machine.is_shutting_down() => {
+                let within = Duration::from_secs(within_s);
+                (Response::Done, Some(Event::Stopping { left, within }))
+            }
+            Request::Stopping { .. } => (refused("the machine is not going down"), None),
             Request::Ready | Request::MarkGood | Request::Stage | Request::Rollback
                 if machine.is_shutting_down() =>
             {

@@ -2,6 +2,7 @@
 //!
 //! Only STATE must work; whatever else fails is a warning, since a node that answers can be mended.
 
+pub mod clock;
 pub mod durable;
 pub mod etc;
 pub mod memory;
@@ -20,6 +21,7 @@ use crate::boot::mounts::{MountError, mount_on};
 use crate::disk::{STATE_PARTITION, SystemDisk};
 use crate::fatal::chain;
 use crate::log;
+use crate::state::clock::Clock;
 use crate::state::volume::StateError;
 use crate::timeline::{self, Recorder};
 
@@ -39,7 +41,11 @@ pub struct Storage {
 ///
 /// # Errors
 /// STATE cannot even be made anew: the node has nowhere to write.
-pub fn bring_up(disk: &SystemDisk, recorder: &mut Recorder) -> Result<Storage, StateError> {
+pub fn bring_up(
+    disk: &SystemDisk,
+    clock: Clock,
+    recorder: &mut Recorder,
+) -> Result<Storage, StateError> {
     let mut storage = Storage::default();
     let temporary = recorder.step(Phase::Init, "temporary file systems", mount_temporary);
     storage.check("mount temporary file systems", temporary);
@@ -51,14 +57,16 @@ pub fn bring_up(disk: &SystemDisk, recorder: &mut Recorder) -> Result<Storage, S
     let start = timeline::now();
     volume::grow(&device);
     recorder.end(Phase::Init, "grow STATE", start);
-    memory::raise_clock();
+    match clock.settle() {
+        Ok(doubt) => storage.warnings.extend(doubt),
+        Err(error) => storage.warn("remember the time", &error),
+    }
     match memory::ensure_machine_id() {
         Ok(true) => volume::give_own_identity(),
         Ok(false) => {}
         Err(error) => storage.warn("make the machine's ID", &error),
     }
     storage.check("write a random seed for the next boot", memory::refresh_seed());
-    storage.check("remember the time", memory::remember_clock());
 
     let oem = recorder.step(Phase::Init, "read OEM", || mount_oem(disk));
     storage.check("mount OEM", oem.as_ref().copied().map_err(|error| error));

@@ -144,3 +144,11 @@ fn an_interrupted_collection_leaves_nothing_that_a_start_does_not_remove() {
     Layers::open(&place.folder.path().join("layers")).unwrap();
     assert!(!doomed.exists());
 }
+
+#[test]
+fn what_was_touched_under_a_clock_that_was_ahead_is_not_kept_until_then() {
+    let at = Duration::from_secs;
+    assert_eq!(idle(at(1000), at(400)), at(600));
+    assert_eq!(idle(at(1000), at(1010)), Duration::ZERO);
+    assert_eq!(idle(at(1000), at(1_000_000)), Duration::MAX);
+}

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ferrite_schema::utc;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -52,7 +53,7 @@ pub enum Http {
         source: io::Error,
     },
     /// Its certificate is not trusted.
-    #[error("check the certificate of {origin}")]
+    #[error("check the certificate of {origin}{}", when(source))]
     CheckCertificate {
         /// The server.
         origin: Origin,
@@ -268,6 +269,22 @@ impl Client {
         })?;
         start(tls).await.map_err(|error| failed(io::Error::other(error)))
     }
+}
+
+/// The dates, where a certificate is refused because of them: this node's clock may be wrong.
+fn when(error: &io::Error) -> String {
+    use rustls::CertificateError::{ExpiredContext, NotValidYetContext};
+    let (now, word, bound) = match error.get_ref().and_then(|error| error.downcast_ref()) {
+        Some(rustls::Error::InvalidCertificate(ExpiredContext { time, not_after })) => {
+            (time, "until", not_after)
+        }
+        Some(rustls::Error::InvalidCertificate(NotValidYetContext { time, not_before })) => {
+            (time, "from", not_before)
+        }
+        _ => return String::new(),
+    };
+    let (now, bound) = (utc::text(now.as_secs()), utc::text(bound.as_secs()));
+    format!(": it is valid {word} {bound}, and this node's clock says {now}")
 }
 
 async fn start<S>(stream: S) -> Result<Connection, hyper::Error>

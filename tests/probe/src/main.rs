@@ -77,6 +77,7 @@ fn run(request: &Request) -> io::Result<ExitCode> {
         Request::Kill { pid, signal } => answer(&serve::kill(*pid, *signal)?),
         Request::FreezeInit => answer(&serve::freeze_init()?),
         Request::PanicKernel => answer(&serve::panic_kernel()?),
+        Request::SetClock { epoch_s } => answer(&serve::set_clock(*epoch_s)?),
         Request::List { folder } => answer(&serve::list(folder)?),
         Request::Read { path } => answer(&serve::read(path)?),
         Request::Write { path, text } => answer(&serve::write(path, text)?),

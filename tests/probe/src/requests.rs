@@ -40,6 +40,7 @@ pub(crate) enum Request {
     Kill { pid: i32, signal: i32 },
     FreezeInit,
     PanicKernel,
+    SetClock { epoch_s: i64 },
     List { folder: PathBuf },
     Read { path: PathBuf },
     Write { path: PathBuf, text: String },
@@ -117,6 +118,7 @@ pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
         ["kill", pid, signal] => Request::Kill { pid: number(pid)?, signal: number(signal)? },
         ["freeze-init"] => Request::FreezeInit,
         ["panic-kernel"] => Request::PanicKernel,
+        ["set-clock", epoch_s] => Request::SetClock { epoch_s: number(epoch_s)? },
         ["list", folder] => Request::List { folder: folder.into() },
         ["read", path] => Request::Read { path: path.into() },
         ["write", path, text] => Request::Write { path: path.into(), text: (*text).to_owned() },
@@ -130,7 +132,7 @@ fn owned(words: &[&str]) -> Vec<String> {
 
 const USAGE: &str = "usage: identity | leaks | hunt ENOUGH NAME SEEN | ambush PATH | swap DIR TARGET… | confinement | open PATH | processes | ports | write-root PATH | executables DIR | orphans N [AT-ONCE] | \
      sync-writer DIR | sync-check DIR | listen PORT | greet PORT | reach PROTOCOL/HOST/PORT… | network-traces | spew [N, 0: for ever] | ignore-term | await-term [DIR] | \
-     hang | exit CODE | stamp EVENT | beside PROGRAM | serve | kill PID SIGNAL | freeze-init | panic-kernel | list DIR | read PATH | write PATH TEXT";
+     hang | exit CODE | stamp EVENT | beside PROGRAM | serve | kill PID SIGNAL | freeze-init | panic-kernel | set-clock SECONDS | list DIR | read PATH | write PATH TEXT";
 
 fn number<T: std::str::FromStr>(word: &str) -> io::Result<T> {
     word.parse().map_err(|_not_a_number| io::Error::other(format!("{word:?} is not a number here")))

@@ -97,6 +97,13 @@ pub(crate) fn panic_kernel() -> io::Result<Value> {
     Err(io::Error::other("the kernel goes on"))
 }
 
+/// Sets the machine's clock, in seconds since the epoch.
+pub(crate) fn set_clock(epoch_s: i64) -> io::Result<Value> {
+    use rustix::time::{ClockId, Timespec, clock_settime};
+    clock_settime(ClockId::Realtime, Timespec { tv_sec: epoch_s, tv_nsec: 0 })?;
+    Ok(json!({ "set": epoch_s }))
+}
+
 /// A file's text.
 pub(crate) fn read(path: &Path) -> io::Result<Value> {
     Ok(json!({ "text": String::from_utf8_lossy(&fs::read(path)?) }))

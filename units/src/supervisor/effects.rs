@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use ferrite_schema::api::EventKind;
 use ferrite_schema::shim::{Command, Network};
 use ferrite_schema::unit::{NetworkMode, Unit};
+use ferrite_schema::utc;
 use tokio::net::UnixStream;
 
 use super::super::handle::Message;
@@ -258,17 +259,18 @@ impl Supervisor {
         });
     }
 
-    fn schedule(&mut self, name: &str) {
+    pub(super) fn schedule(&mut self, name: &str) {
         let Some(entry) = self.entries.get_mut(name) else { return };
         entry.timer += 1;
         let now = clock::epoch_s();
-        let timer = entry.unit.timer.as_ref();
-        if entry.fired.is_none()
-            && !entry.removing
-            && timer.is_some_and(|timer| timer.cron.is_some())
-        {
-            // From here on its times count, also those that come while the machine is off.
-            entry.fired = Some(now);
+        let Some(unit_timer) = &entry.unit.timer else { return };
+        let counts_from = clock::counts_from(unit_timer, entry.fired, now);
+        if counts_from != entry.fired && !entry.removing {
+            if let Some(fired) = entry.fired {
+                let (fired, now) = (utc::text(fired), utc::text(now));
+                tracing::warn!(unit = name, fired, now, "timer-fired-in-the-future");
+            }
+            entry.fired = counts_from;
             if let Err(error) = self.tools.store.set_fired(name, now) {
                 tracing::error!(
                     unit = name,
@@ -277,13 +279,14 @@ impl Supervisor {
                 );
             }
         }
-        entry.next_fire =
-            timer.and_then(|timer| clock::next_fire(timer, entry.fired, now)).map(|at| at.max(now));
+        entry.next_fire = clock::next_fire(unit_timer, counts_from, now).map(|at| at.max(now));
         let Some(at) = entry.next_fire else { return };
-        let message = Message::TimerRang { name: name.to_owned(), timer: entry.timer };
-        let queue = self.queue.clone();
+        let (name, timer, queue) = (name.to_owned(), entry.timer, self.queue.clone());
         self.tasks.spawn(async move {
-            clock::until_epoch(at).await;
+            let message = match clock::until_epoch(at).await {
+                clock::Woken::Due => Message::TimerRang { name, timer },
+                clock::Woken::SetBack => Message::ClockSetBack { name, timer },
+            };
             drop(queue.send(message).await);
         });
     }
