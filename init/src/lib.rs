@@ -9,6 +9,7 @@ pub mod boot;
 pub mod disk;
 pub mod fatal;
 pub mod haste;
+pub mod irreversible;
 pub mod log;
 pub mod modules;
 pub mod run;
