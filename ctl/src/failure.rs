@@ -76,6 +76,10 @@ pub enum Failure {
     Command { code: u8 },
     #[error("wait for unit {name:?}: it is still {state} after {}", humantime::format_duration(*within))]
     UnitDeadline { name: String, state: String, within: std::time::Duration },
+    #[error(
+        "make STATE of {hostname} anew: units, images, volumes and logs on it would be lost for good"
+    )]
+    Unconfirmed { hostname: String },
     #[error("help on {topic:?}: there is no such command")]
     NoTopic { topic: String },
 }
@@ -133,7 +137,7 @@ impl Failure {
             | Self::Read { .. }
             | Self::Command { .. }
             | Self::UnitDeadline { .. } => Exit::Failed,
-            Self::NoTopic { .. } | Self::CopySides => Exit::Usage,
+            Self::NoTopic { .. } | Self::CopySides | Self::Unconfirmed { .. } => Exit::Usage,
         }
     }
 
@@ -161,6 +165,7 @@ impl Failure {
             Self::Unit { name, .. } | Self::UnitDeadline { name, .. } => {
                 Some(format!("`ferrite unit logs {name}` shows what it wrote"))
             }
+            Self::Unconfirmed { .. } => Some("say it again with `--yes`".to_owned()),
             Self::NoTopic { .. } => Some("`ferrite --help` lists all commands".to_owned()),
             Self::NoProgram { .. } => Some(
                 "build it with `cargo build --release --workspace --bins`, or name its folder \

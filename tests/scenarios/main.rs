@@ -17,5 +17,6 @@ mod power;
 mod registry;
 mod services;
 mod slots;
+mod state;
 mod trouble;
 mod units;

@@ -77,7 +77,8 @@ pub fn run(boot: BootState) -> ! {
     warnings.extend(storage.warnings);
     let now = event_loop::now();
     let in_use = storage.rescue.is_none();
-    let state_watch = in_use.then(|| StateWatch::begin(&disk, storage.checked_lately, now));
+    let state_watch =
+        in_use.then(|| StateWatch::begin(storage.errors, storage.checked_lately, now));
 
     let keys = header::trusted_keys(Path::new(names::SLOT_KEYS_DIR));
     let node = Node {

@@ -5,14 +5,11 @@
 //! the errors and wakes whoever polls that count; a look now and then finds what was read-only for another reason.
 //! How often that may happen in a row is decided where the check is: [`crate::irreversible::state`].
 
-use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::fs::FileExt as _;
-use std::path::Path;
 use std::time::Duration;
 
-use crate::disk::{STATE_PARTITION, SystemDisk};
 use crate::log;
+use crate::state::errors::ErrorCount;
 use crate::state::volume;
 
 /// After a check, STATE counts as sound once it has been in use for this long without new damage. A disk that damages
@@ -22,9 +19,8 @@ pub const SOUND_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// Watches STATE, which is mounted.
 #[derive(Debug)]
 pub struct StateWatch {
-    /// The kernel's count of errors.
-    count: Option<File>,
-    before: u64,
+    /// The kernel's count of errors, and what it was before.
+    count: Option<(ErrorCount, u64)>,
     seen: bool,
     /// When the checks of the past may be forgotten.
     sound_at: Option<Duration>,
@@ -33,32 +29,27 @@ pub struct StateWatch {
 impl StateWatch {
     /// Begins. `checked_lately`: checks are counted that may be forgotten in time.
     #[must_use]
-    pub fn begin(disk: &SystemDisk, checked_lately: bool, now: Duration) -> Self {
-        let path = Path::new("/sys/fs/ext4")
-            .join(disk.partition_path(STATE_PARTITION).file_name().unwrap_or_default())
-            .join("errors_count");
-        let count = File::open(&path)
-            .inspect_err(|error| {
-                log::warn(format_args!("{}: {error}; damage is noticed late", path.display()));
-            })
-            .ok();
+    pub fn begin(count: Option<(ErrorCount, u64)>, checked_lately: bool, now: Duration) -> Self {
+        if count.is_none() {
+            log::warn(format_args!(
+                "the kernel does not count errors in STATE; damage is noticed late"
+            ));
+        }
         let sound_at = checked_lately.then(|| now.saturating_add(SOUND_AFTER));
-        let mut watch = Self { count, before: 0, seen: false, sound_at };
-        // What a check left standing is no news.
-        watch.before = watch.errors();
-        watch
+        Self { count, seen: false, sound_at }
     }
 
     /// What to poll for priority events.
     #[must_use]
     pub fn to_poll(&self) -> Option<BorrowedFd<'_>> {
-        self.count.as_ref().map(File::as_fd)
+        self.count.as_ref().map(|(count, _)| count.as_fd())
     }
 
     /// Says what is wrong, once. Call it when the descriptor is ready, and now and then.
     pub fn damage(&mut self) -> Option<String> {
-        let errors = self.errors();
-        let damage = verdict(errors.saturating_sub(self.before), volume::is_read_only())?;
+        let errors =
+            self.count.as_ref().map_or(0, |(count, before)| count.read().saturating_sub(*before));
+        let damage = verdict(errors, volume::is_read_only())?;
         (!std::mem::replace(&mut self.seen, true)).then_some(damage)
     }
 
@@ -69,15 +60,6 @@ impl StateWatch {
             self.sound_at = None;
         }
         is_sound
-    }
-
-    /// Reading arms the poll anew.
-    fn errors(&self) -> u64 {
-        let mut text = [0; 32];
-        let length =
-            self.count.as_ref().and_then(|count| count.read_at(&mut text, 0).ok()).unwrap_or(0);
-        let text = String::from_utf8_lossy(text.get(..length).unwrap_or_default());
-        text.trim().parse().unwrap_or(0)
     }
 }
 
@@ -94,17 +76,19 @@ fn verdict(new_errors: u64, is_read_only: bool) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
-    fn watch(path: &Path, sound_at: Option<Duration>) -> StateWatch {
-        let count = File::open(path).ok();
-        StateWatch { count, before: 0, seen: false, sound_at }
+    fn watch(path: &Path, before: u64, sound_at: Option<Duration>) -> StateWatch {
+        let count = ErrorCount::at(path).ok().map(|count| (count, before));
+        StateWatch { count, seen: false, sound_at }
     }
 
     #[test]
     fn damage_is_said_once() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let mut watch = watch(file.path(), None);
+        let mut watch = watch(file.path(), 0, None);
         assert_eq!(watch.damage(), None);
         std::fs::write(file.path(), "2\n").unwrap();
         assert!(watch.damage().unwrap().contains("errors: 2"));
@@ -118,7 +102,7 @@ mod tests {
         assert!(verdict(1, true).unwrap().contains("read-only"));
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "7\n").unwrap();
-        let mut watch = StateWatch { before: 7, ..watch(file.path(), None) };
+        let mut watch = watch(file.path(), 7, None);
         assert_eq!(watch.damage(), None);
     }
 
@@ -126,11 +110,11 @@ mod tests {
     fn checks_are_forgotten_after_a_sound_day_and_never_after_damage() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let at = Duration::from_secs(100);
-        let mut sound = watch(file.path(), Some(at));
+        let mut sound = watch(file.path(), 0, Some(at));
         assert!(!sound.is_sound_for_long(Duration::from_secs(99)));
         assert!(sound.is_sound_for_long(at));
         assert!(!sound.is_sound_for_long(at), "once");
-        let mut damaged = watch(file.path(), Some(at));
+        let mut damaged = watch(file.path(), 0, Some(at));
         std::fs::write(file.path(), "1\n").unwrap();
         assert!(damaged.damage().is_some());
         assert!(!damaged.is_sound_for_long(at));

@@ -20,7 +20,8 @@ const LINES_MAX: usize = 20;
 /// Longest line that is looked at: lists of blocks can be longer than memory.
 const LINE_MAX_BYTES: u64 = 4096;
 /// What e2fsck says where the disk does not give its bytes.
-const READ_ERRORS: [&str; 3] = ["Error reading block", "Input/output error", "error reading"];
+const READ_ERRORS: [&str; 4] =
+    ["Error reading block", "Input/output error", "short read", "Can't read an inode"];
 /// The kernel may end it when memory runs out: better than PID 1.
 const OOM_SCORE_ADJ: &str = "0";
 

@@ -57,6 +57,12 @@ impl Image {
         String::from_utf8_lossy(&output.stdout).contains(&format!("Size: {size}"))
     }
 
+    /// e2fsck finds nothing wrong.
+    pub(in crate::state) fn is_sound(&self) -> bool {
+        let mut check = Command::new("/usr/sbin/e2fsck");
+        check.args(["-f", "-n"]).arg(&self.path).output().unwrap().status.success()
+    }
+
     pub(in crate::state) fn write(&self, offset_bytes: u64, bytes: &[u8]) {
         File::options()
             .write(true)

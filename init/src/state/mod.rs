@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod durable;
+pub mod errors;
 pub mod etc;
 pub mod foreign;
 pub mod grow;
@@ -27,6 +28,7 @@ use crate::boot::mounts::{MountError, mount_on};
 use crate::disk::SystemDisk;
 use crate::fatal::chain;
 use crate::log;
+use crate::state::errors::ErrorCount;
 use crate::state::volume::Volume;
 use crate::timeline::Recorder;
 
@@ -42,6 +44,8 @@ pub struct Storage {
     pub rescue: Option<String>,
     /// STATE was checked lately, and should be watched until that is long ago.
     pub checked_lately: bool,
+    /// The kernel's count of errors in STATE and what it was before anything was written; absent where the kernel has none.
+    pub errors: Option<(ErrorCount, u64)>,
     /// What else was wrong.
     pub warnings: Vec<String>,
 }
@@ -91,7 +95,10 @@ impl Storage {
         self.state_recreated = state.recreated.map(|cause| cause.to_string());
         self.warnings.extend(state.repaired);
         self.checked_lately = state.marks.checks > 0;
-        let Some(problem) = state.problem else { return Ok(()) };
+        let Some(problem) = state.problem else {
+            self.errors = state.errors;
+            return Ok(());
+        };
         let sentence = format!("STATE could not be used: {problem}");
         log::error(format_args!("{sentence}"));
         log::error(format_args!(

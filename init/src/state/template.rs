@@ -86,3 +86,42 @@ fn zero(file: &File, offset_bytes: u64, length: u64) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::look::{look, tests::Image};
+    use super::*;
+    use crate::irreversible::state::{Content, Ext4};
+
+    #[test]
+    fn nothing_of_the_old_file_system_is_left_to_be_taken_for_the_new_one() {
+        let (old, new) = (Image::ext4(1024), Image::ext4(256));
+        let folder = tempfile::tempdir().unwrap();
+        let template = folder.path().join("template");
+        let encoded = sparse::encode(&mut File::open(&new.path).unwrap(), 256 << 20).unwrap();
+        fs::write(&template, encoded).unwrap();
+        recreate(&old.path, &template).unwrap();
+        let whole = Content::Ext4(Ext4 { backup: None, flagged: false, top: true });
+        assert_eq!(look(&old.path), whole);
+        assert!(new.is_sound() && old.is_sound());
+        let file = File::open(&old.path).unwrap();
+        for place in superblock::backup_places(4096, 1 << 30) {
+            let mut bytes = vec![0; superblock::SIZE_BYTES];
+            file.read_exact_at(&mut bytes, place.offset_bytes()).unwrap();
+            let is_new = place.offset_bytes() < 256 << 20;
+            assert_eq!(superblock::parse(&bytes).is_some(), is_new, "{place:?}");
+        }
+    }
+
+    #[test]
+    fn a_partition_that_is_too_small_is_not_touched() {
+        let (old, new) = (Image::ext4(128), Image::ext4(256));
+        let folder = tempfile::tempdir().unwrap();
+        let template = folder.path().join("template");
+        let encoded = sparse::encode(&mut File::open(&new.path).unwrap(), 256 << 20).unwrap();
+        fs::write(&template, encoded).unwrap();
+        let refused = recreate(&old.path, &template);
+        assert!(matches!(refused, Err(Recreate::TooSmall { .. })), "{refused:?}");
+        assert!(old.is_sound());
+    }
+}

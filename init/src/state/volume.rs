@@ -15,6 +15,7 @@ use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
+use super::errors::ErrorCount;
 use super::patience::{Stalled, Watch};
 use super::{check, ledger, look, template};
 use crate::disk::{STATE_PARTITION, SystemDisk};
@@ -35,7 +36,7 @@ const MOUNT_OPTIONS: &CStr = c"errors=remount-ro";
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// What became of STATE.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Volume {
     /// It was made anew; says why.
     pub recreated: Option<Cause>,
@@ -45,6 +46,8 @@ pub struct Volume {
     pub problem: Option<Problem>,
     /// What is remembered about it now.
     pub marks: StateMarks,
+    /// The kernel's count of errors in it, and what it was when it was mounted.
+    pub errors: Option<(ErrorCount, u64)>,
 }
 
 /// The order on the kernel's command line.
@@ -124,6 +127,11 @@ impl Work {
             },
         };
         self.remember(marks);
+        // What a check has left standing is no news later.
+        let errors = ErrorCount::open(&self.device).ok().map(|count| {
+            let before = count.read();
+            (count, before)
+        });
         let recreated = match (&evidence.made, &evidence.order) {
             (Some(Made::Done), Some(Order { what: StateOrder::Recreate, by })) => {
                 Some(Cause::Ordered(*by))
@@ -131,7 +139,7 @@ impl Work {
             (Some(Made::Done), _) => Some(Cause::Zeros),
             (Some(Made::Failed { .. }) | None, _) => None,
         };
-        Volume { recreated, repaired: self.repaired, problem, marks: self.marks }
+        Volume { recreated, repaired: self.repaired, problem, marks: self.marks, errors }
     }
 
     fn mount(&mut self) -> Mounted {
