@@ -31,6 +31,8 @@ pub struct Node {
     pub variant: String,
     /// Running slot; empty where PID 1 is not ours.
     pub slot: String,
+    /// STATE could not be used: why. Nothing is run, and nothing that is written is kept.
+    pub rescue: Option<String>,
     /// Units.
     pub units: Units,
     /// Images.
@@ -79,6 +81,7 @@ impl Node {
             variant: self.variant.clone(),
             kernel: info.release().to_string_lossy().into_owned(),
             slot: self.slot.clone(),
+            rescue: self.rescue.clone(),
             ready: self.ready.load(Ordering::Relaxed),
             uptime_s: u64::try_from(uptime).unwrap_or(0),
             warnings: warnings.iter().cloned().chain(stats::state_is_full(&self.logs)).collect(),

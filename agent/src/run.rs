@@ -172,7 +172,7 @@ async fn prepare(
     };
     let (units, problems, supervisor) = supervisor::begin(tools).await?;
     warnings.extend(problems);
-    let slot = init_status(&mut warnings).await;
+    let init = init_status(&mut warnings).await;
     let release = std::fs::read_to_string(names::OS_RELEASE).unwrap_or_default();
     let value = |key| identity::os_release(&release, key).unwrap_or_default();
     let node = Node {
@@ -180,7 +180,8 @@ async fn prepare(
         hostname,
         version: value("VERSION_ID"),
         variant: value("VARIANT_ID"),
-        slot,
+        slot: init.slot,
+        rescue: init.rescue,
         units,
         images,
         layers,
@@ -196,25 +197,31 @@ async fn prepare(
     Ok((Arc::new(node), supervisor))
 }
 
-/// The running slot; a recreated STATE is worth a warning for the whole boot.
-async fn init_status(warnings: &mut Vec<String>) -> String {
+/// What PID 1 knows of this boot.
+#[derive(Debug, Default)]
+struct Boot {
+    slot: String,
+    rescue: Option<String>,
+}
+
+/// A recreated STATE, and one that cannot be used, are worth a warning for the whole boot.
+async fn init_status(warnings: &mut Vec<String>) -> Boot {
     match control::ask_later(Request::Status).await {
         Ok(Response::Status(status)) => {
             if let Some(why) = status.state_recreated {
-                warnings.push(format!(
-                    "STATE was made anew in this boot, and what it held is lost: {why}"
-                ));
+                warnings.push(format!("STATE was made anew in this boot, EMPTY: {why}"));
             }
+            warnings.extend(status.rescue.clone());
             warnings.extend(status.warnings);
-            status.slot.to_string()
+            Boot { slot: status.slot.to_string(), rescue: status.rescue }
         }
         Ok(other) => {
             tracing::warn!(answer = ?other, "init-status-unexpected");
-            String::new()
+            Boot::default()
         }
         Err(error) => {
             tracing::warn!(error = ferrite_schema::chain(&error), "init-not-asked");
-            String::new()
+            Boot::default()
         }
     }
 }
@@ -243,6 +250,10 @@ async fn listen(config: &NodeConfig, node: &Node) -> Option<Server> {
 
 /// Tells PID 1 once that the node is as it should be.
 async fn say_ready(node: &Node) {
+    if let Some(why) = &node.rescue {
+        tracing::error!(why, "rescue-state");
+        return;
+    }
     let mut units: Units = node.units.clone();
     units.settled().await;
     match control::ask_later(Request::Ready).await {

@@ -643,6 +643,22 @@ pub enum MachineCommand {
     Reboot,
     /// Stop everything in order and switch the machine off
     Poweroff,
+    /// Have a damaged STATE checked, or made anew
+    #[command(subcommand)]
+    State(StateCommand),
+}
+
+/// `ferrite machine state …`
+#[derive(Debug, Subcommand)]
+pub enum StateCommand {
+    /// Restart, check the file system and repair what can be repaired, however hopeless it looks
+    Check,
+    /// Restart and make STATE anew, EMPTY: units, images, volumes and logs of this node are gone
+    Recreate {
+        /// Yes, everything on STATE is to be lost
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// `ferrite slot …`

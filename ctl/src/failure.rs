@@ -88,6 +88,10 @@ pub enum Failure {
     Command { code: u8 },
     #[error("wait for unit {name:?}: it is still {state} after {}", humantime::format_duration(*within))]
     UnitDeadline { name: String, state: String, within: std::time::Duration },
+    #[error(
+        "make STATE of {hostname} anew: units, images, volumes and logs on it would be lost for good"
+    )]
+    Unconfirmed { hostname: String },
     #[error("help on {topic:?}: there is no such command")]
     NoTopic { topic: String },
 }
@@ -148,7 +152,10 @@ impl Failure {
             | Self::Copied { .. }
             | Self::Command { .. }
             | Self::UnitDeadline { .. } => Exit::Failed,
-            Self::NoTopic { .. } | Self::CopySides | Self::CopyRoot { .. } => Exit::Usage,
+            Self::NoTopic { .. }
+            | Self::CopySides
+            | Self::CopyRoot { .. }
+            | Self::Unconfirmed { .. } => Exit::Usage,
         }
     }
 
@@ -181,6 +188,7 @@ impl Failure {
                     .to_owned(),
             ),
             Self::CopyRoot { .. } => Some("name a folder that does not exist yet".to_owned()),
+            Self::Unconfirmed { .. } => Some("say it again with `--yes`".to_owned()),
             Self::NoTopic { .. } => Some("`ferrite --help` lists all commands".to_owned()),
             Self::NoProgram { .. } => Some(
                 "build it with `cargo build --release --workspace --bins`, or name its folder \

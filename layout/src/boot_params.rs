@@ -4,6 +4,8 @@
 pub const SLOT: &str = "ferrite.slot";
 /// `ferrite.disk=DEVICE`: the system disk, where looking for it would be wrong (`vda`).
 pub const DISK: &str = "ferrite.disk";
+/// `ferrite.state=recreate|check`: in this boot make STATE anew, empty, or check it however hopeless it looks.
+pub const STATE: &str = "ferrite.state";
 /// `ferrite.hold`: on a fatal error stop and keep the message on the screen instead of rebooting.
 pub const HOLD: &str = "ferrite.hold";
 /// `ferrite.ready_timeout_s=N`: how long an unproven slot has to become ready.
@@ -45,7 +47,7 @@ mod tests {
 
     #[test]
     fn every_name_has_the_prefix() {
-        for name in [SLOT, DISK, HOLD, READY_TIMEOUT_S, FATAL_DELAY_S, KEXEC_TSC] {
+        for name in [SLOT, DISK, STATE, HOLD, READY_TIMEOUT_S, FATAL_DELAY_S, KEXEC_TSC] {
             assert!(name.starts_with(PREFIX), "{name}");
         }
     }

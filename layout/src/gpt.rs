@@ -318,6 +318,15 @@ impl Table {
         Ok(())
     }
 
+    /// Sets the attribute bits of a partition, all of them.
+    ///
+    /// # Errors
+    /// The disk has no such partition.
+    pub fn set_attributes(&mut self, number: u32, attributes: u64) -> Result<(), EditTable> {
+        self.entry_mut(number)?.attribute_bits = attributes;
+        Ok(())
+    }
+
     /// Adds a partition.
     ///
     /// # Errors

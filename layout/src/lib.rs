@@ -9,4 +9,5 @@ pub mod gpt;
 pub mod slot;
 pub mod slot_header;
 pub mod sparse;
+pub mod state_marks;
 pub mod verity;

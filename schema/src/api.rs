@@ -49,6 +49,10 @@ pub struct Machine {
     pub kernel: String,
     /// Slot in use, `A` or `B`.
     pub slot: String,
+    /// STATE could not be used, and the node is in its rescue state: why, and what to do. It runs no units, and what is
+    /// written is not kept.
+    #[serde(default)]
+    pub rescue: Option<String>,
     /// The node is as it should be.
     pub ready: bool,
     /// Seconds since the kernel started.

@@ -54,6 +54,21 @@ pub enum Request {
     Stage,
     /// Gives up the running slot: the other one, if it can boot, is next.
     Rollback,
+    /// Restarts, and has the next boot do something about STATE before it is mounted.
+    State {
+        /// What.
+        order: StateOrder,
+    },
+}
+
+/// What is to be done about STATE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StateOrder {
+    /// Make it anew, EMPTY: configuration, images, volumes and units of this node are gone.
+    Recreate,
+    /// Check and repair it, however hopeless it looks and however often that was tried.
+    Check,
 }
 
 /// PID 1's answer.
@@ -90,8 +105,11 @@ pub struct Status {
     pub shutting_down: bool,
     /// Supervised services.
     pub services: Vec<ServiceStatus>,
-    /// STATE was unusable and had to be made anew during this boot; says why.
+    /// STATE was made anew during this boot, empty; says why.
     pub state_recreated: Option<String>,
+    /// STATE could not be used, and the node is in its rescue state: why, and what to do.
+    #[serde(default)]
+    pub rescue: Option<String>,
     /// Other things that went wrong during this boot and that a person should know.
     #[serde(default)]
     pub warnings: Vec<String>,

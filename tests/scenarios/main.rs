@@ -18,6 +18,7 @@ mod power;
 mod registry;
 mod services;
 mod slots;
+mod state;
 mod trouble;
 mod units;
 mod watchdog;

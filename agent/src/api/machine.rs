@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use ferrite_schema::api::{ApiError, Machine};
-use ferrite_schema::control::{Request, Response, ShutdownMode, Status};
+use ferrite_schema::control::{Request, Response, ShutdownMode, StateOrder, Status};
 use ferrite_schema::timeline::Timeline;
 
 use super::error::Failure;
@@ -45,6 +45,28 @@ pub(super) async fn poweroff() -> Result<StatusCode, Failure> {
 
 async fn go_down(mode: ShutdownMode) -> Result<StatusCode, Failure> {
     order(Request::Shutdown { mode, reason: "asked through the API".to_owned() }).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+#[utoipa::path(
+    post,
+    path = "/v1/machine/state/recreate",
+    tag = "machine",
+    responses((status = 202, description = "The machine restarts and makes STATE anew, EMPTY: units, images and volumes are gone"), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
+pub(super) async fn recreate_state() -> Result<StatusCode, Failure> {
+    order(Request::State { order: StateOrder::Recreate }).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+#[utoipa::path(
+    post,
+    path = "/v1/machine/state/check",
+    tag = "machine",
+    responses((status = 202, description = "The machine restarts and checks STATE, repairing what it can"), (status = "default", description = "Refused or not possible", body = ApiError)),
+)]
+pub(super) async fn check_state() -> Result<StatusCode, Failure> {
+    order(Request::State { order: StateOrder::Check }).await?;
     Ok(StatusCode::ACCEPTED)
 }
 

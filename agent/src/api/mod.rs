@@ -9,6 +9,7 @@ mod log_stream;
 mod logs;
 mod machine;
 mod openapi;
+mod rescue;
 pub mod server;
 mod stats;
 pub mod streams;
@@ -37,6 +38,7 @@ pub fn router(node: Arc<Node>) -> Router {
     router
         .fallback(error::no_such_request)
         .method_not_allowed_fallback(error::no_such_request)
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&node), rescue::refuse))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .with_state(node)
 }
@@ -47,6 +49,8 @@ fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(machine::show))
         .routes(routes!(machine::reboot))
         .routes(routes!(machine::poweroff))
+        .routes(routes!(machine::recreate_state))
+        .routes(routes!(machine::check_state))
         .routes(routes!(machine::boot))
         .routes(routes!(machine::slots))
         .routes(routes!(machine::mark_good))

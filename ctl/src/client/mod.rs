@@ -45,6 +45,10 @@ pub enum Down {
     Reboot,
     /// Switch off.
     Poweroff,
+    /// Reset, and make STATE anew, empty.
+    RecreateState,
+    /// Reset, and check STATE.
+    CheckState,
 }
 
 /// A verb on the slots.
@@ -89,6 +93,8 @@ impl Client {
         let (act, path) = match how {
             Down::Reboot => ("reboot", "/v1/machine/reboot"),
             Down::Poweroff => ("power off", "/v1/machine/poweroff"),
+            Down::RecreateState => ("have STATE made anew", "/v1/machine/state/recreate"),
+            Down::CheckState => ("have STATE checked", "/v1/machine/state/check"),
         };
         self.done(act, Method::POST, path, empty()).await
     }

@@ -2,7 +2,7 @@
 
 use ferrite_schema::api::Machine;
 
-use crate::cli::MachineCommand;
+use crate::cli::{MachineCommand, StateCommand};
 use crate::client::Down;
 use crate::failure::Failure;
 use crate::output::{facts, seconds};
@@ -23,11 +23,27 @@ pub(super) fn run(command: &MachineCommand, session: &mut Session<'_>) -> Result
             session.wait_for(async { Ok(client.down(Down::Poweroff).await?) })?;
             session.say("the machine stops its units and switches itself off")
         }
+        MachineCommand::State(StateCommand::Check) => {
+            session.wait_for(async { Ok(client.down(Down::CheckState).await?) })?;
+            session.say("the machine restarts and checks STATE before it is used")
+        }
+        MachineCommand::State(StateCommand::Recreate { yes: false }) => {
+            let machine = session.wait_for(async { Ok(client.machine().await?) })?;
+            Err(Failure::Unconfirmed { hostname: machine.hostname })
+        }
+        MachineCommand::State(StateCommand::Recreate { yes: true }) => {
+            session.wait_for(async { Ok(client.down(Down::RecreateState).await?) })?;
+            session.say("the machine restarts and makes STATE anew, EMPTY")
+        }
     }
 }
 
 fn table(machine: &Machine) -> String {
-    let ready = if machine.ready { "yes" } else { "not yet" };
+    let ready = match (&machine.rescue, machine.ready) {
+        (Some(_), _) => "no: rescue state",
+        (None, true) => "yes",
+        (None, false) => "not yet",
+    };
     let mut rows = vec![
         ("hostname", machine.hostname.clone()),
         ("id", machine.id.clone()),
@@ -55,6 +71,7 @@ mod tests {
             variant: "cloud".to_owned(),
             kernel: "6.12".to_owned(),
             slot: "A".to_owned(),
+            rescue: None,
             ready: true,
             uptime_s: 61,
             warnings: vec!["STATE was made anew".to_owned(), "no [api]".to_owned()],
@@ -65,5 +82,8 @@ mod tests {
              kernel    6.12\nslot      A\nup        1m 1s\n\
              warning   STATE was made anew\nwarning   no [api]"
         );
+        let why = "STATE could not be used: it holds LUKS".to_owned();
+        let rescue = Machine { ready: false, rescue: Some(why), ..machine };
+        assert!(table(&rescue).contains("ready     no: rescue state\n"), "{}", table(&rescue));
     }
 }

@@ -40,6 +40,9 @@ fn table(status: &Status) -> String {
     if let Some(reason) = &status.state_recreated {
         text.push_str(&format!("\n\nSTATE was made anew at this boot: {}", printable(reason)));
     }
+    if let Some(reason) = &status.rescue {
+        text.push_str(&format!("\n\nrescue state: {}", printable(reason)));
+    }
     for warning in &status.warnings {
         text.push_str(&format!("\n\nwarning: {}", printable(warning)));
     }
@@ -122,6 +125,7 @@ mod tests {
                 backoff_ms: Some(1500),
             }],
             state_recreated: Some("no superblock".to_owned()),
+            rescue: None,
             warnings: vec!["the primary partition table was repaired".to_owned()],
         };
         let expected = "\

@@ -3,3 +3,4 @@
 //! "Could not work" is never "is gone", and "not trusted here" is never "bad".
 
 pub mod clock;
+pub mod state;

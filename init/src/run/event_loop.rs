@@ -21,12 +21,16 @@ use super::control::{ControlSocket, MakeSocket, Received};
 use super::machine::{Effect, Event, Machine};
 use super::power_button::PowerButtons;
 use super::requests::Node;
+use super::state_watch::StateWatch;
 use super::{cgroups, drivers, finish};
 use crate::boot::{damage, root};
+use crate::disk::STATE_PARTITION;
 use crate::fatal::{chain, fatal};
 use crate::log;
 use crate::modules::Hotplug;
 use crate::state::clock::Clock;
+use crate::state::grow::Growth;
+use crate::timeline::{self, Instant};
 use crate::{unwritten, watchdog};
 
 /// Processes reaped per turn: ten thousand orphans must not keep the watchdog hungry.
@@ -55,6 +59,9 @@ pub struct EventLoop {
     buttons: PowerButtons,
     hotplug: Option<Hotplug>,
     clock: Clock,
+    /// Absent in the rescue state.
+    state_watch: Option<StateWatch>,
+    growth: Option<(Growth, Instant)>,
     agent: Option<Process>,
     finishing: Option<(OwnedFd, Vec<u8>)>,
     feed_due: Duration,
@@ -71,6 +78,8 @@ enum Source {
     Output,
     Hotplug,
     Button,
+    StateErrors,
+    Growth,
     Finish,
     Listener,
     Client(usize),
@@ -118,6 +127,8 @@ impl EventLoop {
             buttons,
             hotplug,
             clock,
+            state_watch: None,
+            growth: None,
             agent: None,
             finishing: None,
             feed_due: Duration::ZERO,
@@ -127,9 +138,13 @@ impl EventLoop {
         })
     }
 
-    /// Runs until the machine is down.
-    pub fn run(mut self) -> ! {
+    /// Runs until the machine is down. `state_watch` watches STATE, where it is in use.
+    pub fn run(mut self, state_watch: Option<StateWatch>) -> ! {
+        self.state_watch = state_watch;
         self.handle(Event::Start);
+        if self.state_watch.is_some() {
+            self.grow_state();
+        }
         // Damage that was found before anybody listened for it.
         if root::is_root_damaged() {
             self.leave_damaged_root();
@@ -148,6 +163,7 @@ impl EventLoop {
             }
             if now >= self.feed_due {
                 watchdog::feed();
+                self.look_at_state();
                 self.feed_due = now.saturating_add(watchdog::FEED_EVERY);
             }
             if self.drivers_due.is_some_and(|due| self.node.ready || now >= due) {
@@ -166,7 +182,7 @@ impl EventLoop {
     fn wait(&self) -> Vec<Source> {
         let polled = self.poll_set();
         let mut fds: Vec<PollFd<'_>> =
-            polled.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+            polled.iter().map(|(source, fd)| poll_for(*source, *fd)).collect();
         match poll(&mut fds, Some(&self.timeout())) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => fatal(&format!("cannot wait for events any more: {error}")),
@@ -185,6 +201,9 @@ impl EventLoop {
         all.extend(self.output.to_poll().map(|pipe| (Source::Output, pipe)));
         all.extend(self.hotplug.iter().map(|hotplug| (Source::Hotplug, hotplug.as_fd())));
         all.extend(self.buttons.to_poll().map(|button| (Source::Button, button)));
+        let state_errors = self.state_watch.as_ref().and_then(StateWatch::to_poll);
+        all.extend(state_errors.map(|count| (Source::StateErrors, count)));
+        all.extend(self.growth.iter().map(|(growth, _)| (Source::Growth, growth.as_fd())));
         all.extend(self.finishing.iter().map(|(pipe, _)| (Source::Finish, pipe.as_fd())));
         all.extend(self.control.to_poll().enumerate().map(|(place, fd)| {
             (place.checked_sub(1).map_or(Source::Listener, Source::Client), fd)
@@ -218,6 +237,8 @@ impl EventLoop {
                     self.shut_down(ShutdownMode::Poweroff, "the power button was pressed");
                 }
             }
+            Source::StateErrors => self.look_at_state(),
+            Source::Growth => self.take_growth(),
             Source::Finish => self.take_result(),
             Source::Listener => self.control.accept(),
             Source::Client(index) => self.serve_client(index),
@@ -300,6 +321,36 @@ impl EventLoop {
         }
     }
 
+    /// STATE has time to grow: whoever needs the room now waits no longer than he did before it was mounted.
+    fn grow_state(&mut self) {
+        let start = timeline::now();
+        match Growth::begin(self.node.disk.partition_path(STATE_PARTITION)) {
+            Ok(growth) => self.growth = Some((growth, start)),
+            Err(error) => {
+                log::warn(format_args!("STATE stays smaller than its partition: {error}"));
+            }
+        }
+    }
+
+    fn take_growth(&mut self) {
+        if let Some((growth, start)) = self.growth.take() {
+            self.node.state_has_grown(growth.end(), start);
+        }
+    }
+
+    fn look_at_state(&mut self) {
+        let Some(watch) = &mut self.state_watch else { return };
+        if self.machine.is_shutting_down() {
+            return;
+        }
+        if let Some(damage) = watch.damage() {
+            self.node.state_is_damaged(&damage);
+            self.shut_down(ShutdownMode::Reboot, &damage);
+        } else if watch.is_sound_for_long(now()) {
+            self.node.state_is_sound();
+        }
+    }
+
     fn take_result(&mut self) {
         if let Some((pipe, text)) = &mut self.finishing
             && let Some(result) = finish::take_result(pipe, text)
@@ -371,7 +422,7 @@ impl EventLoop {
     }
 
     fn finish(&mut self) -> Option<Event> {
-        match finish::start(self.clock) {
+        match finish::start(self.clock, self.growth.take().map(|(growth, _)| growth)) {
             Ok(pipe) => {
                 self.finishing = Some((pipe, Vec::new()));
                 None
@@ -403,6 +454,12 @@ impl EventLoop {
             log::error(format_args!("the agent cannot be signalled: {error}"));
         }
     }
+}
+
+/// A count in sysfs is always readable; that it changed is a priority event.
+fn poll_for(source: Source, fd: BorrowedFd<'_>) -> PollFd<'_> {
+    let events = if source == Source::StateErrors { PollFlags::PRI } else { PollFlags::IN };
+    PollFd::from_borrowed_fd(fd, events)
 }
 
 fn power(mode: ShutdownMode) -> ! {

@@ -1,7 +1,7 @@
 //! The last thing before the power goes: everything in memory to disk, every file system unmounted.
 //!
 //! `sync(2)` and `umount(2)` wait for the disk for as long as it takes and have no deadline, so they run on a
-//! thread of their own, the only one in PID 1. It ends with the machine.
+//! thread of their own. It ends with the machine.
 
 use std::fs;
 use std::io::Write as _;
@@ -13,6 +13,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::state::clock::Clock;
+use crate::state::grow::Growth;
 
 /// Mounts that stay: the root, which is read-only, and what the kernel and PID 1 themselves need.
 const KEPT: [&str; 4] = ["/", "/run", "/etc", "/tmp"];
@@ -21,13 +22,16 @@ const KEPT_TREES: [&str; 3] = ["/proc", "/sys", "/dev"];
 /// A mount may be busy only because of one below it or stacked on it; each pass frees a layer.
 const PASSES_MAX: usize = 8;
 
-/// Starts the thread. The pipe gives the text of what is not clean, nothing if all is, and then ends.
+/// Starts the thread; it first waits until `growth`, which holds STATE, has stopped. The pipe gives the text of what is not clean, nothing if all is, and then ends.
 ///
 /// # Errors
 /// There is no room for a pipe or a thread.
-pub fn start(clock: Clock) -> std::io::Result<OwnedFd> {
+pub fn start(clock: Clock, growth: Option<Growth>) -> std::io::Result<OwnedFd> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     std::thread::Builder::new().name("finish".to_owned()).spawn(move || {
+        if let Some(growth) = growth {
+            growth.stop();
+        }
         // A floor for the next boot's clock; without it a node only trusts its hardware's. Here, since STATE may hang.
         clock.remember().ok();
         if let Some(problem) = finish() {

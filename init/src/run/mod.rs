@@ -15,6 +15,7 @@ pub mod requests;
 pub mod shutdown;
 pub mod slot_disk;
 pub mod slots;
+pub mod state_watch;
 pub mod supervisor;
 pub mod sysctl;
 pub mod trial;
@@ -44,6 +45,7 @@ use event_loop::EventLoop;
 use machine::Machine;
 use requests::Node;
 use slot_disk::SlotDisk;
+use state_watch::StateWatch;
 use trial::Trial;
 
 /// How long a slot that was never healthy has to become ready, unless the command line says otherwise: etcd
@@ -73,12 +75,18 @@ pub fn run(boot: BootState) -> ! {
     let disk = SystemDisk::new(disk);
     let mut warnings = warnings;
     let clock = Clock::read();
-    let storage = match state::bring_up(&disk, clock, &mut recorder) {
-        Ok(storage) => storage,
-        Err(error) => report(&error),
-    };
+    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let storage =
+        match state::bring_up(&disk, clock, &command_line, (&mut recorder, watchdog::feed)) {
+            Ok(storage) => storage,
+            Err(error) => report(&error),
+        };
     watchdog::feed();
     warnings.extend(storage.warnings);
+    let now = event_loop::now();
+    let in_use = storage.rescue.is_none();
+    let state_watch =
+        in_use.then(|| StateWatch::begin(storage.errors, storage.checked_lately, now));
 
     let keys = header::trusted_keys(Path::new(names::SLOT_KEYS_DIR));
     let node = Node {
@@ -88,21 +96,26 @@ pub fn run(boot: BootState) -> ! {
         recorder,
         ready: false,
         state_recreated: storage.state_recreated,
+        rescue: storage.rescue,
         warnings,
         damage_seen: false,
     };
-    let trial = if unproven {
-        let timeout = ready_timeout(&fs::read_to_string("/proc/cmdline").unwrap_or_default());
+    let trial = if unproven && !in_use {
+        // It will not become ready; perhaps the other slot's e2fsck or kernel can do more.
+        log::warn(format_args!("slot {slot} is on trial and cannot use STATE"));
+        Trial::until(now)
+    } else if unproven {
+        let timeout = ready_timeout(&command_line);
         log::info(format_args!(
             "slot {slot} is on trial: it has {} s to become ready",
             timeout.as_secs()
         ));
-        Trial::until(event_loop::now().saturating_add(timeout))
+        Trial::until(now.saturating_add(timeout))
     } else {
         Trial::proven()
     };
     match EventLoop::new(Machine::new(trial), node, hotplug, clock) {
-        Ok(event_loop) => event_loop.run(),
+        Ok(event_loop) => event_loop.run(state_watch),
         Err(error) => report(&error),
     }
 }

@@ -1,9 +1,12 @@
 //! What PID 1 answers on its control socket.
 
+use std::io;
 use std::time::Duration;
 
 use ferrite_layout::slot::Slot;
-use ferrite_schema::control::{Request, Response, Status};
+use ferrite_layout::state_marks::{StateMarks, StateOrder};
+use ferrite_schema::control::{self, Request, Response, Status};
+use ferrite_schema::timeline::Phase;
 
 use super::machine::{Event, Machine};
 use super::slot_disk::{Outcome, SlotDisk, SlotError};
@@ -12,6 +15,8 @@ use crate::disk::SystemDisk;
 use crate::fatal::chain;
 use crate::haste;
 use crate::log;
+use crate::state::grow::Grown;
+use crate::state::ledger;
 use crate::timeline::{self, Recorder};
 
 /// Longest reason for a shutdown that is logged, in characters.
@@ -30,8 +35,10 @@ pub struct Node {
     pub recorder: Recorder,
     /// The agent said that the node is as it should be.
     pub ready: bool,
-    /// Why STATE had to be made anew.
+    /// Why STATE was made anew.
     pub state_recreated: Option<String>,
+    /// Why STATE could not be used: the node is in its rescue state.
+    pub rescue: Option<String>,
     /// What else went wrong during this boot.
     pub warnings: Vec<String>,
     /// Damage of the running root was dealt with.
@@ -71,12 +78,21 @@ impl Node {
                 (Response::Done, Some(Event::Stopping { left, within }))
             }
             Request::Stopping { .. } => (refused("the machine is not going down"), None),
-            Request::Ready | Request::MarkGood | Request::Stage | Request::Rollback
+            Request::Ready
+            | Request::MarkGood
+            | Request::Stage
+            | Request::Rollback
+            | Request::State { .. }
                 if machine.is_shutting_down() =>
             {
                 (refused("the machine is going down"), None)
             }
+            // A node without STATE is not as it should be, whatever the agent thinks.
+            Request::Ready if self.rescue.is_some() => {
+                (refused(self.rescue.as_deref().unwrap_or_default()), None)
+            }
             Request::Ready => self.become_ready(),
+            Request::State { order } => self.order_state(order),
             Request::MarkGood => {
                 let result = self.slots.mark_good(self.slot);
                 let event = result.is_ok().then_some(Event::SlotProven);
@@ -136,6 +152,58 @@ impl Node {
                 false
             }
         }
+    }
+
+    /// The kernel found damage in STATE: the next boot, which comes now, checks it.
+    pub fn state_is_damaged(&mut self, damage: &str) {
+        log::error(format_args!("{damage}; restarting to check it"));
+        self.mark_state(|marks| StateMarks { damaged: true, ..marks });
+    }
+
+    /// STATE has been sound for long: the checks before that do not count any more.
+    pub fn state_is_sound(&mut self) {
+        self.mark_state(|marks| StateMarks { checks: 0, ..marks });
+    }
+
+    /// Notes how growing STATE ended.
+    pub fn state_has_grown(&mut self, grown: io::Result<Grown>, start: timeline::Instant) {
+        match grown {
+            Ok(Grown { from_bytes, to_bytes }) if from_bytes == to_bytes => {}
+            Ok(Grown { from_bytes, to_bytes }) => {
+                self.recorder.end(Phase::Init, "grow STATE", start);
+                let (from, to) = (from_bytes >> 20, to_bytes >> 20);
+                log::info(format_args!("STATE grew from {from} to {to} MiB"));
+            }
+            Err(error) => {
+                let sentence = format!("STATE stays smaller than its partition: {error}");
+                log::warn(format_args!("{sentence}"));
+                self.warnings.push(sentence);
+            }
+        }
+    }
+
+    /// A failure is said; the kernel's own mark in the file system may still be there.
+    fn mark_state(&self, change: impl FnOnce(StateMarks) -> StateMarks) -> bool {
+        let marked =
+            ledger::read(&self.disk).and_then(|marks| ledger::write(&self.disk, change(marks)));
+        marked.inspect_err(|error| log::error(format_args!("{}", chain(error)))).is_ok()
+    }
+
+    /// Writes the order down where the next boot finds it, and restarts.
+    fn order_state(&self, order: control::StateOrder) -> (Response, Option<Event>) {
+        let (order, reason) = match order {
+            control::StateOrder::Recreate => {
+                (StateOrder::Recreate, "STATE is to be made anew, asked through the API")
+            }
+            control::StateOrder::Check => {
+                (StateOrder::Check, "STATE is to be checked, asked through the API")
+            }
+        };
+        if !self.mark_state(|marks| StateMarks { order: Some(order), ..marks }) {
+            return (refused("the order cannot be written to the partition table"), None);
+        }
+        let mode = control::ShutdownMode::Reboot;
+        (Response::Done, Some(Event::Shutdown { mode, reason: reason.to_owned() }))
     }
 
     fn warn(&mut self, sentence: String) {
@@ -199,6 +267,7 @@ impl Node {
             shutting_down: machine.is_shutting_down(),
             services: machine.services(now),
             state_recreated: self.state_recreated.clone(),
+            rescue: self.rescue.clone(),
             warnings: self.warnings.clone(),
         }
     }

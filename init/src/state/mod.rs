@@ -1,13 +1,22 @@
 //! Stage 2's storage: everything that is mounted beside the root, STATE above all.
 //!
-//! Only STATE must work; whatever else fails is a warning, since a node that answers can be mended.
+//! Nothing here ends a boot but a kernel that cannot even mount a tmpfs: a node that answers can be mended. Without STATE it
+//! comes up in its *rescue state*, with `/var` in memory, where the agent serves its API and runs nothing.
 
+pub mod check;
 pub mod clock;
 pub mod durable;
+pub mod errors;
 pub mod etc;
+pub mod foreign;
+pub mod grow;
+pub mod ledger;
+pub mod look;
 pub mod memory;
 mod oem;
+pub mod patience;
 pub mod superblock;
+pub mod template;
 pub mod volume;
 
 use std::ffi::CStr;
@@ -18,12 +27,13 @@ use ferrite_schema::timeline::Phase;
 use rustix::mount::{MountFlags, mount};
 
 use crate::boot::mounts::{MountError, mount_on};
-use crate::disk::{STATE_PARTITION, SystemDisk};
+use crate::disk::SystemDisk;
 use crate::fatal::chain;
 use crate::log;
 use crate::state::clock::Clock;
-use crate::state::volume::StateError;
-use crate::timeline::{self, Recorder};
+use crate::state::errors::ErrorCount;
+use crate::state::volume::Volume;
+use crate::timeline::Recorder;
 
 /// GPT number of OEM.
 const OEM_PARTITION: u32 = 8;
@@ -31,39 +41,50 @@ const OEM_PARTITION: u32 = 8;
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Storage {
-    /// STATE had to be made anew; says why.
+    /// STATE was made anew; says why.
     pub state_recreated: Option<String>,
+    /// STATE could not be used: why, and what to do. `/var` is in memory.
+    pub rescue: Option<String>,
+    /// STATE was checked lately, and should be watched until that is long ago.
+    pub checked_lately: bool,
+    /// The kernel's count of errors in STATE and what it was before anything was written; absent where the kernel has none.
+    pub errors: Option<(ErrorCount, u64)>,
     /// What else was wrong.
     pub warnings: Vec<String>,
 }
 
-/// Mounts everything beside the root and fills `/etc`. Call it once, before anything needs `/etc` or `/var`.
+/// Mounts everything beside the root and fills `/etc`. Call it once, before anything needs `/etc` or `/var`. `feed` is
+/// called at least every few seconds, however long it takes.
 ///
 /// # Errors
-/// STATE cannot even be made anew: the node has nowhere to write.
+/// STATE cannot be used, and not even a file system in memory can be mounted in its place.
 pub fn bring_up(
     disk: &SystemDisk,
     clock: Clock,
-    recorder: &mut Recorder,
-) -> Result<Storage, StateError> {
+    command_line: &str,
+    (recorder, feed): (&mut Recorder, fn()),
+) -> Result<Storage, MountError> {
     let mut storage = Storage::default();
     let temporary = recorder.step(Phase::Init, "temporary file systems", mount_temporary);
     storage.check("mount temporary file systems", temporary);
     storage.check("fill /etc", etc::fill(Path::new("/etc")));
 
-    let device = disk.partition_path(STATE_PARTITION);
-    storage.state_recreated =
-        recorder.step(Phase::Init, "mount STATE", || volume::mount_state(&device))?;
-    let start = timeline::now();
-    volume::grow(&device);
-    recorder.end(Phase::Init, "grow STATE", start);
+    let order = volume::order_on(command_line).unwrap_or_else(|problem| {
+        log::warn(format_args!("{problem}"));
+        storage.warnings.push(problem);
+        None
+    });
+    let start = crate::timeline::now();
+    let state = volume::bring_up(disk, order, feed);
+    recorder.end(Phase::Init, "mount STATE", start);
+    storage.take(state)?;
     match clock.settle() {
         Ok(doubt) => storage.warnings.extend(doubt),
         Err(error) => storage.warn("remember the time", &error),
     }
     match memory::ensure_machine_id() {
-        Ok(true) => volume::give_own_identity(),
-        Ok(false) => {}
+        Ok(true) if storage.rescue.is_none() => volume::give_own_identity(),
+        Ok(_) => {}
         Err(error) => storage.warn("make the machine's ID", &error),
     }
     storage.check("write a random seed for the next boot", memory::refresh_seed());
@@ -77,6 +98,24 @@ pub fn bring_up(
 }
 
 impl Storage {
+    /// Notes what became of STATE; where it cannot be used, a file system in memory takes its place.
+    fn take(&mut self, state: Volume) -> Result<(), MountError> {
+        self.state_recreated = state.recreated.map(|cause| cause.to_string());
+        self.warnings.extend(state.repaired);
+        self.checked_lately = state.marks.checks > 0;
+        let Some(problem) = state.problem else {
+            self.errors = state.errors;
+            return Ok(());
+        };
+        let sentence = format!("STATE could not be used: {problem}");
+        log::error(format_args!("{sentence}"));
+        log::error(format_args!(
+            "this node is in its rescue state: it runs no units, and nothing that is written now is kept"
+        ));
+        self.rescue = Some(sentence);
+        mount_rescue()
+    }
+
     fn check<E: std::error::Error>(&mut self, what: &str, result: Result<(), E>) {
         if let Err(error) = result {
             self.warn(what, &error);
@@ -107,6 +146,11 @@ fn mount_temporary() -> Result<(), MountError> {
         result = result.and(mount_on(kind, path, flags, options));
     }
     result
+}
+
+fn mount_rescue() -> Result<(), MountError> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount_on("tmpfs", names::STATE_DIR, flags, c"mode=0755,size=10%,nr_inodes=16k")
 }
 
 fn mount_oem(disk: &SystemDisk) -> Result<(), MountError> {

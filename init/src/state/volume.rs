@@ -1,211 +1,282 @@
-//! STATE: from a partition that may hold anything to a mounted file system.
-//!
-//! Mount it; where that fails, let e2fsck repair it and mount again. Only where e2fsck gives up, or there is no ext4
-//! at all, it is made anew from the template in the root. What cannot be mounted for another reason (a kernel
-//! without ext4, a disk that cannot be read) is left as it is and ends the boot: another slot may do better.
+//! STATE: from a partition that may hold anything to a mounted file system, or to the knowledge that it has to be left
+//! alone. Every step is decided by [`crate::irreversible::state::next`] and carried out here, beside the watchdog.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::ffi::CStr;
+use std::fs::File;
+use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::time::Duration;
 
-use ferrite_layout::sparse::{self, DecodeSparse};
+use ferrite_layout::boot_params;
+use ferrite_layout::state_marks::{StateMarks, StateOrder};
 use ferrite_schema::names;
-use ferrite_sys::block;
-use rustix::fs::FallocateFlags;
+use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, mount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use crate::fatal::chain;
+use super::errors::ErrorCount;
+use super::patience::{Stalled, Watch};
+use super::{check, ledger, look, template};
+use crate::disk::{STATE_PARTITION, SystemDisk};
+use crate::fatal::{chain, fatal};
+use crate::irreversible::state::{
+    Act, Backup, Cause, Checked, Evidence, Giver, Made, Mounted, Order, Problem, next,
+};
 use crate::log;
-use crate::state::superblock::{self, Superblock};
-
-/// Exit codes of `e2fsck(8)` from here on: errors are left, or it could not work.
-const E2FSCK_ERRORS_LEFT: i32 = 4;
-/// Lines of e2fsck that are worth the console; a wrecked file system gives thousands.
-const E2FSCK_LINES_MAX: usize = 20;
-
-/// STATE cannot be had.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
-pub enum StateError {
-    #[error("open {path}")]
-    Open { path: PathBuf, source: io::Error },
-    #[error("read the STATE template {path}")]
-    ReadTemplate { path: PathBuf, source: io::Error },
-    #[error("read the STATE template {path}")]
-    DecodeTemplate { path: PathBuf, source: DecodeSparse },
-    #[error("make STATE anew: the template has {template_bytes} bytes, {path} only {size_bytes}")]
-    TooSmall { path: PathBuf, template_bytes: u64, size_bytes: u64 },
-    #[error("make STATE anew in {path}")]
-    Write { path: PathBuf, source: io::Error },
-    #[error("mount STATE from {path}, although it was just made anew")]
-    Mount { path: PathBuf, source: Errno },
-    #[error("mount STATE from {path}, which is left as it is: {why}")]
-    Keep { path: PathBuf, why: String },
-}
-
-/// Why STATE is not mounted.
-#[derive(Debug, PartialEq, Eq)]
-enum Unmounted {
-    /// Nothing in it can be saved.
-    Lost(String),
-    /// It may hold everything; something else is wrong.
-    Kept(String),
-}
-
-/// What e2fsck made of it.
-#[derive(Debug, PartialEq, Eq)]
-enum Repair {
-    Sound,
-    GaveUp { exit_status: i32 },
-    NotDone(String),
-}
-
-impl Repair {
-    fn problem(&self) -> String {
-        match self {
-            Self::Sound => "e2fsck finds it sound".to_owned(),
-            Self::GaveUp { exit_status } => {
-                format!("e2fsck could not repair everything (exit status {exit_status})")
-            }
-            Self::NotDone(problem) => problem.clone(),
-        }
-    }
-
-    /// What a mount that fails even after this means.
-    fn verdict(&self, first: &str, then: &str) -> Unmounted {
-        let why = format!("{first}; {}; then mount: {then}", self.problem());
-        match self {
-            Self::GaveUp { .. } => Unmounted::Lost(why),
-            Self::Sound | Self::NotDone(_) => Unmounted::Kept(why),
-        }
-    }
-}
-
-/// Mounts STATE on /var, whatever it takes. Returns why it had to be made anew, where it had to.
-///
-/// # Errors
-/// It may hold data and cannot be mounted, or even a new file system cannot be made or mounted.
-pub fn mount_state(device: &Path) -> Result<Option<String>, StateError> {
-    let why = match try_mount(device) {
-        Ok(()) => return Ok(None),
-        Err(Unmounted::Kept(why)) => return Err(StateError::Keep { path: device.to_owned(), why }),
-        Err(Unmounted::Lost(why)) => why,
-    };
-    log::error(format_args!(
-        "STATE on {} is lost ({why}); making it anew, EMPTY: configuration, images and units of this node are gone",
-        device.display()
-    ));
-    recreate(device)?;
-    mount_ext4(device).map_err(|source| StateError::Mount { path: device.to_owned(), source })?;
-    Ok(Some(why))
-}
-
-/// Mounts what is there, repairing it where necessary.
-fn try_mount(device: &Path) -> Result<(), Unmounted> {
-    let superblock = read_superblock(device)
-        .map_err(|error| Unmounted::Kept(format!("it cannot be read: {error}")))?
-        .ok_or_else(|| Unmounted::Lost("it holds no ext4 file system".to_owned()))?;
-    let first = if superblock.has_errors {
-        "the kernel found errors in it before".to_owned()
-    } else {
-        match mount_ext4(device) {
-            Ok(()) => return Ok(()),
-            Err(error) => format!("mount: {error}"),
-        }
-    };
-    log::warn(format_args!("STATE needs repair ({first}); running e2fsck"));
-    let repair = repair(device);
-    match mount_ext4(device) {
-        Ok(()) if repair == Repair::Sound => log::warn(format_args!("STATE is repaired")),
-        Ok(()) => log::error(format_args!("STATE can be used, but {}", repair.problem())),
-        Err(error) => return Err(repair.verdict(&first, &error.to_string())),
-    }
-    Ok(())
-}
 
 /// `/var` has no device nodes, no set-user-ID files and no programs of the system's. What containers execute
 /// is seen through their own overlay mounts, which have their own flags.
-fn mount_ext4(device: &Path) -> Result<(), Errno> {
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RELATIME;
-    mount(device, names::STATE_DIR, "ext4", flags, c"errors=remount-ro")
+const MOUNT_FLAGS: MountFlags = MountFlags::NOSUID
+    .union(MountFlags::NODEV)
+    .union(MountFlags::NOEXEC)
+    .union(MountFlags::RELATIME);
+const MOUNT_OPTIONS: &CStr = c"errors=remount-ro";
+/// For remembering that a disk hangs, on that disk.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// What became of STATE.
+#[derive(Debug)]
+pub struct Volume {
+    /// It was made anew; says why.
+    pub recreated: Option<Cause>,
+    /// It was damaged and is repaired; says how.
+    pub repaired: Option<String>,
+    /// It is not mounted, and why.
+    pub problem: Option<Problem>,
+    /// What is remembered about it now.
+    pub marks: StateMarks,
+    /// The kernel's count of errors in it, and what it was when it was mounted.
+    pub errors: Option<(ErrorCount, u64)>,
 }
 
-fn repair(device: &Path) -> Repair {
-    let output = match Command::new(names::E2FSCK).arg("-y").arg(device).output() {
-        Ok(output) => output,
-        Err(error) => return Repair::NotDone(format!("e2fsck cannot be run: {error}")),
-    };
-    let text = String::from_utf8_lossy(&output.stdout);
-    for line in text.lines().filter(|line| !line.trim().is_empty()).take(E2FSCK_LINES_MAX) {
-        log::warn(format_args!("e2fsck: {line}"));
-    }
-    match output.status.code() {
-        Some(code) if code < E2FSCK_ERRORS_LEFT => Repair::Sound,
-        Some(exit_status) => Repair::GaveUp { exit_status },
-        None => Repair::NotDone("e2fsck was killed".to_owned()),
-    }
-}
-
-/// Writes the template. What it leaves out must be zero: file systems rely on it.
-fn recreate(device: &Path) -> Result<(), StateError> {
-    let template_path = || PathBuf::from(names::STATE_TEMPLATE);
-    let template = fs::read(names::STATE_TEMPLATE)
-        .map_err(|source| StateError::ReadTemplate { path: template_path(), source })?;
-    let image = sparse::decode(&template)
-        .map_err(|source| StateError::DecodeTemplate { path: template_path(), source })?;
-    let path = device.to_owned();
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(device)
-        .map_err(|source| StateError::Open { path: path.clone(), source })?;
-    let write = |source: io::Error| StateError::Write { path: path.clone(), source };
-    let size_bytes = block::size_bytes(file.as_fd()).map_err(|errno| write(errno.into()))?;
-    let template_bytes = image.size_bytes;
-    if size_bytes < template_bytes {
-        return Err(StateError::TooSmall { path, template_bytes, size_bytes });
-    }
-    // ZERO_RANGE lets the device do it where it can, and writes zeros where it cannot.
-    let zero = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
-    rustix::fs::fallocate(&file, zero, 0, template_bytes).map_err(|errno| write(errno.into()))?;
-    for block in &image.blocks {
-        file.seek(SeekFrom::Start(block.offset_bytes)).map_err(write)?;
-        file.write_all(block.bytes).map_err(write)?;
-    }
-    file.sync_all().map_err(write)
-}
-
-/// Grows the mounted file system to its partition. A failure costs space and nothing else.
-pub fn grow(device: &Path) {
-    match try_grow(device) {
-        Ok(None) => {}
-        Ok(Some((from, to))) => {
-            log::info(format_args!("STATE grew from {} to {} MiB", from >> 20, to >> 20));
+/// The order on the kernel's command line.
+///
+/// # Errors
+/// It is none that there is.
+pub fn order_on(command_line: &str) -> Result<Option<Order>, String> {
+    let what = match boot_params::value(command_line, boot_params::STATE) {
+        None => return Ok(None),
+        Some("recreate") => StateOrder::Recreate,
+        Some("check") => StateOrder::Check,
+        Some(other) => {
+            return Err(format!(
+                "{}={other} is not obeyed: it can be recreate or check",
+                boot_params::STATE
+            ));
         }
-        Err(error) => log::warn(format_args!("STATE stays smaller than its partition: {error}")),
+    };
+    Ok(Some(Order { what, by: Giver::CommandLine }))
+}
+
+/// Gets STATE mounted on /var, or finds out that it must be left alone. `order` is what the command line says.
+#[must_use]
+pub fn bring_up(disk: &SystemDisk, order: Option<Order>, feed: fn()) -> Volume {
+    let device = disk.partition_path(STATE_PARTITION);
+    let marks = ledger::read(disk).unwrap_or_else(|error| {
+        log::error(format_args!("{}", chain(&error)));
+        StateMarks::default()
+    });
+    let watch = Watch::new(&device, feed);
+    Work { disk: disk.clone(), device, watch, marks, repaired: None }.run(order)
+}
+
+/// The work on the way.
+struct Work {
+    disk: SystemDisk,
+    device: PathBuf,
+    watch: Watch,
+    /// As they are on the disk.
+    marks: StateMarks,
+    repaired: Option<String>,
+}
+
+impl Work {
+    fn run(mut self, order: Option<Order>) -> Volume {
+        let before = self.marks;
+        let device = self.device.clone();
+        let content = self.beside("looking at it", move || look::look(&device));
+        let ordered = before.order.map(|what| Order { what, by: Giver::Api });
+        let mut evidence = Evidence {
+            order: order.or(ordered),
+            damaged: before.damaged,
+            checks_before: before.checks,
+            ..Evidence::new(content)
+        };
+        let problem = loop {
+            match next(&evidence) {
+                Act::Use => break None,
+                Act::Rescue(problem) => break Some(problem),
+                Act::Mount => evidence.mounted = Some(self.mount()),
+                Act::Recreate(cause) => evidence.made = Some(self.recreate(cause)),
+                Act::Check { from } => {
+                    let may = evidence.runs > 0 || self.count_check(&evidence);
+                    evidence.runs += 1;
+                    evidence.mounted = None;
+                    evidence.checked = Some(if may { self.check(from) } else { uncounted() });
+                }
+            }
+        };
+        let marks = match &problem {
+            None => StateMarks { order: None, damaged: false, ..self.marks },
+            // An order to make it anew stands until it is obeyed; nothing else is remembered of a check that
+            // came to an end, since a newer or older e2fsck may see it differently.
+            Some(_) => StateMarks {
+                order: before.order.filter(|order| *order == StateOrder::Recreate),
+                ..before
+            },
+        };
+        self.remember(marks);
+        // What a check has left standing is no news later.
+        let errors = ErrorCount::open(&self.device).ok().map(|count| {
+            let before = count.read();
+            (count, before)
+        });
+        let recreated = match (&evidence.made, &evidence.order) {
+            (Some(Made::Done), Some(Order { what: StateOrder::Recreate, by })) => {
+                Some(Cause::Ordered(*by))
+            }
+            (Some(Made::Done), _) => Some(Cause::Zeros),
+            (Some(Made::Failed { .. }) | None, _) => None,
+        };
+        Volume { recreated, repaired: self.repaired, problem, marks: self.marks, errors }
+    }
+
+    fn mount(&mut self) -> Mounted {
+        let device = self.device.clone();
+        let mounted = self.beside("mounting it", move || mount_on(&device));
+        if let Mounted::Refused { why } | Mounted::Impossible { why } = &mounted {
+            log::warn(format_args!("STATE is not mounted: {why}"));
+        }
+        mounted
+    }
+
+    /// Counts the check before it begins, so that one that never ends is not begun for ever.
+    fn count_check(&mut self, evidence: &Evidence) -> bool {
+        let ordered = evidence.order.is_some_and(|order| order.what == StateOrder::Check);
+        let checks = if ordered { 0 } else { self.marks.checks };
+        self.remember(StateMarks { order: None, damaged: true, checks: checks.saturating_add(1) })
+    }
+
+    fn check(&mut self, from: Option<Backup>) -> Checked {
+        let device = self.device.clone();
+        match from {
+            None => log::warn(format_args!("STATE needs a check; running e2fsck")),
+            Some(Backup { block, .. }) => log::warn(format_args!(
+                "STATE has lost its superblock; running e2fsck with the backup in block {block}"
+            )),
+        }
+        let (checked, lines) = self.beside("checking it", move || check::check(device, from));
+        match &checked {
+            Checked::Sound => {
+                log::warn(format_args!("STATE is repaired, or was sound"));
+                let said = lines.last().map_or_else(String::new, |line| format!(": {line}"));
+                self.repaired = Some(format!("STATE was checked and repaired by e2fsck{said}"));
+            }
+            Checked::ErrorsLeft => log::error(format_args!("e2fsck leaves errors in STATE")),
+            Checked::Unreadable { why } => log::error(format_args!("STATE cannot be read: {why}")),
+            Checked::Failed { why } => log::error(format_args!("e2fsck could not work: {why}")),
+        }
+        checked
+    }
+
+    /// Makes it anew and takes the order back, before anything can be written to it.
+    fn recreate(&mut self, cause: Cause) -> Made {
+        log::error(format_args!("making STATE on {} anew, EMPTY: {cause}", self.device.display()));
+        let device = self.device.clone();
+        let made = self.beside("making it anew", move || {
+            template::recreate(&device, Path::new(names::STATE_TEMPLATE))
+        });
+        if let Err(error) = made {
+            return Made::Failed { why: chain(&error) };
+        }
+        match ledger::write(&self.disk, StateMarks::default()) {
+            Ok(()) => self.marks = StateMarks::default(),
+            // The next boot would make it anew again, with all that was put there until then.
+            Err(error) if self.marks.order.is_some() => {
+                return Made::Failed { why: format!("the order stands: {}", chain(&error)) };
+            }
+            Err(error) => log::error(format_args!("{}", chain(&error))),
+        }
+        Made::Done
+    }
+
+    /// `false` where the disk does not take it.
+    fn remember(&mut self, marks: StateMarks) -> bool {
+        if marks != self.marks {
+            match ledger::write(&self.disk, marks) {
+                Ok(()) => self.marks = marks,
+                Err(error) => log::error(format_args!("{}", chain(&error))),
+            }
+        }
+        marks == self.marks
+    }
+
+    fn beside<T: Send + 'static>(
+        &self,
+        what: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        match self.watch.beside(work) {
+            Ok(result) => result,
+            Err(stalled) => self.give_up(what, stalled),
+        }
+    }
+
+    /// Remembers, where the disk still takes it, and resets the machine: whoever hangs in the kernel stays there.
+    fn give_up(&self, what: &str, stalled: Stalled) -> ! {
+        let (disk, marks) = (self.disk.clone(), self.marks);
+        let counted = StateMarks { damaged: true, checks: marks.checks.saturating_add(1), ..marks };
+        let (done, written) = std::sync::mpsc::channel();
+        let begun = std::thread::Builder::new().spawn(move || {
+            done.send(ledger::write(&disk, counted).is_ok()).ok();
+        });
+        if begun.is_err() || written.recv_timeout(LAST_WORDS) != Ok(true) {
+            log::error(format_args!("that STATE hangs cannot be remembered"));
+        }
+        fatal(&format!("STATE on {}: {what}: {stalled}", self.device.display()))
     }
 }
 
-fn try_grow(device: &Path) -> io::Result<Option<(u64, u64)>> {
-    let Some(superblock) = read_superblock(device)? else { return Ok(None) };
-    let partition_bytes = block::size_bytes(File::open(device)?.as_fd())?;
-    let Some(blocks) = blocks_to_grow_to(superblock, partition_bytes) else { return Ok(None) };
-    let root = File::open(names::STATE_DIR)?;
-    ferrite_sys::ext4::resize(root.as_fd(), blocks)?;
-    let bytes = |blocks| blocks * superblock.block_bytes;
-    Ok(Some((bytes(superblock.blocks), bytes(blocks))))
+fn uncounted() -> Checked {
+    let why = "the partition table takes no writes, so that nobody could count the checks";
+    Checked::Failed { why: why.to_owned() }
 }
 
-/// Growing by less than this is not worth a write: the last group of blocks may be unusable anyway.
-const GROW_MIN_BYTES: u64 = 1024 * 1024;
+fn mount_on(device: &Path) -> Mounted {
+    match mount(device, names::STATE_DIR, "ext4", MOUNT_FLAGS, MOUNT_OPTIONS) {
+        Ok(()) if is_read_only() => {
+            unmount(names::STATE_DIR, UnmountFlags::empty()).ok();
+            Mounted::Refused { why: "the kernel mounts it read-only".to_owned() }
+        }
+        Ok(()) => Mounted::Done,
+        Err(error) if is_about_us(error) => Mounted::Impossible { why: error.to_string() },
+        Err(error) => Mounted::Refused { why: error.to_string() },
+    }
+}
 
-fn blocks_to_grow_to(superblock: Superblock, partition_bytes: u64) -> Option<u64> {
-    let blocks = partition_bytes / superblock.block_bytes;
-    let more = blocks.checked_sub(superblock.blocks)?;
-    (more * superblock.block_bytes >= GROW_MIN_BYTES).then_some(blocks)
+/// Errors of mount(2) that say nothing about what is on the disk: no driver, no memory, no device, no permission.
+const fn is_about_us(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::NODEV
+            | Errno::NOMEM
+            | Errno::BUSY
+            | Errno::ACCESS
+            | Errno::PERM
+            | Errno::NOENT
+            | Errno::NXIO
+            | Errno::NOTBLK
+            | Errno::MFILE
+            | Errno::NFILE
+    )
+}
+
+/// STATE, which is mounted, cannot be written.
+#[must_use]
+pub fn is_read_only() -> bool {
+    rustix::fs::statvfs(names::STATE_DIR)
+        .is_ok_and(|stat| stat.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 /// Images are all alike, to the last bit; the file systems of two nodes must not be.
@@ -226,37 +297,32 @@ pub fn give_own_identity() {
     }
 }
 
-fn read_superblock(device: &Path) -> io::Result<Option<Superblock>> {
-    let mut file = File::open(device)?;
-    let mut bytes = vec![0; superblock::SIZE_BYTES];
-    file.seek(SeekFrom::Start(superblock::OFFSET_BYTES))?;
-    file.read_exact(&mut bytes)?;
-    Ok(superblock::parse(&bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_what_e2fsck_gives_up_is_lost() {
-        let lost = |repair: Repair| {
-            matches!(repair.verdict("mount: EUCLEAN", "ENODEV"), Unmounted::Lost(_))
-        };
-        assert!(lost(Repair::GaveUp { exit_status: 4 }));
-        assert!(!lost(Repair::Sound));
-        assert!(!lost(Repair::NotDone("e2fsck cannot be run".to_owned())));
+    fn the_command_line_orders_what_there_is() {
+        let order = |line| order_on(line).map(|order| order.map(|order| order.what));
+        assert_eq!(order("quiet"), Ok(None));
+        assert_eq!(order("ferrite.state=recreate"), Ok(Some(StateOrder::Recreate)));
+        assert_eq!(
+            order("ferrite.state=recreate ferrite.state=check"),
+            Ok(Some(StateOrder::Check))
+        );
+        for word in ["ferrite.state", "ferrite.state=", "ferrite.state=Recreate"] {
+            assert!(order(word).is_err(), "{word}");
+        }
     }
 
     #[test]
-    fn a_file_system_grows_only_when_it_is_worth_it() {
-        let superblock = Superblock { block_bytes: 4096, blocks: 1000, has_errors: false };
-        let check = |blocks: u64, expected| {
-            assert_eq!(blocks_to_grow_to(superblock, blocks * 4096), expected);
-        };
-        check(1000, None);
-        check(1255, None);
-        check(1256, Some(1256));
-        check(999, None);
+    fn only_what_the_disk_holds_is_a_reason_to_check_it() {
+        for error in [Errno::NODEV, Errno::NOMEM, Errno::BUSY] {
+            assert!(is_about_us(error), "{error}");
+        }
+        // Linux: EUCLEAN, EFSBADCRC (EBADMSG), EINVAL for bad geometry or features, EIO, EROFS.
+        for error in [Errno::UCLEAN, Errno::BADMSG, Errno::INVAL, Errno::IO, Errno::ROFS] {
+            assert!(!is_about_us(error), "{error}");
+        }
     }
 }

@@ -1,0 +1,109 @@
+//! Running e2fsck.
+//!
+//! Twice: the first run writes nothing. Asked to repair, e2fsck writes zeros over what it cannot read, so that a loose
+//! cable would end a file system; a disk that cannot be read must be found before that.
+
+use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use ferrite_schema::names;
+use ferrite_sys::child::{Apart, set_apart};
+
+use crate::irreversible::state::{Backup, Checked};
+use crate::log;
+
+/// Exit status: errors were left. Below it are what was corrected (1) and a wish to be rebooted (2).
+const ERRORS_LEFT: i32 = 4;
+/// Lines of e2fsck that are worth the console; a wrecked file system gives thousands.
+const LINES_MAX: usize = 20;
+/// Longest line that is looked at: lists of blocks can be longer than memory.
+const LINE_MAX_BYTES: u64 = 4096;
+/// What e2fsck says where the disk does not give its bytes.
+const READ_ERRORS: [&str; 4] =
+    ["Error reading block", "Input/output error", "short read", "Can't read an inode"];
+/// The kernel may end it when memory runs out: better than PID 1.
+const OOM_SCORE_ADJ: &str = "0";
+
+/// What a run of e2fsck came to.
+#[derive(Debug)]
+struct Run {
+    status: ExitStatus,
+    lines: Vec<String>,
+    read_error: Option<String>,
+}
+
+/// Checks and repairs the file system in `device`, from the backup superblock `from` where one is named.
+#[must_use]
+pub fn check(device: PathBuf, from: Option<Backup>) -> (Checked, Vec<String>) {
+    let attempt = |mode: &str| run(command(mode, &device, from));
+    let failed = |error: io::Error| Checked::Failed { why: format!("it cannot be run: {error}") };
+    let look = match attempt("-n") {
+        Ok(look) => look,
+        Err(error) => return (failed(error), Vec::new()),
+    };
+    if let Some(why) = look.read_error {
+        return (Checked::Unreadable { why }, Vec::new());
+    }
+    match attempt("-y") {
+        Ok(repair) => {
+            for line in &repair.lines {
+                log::warn(format_args!("e2fsck: {line}"));
+            }
+            (checked(&repair), repair.lines)
+        }
+        Err(error) => (failed(error), Vec::new()),
+    }
+}
+
+fn checked(run: &Run) -> Checked {
+    match run.status.code() {
+        Some(code) if code < ERRORS_LEFT => Checked::Sound,
+        Some(ERRORS_LEFT..8) => Checked::ErrorsLeft,
+        Some(code) => Checked::Failed {
+            why: format!("exit status {code}; {}", run.lines.get(1).map_or("", String::as_str)),
+        },
+        None => Checked::Failed { why: format!("{}", run.status) },
+    }
+}
+
+fn command(mode: &str, device: &Path, from: Option<Backup>) -> Command {
+    let mut command = Command::new(names::E2FSCK);
+    command.args(["-f", mode]);
+    if let Some(Backup { block, block_bytes }) = from {
+        command.args(["-b", &block.to_string(), "-B", &block_bytes.to_string()]);
+    }
+    command.arg(device).env_clear().env("LC_ALL", "C").stdin(Stdio::null());
+    set_apart(&mut command, Apart { cgroup: None, oom_score_adj: OOM_SCORE_ADJ });
+    command
+}
+
+/// Runs it to its end, keeping little of what it says.
+fn run(mut command: Command) -> io::Result<Run> {
+    let (reader, writer) = io::pipe()?;
+    let mut child = command.stdout(writer.try_clone()?).stderr(writer).spawn()?;
+    // The command holds the pipe's other end.
+    drop(command);
+    let mut lines = Vec::new();
+    let mut read_error = None;
+    let mut reader = BufReader::new(reader);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if reader.by_ref().take(LINE_MAX_BYTES).read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        let text = String::from_utf8_lossy(&line).trim().to_owned();
+        if read_error.is_none() && READ_ERRORS.iter().any(|error| text.contains(error)) {
+            read_error = Some(text.clone());
+        }
+        if lines.len() < LINES_MAX && !text.is_empty() {
+            lines.push(text);
+        }
+    }
+    Ok(Run { status: child.wait()?, lines, read_error })
+}
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

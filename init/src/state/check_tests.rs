@@ -1,0 +1,105 @@
+//! The host's e2fsck on file systems that were damaged: the way from what is found to what is done.
+
+use super::super::look::{look, tests::Image};
+use super::*;
+use crate::irreversible::state::{Act, Content, Evidence, Problem, next};
+
+/// Looks, decides and checks, as the node does, until something is to be mounted or left alone.
+fn settle(image: &Image) -> (Act, Vec<String>) {
+    let mut evidence = Evidence { damaged: true, ..Evidence::new(look(&image.path)) };
+    let mut said = Vec::new();
+    loop {
+        match next(&evidence) {
+            Act::Check { from } => {
+                let (checked, lines) = check(image.path.clone(), from);
+                said.extend(lines);
+                evidence.runs += 1;
+                evidence.checked = Some(checked);
+            }
+            act => return (act, said),
+        }
+    }
+}
+
+fn bytes(image: &Image) -> Vec<u8> {
+    std::fs::read(&image.path).unwrap()
+}
+
+#[test]
+fn a_file_system_without_its_superblock_is_repaired_whole() {
+    let damages: [&dyn Fn(&Image); 4] = [
+        &|image| image.zero(1024, 1024),
+        &|image| image.zero(0, 1 << 20),
+        &|image| image.write(1024 + 0x20, &[1]),
+        // Group descriptors, while the superblock is whole.
+        &|image| image.zero(4096, 4096),
+    ];
+    for (number, damage) in damages.iter().enumerate() {
+        let image = Image::ext4(256);
+        damage(&image);
+        let (act, said) = settle(&image);
+        assert_eq!(act, Act::Mount, "damage {number}: {said:?}");
+        assert!(image.kept(), "damage {number}: {said:?}");
+        let Content::Ext4(ext4) = look(&image.path) else { panic!("damage {number}") };
+        assert_eq!((ext4.backup, ext4.top), (None, true), "damage {number}");
+    }
+}
+
+#[test]
+fn a_bitmap_with_a_bad_checksum_is_repaired() {
+    let image = Image::ext4(256);
+    image.debugfs("set_bg 0 block_bitmap_csum 1");
+    assert_eq!(settle(&image).0, Act::Mount);
+    assert!(image.kept());
+}
+
+#[test]
+fn features_that_e2fsck_does_not_know_leave_every_byte_as_it_is() {
+    for feature in ["FEATURE_I30", "FEATURE_R30", "casefold"] {
+        let image = Image::ext4(256);
+        image.debugfs(&format!("feature {feature}"));
+        let before = bytes(&image);
+        let (act, _) = settle(&image);
+        assert!(
+            matches!(act, Act::Rescue(Problem::CheckFailed { .. } | Problem::ErrorsLeft)),
+            "{feature}: {act:?}"
+        );
+        assert!(before == bytes(&image), "{feature}: e2fsck has written");
+    }
+}
+
+#[test]
+fn a_partition_that_ends_too_early_is_left_as_it_is() {
+    let image = Image::ext4(256);
+    std::fs::File::options().write(true).open(&image.path).unwrap().set_len(200 << 20).unwrap();
+    let before = bytes(&image);
+    let (act, said) = settle(&image);
+    assert!(matches!(act, Act::Rescue(_)), "{act:?}: {said:?}");
+    assert!(before == bytes(&image), "e2fsck has written: {said:?}");
+}
+
+#[test]
+fn an_empty_top_is_not_made_unasked() {
+    let image = Image::ext4(256);
+    image.zero(0, 16 << 20);
+    let before = bytes(&image);
+    assert_eq!(settle(&image).0, Act::Rescue(Problem::TopGone));
+    assert!(before == bytes(&image));
+}
+
+#[test]
+fn what_a_disk_does_not_give_is_not_written_over() {
+    let text = "e2fsck 1.47\nError reading block 33 (Input/output error).  Ignore error? no\n";
+    let mut command = Command::new("/usr/bin/printf");
+    command.arg(text);
+    let run = run(command).unwrap();
+    assert!(run.read_error.unwrap().contains("block 33"));
+}
+
+#[test]
+fn much_output_is_read_and_little_of_it_kept() {
+    let mut command = Command::new("/usr/bin/seq");
+    command.arg("200000");
+    let run = run(command).unwrap();
+    assert_eq!((run.status.success(), run.lines.len(), run.read_error), (true, LINES_MAX, None));
+}

@@ -1,0 +1,217 @@
+//! Against file systems that mke2fs made, damaged in every way that is known.
+
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::*;
+
+/// A file system with one file, in a sparse file of `size_mib`.
+pub(in crate::state) struct Image {
+    _folder: tempfile::TempDir,
+    pub(in crate::state) path: PathBuf,
+}
+
+impl Image {
+    fn empty(size_mib: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        File::create(&path).unwrap().set_len(size_mib << 20).unwrap();
+        Self { _folder: folder, path }
+    }
+
+    /// As images have it: `image/src/disk/ext4.rs`.
+    pub(in crate::state) fn ext4(size_mib: u64) -> Self {
+        let image = Self::empty(size_mib);
+        let features = "none,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,\
+             huge_file,dir_nlink,extra_isize,metadata_csum,metadata_csum_seed,has_journal,orphan_file,resize_inode";
+        let made = Command::new("/usr/sbin/mke2fs")
+            .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-O", features])
+            .args(["-E", "resize=4T,lazy_itable_init=0,lazy_journal_init=0,nodiscard"])
+            .arg(&image.path)
+            .status()
+            .unwrap();
+        assert!(made.success());
+        image.debugfs(&format!("write {} kept", std::env::current_exe().unwrap().display()));
+        image
+    }
+
+    /// Has debugfs change something.
+    pub(in crate::state) fn debugfs(&self, request: &str) {
+        let output = Command::new("/usr/sbin/debugfs")
+            .args(["-w", "-R", request])
+            .arg(&self.path)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// The size of the file that was written.
+    pub(in crate::state) fn kept(&self) -> bool {
+        let output = Command::new("/usr/sbin/debugfs")
+            .args(["-R", "stat kept"])
+            .arg(&self.path)
+            .output()
+            .unwrap();
+        let size = std::fs::metadata(std::env::current_exe().unwrap()).unwrap().len();
+        String::from_utf8_lossy(&output.stdout).contains(&format!("Size: {size}"))
+    }
+
+    /// e2fsck finds nothing wrong.
+    pub(in crate::state) fn is_sound(&self) -> bool {
+        let mut check = Command::new("/usr/sbin/e2fsck");
+        check.args(["-f", "-n"]).arg(&self.path).output().unwrap().status.success()
+    }
+
+    pub(in crate::state) fn write(&self, offset_bytes: u64, bytes: &[u8]) {
+        File::options()
+            .write(true)
+            .open(&self.path)
+            .unwrap()
+            .write_all_at(bytes, offset_bytes)
+            .unwrap();
+    }
+
+    pub(in crate::state) fn zero(&self, offset_bytes: u64, length: usize) {
+        self.write(offset_bytes, &vec![0; length]);
+    }
+}
+
+fn found(image: &Image) -> Ext4 {
+    match look(&image.path) {
+        Content::Ext4(ext4) => ext4,
+        other => panic!("{other:?}"),
+    }
+}
+
+const BACKUP: Option<Backup> = Some(Backup { block: 32768, block_bytes: 4096 });
+
+#[test]
+fn a_whole_file_system() {
+    let image = Image::ext4(256);
+    assert_eq!(found(&image), Ext4 { backup: None, flagged: false, top: true });
+    image.debugfs("set_super_value state 3");
+    assert_eq!(found(&image), Ext4 { backup: None, flagged: true, top: true });
+}
+
+#[test]
+fn a_superblock_that_is_gone_is_found_by_its_backup() {
+    let expected = Ext4 { backup: BACKUP, flagged: false, top: true };
+    let random: Vec<u8> =
+        (0..1024u32).map(|index| index.wrapping_mul(37).to_le_bytes()[0] | 1).collect();
+    // Only the magic; the whole superblock; one bit, so that its checksum is wrong; its block; the first MiB.
+    let damages: [&dyn Fn(&Image); 6] = [
+        &|image| image.zero(1024 + 0x38, 2),
+        &|image| image.zero(1024, 1024),
+        &|image| image.write(1024 + 0x20, &[1]),
+        &|image| image.write(1024, &random),
+        &|image| image.zero(0, 4096),
+        &|image| image.zero(0, 1 << 20),
+    ];
+    for (number, damage) in damages.iter().enumerate() {
+        let image = Image::ext4(256);
+        damage(&image);
+        assert_eq!(found(&image), expected, "damage {number}");
+    }
+}
+
+#[test]
+fn small_blocks_have_backups_elsewhere() {
+    let image = Image::empty(32);
+    let mut make = Command::new("/usr/sbin/mke2fs");
+    make.args(["-q", "-F", "-t", "ext4", "-b", "1024"]).arg(&image.path);
+    assert!(make.status().unwrap().success());
+    assert_eq!(found(&image), Ext4 { backup: None, flagged: false, top: true });
+    image.zero(1024, 1024);
+    let backup = Some(Backup { block: 8193, block_bytes: 1024 });
+    assert_eq!(found(&image), Ext4 { backup, flagged: false, top: true });
+}
+
+#[test]
+fn without_a_top_directory_it_is_said() {
+    let image = Image::ext4(256);
+    image.debugfs("clri <2>");
+    assert_eq!(found(&image), Ext4 { backup: None, flagged: false, top: false });
+    // Superblock, descriptors and inode tables: e2fsck would make an empty file system of it.
+    let image = Image::ext4(256);
+    image.zero(0, 16 << 20);
+    assert_eq!(found(&image), Ext4 { backup: BACKUP, flagged: false, top: false });
+}
+
+#[test]
+fn what_others_have_made_over_it_is_theirs() {
+    for name in ["LUKS1", "LUKS2"] {
+        let image = Image::ext4(256);
+        let header = Image::empty(64);
+        let mut format = Command::new("/usr/sbin/cryptsetup");
+        format.args(["luksFormat", "--batch-mode", "--type", &name.to_lowercase()]);
+        format.args([
+            "--pbkdf",
+            "pbkdf2",
+            "--pbkdf-force-iterations",
+            "1000",
+            "--key-file",
+            "/etc/hostname",
+        ]);
+        assert!(format.arg(&header.path).status().unwrap().success());
+        // As on a disk: only the header's bytes are written.
+        let bytes = std::fs::read(&header.path).unwrap();
+        let length = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        image.write(0, &bytes[..length]);
+        assert_eq!(
+            look(&image.path),
+            Content::Foreign { name: "LUKS, an encrypted volume" },
+            "{name}"
+        );
+    }
+    // btrfs and XFS leave the ext4 backups far behind them as they were.
+    let image = Image::ext4(256);
+    image.zero(0, 1 << 20);
+    image.write(64 * 1024 + 64, b"_BHRfS_M");
+    assert_eq!(look(&image.path), Content::Foreign { name: "btrfs" });
+    let image = Image::ext4(256);
+    image.zero(0, 4096);
+    image.write(0, b"XFSB");
+    assert_eq!(look(&image.path), Content::Foreign { name: "XFS" });
+}
+
+#[test]
+fn a_mark_in_front_of_a_whole_superblock_is_not_repaired_away() {
+    // cryptsetup before 2.0 left the old superblock where it was, behind its own header.
+    let image = Image::ext4(256);
+    image.write(0, b"LUKS\xba\xbe");
+    assert_eq!(look(&image.path), Content::Foreign { name: "LUKS, an encrypted volume" });
+}
+
+#[test]
+fn what_nobody_knows_is_not_ext4_although_backups_are_left() {
+    for (offset_bytes, length) in [(0, 4096), (0, 1 << 20), (512, 512), (2048, 16), (4096, 64)] {
+        let image = Image::ext4(256);
+        image.zero(0, 4096);
+        let secret: Vec<u8> = (0..length).map(|index: u32| index.to_le_bytes()[0] | 1).collect();
+        image.write(offset_bytes, &secret);
+        assert_eq!(look(&image.path), Content::Unknown, "{length} bytes at {offset_bytes}");
+    }
+}
+
+#[test]
+fn zeros_are_zeros_and_one_byte_is_something() {
+    assert_eq!(look(&Image::empty(256).path), Content::Zeros);
+    let large = Image::empty(1 << 20);
+    assert_eq!(look(&large.path), Content::Zeros);
+    for offset_bytes in
+        [0, 1024, 5 << 20, (64 << 20) - 1, (128 << 20) + 4095, (1 << 40) - 1, (1 << 40) - (1 << 20)]
+    {
+        let image = Image::empty(1 << 20);
+        image.write(offset_bytes, &[1]);
+        assert_eq!(look(&image.path), Content::Unknown, "a byte at {offset_bytes}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_neither_gone_nor_empty() {
+    for path in ["/dev/does-not-exist", "/proc/self/mem", "/"] {
+        let content = look(Path::new(path));
+        assert!(matches!(content, Content::Unreadable { .. }), "{path}: {content:?}");
+    }
+}
