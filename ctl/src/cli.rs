@@ -562,6 +562,23 @@ pub struct LogsArguments {
     /// The run before the latest one, after a crash for example
     #[arg(short, long)]
     pub previous: bool,
+    /// Control characters as they are, also on a terminal, which obeys them
+    #[arg(long)]
+    pub raw: bool,
+}
+
+impl Command {
+    /// Writes more than text to a terminal: it draws there, makes a container's words harmless by itself, or joins a
+    /// container's terminal to it.
+    #[must_use]
+    pub const fn steers_terminal(&self) -> bool {
+        match self {
+            Self::Top(_) => true,
+            Self::Unit(UnitCommand::Exec(arguments)) => arguments.tty,
+            Self::Unit(UnitCommand::Logs(_) | UnitCommand::Attach { .. }) => true,
+            _ => false,
+        }
+    }
 }
 
 /// `ferrite events …`

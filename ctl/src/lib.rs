@@ -16,5 +16,6 @@ pub mod moment;
 pub mod output;
 pub mod pki;
 pub mod progress;
+pub mod screen;
 pub mod session;
 pub mod timeline_svg;

@@ -6,6 +6,8 @@ use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
 
+use crate::screen::visible_in_line;
+
 /// Form of a command's result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -104,7 +106,7 @@ pub fn facts(rows: &[(&str, String)]) -> String {
 /// `text` without characters that steer a terminal: a node's words must not.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    visible_in_line(text).into_owned()
 }
 
 /// Bytes for a person, in powers of 1024.
@@ -164,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_nodes_words_cannot_steer_the_terminal() {
-        assert_eq!(printable("a\u{1b}[2Jb\rc"), "a\u{fffd}[2Jb\u{fffd}c");
+        assert_eq!(printable("a\u{1b}[2Jb\rc"), "a\u{241b}[2Jb\u{240d}c");
     }
 
     #[test]

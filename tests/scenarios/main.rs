@@ -4,6 +4,7 @@
     reason = "JSON answers: an absent member is null, and the assertion then says so"
 )]
 
+mod api;
 mod attacks;
 mod boot;
 mod clock;

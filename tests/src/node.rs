@@ -223,18 +223,52 @@ impl Node {
     /// # Errors
     /// It answers with an error, or not at all.
     pub fn get(&self, path: &str) -> Result<String> {
-        let directory = &self.machine.directory;
-        let context = Store::at(directory.join("ferrite")).load(CONTEXT)?;
+        self.curl(&["--fail-with-body"], path)
+    }
+
+    /// What the API answers to `curl` with these options, whatever it is.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn curl(&self, options: &[&str], path: &str) -> Result<String> {
+        let [ca, certificate, key] = self.credentials()?;
         let mut curl = Command::new("curl");
-        curl.args(["--silent", "--show-error", "--fail-with-body", "--max-time", "60"]);
-        for (option, text) in
-            [("--cacert", &context.ca), ("--cert", &context.certificate), ("--key", &context.key)]
-        {
-            let file = directory.join(format!("curl{option}.pem"));
-            fs::write(&file, text)?;
-            curl.arg(option).arg(file);
-        }
-        succeed(curl.arg(format!("{}{path}", context.endpoint)))
+        curl.args(["--silent", "--show-error", "--max-time", "60"]).args(options);
+        curl.arg("--cacert").arg(ca).arg("--cert").arg(certificate).arg("--key").arg(key);
+        succeed(curl.arg(format!("{}{path}", self.endpoint()?)))
+    }
+
+    /// Where the API is.
+    ///
+    /// # Errors
+    /// The context cannot be read.
+    pub fn endpoint(&self) -> Result<String> {
+        Ok(Store::at(self.machine.directory.join("ferrite")).load(CONTEXT)?.endpoint)
+    }
+
+    /// Files with the authority, the operator's certificate and its key, for other people's programs.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn credentials(&self) -> Result<[PathBuf; 3]> {
+        let context = Store::at(self.machine.directory.join("ferrite")).load(CONTEXT)?;
+        let texts = [("ca", context.ca), ("cert", context.certificate), ("key", context.key)];
+        let files = texts.map(|(name, text)| {
+            let file = self.machine.directory.join(format!("operator-{name}.pem"));
+            fs::write(&file, text).map(|()| file)
+        });
+        let [ca, certificate, key] = files;
+        Ok([ca?, certificate?, key?])
+    }
+
+    /// A connection to the API's port, on which nothing was said yet.
+    ///
+    /// # Errors
+    /// The node is off.
+    pub fn connect(&self) -> Result<TcpStream> {
+        let endpoint = self.endpoint()?;
+        let address = endpoint.strip_prefix("https://").context("find the API's address")?;
+        TcpStream::connect(address).context("reach the API's port")
     }
 
     /// Has the probe's server carry out `words` inside the guest (probed images only).

@@ -26,6 +26,24 @@ pub fn program(name: &str) -> Result<PathBuf> {
     bail!("{} is missing: build it with `cargo build --release --workspace --bins`", path.display())
 }
 
+/// Somebody else's program that `scripts/checkers` has installed.
+///
+/// # Errors
+/// It has not.
+pub fn checker(name: &str) -> Result<Command> {
+    let path = target()?.join("checkers/bin").join(name);
+    if path.is_file() {
+        return Ok(Command::new(path));
+    }
+    bail!("{} is missing: scripts/checkers installs it", path.display())
+}
+
+/// Cargo's target folder: `target/TRIPLE/release` is where programs are.
+fn target() -> Result<PathBuf> {
+    let target = folder()?.ancestors().nth(2).map(Path::to_owned);
+    target.context("find the target folder")
+}
+
 /// Root of the checkout.
 #[must_use]
 pub fn checkout() -> PathBuf {
@@ -37,9 +55,7 @@ pub fn checkout() -> PathBuf {
 /// # Errors
 /// See [`folder`].
 pub fn artifacts() -> Result<PathBuf> {
-    // target/TRIPLE/release → target
-    let target = folder()?.ancestors().nth(2).map(Path::to_owned);
-    Ok(target.context("find the target folder")?.join("test-artifacts"))
+    Ok(target()?.join("test-artifacts"))
 }
 
 /// Runs `command` and returns what it wrote to standard output.

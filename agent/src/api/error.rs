@@ -52,6 +52,12 @@ impl From<Refusal> for Failure {
     }
 }
 
+/// The router adds which methods there are.
+pub(super) async fn no_such_method(request: Request) -> Failure {
+    let what = format!("{} knows no {}", request.uri().path(), request.method());
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, what)
+}
+
 pub(super) async fn no_such_request(request: Request) -> Failure {
     let what = format!("there is no request {} {}", request.method(), request.uri().path());
     Failure::new(StatusCode::NOT_FOUND, what)

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use ferrite_schema::api::{ApiError, Event};
 use ferrite_units::events::{self, Subscription};
@@ -11,6 +11,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::error::Failure;
+use super::extract::Query;
 use super::following;
 use crate::node::Node;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use ferrite_schema::api::{ApiError, ExportFormat, PullEvent};
@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use utoipa::IntoParams;
 
 use super::error::Failure;
+use super::extract::Query;
 use crate::node::Node;
 
 /// How often progress is told; a line per network packet would cost more than the packet.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use ferrite_schema::api::{ApiError, Image, Pruned};
 use ferrite_store::collect::{self, Collect};
@@ -19,6 +19,7 @@ use tokio::io::AsyncWriteExt;
 use utoipa::IntoParams;
 
 use super::error::Failure;
+use super::extract::Query;
 use crate::keeper;
 use crate::node::Node;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use ferrite_schema::api::{ApiError, LogLine, Stream, UnitState};
 use ferrite_units::events::Subscription;
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::error::Failure;
+use super::extract::{Path, Query};
 use super::following;
 use super::log_stream::{self, Part, Rest};
 use crate::logs::{self, Filter};

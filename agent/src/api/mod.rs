@@ -2,6 +2,7 @@
 
 mod error;
 mod events;
+mod extract;
 mod following;
 mod image_streams;
 mod images;
@@ -37,7 +38,7 @@ pub fn router(node: Arc<Node>) -> Router {
     let (router, _description) = documented().split_for_parts();
     router
         .fallback(error::no_such_request)
-        .method_not_allowed_fallback(error::no_such_request)
+        .method_not_allowed_fallback(error::no_such_method)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&node), rescue::refuse))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .with_state(node)

@@ -1,8 +1,79 @@
 //! The API's description, made from the handlers themselves: a route without one does not compile.
 
 use axum::Json;
+use ferrite_schema::api::ExportFormat;
 use utoipa::OpenApi;
-use utoipa::openapi::OpenApi as Document;
+use utoipa::openapi::path::{Operation, Parameter, PathItem};
+use utoipa::openapi::{OpenApi as Document, RefOr, Schema};
+
+/// A unit's name, as `ferrite_schema::unit::names::is_unit_name` has it.
+const UNIT: Pattern =
+    Pattern { text: r"^[A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9._-]*)?$", length_max: 64 };
+/// A volume's name: a unit's without an instance.
+const VOLUME: Pattern = Pattern { text: r"^[A-Za-z0-9][A-Za-z0-9._-]*$", length_max: 64 };
+/// An image reference, as `ferrite_schema::reference` reads it; hosts that are IPv6 addresses are left out.
+const IMAGE: Pattern = Pattern {
+    text: r"^((([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+(:[1-9][0-9]{0,3})?|[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?:[1-9][0-9]{0,3}|localhost)|[a-z0-9]+((_|__|-+)[a-z0-9]+)*)/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*|[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$",
+    length_max: 200,
+};
+/// The same without a digest: an import gives a name, the content has its digest already.
+const IMPORTED: Pattern = Pattern {
+    text: r"^((([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+(:[1-9][0-9]{0,3})?|[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?:[1-9][0-9]{0,3}|localhost)|[a-z0-9]+((_|__|-+)[a-z0-9]+)*)/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*|[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?$",
+    length_max: 128,
+};
+
+/// What a string looks like.
+#[derive(Clone, Copy)]
+struct Pattern {
+    text: &'static str,
+    length_max: usize,
+}
+
+/// The API's description, whole.
+pub(super) fn document() -> Document {
+    let mut document = super::documented().into_openapi();
+    for (path, item) in &mut document.paths.paths {
+        for (posted, operation) in operations(item) {
+            for parameter in operation.parameters.iter_mut().flatten() {
+                let RefOr::T(parameter) = parameter else { continue };
+                if let Some(pattern) = pattern_of(path, posted, parameter) {
+                    constrain(parameter.schema.as_mut(), pattern);
+                }
+            }
+        }
+    }
+    let unit = document.components.as_mut().and_then(|all| all.schemas.get_mut("Unit"));
+    if let Some(RefOr::T(Schema::Object(unit))) = unit {
+        constrain(unit.properties.get_mut("name"), UNIT);
+        constrain(unit.properties.get_mut("image"), IMAGE);
+    }
+    document
+}
+
+/// The operations of a path, and whether each is its POST.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (bool, &mut Operation)> {
+    let others = [&mut item.get, &mut item.put, &mut item.delete].into_iter().flatten();
+    others.map(|operation| (false, operation)).chain(item.post.iter_mut().map(|post| (true, post)))
+}
+
+fn pattern_of(path: &str, posted: bool, parameter: &Parameter) -> Option<Pattern> {
+    match (parameter.name.as_str(), path) {
+        ("unit", _) => Some(UNIT),
+        ("name", "/v1/images") if posted => Some(IMPORTED),
+        ("name", path) if path.starts_with("/v1/images") => Some(IMAGE),
+        ("name", path) if path.starts_with("/v1/volumes") => Some(VOLUME),
+        ("name", path) if path.starts_with("/v1/units") => Some(UNIT),
+        _ => None,
+    }
+}
+
+fn constrain(schema: Option<&mut RefOr<Schema>>, pattern: Pattern) {
+    if let Some(RefOr::T(Schema::Object(text))) = schema {
+        text.pattern = Some(pattern.text.to_owned());
+        text.min_length = Some(1);
+        text.max_length = Some(pattern.length_max);
+    }
+}
 
 /// What is said once about the whole API.
 #[derive(OpenApi)]
@@ -14,10 +85,12 @@ use utoipa::openapi::OpenApi as Document;
         version = "1",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
+    components(schemas(ExportFormat)),
     tags(
         (name = "machine", description = "The machine and its power"),
         (name = "slots", description = "The two OS slots"),
         (name = "images", description = "Container images"),
+        (name = "volumes", description = "Named volumes"),
         (name = "units", description = "Containers"),
         (name = "living", description = "What happens: events, figures, this description")
     )
@@ -31,17 +104,19 @@ pub(super) struct Description;
     responses((status = 200, description = "OpenAPI 3.1 document of this API", body = Object))
 )]
 pub(super) async fn show() -> Json<Document> {
-    Json(super::documented().into_openapi())
+    Json(document())
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
+    use serde_json::Value;
+
     /// `FERRITE_BLESS=1 cargo test -p ferrite-agent openapi` writes it anew.
     #[test]
     fn the_committed_document_is_current() {
-        let document = super::super::documented().into_openapi();
+        let document = super::document();
         let text = document.to_pretty_json().unwrap() + "\n";
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json");
         if std::env::var_os("FERRITE_BLESS").is_some() {
@@ -53,6 +128,61 @@ mod tests {
             "docs/openapi.json is not what the code says: \
              FERRITE_BLESS=1 cargo test -p ferrite-agent openapi"
         );
+    }
+
+    /// Calls `look` with every value of the document and the place that it is at.
+    fn walk(value: &Value, at: &str, look: &mut dyn FnMut(&str, &Value)) {
+        look(at, value);
+        match value {
+            Value::Object(members) => {
+                for (name, member) in members {
+                    walk(member, &format!("{at}/{name}"), look);
+                }
+            }
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    walk(item, &format!("{at}/{index}"), look);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere_and_every_tag_is_described() {
+        let document = serde_json::to_value(super::document()).unwrap();
+        let tags: Vec<&Value> =
+            document["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();
+        let mut count = 0;
+        walk(&document, "", &mut |at, value| {
+            if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
+                count += 1;
+                let pointer = reference.strip_prefix('#').unwrap();
+                assert!(document.pointer(pointer).is_some(), "{at}: {reference} leads nowhere");
+            }
+            if at.starts_with("/paths/") && at.contains("/tags/") {
+                assert!(tags.contains(&value), "{at}: {value} is not described");
+            }
+        });
+        assert!(count > 50, "{count} references");
+    }
+
+    #[test]
+    fn every_name_has_its_pattern() {
+        let document = serde_json::to_value(super::document()).unwrap();
+        let mut count = 0;
+        walk(&document["paths"], "", &mut |at, value| {
+            let is_name = matches!(value["name"].as_str(), Some("name" | "unit"));
+            if is_name && value.get("in").is_some() {
+                count += 1;
+                assert!(value["schema"]["pattern"].is_string(), "{at}: {value}");
+            }
+        });
+        assert!(count > 15, "{count} names");
+        for field in ["name", "image"] {
+            let schema = &document["components"]["schemas"]["Unit"]["properties"][field];
+            assert!(schema["pattern"].is_string(), "{field}: {schema}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use ferrite_schema::api::{ApiError, Stats};
 use serde::Deserialize;
@@ -13,6 +13,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use utoipa::IntoParams;
 
 use super::error::Failure;
+use super::extract::Query;
 use super::following;
 use crate::node::Node;
 use crate::stats;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ferrite_schema::api::ApiError;
@@ -16,6 +16,7 @@ use tokio::net::UnixStream;
 
 use super::BODY_MAX_BYTES;
 use super::error::Failure;
+use super::extract::{Path, is_json};
 use crate::node::Node;
 use crate::streams::STREAMS_MAX;
 
@@ -103,6 +104,7 @@ async fn runs(node: &Node, name: &str) -> Result<(), Failure> {
 }
 
 async fn document<T: DeserializeOwned>(request: Request) -> Result<T, Failure> {
+    is_json(request.headers())?;
     let body = to_bytes(request.into_body(), BODY_MAX_BYTES)
         .await
         .map_err(|error| Failure::bad_request(format!("the body cannot be read: {error}")))?;

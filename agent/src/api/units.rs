@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use ferrite_schema::api::{ApiError, UnitStatus};
 use ferrite_schema::unit::{self, Unit};
 
 use super::error::Failure;
+use super::extract::{Document, Path};
 use crate::node::Node;
 
 type Answer = Result<Json<UnitStatus>, Failure>;
@@ -60,15 +60,15 @@ pub(super) async fn definition(
 pub(super) async fn put(
     State(node): State<Arc<Node>>,
     Path(name): Path<String>,
-    body: Bytes,
+    Document(body): Document,
 ) -> Answer {
     let unit: Unit = serde_json::from_slice(&body)
         .map_err(|error| Failure::bad_request(format!("the body is no unit: {error}")))?;
-    unit::check(&unit).map_err(|problem| Failure::bad_request(problem.to_string()))?;
     if unit.name != name {
         let why = format!("the unit is called {}, but the request is about {name}", unit.name);
-        return Err(Failure::bad_request(why));
+        return Err(Failure::new(StatusCode::CONFLICT, why));
     }
+    unit::check(&unit).map_err(|problem| Failure::bad_request(problem.to_string()))?;
     Ok(Json(node.units.put(unit).await?))
 }
 

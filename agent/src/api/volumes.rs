@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use ferrite_schema::api::{ApiError, Volume};
 use ferrite_units::volumes::{self, Users, VolumesProblem};
 
 use super::error::Failure;
+use super::extract::Path;
 use crate::node::Node;
 
 #[utoipa::path(

@@ -286,7 +286,7 @@ impl ClusterError {
             }
             Self::ConfigApi { .. } => Some("remove the section".to_owned()),
             Self::NotReady { .. } => {
-                Some("a busy computer needs longer: `--timeout 15m`; `ferrite cluster console` shows all of it".to_owned())
+                Some("it runs on: `ferrite machine status` and `ferrite unit list` may say why, `ferrite cluster console` shows what it said, `ferrite cluster down` ends it; a busy computer needs longer: `--timeout 15m`".to_owned())
             }
             Self::GaveUp { .. } | Self::Ended { .. } => {
                 Some("`ferrite cluster console -n 1000` shows all of it".to_owned())

@@ -74,12 +74,14 @@ pub(super) struct Wait<'wait> {
     pub(super) interrupt: &'wait Interrupt,
 }
 
-/// Starts `machine` and waits until its node is ready; returns how long that took. A machine that
-/// does not get there is ended again.
+/// Starts `machine` and waits until its node is ready; returns how long that took. `started` is called as soon as the
+/// machine runs. A machine that gives up is ended again; one that is only not ready in time runs on, so that it can be
+/// asked why.
 pub(super) fn start(
     machine: &Machine,
     host: &Host,
     wait: &Wait<'_>,
+    started: &mut dyn FnMut(&mut Running) -> Result<(), ClusterError>,
     err: &mut dyn Write,
 ) -> Result<Duration, ClusterError> {
     // Before the machine starts: what it said in earlier lives is not waited for.
@@ -87,10 +89,12 @@ pub(super) fn start(
     console.skip_to_end()?;
     let mut progress = Progress::start(wait.node, first_phase(&machine.boot), wait.draws);
     let mut running = Running::start(machine, host)?;
-    let outcome = wait_ready(&running, &mut console, wait, (&mut progress, err));
+    let outcome = started(&mut running)
+        .and_then(|()| wait_ready(&running, &mut console, wait, (&mut progress, err)));
     progress.finish();
     match outcome {
         Ok(()) => Ok(progress.elapsed()),
+        Err(error @ ClusterError::NotReady { .. }) => Err(error),
         Err(error) => {
             running.cut()?;
             Err(error)

@@ -52,9 +52,11 @@ pub(super) fn up(arguments: &UpArguments, session: &mut Session<'_>) -> Result<(
         // A machine that failed stays, so that its console can be read.
         unfinished.keep();
     }
+    if is_interrupt(&headline) && unfinished.is_some() {
+        context::remove(&record.name).map_err(ClusterError::from)?;
+    }
     let headline = headline?;
     record.save(&cluster)?;
-    use_context(&cluster, &record)?;
     show(&cluster, &record, &headline, session)
 }
 
@@ -70,7 +72,12 @@ fn start_nodes(
         let machine = create::machine(cluster, record, node)?;
         let draws = session.draws_progress();
         let wait = Wait { node, timeout: arguments.timeout, draws, interrupt };
-        let took = start::start(&machine, host, &wait, session.err)?;
+        // Before the node is ready, so that it can be asked why it is not.
+        let mut started = |running: &mut Running| match record.nodes.first() {
+            Some(first) if first == node => save_context(cluster, record, running),
+            Some(_) | None => Ok(()),
+        };
+        let took = start::start(&machine, host, &wait, &mut started, session.err)?;
         seconds = seconds.max(took.as_secs_f32());
     }
     let means = match host.acceleration {
@@ -124,6 +131,14 @@ fn use_context(cluster: &Path, record: &Record) -> Result<(), ClusterError> {
     let Some(mut running) = Running::attach(&create::node_folder(cluster, node))? else {
         return Err(ClusterError::NotRunning { name: record.name.clone() });
     };
+    save_context(cluster, record, &mut running)
+}
+
+fn save_context(
+    cluster: &Path,
+    record: &Record,
+    running: &mut Running,
+) -> Result<(), ClusterError> {
     let port = running.forwarded_port(API_PORT)?;
     Ok(context::save_as_current(&create::context(cluster, record, port)?)?)
 }

@@ -30,7 +30,7 @@ pub(super) fn run(arguments: &EventsArguments, session: &mut Session<'_>) -> Res
 fn write(out: &mut dyn Write, format: Format, event: &Event) -> Result<(), OutputError> {
     let text = match format {
         Format::Table => {
-            let unit = event.unit.as_deref().unwrap_or("-");
+            let unit = printable(event.unit.as_deref().unwrap_or("-"));
             let (time, kind) = (timestamp(event.time_us), word(event.kind));
             format!("{time}  {kind:9}  {unit}  {}", printable(&event.message))
         }
@@ -80,7 +80,7 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out, Format::Table, &event).unwrap();
         let expected =
-            "2001-09-09T01:46:40.000123Z  state      web  running\u{fffd}and\u{fffd}[2J\n";
+            "2001-09-09T01:46:40.000123Z  state      web  running\u{240a}and\u{241b}[2J\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 }

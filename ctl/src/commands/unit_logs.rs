@@ -11,6 +11,7 @@ use crate::client::{ClientError, Lines, LogOptions};
 use crate::failure::Failure;
 use crate::moment::timestamp;
 use crate::output::{Format, OutputError};
+use crate::screen;
 use crate::session::Session;
 
 /// Colours of prefixes, one unit after the other: those that can be read on black and on white.
@@ -28,6 +29,8 @@ struct Named<'a> {
 struct Style {
     format: Format,
     timestamps: bool,
+    /// Whether standard output and standard error are terminals, which must not obey a container.
+    visible: (bool, bool),
     /// What stands before each unit's lines, in the order of the units.
     prefixes: Vec<String>,
 }
@@ -39,6 +42,10 @@ pub(super) fn run(arguments: &LogsArguments, session: &mut Session<'_>) -> Resul
     let style = Style {
         format: session.globals.output,
         timestamps: arguments.timestamps,
+        visible: match arguments.raw {
+            true => (false, false),
+            false => (io::stdout().is_terminal(), io::stderr().is_terminal()),
+        },
         prefixes: prefixes(&arguments.names, colours),
     };
     let options = LogOptions {
@@ -141,11 +148,16 @@ fn write(
 ) -> Result<(), OutputError> {
     let prefix = style.prefixes.get(index).map_or("", String::as_str);
     let line = named.line;
+    let visible = match line.stream {
+        Stream::Stdout => style.visible.0,
+        Stream::Stderr => style.visible.1,
+    };
+    let words = if visible { screen::visible(&line.line) } else { line.line.as_str().into() };
     let text = match style.format {
         Format::Table if style.timestamps => {
-            format!("{prefix}{} {}", timestamp(line.time_us), line.line)
+            format!("{prefix}{} {words}", timestamp(line.time_us))
         }
-        Format::Table => format!("{prefix}{}", line.line),
+        Format::Table => format!("{prefix}{words}"),
         Format::Json => {
             serde_json::to_string(named).map_err(|source| OutputError::Json { source })?
         }
@@ -177,7 +189,8 @@ mod tests {
             line: "hello: world".to_owned(),
         };
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let style = Style { format, timestamps, prefixes: prefixes(&names, false) };
+        let visible = (false, false);
+        let style = Style { format, timestamps, visible, prefixes: prefixes(&names, false) };
         let mut sink = Vec::new();
         write(&mut sink, &style, 0, &Named { unit: &names[0], line: &line }).unwrap();
         assert_eq!(String::from_utf8(sink).unwrap(), expected);
@@ -200,6 +213,23 @@ mod tests {
             &["web"],
             "---\nunit: web\ntime_us: 1000000000000123\nstream: stderr\nrun: 2\nline: \"hello: world\"\n",
         );
+    }
+
+    #[test]
+    fn a_terminal_does_not_obey_a_container() {
+        let text = "\u{1b}]52;c;eA==\u{7}\r\u{9b}2J";
+        let shown = "\u{241b}]52;c;eA==\u{2407}\u{240d}<U+009B>2J";
+        for (visible, expected) in
+            [((false, true), shown), ((true, false), text), ((false, false), text)]
+        {
+            let line =
+                LogLine { time_us: 0, stream: Stream::Stderr, run: 1, line: text.to_owned() };
+            let prefixes = vec![String::new()];
+            let style = Style { format: Format::Table, timestamps: false, visible, prefixes };
+            let mut sink = Vec::new();
+            write(&mut sink, &style, 0, &Named { unit: "web", line: &line }).unwrap();
+            assert_eq!(String::from_utf8(sink).unwrap(), format!("{expected}\n"));
+        }
     }
 
     #[test]

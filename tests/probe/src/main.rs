@@ -18,6 +18,7 @@ mod reach;
 mod records;
 mod requests;
 mod root;
+mod secrets;
 mod serve;
 mod stamp;
 
@@ -73,6 +74,7 @@ fn run(request: &Request) -> io::Result<ExitCode> {
         Request::Exit { code } => Ok(ExitCode::from(*code)),
         Request::Stamp { event } => stamp::stamp(event),
         Request::Beside { program } => serve::beside(program),
+        Request::Secrets { folder, words } => answer(&secrets::look(folder, words)),
         Request::Serve => serve::serve(),
         Request::Kill { pid, signal } => answer(&serve::kill(*pid, *signal)?),
         Request::FreezeInit => answer(&serve::freeze_init()?),

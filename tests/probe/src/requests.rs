@@ -36,6 +36,7 @@ pub(crate) enum Request {
     Exit { code: u8 },
     Stamp { event: String },
     Beside { program: String },
+    Secrets { folder: PathBuf, words: Vec<String> },
     Serve,
     Kill { pid: i32, signal: i32 },
     FreezeInit,
@@ -114,6 +115,9 @@ pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
         ["exit", code] => Request::Exit { code: number(code)? },
         ["stamp", event] => Request::Stamp { event: (*event).to_owned() },
         ["beside", program] => Request::Beside { program: (*program).to_owned() },
+        ["secrets", folder, words @ ..] => {
+            Request::Secrets { folder: folder.into(), words: owned(words) }
+        }
         ["serve"] => Request::Serve,
         ["kill", pid, signal] => Request::Kill { pid: number(pid)?, signal: number(signal)? },
         ["freeze-init"] => Request::FreezeInit,
@@ -132,7 +136,7 @@ fn owned(words: &[&str]) -> Vec<String> {
 
 const USAGE: &str = "usage: identity | leaks | hunt ENOUGH NAME SEEN | ambush PATH | swap DIR TARGET… | confinement | open PATH | processes | ports | write-root PATH | executables DIR | orphans N [AT-ONCE] | \
      sync-writer DIR | sync-check DIR | listen PORT | greet PORT | reach PROTOCOL/HOST/PORT… | network-traces | spew [N, 0: for ever] | ignore-term | await-term [DIR] | \
-     hang | exit CODE | stamp EVENT | beside PROGRAM | serve | kill PID SIGNAL | freeze-init | panic-kernel | set-clock SECONDS | list DIR | read PATH | write PATH TEXT";
+     hang | exit CODE | stamp EVENT | beside PROGRAM | secrets DIR DROW… | serve | kill PID SIGNAL | freeze-init | panic-kernel | set-clock SECONDS | list DIR | read PATH | write PATH TEXT";
 
 fn number<T: std::str::FromStr>(word: &str) -> io::Result<T> {
     word.parse().map_err(|_not_a_number| io::Error::other(format!("{word:?} is not a number here")))
