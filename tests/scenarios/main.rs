@@ -16,6 +16,7 @@ mod oci;
 mod pid1;
 mod power;
 mod registry;
+mod root;
 mod services;
 mod slots;
 mod state;
