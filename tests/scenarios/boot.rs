@@ -1,19 +1,25 @@
 //! The same disk boots everywhere, and what it runs arrives.
 
+use std::fs::File;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use ferrite_tests::demo;
 use ferrite_tests::images::Kind;
-use ferrite_tests::node::Node;
+use ferrite_tests::node::{Node, SOON};
 use ferrite_tests::programs::{checkout, program, succeed};
-use ferrite_vm::machine::Boot;
+use ferrite_tests::units;
+use ferrite_vm::disk::{Bus, Cache, Disk, Format, Plugged};
+use ferrite_vm::machine::{Boot, Machine};
 
-fn ready(name: &str, boot: Option<Boot>) -> Result<()> {
+/// Size of the disks that come late.
+const LATE_BYTES: u64 = 64 << 20;
+
+/// A machine is ready whose disk is on `bus`; more about it is said by `describe`.
+fn ready(name: &str, bus: Bus, describe: impl Fn(&mut Machine)) -> Result<()> {
     let mut node = Node::new(name, Kind::Product)?;
-    if let Some(boot) = boot {
-        node.machine.boot = boot;
-    }
+    node.machine.disks.iter_mut().for_each(|disk| disk.bus = bus);
+    describe(&mut node.machine);
     node.boot()?;
     let machine = node.ask(&["machine", "status"])?;
     assert_eq!(machine["slot"], "A");
@@ -23,17 +29,57 @@ fn ready(name: &str, boot: Option<Boot>) -> Result<()> {
 
 #[test]
 fn a_fresh_disk_boots_directly() -> Result<()> {
-    ready("boot-direct", None)
+    ready("boot-direct", Bus::Virtio, |_| {})
 }
 
 #[test]
-fn a_fresh_disk_boots_under_bios() -> Result<()> {
-    ready("boot-bios", Some(Boot::Bios))
+fn a_fresh_disk_boots_under_bios_from_scsi() -> Result<()> {
+    ready("boot-bios", Bus::VirtioScsi, |machine| {
+        machine.boot = Boot::Bios;
+        machine.cpus = 2;
+    })
 }
 
 #[test]
-fn a_fresh_disk_boots_under_uefi() -> Result<()> {
-    ready("boot-uefi", Some(Boot::Uefi))
+fn a_fresh_disk_boots_under_uefi_from_nvme_with_little_memory() -> Result<()> {
+    ready("boot-uefi", Bus::Nvme, |machine| {
+        machine.boot = Boot::Uefi;
+        (machine.cpus, machine.memory_mib) = (1, 256);
+    })
+}
+
+/// What the kernel says of a disk that it finds, and what its node is called.
+const LATE: [(Bus, u16, &str, &str); 3] = [
+    (Bus::Virtio, 4096, "[vda]", "vda"),
+    (Bus::Nvme, 512, "nvme0: ", "nvme0n1"),
+    (Bus::VirtioScsi, 512, "[sdb] Attached SCSI disk", "sdb"),
+];
+
+#[test]
+fn a_node_on_sata_takes_disks_that_come_late_on_every_other_bus() -> Result<()> {
+    let mut node = Node::new("disks-late", Kind::Probed)?;
+    let first = node.machine.disks.first_mut().context("the node's disk")?;
+    first.bus = Bus::Sata;
+    for (number, (bus, sector_bytes, ..)) in LATE.into_iter().enumerate() {
+        let path = node.machine.directory.join(format!("late-{number}.raw"));
+        File::create(&path)?.set_len(LATE_BYTES)?;
+        let (format, cache, plugged) = (Format::Raw, Cache::Unsafe, Plugged::Later);
+        node.machine.disks.push(Disk { path, format, cache, bus, sector_bytes, plugged });
+    }
+    node.boot()?;
+    assert_eq!(node.ask(&["machine", "status"])?["ready"], true);
+    // None of the drivers was there before: PID 1 loads them when the kernel tells of the devices.
+    for (number, (bus, sector_bytes, said, name)) in LATE.into_iter().enumerate() {
+        node.plug(number + 1)?;
+        node.wait_for(said, SOON).with_context(|| format!("a late disk on {bus:?}"))?;
+        let size = units::read_until(&mut node, &format!("/sys/block/{name}/size"))?;
+        assert_eq!(size.trim(), (LATE_BYTES / 512).to_string(), "{name}");
+        let sector = format!("/sys/block/{name}/queue/logical_block_size");
+        let sector = node.probe(&["read", &sector])?;
+        assert_eq!(sector["text"], format!("{sector_bytes}\n"), "{name}");
+    }
+    assert_eq!(node.ask(&["machine", "status"])?["ready"], true);
+    Ok(())
 }
 
 #[test]

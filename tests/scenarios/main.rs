@@ -17,6 +17,7 @@ mod oci;
 mod pid1;
 mod power;
 mod registry;
+mod root;
 mod services;
 mod slots;
 mod state;

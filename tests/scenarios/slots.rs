@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -12,6 +13,8 @@ use ferrite_layout::slot::Slot;
 use ferrite_tests::disk::{extract, partition_start};
 use ferrite_tests::images::{self, Kind, NEXT_VERSION};
 use ferrite_tests::node::{BOOT, Node, PID1, READY, SOON};
+use ferrite_tests::programs::succeed;
+use serde_json::json;
 
 /// Three tries of a slot that resets the machine, and the boot after them.
 const FALL_BACK: Duration = Duration::from_secs(480);
@@ -55,7 +58,14 @@ fn a_staged_slot_with_another_kernel_is_kexecd_and_kept() -> Result<()> {
 #[test]
 fn a_person_can_go_back_to_the_other_slot_and_forth_again() -> Result<()> {
     let mut node = with_next("slot-verbs")?;
+    // Chromium OS's tool and the node agree on what the attributes mean, in both directions.
+    cgpt_sets(&node, Slot::A, ["3", "0", "1"])?;
+    cgpt_sets(&node, Slot::B, ["7", "5", "0"])?;
     node.boot()?;
+    let slots = node.ask(&["slot", "status"])?["slots"].clone();
+    let a = json!({ "priority": 3, "tries": 0, "successful": true });
+    assert_eq!(slots[0]["attributes"], a, "{slots}");
+    assert_eq!(slots[1]["attributes"]["priority"], 7, "{slots}");
     for (verb, slot) in [("rollback", "A"), ("stage", "B")] {
         node.ferrite(&["slot", verb])?;
         node.ferrite(&["machine", "reboot"])?;
@@ -66,6 +76,10 @@ fn a_person_can_go_back_to_the_other_slot_and_forth_again() -> Result<()> {
     node.cut()?;
     let slots = stage::slots(&node.disk())?;
     assert!(slots.a.successful && slots.b.successful, "{slots:?}");
+    for (slot, ours) in [(Slot::A, slots.a), (Slot::B, slots.b)] {
+        let ours = [ours.priority, ours.tries, u8::from(ours.successful)].map(|n| n.to_string());
+        assert_eq!(cgpt_sees(&node, slot)?, ours, "{slot:?}");
+    }
     Ok(())
 }
 
@@ -158,9 +172,9 @@ fn a_flipped_bit_in_the_super_block_is_never_read_as_data() -> Result<()> {
 fn a_flipped_bit_in_the_agent_is_never_read_as_data() -> Result<()> {
     let node = Node::new("slot-flipped-agent-look", Kind::Probed)?;
     let root = extract(&node.disk(), Slot::A.root_partition())?;
-    let mut dump = std::process::Command::new("dump.erofs");
+    let mut dump = Command::new("dump.erofs");
     dump.args(["-e", "--path=/usr/bin/ferrite-agent"]).arg(root);
-    let extents = ferrite_tests::programs::succeed(&mut dump)?;
+    let extents = succeed(&mut dump)?;
     drop(node);
     // The last number pair of a line is where an extent is on the disk: `…: START..END | LENGTH`.
     let places: Vec<u64> = extents
@@ -186,18 +200,19 @@ fn without_a_good_slot_the_machine_says_so_and_reboots() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn cgpt_and_the_node_agree_on_attributes() -> Result<()> {
-    let node = Node::new("slot-cgpt", Kind::Product)?;
-    let disk = node.disk().display().to_string();
-    let cgpt = |words: &[&str]| {
-        let mut command = std::process::Command::new("cgpt");
-        ferrite_tests::programs::succeed(command.args(words).arg(&disk))
+/// What Chromium OS's tool sees: priority, tries, successful.
+fn cgpt_sees(node: &Node, slot: Slot) -> Result<[String; 3]> {
+    let see = |option| -> Result<String> {
+        let mut cgpt = Command::new("cgpt");
+        cgpt.args(["show", "-i", &slot.kern_partition().to_string(), option]).arg(node.disk());
+        Ok(succeed(&mut cgpt)?.trim().to_owned())
     };
-    assert_eq!(cgpt(&["show", "-i", "2", "-P"])?.trim(), "1");
-    assert_eq!(cgpt(&["show", "-i", "2", "-T"])?.trim(), "3");
-    cgpt(&["add", "-i", "4", "-P", "7", "-T", "2", "-S", "1"])?;
-    let expected = SlotAttributes { priority: 7, tries: 2, successful: true };
-    assert_eq!(stage::slots(&node.disk())?.b, expected);
-    Ok(())
+    Ok([see("-P")?, see("-T")?, see("-S")?])
+}
+
+/// Has Chromium OS's tool set priority, tries and successful.
+fn cgpt_sets(node: &Node, slot: Slot, [priority, tries, successful]: [&str; 3]) -> Result<()> {
+    let mut cgpt = Command::new("cgpt");
+    cgpt.args(["add", "-i", &slot.kern_partition().to_string(), "-P", priority, "-T", tries]);
+    succeed(cgpt.args(["-S", successful]).arg(node.disk())).map(drop)
 }

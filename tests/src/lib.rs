@@ -5,6 +5,7 @@
 //! a failure shows the console's tail. What a scenario leaves is in `target/test-artifacts/NAME`.
 
 pub mod agent_death;
+pub mod as_root;
 pub mod cutter;
 pub mod demo;
 pub mod disk;

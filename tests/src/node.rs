@@ -387,7 +387,6 @@ fn machine(image: &Path, directory: &Path) -> Result<Machine> {
             sector_bytes: 512,
             plugged: Plugged::AtPowerOn,
         }],
-        rtc_base: None,
         fw_cfg: vec![FwCfg {
             name: names::FW_CFG_CLOUD_CONFIG_NAME.to_owned(),
             file: directory.join("cloud-config"),

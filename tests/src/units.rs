@@ -41,3 +41,24 @@ pub fn until_state(node: &Node, name: &str, state: &str) -> Result<Value> {
 pub fn why(node: &Node, name: &str) -> Result<String> {
     node.ferrite(&["unit", "why", name])
 }
+
+/// The text of a file of the node once it is there: files of sysfs tell nobody.
+///
+/// # Errors
+/// It does not come.
+pub fn read_until(node: &mut Node, path: &str) -> Result<String> {
+    let deadline = Instant::now() + SOON;
+    loop {
+        match node.probe(&["read", path]) {
+            Ok(found) => {
+                return Ok(found
+                    .get("text")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned());
+            }
+            Err(error) => ensure!(Instant::now() < deadline, "{error:#}"),
+        }
+        std::thread::park_timeout(POLL);
+    }
+}

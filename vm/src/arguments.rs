@@ -44,9 +44,6 @@ pub(crate) fn build(machine: &Machine, host: &Host) -> Result<Vec<String>, HostE
     if machine.network {
         network(&mut arguments, &machine.forwards);
     }
-    if let Some(base) = &machine.rtc_base {
-        arguments.push("-rtc", &format!("base={}", escape(base)));
-    }
     boot(&mut arguments, machine, host)?;
     for (index, disk) in machine.disks.iter().enumerate() {
         attach(&mut arguments, disk, index);

@@ -31,7 +31,6 @@ fn machine() -> Machine {
             sector_bytes: 512,
             plugged: Plugged::AtPowerOn,
         }],
-        rtc_base: None,
         fw_cfg: vec![FwCfg { name: "opt/x".to_owned(), file: "cloud-config".into() }],
         network: true,
         forwards: vec![7443, 8080],
@@ -163,11 +162,4 @@ fn a_late_disk_has_a_file_and_a_place_and_comes_as_a_device_of_that_place() {
 fn a_machine_without_network_has_no_card() {
     let machine = Machine { network: false, ..machine() };
     check(&machine, &host(), &[], &["-netdev", "virtio-net", "hostfwd"]);
-}
-
-#[test]
-fn its_clock_starts_where_it_is_told() {
-    let described = Machine { rtc_base: Some("2031-01-01T00:00:00".to_owned()), ..machine() };
-    check(&described, &host(), &["-rtc base=2031-01-01T00:00:00"], &[]);
-    check(&machine(), &host(), &[], &["-rtc"]);
 }

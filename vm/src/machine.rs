@@ -19,8 +19,6 @@ pub struct Machine {
     pub boot: Boot,
     /// Disks; firmware tries them in this order.
     pub disks: Vec<Disk>,
-    /// What its clock says at power on, in UTC: `2031-01-01T00:00:00`. The host's time where nothing is said.
-    pub rtc_base: Option<String>,
     /// Files handed over through fw_cfg.
     pub fw_cfg: Vec<FwCfg>,
     /// A network card. Without it, `forwards` lead nowhere.

@@ -60,11 +60,16 @@ const SIGNS: [(&str, Kind); 25] = [
     ("ferrite-init: FATAL", Kind::Fatal),
 ];
 
+/// What programs say in Rust when they have a defect: never expected, whatever else the line says.
+const DEFECT: &str = "panicked at";
+
 /// Every line with a sign of trouble, except those that contain one of `expected`.
 pub fn scan<'line>(lines: impl Iterator<Item = &'line str>, expected: &[&str]) -> Vec<Problem> {
     lines
         .enumerate()
-        .filter(|(_, line)| !expected.iter().any(|known| line.contains(known)))
+        .filter(|(_, line)| {
+            line.contains(DEFECT) || !expected.iter().any(|known| line.contains(known))
+        })
         .filter_map(|(index, line)| {
             let (_, kind) = SIGNS.iter().find(|(sign, _)| line.contains(sign))?;
             Some(Problem { line_number: index + 1, kind: *kind, line: line.to_owned() })
@@ -145,5 +150,12 @@ mod tests {
         let numbers: Vec<_> = found.iter().map(|problem| problem.line_number).collect();
         assert_eq!(numbers, [3, 4]);
         assert_eq!(found[0].line, "I/O error, dev vda");
+    }
+
+    #[test]
+    fn a_defect_of_our_programs_is_never_expected() {
+        let line = "ferrite-init: agent: thread 'main' panicked at agent/src/main.rs:1:1:";
+        let found = scan(std::iter::once(line), &["agent", "panicked at"]);
+        assert_eq!(found.len(), 1);
     }
 }

@@ -60,7 +60,6 @@ fn machine(host: &Host, folder: &Path) -> Machine {
             sector_bytes: 512,
             plugged: Plugged::AtPowerOn,
         }],
-        rtc_base: None,
         fw_cfg: Vec::new(),
         network: true,
         forwards: vec![7443],
@@ -191,7 +190,7 @@ fn qemu_takes_every_kind_of_disk_at_once_and_later() {
     let folder = tempfile::tempdir().unwrap();
     let host = host();
     let mut machine = Machine { network: false, ..machine(&host, folder.path()) };
-    machine.rtc_base = Some("2031-01-01T00:00:00".to_owned());
+    machine.clock = Clock::At("2031-01-01T00:00:00".to_owned());
     let kinds = [
         (Bus::Sata, 512, Plugged::AtPowerOn),
         (Bus::Nvme, 4096, Plugged::AtPowerOn),

@@ -142,7 +142,6 @@ pub(super) fn machine(
             sector_bytes: 512,
             plugged: Plugged::AtPowerOn,
         }],
-        rtc_base: None,
         fw_cfg: vec![FwCfg {
             name: FW_CFG_CLOUD_CONFIG_NAME.to_owned(),
             file: CLOUD_CONFIG.into(),

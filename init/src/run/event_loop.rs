@@ -11,7 +11,7 @@ use nix::sys::signal::{SigSet, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::Signal;
+use rustix::process::{Signal, Uid};
 use rustix::system::{RebootCommand, reboot};
 use rustix::time::ClockId;
 
@@ -114,7 +114,7 @@ impl EventLoop {
         mask.thread_block().map_err(|source| StartLoop::Signals { source })?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .map_err(|source| StartLoop::Signals { source })?;
-        let control = ControlSocket::open(Path::new(names::CONTROL_SOCKET))?;
+        let control = ControlSocket::open(Path::new(names::CONTROL_SOCKET), Uid::ROOT)?;
         let output = AgentOutput::new(now()).map_err(|source| StartLoop::Output { source })?;
         let mut buttons = PowerButtons::default();
         buttons.open_all();

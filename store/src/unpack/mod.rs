@@ -202,6 +202,8 @@ impl<R: BufRead> BufRead for Capped<R> {
 }
 
 #[cfg(test)]
+mod as_root;
+#[cfg(test)]
 mod attacks;
 #[cfg(test)]
 mod tests;

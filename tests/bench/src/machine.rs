@@ -26,7 +26,6 @@ pub(crate) fn plain(directory: &Path, boot: Boot, timing: Timing) -> Machine {
         memory_mib: 1024,
         boot,
         disks: Vec::new(),
-        rtc_base: None,
         fw_cfg: Vec::new(),
         network: true,
         forwards: Vec::new(),
