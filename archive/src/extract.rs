@@ -124,6 +124,9 @@ pub fn in_the_way(folder: BorrowedFd<'_>, name: &OsStr) -> Result<Option<&'stati
     }
 }
 
+/// The name of an entry, and the folders that it lies in.
+type Place = (Vec<u8>, Vec<Vec<u8>>);
+
 /// The folder being filled.
 struct Target<'a> {
     base: BorrowedFd<'a>,
@@ -136,7 +139,7 @@ struct Target<'a> {
 
 impl Target<'_> {
     /// Name and folders of an entry below the base; `None` for the base itself.
-    fn place_of(&mut self, entry: &Entry) -> Result<Option<(Vec<u8>, Vec<Vec<u8>>)>, Extract> {
+    fn place_of(&mut self, entry: &Entry) -> Result<Option<Place>, Extract> {
         let mut parts = components(entry)?;
         match (&mut self.top, parts.first_mut()) {
             (Top::Content, _) => {}

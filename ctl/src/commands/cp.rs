@@ -64,12 +64,11 @@ async fn fetch(client: &Client, (name, path): (&str, &str), to: &Path) -> Result
     let end = loop {
         let Some(frame) = incoming.next().await? else { break None };
         match frame.kind {
-            Kind::Stdout => {
-                if sender.send(frame.payload).await.is_err() {
-                    // Whoever unpacks gave up, and says why below.
-                    break None;
-                }
-            }
+            Kind::Stdout => match sender.send(frame.payload).await {
+                Ok(()) => {}
+                // Whoever unpacks gave up, and says why below.
+                Err(_) => break None,
+            },
             Kind::Exit => break serde_json::from_slice(&frame.payload).ok(),
             _ => {}
         }
