@@ -75,6 +75,9 @@ impl Clock {
     fn keep(&self, file: &Path, allowance_s: u64) -> io::Result<()> {
         let kept = clock::to_remember(self.image_s, modified_s(file), now_s(), allowance_s);
         let Some(kept_s) = kept else { return Ok(()) };
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder)?;
+        }
         let file = File::options().create(true).write(true).truncate(true).open(file)?;
         file.set_modified(UNIX_EPOCH + Duration::from_secs(kept_s))
     }
@@ -139,7 +142,8 @@ mod tests {
     #[test]
     fn the_time_is_kept_as_the_files_own_and_grows_boundedly() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("clock");
+        // On the first boot, STATE is empty.
+        let file = folder.path().join("lib/ferrite/clock");
         let clock = clock(now_s() - 1000);
         clock.keep(&file, 0).unwrap();
         assert!(now_s() - modified_s(&file).unwrap() <= 2);
