@@ -8,6 +8,7 @@ use ferrite_tests::demo;
 use ferrite_tests::images::Kind;
 use ferrite_tests::node::{Node, SOON};
 use ferrite_tests::programs::said;
+use ferrite_tests::units;
 use serde_json::{Value, json};
 
 const EPERM: i64 = 1;
@@ -285,7 +286,7 @@ fn exceptions_are_loud_and_what_cannot_be_is_refused() -> Result<()> {
     assert_refused(&node, "led", "lead", more, "the runtime's own")?;
     // Nothing of what was refused is left.
     let folder = "/sys/fs/cgroup/units/led/cgroup.procs";
-    assert!(node.probe(&["read", folder]).is_err(), "the cgroup is still there");
+    assert!(node.is_absent(folder)?, "the cgroup is still there");
     Ok(())
 }
 
@@ -334,11 +335,9 @@ fn bounds_bite_and_spare_the_node_and_the_neighbour() -> Result<()> {
     wait_until(&mut node, &format!("{group}/cpu.stat"), |text| count(text, "nr_throttled") > 0)?;
     assert_eq!(node.ask(&["machine", "status"])?["ready"], true);
     let after = node.ask(&["unit", "status", "neighbour"])?;
-    for field in ["state", "pid", "restarts"] {
-        assert_eq!(after[field], before[field], "{field}: {after}");
-    }
+    units::same(&before, &after, &["state", "pid", "restarts"])?;
     node.ferrite(&["unit", "stop", "bomb"])?;
-    assert!(node.probe(&["read", &format!("{group}/cgroup.procs")]).is_err());
+    assert!(node.is_absent(&format!("{group}/cgroup.procs"))?, "the cgroup is still there");
     Ok(())
 }
 

@@ -145,17 +145,29 @@ fn other_networks(node: &Node) -> Result<()> {
     Ok(())
 }
 
+/// The node's ends of cables to containers.
+fn cables(traces: &Value) -> usize {
+    traces["interfaces"].to_string().matches("ferrite-").count()
+}
+
+fn folders(traces: &Value) -> usize {
+    traces["folders"].as_array().map_or(1, Vec::len)
+}
+
 fn nothing_is_left(node: &mut Node) -> Result<()> {
     let traces = node.probe(&["network-traces"])?;
     assert!(traces["sets"]["ports4"].as_u64().unwrap_or(0) > 0, "{traces}");
+    // What is counted at the end is seen while it is there.
+    assert!(cables(&traces) > 0 && folders(&traces) > 0, "{traces}");
     node.ferrite(&["unit", "stop", "web"])?;
     let end = Instant::now() + SOON;
     loop {
         let traces = node.probe(&["network-traces"])?;
         let sets = traces["sets"].as_object().context("sets of the packet filter")?;
-        let cables = traces["interfaces"].to_string().matches("ferrite-").count();
-        let folders = traces["folders"].as_array().map_or(1, Vec::len);
-        if cables + folders == 0 && sets.len() == 6 && sets.values().all(|bytes| *bytes == 0) {
+        if cables(&traces) + folders(&traces) == 0
+            && sets.len() == 6
+            && sets.values().all(|bytes| *bytes == 0)
+        {
             return Ok(());
         }
         ensure!(Instant::now() < end, "left behind: {traces}");

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use ferrite_tests::demo;
 use ferrite_tests::images::Kind;
 use ferrite_tests::node::{BOOT, Node, SOON};
+use ferrite_tests::units;
 use serde_json::Value;
 
 /// Ten thousand processes are started and end on a machine without KVM.
@@ -65,9 +66,7 @@ fn a_killed_agent_is_started_again_and_the_container_never_notices() -> Result<(
     node.wait_for("api-listening", SOON).context("the agent's successor")?;
     assert_ne!(agent_pid(&mut node)?, agent);
     let after = node.ask(&["unit", "status", "counter"])?;
-    for field in ["state", "pid", "restarts"] {
-        assert_eq!(after[field], before[field], "{field}: {after}");
-    }
+    units::same(&before, &after, &["state", "pid", "restarts"])?;
     node.ferrite(&["unit", "stop", "counter"])?;
     assert_no_line_is_missing(&node)
 }

@@ -11,7 +11,7 @@ use ferrite_tests::demo;
 use ferrite_tests::images::Kind;
 use ferrite_tests::node::{Node, SOON};
 use ferrite_tests::programs::said;
-use ferrite_tests::units::{POLL, until, until_state, why};
+use ferrite_tests::units::{POLL, same, until, until_state, why};
 use serde_json::Value;
 
 /// Takes all the room that it may have, in ever smaller pieces.
@@ -238,9 +238,7 @@ fn an_agent_that_is_killed_during_a_start_or_a_stop_leaves_one_container_or_none
         assert_eq!((processes, shims(&all)), (1, count + 2), "{name}");
     }
     let status = node.ask(&["unit", "status", "kept"])?;
-    for field in ["pid", "addresses", "restarts", "state"] {
-        assert_eq!(status[field], known[field], "{field}: {status}");
-    }
+    same(&known, &status, &["pid", "addresses", "restarts", "state"])?;
     node.ferrite(&["unit", "stop", "kept"])?;
     let log = node.ferrite(&["unit", "logs", "kept"])?;
     assert!(log.contains("first") && !log.contains("second"), "{log}");
@@ -252,13 +250,13 @@ fn an_agent_that_is_killed_during_a_start_or_a_stop_leaves_one_container_or_none
     node.wait_for("unit=\"deaf\" from=Running to=Stopping", SOON)?;
     agent_death::kill(&mut node)?;
     finish(stop)?;
-    until(&node, "deaf", |status| status["pid"].is_null() && status["state"] != "stopping")?;
+    until(&node, "deaf", is_at_rest)?;
     // Forgotten, and killed before that one had ended.
     start(&node, "gone", deaf, "")?;
     node.ferrite(&["unit", "destroy", "--no-wait", "gone"])?;
     agent_death::kill(&mut node)?;
     let deadline = Instant::now() + SOON;
-    while node.probe(&["read", "/sys/fs/cgroup/units/gone/cgroup.procs"]).is_ok() {
+    while !node.is_absent("/sys/fs/cgroup/units/gone/cgroup.procs")? {
         ensure!(Instant::now() < deadline, "it runs for ever");
         std::thread::park_timeout(POLL);
     }
@@ -266,7 +264,7 @@ fn an_agent_that_is_killed_during_a_start_or_a_stop_leaves_one_container_or_none
     let stop = background(&node, &["unit", "stop", "asked"])?;
     ambush.spring(&mut node)?;
     finish(stop)?;
-    until(&node, "asked", |status| status["pid"].is_null() && status["state"] != "stopping")?;
+    until(&node, "asked", is_at_rest)?;
     assert_eq!(shims(&node.probe(&["processes"])?), MOMENTS.len() - 1);
     for (name, _) in MOMENTS.into_iter().chain([("kept", ""), ("deaf", "")]) {
         node.ferrite(&["unit", "stop", name])?;
@@ -274,6 +272,11 @@ fn an_agent_that_is_killed_during_a_start_or_a_stop_leaves_one_container_or_none
     }
     assert_eq!(held(&mut node)?, before);
     Ok(())
+}
+
+fn is_at_rest(status: &Value) -> bool {
+    let state = status["state"].as_str();
+    status["pid"].is_null() && state.is_some_and(|state| state != "stopping")
 }
 
 fn held(node: &mut Node) -> Result<Value> {

@@ -131,8 +131,8 @@ fn ends_are_followed_by_what_was_asked_for() -> Result<()> {
     start(&node, "tick")?;
     let log = |node: &Node| node.ferrite(&["unit", "logs", "tick"]);
     let deadline = Instant::now() + SOON;
-    while !log(&node)?.contains("tick") {
-        ensure!(Instant::now() < deadline, "the timer never fired");
+    while log(&node)?.lines().count() < 2 {
+        ensure!(Instant::now() < deadline, "the timer fired once or never");
     }
     submit(
         &node,

@@ -34,6 +34,8 @@ pub const READY: &str = "ferrite-init: ready";
 pub const PID1: &str = "ferrite-init: pid1";
 
 const PROBE_PORT: u16 = 7444;
+/// What the kernel calls a file that is not there.
+const ABSENT: &str = "No such file or directory";
 const CONTEXT: &str = "node";
 /// Lines of the console that a failure shows.
 const TAIL_LINES: usize = 60;
@@ -277,6 +279,19 @@ impl Node {
     /// There is no server, or it could not: the error has what it said.
     pub fn probe(&mut self, words: &[&str]) -> Result<Value> {
         self.probe_within(words, SOON)
+    }
+
+    /// Whether the guest has no file of that name. What else may go wrong is an error: a probe that does not answer has
+    /// shown nothing.
+    ///
+    /// # Errors
+    /// There is no server, or it cannot look.
+    pub fn is_absent(&mut self, path: &str) -> Result<bool> {
+        match self.probe(&["read", path]) {
+            Ok(_) => Ok(false),
+            Err(error) if format!("{error:#}").contains(ABSENT) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// Like [`Self::probe`], with a time limit of its own.

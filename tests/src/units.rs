@@ -62,3 +62,16 @@ pub fn read_until(node: &mut Node, path: &str) -> Result<String> {
         std::thread::park_timeout(POLL);
     }
 }
+
+/// Checks that `fields` of a unit's status are what they were. One that is absent is no field, and never the same.
+///
+/// # Errors
+/// One is not, or there was none.
+pub fn same(before: &Value, after: &Value, fields: &[&str]) -> Result<()> {
+    for field in fields {
+        let known = before.get(field).filter(|known| !known.is_null());
+        ensure!(known.is_some(), "there was no {field:?} to compare with in {before}");
+        ensure!(known == after.get(field), "{field:?} changed from {before} to {after}");
+    }
+    Ok(())
+}

@@ -157,9 +157,7 @@ mod tests {
 
     #[test]
     fn the_socket_opens_and_has_nothing_to_say() {
-        // Where namespaces forbid it, there is nothing to test.
-        if let Ok(socket) = UeventSocket::open() {
-            assert!(socket.receive().is_ok());
-        }
+        let socket = UeventSocket::open().unwrap();
+        assert!(socket.receive().is_ok());
     }
 }

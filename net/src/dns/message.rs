@@ -223,9 +223,28 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_hurts(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            parse(&bytes);
+            let query = parse(&ask(7, "a.b", A)).unwrap();
+            prop_assert!(!query.is_answered_by(&bytes, 7) || bytes[2] & 0x80 != 0);
+        }
+
+        /// Of noise, hardly anything is a question; of a question with a few bytes changed, much is.
+        #[test]
+        fn whatever_is_taken_for_a_question_has_its_answer_and_no_other(
+            name in "[a-zA-Z0-9.-]{0,60}",
+            changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..4),
+        ) {
+            let mut bytes = ask(7, &name, A);
+            prop_assert!(parse(&bytes).is_some());
+            for (place, byte) in &changes {
+                let place = place.index(bytes.len());
+                bytes[place] = *byte;
+            }
             if let Some(query) = parse(&bytes) {
-                query.answer(Code::Fine, &[Record::Name("a".to_owned())]);
-                query.is_answered_by(&bytes, 0);
+                let answer = query.answer(Code::Fine, &[Record::Name("a".to_owned())]);
+                prop_assert!(query.is_answered_by(&answer, query.id));
+                prop_assert!(!query.is_answered_by(&bytes, query.id), "the question is no answer");
+                prop_assert_eq!(parse(&answer), None, "nor the answer a question");
             }
         }
     }

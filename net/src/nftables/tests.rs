@@ -51,7 +51,9 @@ fn inside(name: &str, test: impl Fn()) {
         test();
         return;
     }
-    let name = format!("net::nftables::tests::{name}");
+    // As the test's program knows it: without the crate.
+    let module = module_path!().split_once("::").unwrap().1;
+    let name = format!("{module}::{name}");
     let program = std::env::current_exe().unwrap();
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--net"]).arg(program);
