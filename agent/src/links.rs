@@ -14,6 +14,8 @@ pub async fn listen(node: &Node, mut news: UnboundedReceiver<News>) {
     while let Some(heard) = news.recv().await {
         match heard {
             News::Warning(warning) => node.warn(warning),
+            News::Standing { about, warning } => node.stand(about, warning),
+            News::Lost { .. } => {}
             News::Waits { link } => {
                 waiting.insert(link, Step::begin("address by DHCP"));
             }

@@ -55,7 +55,8 @@ pub async fn run() -> anyhow::Result<()> {
     }
     step.end();
     let step = Step::begin("network");
-    let (network, news) = Network::begin().context("begin to set up the network")?;
+    let (network, news) =
+        Network::begin("/etc/resolv.conf".into()).context("begin to set up the network")?;
     step.end();
     let step = Step::begin("images and units");
     let id = identity::machine_id(Path::new(names::MACHINE_ID_FILE))?;
@@ -193,6 +194,7 @@ async fn prepare(
         logs,
         ready: AtomicBool::new(false),
         warnings: Mutex::new(warnings),
+        standing: Mutex::default(),
     };
     Ok((Arc::new(node), supervisor))
 }

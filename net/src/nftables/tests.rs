@@ -7,9 +7,6 @@ use super::*;
 use crate::addresses::mac;
 use crate::netlink::{Family, Socket};
 
-/// Set in the test's second self, which runs in a namespace.
-const INSIDE: &str = "FERRITE_TEST_INSIDE";
-
 fn ground() -> Ground {
     let ipv6 = Some(("fd00:1:2::1".parse().unwrap(), 64));
     Ground { bridge: "ferrite0".to_owned(), ipv4: ([10, 120, 0, 1].into(), 16), ipv6 }
@@ -45,19 +42,9 @@ fn carry_out_all(batches: Vec<Batch>) {
     batches.into_iter().for_each(carry_out);
 }
 
-/// Runs `test` in a user and a network namespace of its own, in a process of its own.
+/// Runs `test` in namespaces of its own.
 fn inside(name: &str, test: impl Fn()) {
-    if std::env::var_os(INSIDE).is_some() {
-        test();
-        return;
-    }
-    let name = format!("net::nftables::tests::{name}");
-    let program = std::env::current_exe().unwrap();
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--net"]).arg(program);
-    let output = command.args([&name, "--exact"]).env(INSIDE, "1").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    crate::namespace::inside(&format!("{}::{name}", module_path!()), test);
 }
 
 #[test]
