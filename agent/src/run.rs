@@ -64,8 +64,9 @@ pub async fn run() -> anyhow::Result<()> {
         folder: PathBuf::from(names::RUN_DIR).join("net"),
         runs: PathBuf::from(names::RUN_DIR).join("units"),
     };
-    let (containers, unit_names) = Containers::begin(&config.network, &id, places)
-        .context("begin to own the units' network")?;
+    let (containers, unit_names) =
+        Containers::begin(&config.network, &id, places, network.teller())
+            .context("begin to own the units' network")?;
     let (node, supervisor) = prepare(&config, id, containers, warnings).await?;
     step.end();
     let volumes = node.volumes.clone();

@@ -74,6 +74,12 @@ impl Network {
         Ok((network, news))
     }
 
+    /// Where others tell news of theirs.
+    #[must_use]
+    pub fn teller(&self) -> Teller {
+        self.teller.clone()
+    }
+
     /// Sets up what is there and what comes, and asks for leases as `hostname`. Never ends.
     pub async fn work(self, hostname: String) {
         let Self { connection, handle, mut messages, teller, name_servers } = self;

@@ -33,7 +33,7 @@ pub enum News {
 
 /// Where news is told. Each link tells little, and only when something changed: the queue needs no bound.
 #[derive(Debug, Clone)]
-pub(crate) struct Teller(UnboundedSender<News>);
+pub struct Teller(UnboundedSender<News>);
 
 impl Teller {
     pub(crate) fn tell(&self, news: News) {

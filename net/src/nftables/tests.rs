@@ -25,6 +25,7 @@ fn member(number: u32, ports: Vec<Port>) -> Member {
         ipv4: [10, 120, high, low].into(),
         ipv6: Some(format!("fd00:1:2::{number:x}").parse().unwrap()),
         ports,
+        metadata: number == 0x102,
     }
 }
 
