@@ -24,6 +24,14 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::dhcp::{self, Mac, NameServers};
 use crate::news::{self, News, Teller};
 
+/// A link neither sends others another way nor lets itself be sent. What `all` says of these is not enough: the
+/// kernel takes the looser of both.
+const HARDENED: [&str; 3] = [
+    "/proc/sys/net/ipv4/conf/NAME/send_redirects",
+    "/proc/sys/net/ipv4/conf/NAME/accept_redirects",
+    "/proc/sys/net/ipv6/conf/NAME/accept_redirects",
+];
+
 /// The network could not be reached at all.
 #[derive(Debug, thiserror::Error)]
 #[error("open a netlink socket")]
@@ -186,6 +194,7 @@ impl Interfaces {
             }
         } else if carrier {
             tracing::info!(interface = interface.name, "dhcp-begins");
+            self.harden(&interface.name);
             let (sender, receiver) = watch::channel(carrier);
             let name = interface.name.clone();
             let client = dhcp::keep(
@@ -198,6 +207,20 @@ impl Interfaces {
             let client = self.leases.spawn(client);
             let running = Running { name, client, carrier: sender };
             self.running.insert(interface.index, running);
+        }
+    }
+
+    /// Settings that the kernel takes from each link and not from `all` only.
+    fn harden(&self, name: &str) {
+        for setting in HARDENED {
+            let path = setting.replace("NAME", name);
+            match std::fs::write(&path, "0") {
+                // There is no IPv6, or no such setting: nothing to be hardened.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    self.teller.warn(format!("write 0 to {path}: {error}"));
+                }
+                Ok(()) | Err(_) => {}
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Tests that need a network of their own run in namespaces, as whoever runs them.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 
 /// Set in the test's second self, which runs in the namespaces.
 const INSIDE: &str = "FERRITE_TEST_INSIDE";
@@ -21,4 +22,49 @@ pub(crate) fn inside(name: &str, test: impl FnOnce()) {
     let said = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{said}\n{errors}");
+}
+
+/// Another network namespace.
+pub(crate) struct Room(Child);
+
+impl Room {
+    pub(crate) fn new() -> Self {
+        let mut holder = Command::new("unshare");
+        holder.args(["--net", "sh", "-c", "echo there; exec sleep infinity"]);
+        let mut holder = holder.stdout(Stdio::piped()).spawn().unwrap();
+        let mut there = String::new();
+        BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut there).unwrap();
+        let room = Self(holder);
+        room.ip("link set lo up");
+        room
+    }
+
+    /// A command in it.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        let pid = self.0.id().to_string();
+        command.args(["--net", "--target", &pid, "--"]).args(words);
+        command
+    }
+
+    pub(crate) fn ip(&self, words: &str) {
+        let words: Vec<&str> = ["ip"].into_iter().chain(words.split(' ')).collect();
+        let output = self.command(&words).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+    }
+
+    /// Lays a cable from `here` in the test's network to `there` in this one, both up.
+    pub(crate) fn cable(&self, here: &str, there: &str) {
+        ip(&format!("link add {here} type veth peer name {there} netns {}", self.0.id()));
+        ip(&format!("link set {here} up"));
+        self.ip(&format!("link set {there} up"));
+    }
+}
+
+/// Runs `ip` in the test's own network.
+pub(crate) fn ip(words: &str) -> String {
+    let output = Command::new("ip").args(words.split(' ')).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "ip {words}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
 }

@@ -3,13 +3,13 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::*;
-use crate::namespace;
+use crate::namespace::{self, Room, ip};
 use crate::news;
 
 /// Long enough for a computer that does much else.
@@ -21,51 +21,18 @@ const SERVER: &str = "10.9.0.1";
 struct Lan {
     folder: tempfile::TempDir,
     /// Holds the servers' network.
-    other: Child,
-}
-
-fn run(words: &[&str]) -> String {
-    let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{words:?}: {errors}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn ip(words: &str) -> String {
-    run(&["ip"].into_iter().chain(words.split(' ')).collect::<Vec<_>>())
+    other: Room,
 }
 
 impl Lan {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut other = Command::new("unshare");
-        other.args(["--net", "sh", "-c", "echo there; exec sleep infinity"]);
-        let mut other = other.stdout(Stdio::piped()).spawn().unwrap();
-        let mut there = String::new();
-        BufReader::new(other.stdout.as_mut().unwrap()).read_line(&mut there).unwrap();
-        let lan = Self { folder, other };
+        let other = Room::new();
         ip("link set lo up");
-        let peer = format!("type veth peer name srv0 netns {}", lan.other.id());
-        ip(&format!("link add eth0 address 02:00:00:00:00:02 {peer}"));
-        lan.there("ip link set lo up");
-        lan.there(&format!("ip address add {SERVER}/24 dev srv0"));
-        lan.there("ip link set srv0 up");
-        ip("link set eth0 up");
-        lan
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
-        let pid = self.other.id().to_string();
-        command.args(["--net", "--target", &pid, "--"]).args(words);
-        command
-    }
-
-    /// Runs a command on the servers' side.
-    fn there(&self, words: &str) {
-        let words: Vec<&str> = words.split(' ').collect();
-        let output = self.command(&words).output().unwrap();
-        assert!(output.status.success(), "{words:?}: {output:?}");
+        other.cable("eth0", "srv0");
+        ip("link set eth0 address 02:00:00:00:00:02");
+        other.ip(&format!("address add {SERVER}/24 dev srv0"));
+        Self { folder, other }
     }
 
     fn file(&self, name: &str, text: &str) -> PathBuf {
@@ -76,7 +43,7 @@ impl Lan {
 
     /// Starts a server and waits for what it says when it serves.
     fn serve(&self, words: &[&str], serves: &str) -> Server {
-        let mut command = self.command(words);
+        let mut command = self.other.command(words);
         let folder = self.folder.path();
         command.env("KEA_PIDFILE_DIR", folder).env("KEA_LOCKFILE_DIR", folder);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -278,8 +245,8 @@ fn dnsmasq_gives_an_address_and_another_in_another_network() {
             server.end();
             // The cable goes into another network, where the address is refused.
             told.carrier.send(false).unwrap();
-            lan.there("ip address flush dev srv0");
-            lan.there("ip address add 10.8.0.1/24 dev srv0");
+            lan.other.ip("address flush dev srv0");
+            lan.other.ip("address add 10.8.0.1/24 dev srv0");
             let server = lan.isc("10.8.0", "default-lease-time 600;");
             told.carrier.send(true).unwrap();
             told.hear(|news| matches!(news, News::Lost { .. })).await;
