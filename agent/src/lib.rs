@@ -8,6 +8,8 @@ pub mod keeper;
 pub mod links;
 pub mod logs;
 pub mod node;
+pub mod readiness;
+pub mod ready;
 pub mod run;
 pub mod stats;
 pub mod streams;

@@ -1,5 +1,6 @@
 //! What the API knows about the node, shared by all requests.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,6 +56,8 @@ pub struct Node {
     pub ready: AtomicBool,
     /// Things a person should know.
     pub warnings: Mutex<Vec<String>>,
+    /// Things that a person should know as long as they are so, by what they are about.
+    pub standing: Mutex<BTreeMap<String, String>>,
 }
 
 impl Node {
@@ -68,12 +71,25 @@ impl Node {
         warnings.push(warning);
     }
 
+    /// Shows a warning in the node's status until `about` is said to be well again.
+    pub fn stand(&self, about: String, warning: Option<String>) {
+        let mut standing = self.standing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match warning {
+            Some(warning) => {
+                tracing::warn!("{warning}");
+                standing.insert(about, warning);
+            }
+            None => drop(standing.remove(&about)),
+        }
+    }
+
     /// Status for the API.
     #[must_use]
     pub fn machine(&self) -> Machine {
         let info = rustix::system::uname();
         let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec;
         let warnings = self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let standing = self.standing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         Machine {
             id: self.id.clone(),
             hostname: self.hostname.clone(),
@@ -84,7 +100,12 @@ impl Node {
             rescue: self.rescue.clone(),
             ready: self.ready.load(Ordering::Relaxed),
             uptime_s: u64::try_from(uptime).unwrap_or(0),
-            warnings: warnings.iter().cloned().chain(stats::state_is_full(&self.logs)).collect(),
+            warnings: warnings
+                .iter()
+                .chain(standing.values())
+                .cloned()
+                .chain(stats::state_is_full(&self.logs))
+                .collect(),
         }
     }
 }

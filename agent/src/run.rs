@@ -1,7 +1,7 @@
 //! The agent's main line: configuration, identity, stores, units, API, network; then ready; then, some day, down.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
@@ -21,18 +21,27 @@ use ferrite_units::store::UnitStore;
 use ferrite_units::supervisor::{self, Tools, Units};
 use ferrite_units::volumes::Volumes;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
-use crate::api::{self, server::Server};
+use crate::api::{
+    self,
+    server::{Serve, Server},
+};
 use crate::config::{self, Loaded, Sources};
 use crate::control::{self, Step};
 use crate::identity;
 use crate::keeper;
 use crate::links;
 use crate::node::Node;
+use crate::readiness::Api;
+use crate::ready::{self, LinkRecord, Sources};
 use crate::streams::Streams;
 
 /// The configuration that the node ran with before.
 const LAST_GOOD_CONFIG: &str = "/var/lib/ferrite/config.last-good.toml";
+
+/// Until the API's port, which somebody else has, is tried again.
+const API_AGAIN: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Runs the agent until PID 1 asks it to end.
 ///
@@ -55,7 +64,8 @@ pub async fn run() -> anyhow::Result<()> {
     }
     step.end();
     let step = Step::begin("network");
-    let (network, news) = Network::begin().context("begin to set up the network")?;
+    let (network, news) =
+        Network::begin("/etc/resolv.conf".into()).context("begin to set up the network")?;
     step.end();
     let step = Step::begin("images and units");
     let id = identity::machine_id(Path::new(names::MACHINE_ID_FILE))?;
@@ -63,24 +73,25 @@ pub async fn run() -> anyhow::Result<()> {
         folder: PathBuf::from(names::RUN_DIR).join("net"),
         runs: PathBuf::from(names::RUN_DIR).join("units"),
     };
-    let (containers, unit_names) = Containers::begin(&config.network, &id, places)
-        .context("begin to own the units' network")?;
-    let (node, supervisor) = prepare(&config, id, containers, warnings).await?;
+    let (containers, unit_names) =
+        Containers::begin(&config.network, &id, places, network.teller())
+            .context("begin to own the units' network")?;
+    let (node, proven, places, supervisor) = prepare(&config, id, containers, warnings).await?;
     step.end();
     let volumes = node.volumes.clone();
     // Nobody waits for it.
     drop(tokio::task::spawn_blocking(move || volumes.clean()));
+    for doubt in config.api.iter().flat_map(Server::doubts) {
+        node.warn(doubt);
+    }
+    // Before units are started: none with the node's network takes its port.
     let server = listen(&config, &node).await;
-    let serve = async {
-        match server {
-            Some(server) => server.serve(api::router(Arc::clone(&node))).await,
-            None => std::future::pending().await,
-        }
-    };
-    let ready = async {
-        say_ready(&node).await;
-        std::future::pending::<()>().await;
-    };
+    let (api_seen, api) = watch::channel(Api::Unasked);
+    let serve = serve(&config, &node, server, api_seen);
+    let (link_seen, link) = watch::channel(false);
+    let record = LinkRecord::in_folder(Path::new(names::LIB_DIR));
+    let sources = Sources { units: node.units.settled(), link, api, record, places };
+    let ready = ready::work(&node, proven, sources);
     let stopped = async {
         let asked = terminate.recv().await;
         tracing::info!(?asked, "going-down");
@@ -102,7 +113,7 @@ pub async fn run() -> anyhow::Result<()> {
         () = keeper::work(&node, &config.images) => anyhow::bail!("the image store's task ended"),
         () = unit_names => anyhow::bail!("the units' names ended"),
         () = network.work(node.hostname.clone()) => anyhow::bail!("the network's task ended"),
-        () = links::listen(&node, news) => anyhow::bail!("the network's news ended"),
+        () = links::listen(&node, news, link_seen) => anyhow::bail!("the network's news ended"),
         () = ready => {}
     }
     // PID 1 writes everything to disk: it watches how that goes.
@@ -126,7 +137,7 @@ async fn prepare(
     id: String,
     containers: Containers,
     mut warnings: Vec<String>,
-) -> anyhow::Result<(Arc<Node>, impl Future<Output = ()>)> {
+) -> anyhow::Result<(Arc<Node>, bool, Places, impl Future<Output = ()>)> {
     let lib = Path::new(names::LIB_DIR);
     for name in ["images", "layers", "logs", "scratch", "units", "volumes"] {
         let folder = lib.join(name);
@@ -160,7 +171,7 @@ async fn prepare(
         images: images.clone(),
         layers: layers.clone(),
         puller: puller.clone(),
-        places,
+        places: places.clone(),
         records: PathBuf::from(names::RUN_DIR).join("lives"),
         env_files: config
             .env_files
@@ -193,8 +204,9 @@ async fn prepare(
         logs,
         ready: AtomicBool::new(false),
         warnings: Mutex::new(warnings),
+        standing: Mutex::default(),
     };
-    Ok((Arc::new(node), supervisor))
+    Ok((Arc::new(node), init.proven, places, supervisor))
 }
 
 /// What PID 1 knows of this boot.
@@ -202,6 +214,8 @@ async fn prepare(
 struct Boot {
     slot: String,
     rescue: Option<String>,
+    /// The slot was good in an earlier boot, or earlier in this one.
+    proven: bool,
 }
 
 /// A recreated STATE, and one that cannot be used, are worth a warning for the whole boot.
@@ -213,7 +227,10 @@ async fn init_status(warnings: &mut Vec<String>) -> Boot {
             }
             warnings.extend(status.rescue.clone());
             warnings.extend(status.warnings);
-            Boot { slot: status.slot.to_string(), rescue: status.rescue }
+            let running = status.slots.iter().find(|slot| slot.slot == status.slot);
+            let good = running.is_some_and(|slot| slot.attributes.successful);
+            let proven = status.ready || good;
+            Boot { slot: status.slot.to_string(), rescue: status.rescue, proven }
         }
         Ok(other) => {
             tracing::warn!(answer = ?other, "init-status-unexpected");
@@ -226,46 +243,51 @@ async fn init_status(warnings: &mut Vec<String>) -> Boot {
     }
 }
 
-async fn listen(config: &NodeConfig, node: &Node) -> Option<Server> {
+/// Listens for the API, where the configuration asks for it.
+async fn listen(config: &NodeConfig, node: &Node) -> Option<Result<Server, Serve>> {
     let Some(api) = &config.api else {
         node.warn("no API is served: the configuration has no [api]".to_owned());
         return None;
     };
-    for doubt in Server::doubts(api) {
-        node.warn(doubt);
-    }
     let step = Step::begin("api");
-    match Server::listen(api, names::API_PORT).await {
-        Ok(server) => {
-            step.end();
-            tracing::info!(port = names::API_PORT, "api-listening");
-            Some(server)
-        }
-        Err(error) => {
-            node.warn(format!("no API is served: {}", ferrite_schema::chain(&error)));
-            None
-        }
-    }
+    let server = Server::listen(api, names::API_PORT).await;
+    step.end();
+    Some(server)
 }
 
-/// Tells PID 1 once that the node is as it should be.
-async fn say_ready(node: &Node) {
-    if let Some(why) = &node.rescue {
-        tracing::error!(why, "rescue-state");
-        return;
-    }
-    let mut units: Units = node.units.clone();
-    units.settled().await;
-    match control::ask_later(Request::Ready).await {
-        Ok(Response::Done | Response::AlreadySo) => {
-            node.ready.store(true, Ordering::Relaxed);
-            tracing::info!("ready");
-            ferrite_sys::memory::forget_start_up_code();
+/// Serves the API; a port that somebody else has for now is tried again. Never ends.
+async fn serve(
+    config: &NodeConfig,
+    node: &Arc<Node>,
+    mut server: Option<Result<Server, Serve>>,
+    seen: watch::Sender<Api>,
+) {
+    let about = "api".to_owned();
+    let mut told = None;
+    loop {
+        match server.take() {
+            None => return std::future::pending().await,
+            Some(Ok(server)) => {
+                tracing::info!(port = names::API_PORT, "api-listening");
+                seen.send_replace(Api::Listens);
+                node.stand(about, None);
+                return server.serve(api::router(Arc::clone(node))).await;
+            }
+            Some(Err(error)) => {
+                let why = ferrite_schema::chain(&error);
+                seen.send_replace(Api::Failed(why.clone()));
+                if told.as_ref() != Some(&why) {
+                    node.stand(about.clone(), Some(format!("no API is served: {why}")));
+                    told = Some(why);
+                }
+                if !matches!(error, Serve::Listen { .. }) {
+                    return std::future::pending().await;
+                }
+                tokio::time::sleep(API_AGAIN).await;
+                if let Some(api) = &config.api {
+                    server = Some(Server::listen(api, names::API_PORT).await);
+                }
+            }
         }
-        Ok(other) => node.warn(format!("PID 1 does not take the node as ready: {other:?}")),
-        Err(error) => node.warn(format!(
-            "PID 1 was not told that the node is ready: {}",
-            ferrite_schema::chain(&error)
-        )),
     }
 }

@@ -39,6 +39,7 @@ pub(super) struct Wish {
     pub(super) hostname: String,
     pub(super) mode: NetworkMode,
     pub(super) ports: Vec<Port>,
+    pub(super) metadata: bool,
 }
 
 /// Everything that is attached.
@@ -77,6 +78,7 @@ impl Attachments {
                     ipv4: address,
                     ipv6,
                     ports: record.ports,
+                    metadata: record.metadata,
                 };
                 self.name(&record.unit, Some(&member));
                 self.members.insert(record.unit, member);
@@ -97,6 +99,8 @@ impl Attachments {
         for batch in nftables::install(&self.ground, &members) {
             filter(batch).map_err(|error| unavailable(&error))?;
         }
+        // Nothing is forwarded before the filter is there.
+        bridge::forward(&self.ground).map_err(|error| unavailable(&error))?;
         self.laid = true;
         tracing::info!(units = members.len(), swept = swept.join(","), "units-network-laid");
         Ok(())
@@ -114,7 +118,7 @@ impl Attachments {
         }
         let others = self.members.iter().filter(|(unit, _)| **unit != wish.unit);
         let others = others.map(|(unit, member)| (unit.as_str(), member.ports.as_slice()));
-        if let Some(conflict) = ports::conflict(&wish.ports, others) {
+        if let Some(conflict) = ports::conflict(&wish.ports, &self.gateways(), others) {
             return Err(AttachProblem::Port { port: conflict.port, why: conflict.why });
         }
         if !self.laid {
@@ -122,7 +126,7 @@ impl Attachments {
         }
         let full = |_full| AttachProblem::Full;
         let number = self.plan.addresses.take(&wish.unit).map_err(full)?;
-        let member = self.member(number, &wish.ports);
+        let member = self.member(number, wish);
         let old = self.members.get(&wish.unit);
         let attached = filter(nftables::replace(old, Some(&member)))
             .map_err(|error| AttachProblem::Filter { why: ferrite_schema::chain(&error) })
@@ -141,13 +145,14 @@ impl Attachments {
         }
     }
 
-    fn member(&self, number: u32, ports: &[Port]) -> Member {
+    fn member(&self, number: u32, wish: &Wish) -> Member {
         Member {
             link: format!("{LINK_PREFIX}{number:04x}"),
             mac: addresses::mac(number),
             ipv4: self.plan.addresses.ipv4(number),
             ipv6: self.plan.addresses.ipv6(number),
-            ports: ports.to_vec(),
+            ports: wish.ports.clone(),
+            metadata: wish.metadata,
         }
     }
 
@@ -171,6 +176,7 @@ impl Attachments {
             unit: wish.unit.clone(),
             attachment: attachment.clone(),
             ports: wish.ports.clone(),
+            metadata: wish.metadata,
         };
         let mounts = files::write(&self.plan.folder.join(&wish.unit), &contents, Some(&record))?;
         Ok(AttachmentFiles { network: Network::Bridge(attachment), mounts })

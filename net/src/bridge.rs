@@ -28,7 +28,7 @@ pub(super) fn has_ipv6() -> bool {
             .is_ok_and(|text| text.trim() == "1")
 }
 
-/// Makes the bridge with its addresses, or makes the one that is there right, and lets packets pass.
+/// Makes the bridge with its addresses, or makes the one that is there right.
 pub(super) fn set_up(ground: &Ground, mac: Mac) -> Result<(), BridgeProblem> {
     let name = || ground.bridge.clone();
     let failed = |source| BridgeProblem::Make { name: name(), source };
@@ -50,12 +50,11 @@ pub(super) fn set_up(ground: &Ground, mac: Mac) -> Result<(), BridgeProblem> {
     if let Some((address, prefix)) = ground.ipv6 {
         interface::add_address(&mut batch, index, address.into(), prefix);
     }
-    socket.carry_out(batch).map_err(failed)?;
-    forward(ground)
+    socket.carry_out(batch).map_err(failed)
 }
 
-/// The node becomes a router.
-fn forward(ground: &Ground) -> Result<(), BridgeProblem> {
+/// The node becomes a router: for its units, as the packet filter sees to, which must be there before.
+pub(super) fn forward(ground: &Ground) -> Result<(), BridgeProblem> {
     // A published port is reached through the node's own 127.0.0.1 too. The packet filter guards the way back.
     set(&format!("ipv4/conf/{}/route_localnet", ground.bridge), "1")?;
     set("ipv4/ip_forward", "1")?;

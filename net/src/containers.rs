@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use ferrite_schema::node_config::NetworkConfig;
 use ferrite_schema::shim::{BindMount, Network};
-use ferrite_schema::unit::{NetworkMode, Port};
+use ferrite_schema::unit::Unit;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::addresses::{self, Addresses};
@@ -14,6 +14,7 @@ use super::attachments::{Attachments, Plan, Wish};
 use super::bridge;
 use super::dns::{self, Names, Resolver, Upstream};
 use super::files::WriteFiles;
+use crate::news::Teller;
 
 /// Requests waiting for the network's thread. Senders wait when it is full.
 const QUEUE_MAX: usize = 64;
@@ -88,7 +89,8 @@ pub struct Containers {
 
 impl Containers {
     /// Begins to own the units' network, and takes over what an earlier agent left of it. The future that is
-    /// returned answers for units' names; it works while it is polled and never ends.
+    /// returned answers for units' names; it works while it is polled and never ends, and tells `teller` where it
+    /// cannot.
     ///
     /// # Errors
     /// There is no thread for it.
@@ -96,6 +98,7 @@ impl Containers {
         config: &NetworkConfig,
         machine_id: &str,
         places: Places,
+        teller: Teller,
     ) -> std::io::Result<(Self, impl Future<Output = ()> + use<>)> {
         let ipv6 = bridge::has_ipv6()
             .then(|| config.ipv6_network().unwrap_or_else(|| addresses::private_ipv6(machine_id)));
@@ -129,10 +132,8 @@ impl Containers {
             .spawn(move || work(attachments, asked, &laid))?;
         let answer = async move {
             // The thread lives as long as there are handles; without it nobody has a name.
-            if is_laid.wait_for(|laid| *laid).await.is_ok()
-                && let Err(error) = dns::serve(resolver, &gateways).await
-            {
-                tracing::error!(%error, "units-names-not-served");
+            if is_laid.wait_for(|laid| *laid).await.is_ok() {
+                dns::serve(resolver, &gateways, &teller).await;
             }
             std::future::pending::<()>().await;
         };
@@ -146,16 +147,15 @@ impl Containers {
     /// The unit has no network; no later call of [`Self::detach`] is needed.
     pub async fn attach(
         &self,
-        unit: &str,
+        unit: &Unit,
         hostname: &str,
-        mode: NetworkMode,
-        ports: &[Port],
     ) -> Result<AttachmentFiles, AttachProblem> {
         let wish = Wish {
-            unit: unit.to_owned(),
+            unit: unit.name.clone(),
             hostname: hostname.to_owned(),
-            mode,
-            ports: ports.to_vec(),
+            mode: unit.network,
+            ports: unit.ports.clone(),
+            metadata: unit.metadata_service,
         };
         let (reply, answer) = oneshot::channel();
         let gone = |_closed| AttachProblem::GoingDown;

@@ -30,6 +30,9 @@ pub(super) struct Record {
     pub(super) unit: String,
     pub(super) attachment: Attachment,
     pub(super) ports: Vec<Port>,
+    /// It reaches the cloud's metadata.
+    #[serde(default)]
+    pub(super) metadata: bool,
 }
 
 /// What a unit finds in its files.
@@ -43,8 +46,9 @@ pub(super) struct Contents {
 pub(super) fn hosts(unit: &str, hostname: &str, addresses: &[IpAddr]) -> String {
     let mut text = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n".to_owned();
     let own = if addresses.is_empty() { &[IpAddr::V4(Ipv4Addr::LOCALHOST)] } else { addresses };
-    // A unit's name is also a hostname in most cases; what is none would only confuse its readers.
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    // A unit's name is also a hostname in most cases; what is none would only confuse its readers, and what has dots
+    // may be somebody else's.
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let also = (unit != hostname && unit.chars().all(fits)).then_some(unit);
     for address in own {
         text.push_str(&format!("{address} {hostname}"));
@@ -129,6 +133,8 @@ mod tests {
         let own = [IpAddr::from([10, 120, 0, 2]), "fd00::2".parse().unwrap()];
         let text = hosts("web", "www", &own);
         assert!(text.ends_with("\n10.120.0.2 www web\nfd00::2 www web\n"), "{text}");
+        let dots = hosts("github.com", "github-com", &own[..1]);
+        assert!(dots.ends_with("\n10.120.0.2 github-com\n"), "{dots}");
         assert!(hosts("a@1", "a-1", &own[..1]).ends_with("\n10.120.0.2 a-1\n"));
         assert!(hosts("web", "web", &[]).ends_with("\n127.0.0.1 web\n"));
     }
@@ -156,8 +162,12 @@ mod tests {
             ipv6: None,
         };
         for unit in ["alive", "ended", "stopped"] {
-            let record =
-                Record { unit: unit.to_owned(), attachment: attachment.clone(), ports: vec![] };
+            let record = Record {
+                unit: unit.to_owned(),
+                attachment: attachment.clone(),
+                ports: vec![],
+                metadata: false,
+            };
             let mounts = write(&net.join(unit), &contents, Some(&record)).unwrap();
             assert!(mounts.iter().all(|mount| mount.read_only), "{mounts:?}");
             fs::create_dir_all(runs.join(unit)).unwrap();

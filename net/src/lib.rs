@@ -12,7 +12,8 @@ mod dhcp;
 mod dns;
 mod files;
 mod interface;
-mod lease;
+#[cfg(test)]
+mod namespace;
 mod netlink;
 mod nftables;
 mod ports;

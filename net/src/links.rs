@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::PathBuf;
 
 use futures_util::StreamExt;
 use futures_util::TryStreamExt;
@@ -17,13 +18,19 @@ use rtnetlink::packet_route::link::{
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, LinkUnspec, MulticastGroup};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::dhcp;
+use crate::dhcp::{self, Mac, NameServers};
 use crate::news::{self, News, Teller};
 
-/// Bytes of an Ethernet address.
-const MAC_BYTES: usize = 6;
+/// A link neither sends others another way nor lets itself be sent. What `all` says of these is not enough: the
+/// kernel takes the looser of both.
+const HARDENED: [&str; 3] = [
+    "/proc/sys/net/ipv4/conf/NAME/send_redirects",
+    "/proc/sys/net/ipv4/conf/NAME/accept_redirects",
+    "/proc/sys/net/ipv6/conf/NAME/accept_redirects",
+];
 
 /// The network could not be reached at all.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +43,7 @@ pub struct Network {
     handle: Handle,
     messages: BoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>,
     teller: Teller,
+    name_servers: NameServers,
 }
 
 impl std::fmt::Debug for Network {
@@ -49,17 +57,18 @@ impl std::fmt::Debug for Network {
 pub(crate) struct Interface {
     pub(crate) index: u32,
     pub(crate) name: String,
-    pub(crate) mac: [u8; MAC_BYTES],
-    up: bool,
-    carrier: bool,
+    pub(crate) mac: Mac,
+    pub(crate) up: bool,
+    pub(crate) carrier: bool,
 }
 
 impl Network {
-    /// Begins to listen; the receiver hears what there is to say about links.
+    /// Begins to listen; the receiver hears what there is to say about links. The node's name servers are kept in
+    /// the file `resolv_conf`.
     ///
     /// # Errors
     /// There is no netlink.
-    pub fn begin() -> Result<(Self, UnboundedReceiver<News>), OpenNetlink> {
+    pub fn begin(resolv_conf: PathBuf) -> Result<(Self, UnboundedReceiver<News>), OpenNetlink> {
         let (connection, handle, messages) =
             rtnetlink::new_multicast_connection(&[MulticastGroup::Link]).map_err(OpenNetlink)?;
         let (teller, news) = news::channel();
@@ -68,17 +77,25 @@ impl Network {
             handle,
             messages: messages.map(|(message, _)| message).boxed(),
             teller,
+            name_servers: NameServers::in_file(resolv_conf),
         };
         Ok((network, news))
     }
 
+    /// Where others tell news of theirs.
+    #[must_use]
+    pub fn teller(&self) -> Teller {
+        self.teller.clone()
+    }
+
     /// Sets up what is there and what comes, and asks for leases as `hostname`. Never ends.
     pub async fn work(self, hostname: String) {
-        let Self { connection, handle, mut messages, teller } = self;
+        let Self { connection, handle, mut messages, teller, name_servers } = self;
         let mut interfaces = Interfaces {
             handle,
             hostname,
             teller: teller.clone(),
+            name_servers,
             leases: JoinSet::new(),
             running: HashMap::new(),
         };
@@ -106,13 +123,21 @@ impl Network {
     }
 }
 
+/// A DHCP client that runs.
+struct Running {
+    name: String,
+    client: AbortHandle,
+    carrier: watch::Sender<bool>,
+}
+
 struct Interfaces {
     handle: Handle,
     hostname: String,
     teller: Teller,
+    name_servers: NameServers,
     leases: JoinSet<()>,
     /// Interfaces with a DHCP client.
-    running: HashMap<u32, AbortHandle>,
+    running: HashMap<u32, Running>,
 }
 
 impl Interfaces {
@@ -141,10 +166,13 @@ impl Interfaces {
                 self.consider(&link).await;
             }
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => {
-                if let Some(client) = self.running.remove(&link.header.index) {
-                    client.abort();
+                if let Some(running) = self.running.remove(&link.header.index) {
+                    running.client.abort();
+                    self.teller.tell(News::Lost { link: running.name });
                 }
             }
+            // The kernel had more to say than fitted: what there is now is all that counts.
+            NetlinkPayload::Overrun(_) => self.take_stock().await,
             _ => {}
         }
     }
@@ -153,15 +181,46 @@ impl Interfaces {
         let Some(interface) = interface(link) else { return };
         if !interface.up {
             self.set_up(interface.index, &interface.name).await;
-        } else if interface.carrier && !self.running.contains_key(&interface.index) {
+        }
+        let carrier = interface.up && interface.carrier;
+        if let Some(running) = self.running.get(&interface.index) {
+            let change = |now: &mut bool| std::mem::replace(now, carrier) != carrier;
+            if running.carrier.send_if_modified(change) {
+                let interface = interface.name;
+                tracing::info!(interface, carrier, "link-carrier");
+                let warning = format!("{interface} has no carrier: is its cable in?");
+                let about = format!("carrier {interface}");
+                self.teller.stand(about, (!carrier).then_some(warning));
+            }
+        } else if carrier {
             tracing::info!(interface = interface.name, "dhcp-begins");
+            self.harden(&interface.name);
+            let (sender, receiver) = watch::channel(carrier);
+            let name = interface.name.clone();
             let client = dhcp::keep(
                 self.handle.clone(),
                 interface.clone(),
-                self.hostname.clone(),
-                self.teller.clone(),
+                self.name_servers.clone(),
+                (self.hostname.clone(), self.teller.clone()),
+                receiver,
             );
-            self.running.insert(interface.index, self.leases.spawn(client));
+            let client = self.leases.spawn(client);
+            let running = Running { name, client, carrier: sender };
+            self.running.insert(interface.index, running);
+        }
+    }
+
+    /// Settings that the kernel takes from each link and not from `all` only.
+    fn harden(&self, name: &str) {
+        for setting in HARDENED {
+            let path = setting.replace("NAME", name);
+            match std::fs::write(&path, "0") {
+                // There is no IPv6, or no such setting: nothing to be hardened.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    self.teller.warn(format!("write 0 to {path}: {error}"));
+                }
+                Ok(()) | Err(_) => {}
+            }
         }
     }
 
@@ -190,9 +249,7 @@ fn interface(link: &LinkMessage) -> Option<Interface> {
     for attribute in &link.attributes {
         match attribute {
             LinkAttribute::IfName(text) => name = Some(text.clone()),
-            LinkAttribute::Address(bytes) => {
-                mac = <[u8; MAC_BYTES]>::try_from(bytes.as_slice()).ok()
-            }
+            LinkAttribute::Address(bytes) => mac = Mac::try_from(bytes.as_slice()).ok(),
             LinkAttribute::LinkInfo(info)
                 if info.iter().any(|info| matches!(info, LinkInfo::Kind(_))) =>
             {

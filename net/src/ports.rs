@@ -5,9 +5,24 @@ use std::net::IpAddr;
 use ferrite_schema::names;
 use ferrite_schema::unit::{Port, Protocol};
 
-/// Ports that belong to the node: its API, and etcd's clients and peers.
-const OF_NODE: [(u16, &str); 3] =
-    [(names::API_PORT, "the node's API"), (2379, "the node's etcd"), (2380, "the node's etcd")];
+/// Where the node uses a port of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// On all its addresses.
+    Everywhere,
+    /// On the bridge's addresses only; on others it may be published.
+    Bridge,
+}
+
+/// Ports that belong to the node.
+const OF_NODE: [(u16, Protocol, Place, &str); 6] = [
+    (names::API_PORT, Protocol::Tcp, Place::Everywhere, "the node's API"),
+    (2379, Protocol::Tcp, Place::Everywhere, "the node's etcd"),
+    (2380, Protocol::Tcp, Place::Everywhere, "the node's etcd"),
+    (68, Protocol::Udp, Place::Everywhere, "the node's DHCP client"),
+    (53, Protocol::Udp, Place::Bridge, "the resolver of the units: name an address of the node"),
+    (53, Protocol::Tcp, Place::Bridge, "the resolver of the units: name an address of the node"),
+];
 
 /// A port that cannot be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,16 +33,20 @@ pub(super) struct Conflict {
     pub(super) why: String,
 }
 
-/// The first of `wanted` that is somebody's already.
+/// The first of `wanted` that is somebody's already, where the bridge has the addresses `bridge`.
 pub(super) fn conflict<'a>(
     wanted: &[Port],
+    bridge: &[IpAddr],
     others: impl Iterator<Item = (&'a str, &'a [Port])> + Clone,
 ) -> Option<Conflict> {
     wanted.iter().enumerate().find_map(|(index, port)| {
-        let of_node = OF_NODE.iter().find(|(number, _)| *number == port.host);
+        let of_node = OF_NODE.iter().find(|(number, protocol, place, _)| {
+            (*number, *protocol) == (port.host, port.protocol)
+                && (*place == Place::Everywhere || bridge.iter().any(|own| covers(port, *own)))
+        });
         let why = if port.host == 0 || port.container == Some(0) {
             Some("there is no port 0".to_owned())
-        } else if let (Some((_, owner)), Protocol::Tcp) = (of_node, port.protocol) {
+        } else if let Some((.., owner)) = of_node {
             Some(format!("it is used by {owner}"))
         } else if wanted.iter().take(index).any(|other| meet(port, other)) {
             Some("the unit asks for it twice".to_owned())
@@ -51,6 +70,13 @@ fn text(port: &Port) -> String {
         Some(IpAddr::V4(address)) => format!("{address}:{}/{protocol}", port.host),
         None => format!("{}/{protocol}", port.host),
     }
+}
+
+/// A packet to this address of the node could be for the port.
+fn covers(port: &Port, address: IpAddr) -> bool {
+    port.address.is_none_or(|bound| {
+        bound == address || (bound.is_unspecified() && bound.is_ipv4() == address.is_ipv4())
+    })
 }
 
 /// A packet could be for both.
@@ -81,7 +107,8 @@ mod tests {
     fn check(wanted: &[&str], taken: &str, expected: Option<(&str, &str)>) {
         let wanted: Vec<Port> = wanted.iter().map(|text| port(text)).collect();
         let taken = [port(taken)];
-        let found = conflict(&wanted, std::iter::once(("db", &taken[..])));
+        let bridge = [IpAddr::from([10, 120, 0, 1]), "fd00::1".parse().unwrap()];
+        let found = conflict(&wanted, &bridge, std::iter::once(("db", &taken[..])));
         let expected =
             expected.map(|(port, why)| Conflict { port: port.to_owned(), why: why.to_owned() });
         assert_eq!(found, expected, "{wanted:?}");
@@ -115,6 +142,18 @@ mod tests {
             "80",
             Some(("127.0.0.1:2379/tcp", "it is used by the node's etcd")),
         );
+        let dhcp = "it is used by the node's DHCP client";
+        check(&["68/udp"], "80", Some(("68/udp", dhcp)));
+        check(&["192.0.2.1@68/udp"], "80", Some(("192.0.2.1:68/udp", dhcp)));
+        check(&["68", "67/udp"], "80", None);
+        let names = "it is used by the resolver of the units: name an address of the node";
+        check(&["53/udp"], "80", Some(("53/udp", names)));
+        check(&["53"], "80", Some(("53/tcp", names)));
+        check(&["0.0.0.0@53/udp"], "80", Some(("0.0.0.0:53/udp", names)));
+        check(&["::@53/udp"], "80", Some(("[::]:53/udp", names)));
+        check(&["10.120.0.1@53/udp"], "80", Some(("10.120.0.1:53/udp", names)));
+        check(&["fd00::1@53"], "80", Some(("[fd00::1]:53/tcp", names)));
+        check(&["192.0.2.1@53/udp", "2001:db8::1@53"], "80", None);
         check(&["7443/udp"], "80", None);
         check(&["0"], "80", Some(("0/tcp", "there is no port 0")));
     }

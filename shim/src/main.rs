@@ -8,7 +8,13 @@ use ferrite_schema::shim::{OUTCOME, Outcome};
 use ferrite_shim::custody::{self, Held};
 use ferrite_shim::watch;
 
+/// As the program of a container of the OS's own it has nothing to do but to run.
+const PROOF: &str = "proof";
+
 fn main() -> ExitCode {
+    if std::env::args().nth(1).is_some_and(|word| word == PROOF) {
+        return ExitCode::SUCCESS;
+    }
     let held = match custody::take() {
         Ok(held) => held,
         Err(error) => return say(&error),

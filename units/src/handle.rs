@@ -1,5 +1,6 @@
 //! What others ask of the supervisor.
 
+use crate::readiness::Settled;
 use std::time::Duration;
 
 use ferrite_schema::api::UnitStatus;
@@ -115,7 +116,7 @@ pub(super) enum Message {
 #[derive(Debug, Clone)]
 pub struct Units {
     pub(super) queue: mpsc::Sender<Message>,
-    pub(super) settled: watch::Receiver<bool>,
+    pub(super) settled: watch::Receiver<Settled>,
     pub(super) stopping: watch::Receiver<Option<Stopping>>,
 }
 
@@ -238,9 +239,9 @@ impl Units {
         *self.stopping.borrow_and_update()
     }
 
-    /// Waits until every unit that should run was tried, and containers are seen to work.
-    pub async fn settled(&mut self) {
-        // The sender lives as long as the program.
-        drop(self.settled.wait_for(|settled| *settled).await);
+    /// Where the units stand, as it changes.
+    #[must_use]
+    pub fn settled(&self) -> watch::Receiver<Settled> {
+        self.settled.clone()
     }
 }

@@ -170,7 +170,14 @@ pub fn notes(unit: &Unit) -> Vec<String> {
         notes.push(format!("it shares the node's user namespace, its root is the node's: {why}"));
     }
     if unit.network == NetworkMode::Host {
-        notes.push("it shares the node's network".to_owned());
+        notes.push(
+            "it shares the node's network, and with it the cloud's metadata service, if there is one"
+                .to_owned(),
+        );
+    } else if unit.metadata_service {
+        notes.push(
+            "it reaches the cloud's metadata service, and what the machine may do there".to_owned(),
+        );
     }
     notes
 }

@@ -9,6 +9,8 @@ pub mod health;
 pub mod ids;
 pub mod launch;
 pub mod machine;
+pub mod proof;
+pub mod readiness;
 pub mod record;
 pub mod rights;
 pub mod shims;

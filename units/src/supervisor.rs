@@ -17,6 +17,7 @@ use super::graph::{self, Edges, Other};
 use super::handle::{Message, Stopping};
 use super::launch::Places;
 use super::machine::{Effect, Event, Policy};
+use super::readiness::{self, Seen, Settled};
 use super::record::{self, Record};
 use super::status;
 use super::store::{UnitStore, UnitStoreProblem};
@@ -63,7 +64,7 @@ struct Supervisor {
     tools: Tools,
     entries: BTreeMap<String, Entry>,
     queue: mpsc::Sender<Message>,
-    settled: watch::Sender<bool>,
+    settled: watch::Sender<Settled>,
     tasks: JoinSet<()>,
     going_down: Option<GoingDown>,
     stopping: watch::Sender<Option<Stopping>>,
@@ -87,7 +88,7 @@ pub async fn begin(
     tools: Tools,
 ) -> Result<(Units, Vec<String>, impl Future<Output = ()>), UnitStoreProblem> {
     let (queue, messages) = mpsc::channel(QUEUE_MAX);
-    let (settled, settled_receiver) = watch::channel(false);
+    let (settled, settled_receiver) = watch::channel(Settled::default());
     let (stopping, stopping_receiver) = watch::channel(None);
     let (stored, warnings) = tools.store.load()?;
     let mut supervisor = Supervisor {
@@ -197,20 +198,16 @@ impl Supervisor {
         }
     }
 
-    /// The node is as it should be when every unit that should run was tried: it ran, it could not, its image is on
-    /// its way, or it waits for one of those. A unit that ends again and again says nothing about the OS. But where
-    /// units are tried that have run on this node before, one of them must have run in this boot: an OS that cannot
-    /// start containers any more must not be declared good.
+    /// Says where the units stand, for whoever judges whether the node is ready.
     fn report_settled(&self) {
-        let wanted = || self.entries.values().filter(|entry| entry.wanted);
-        let tried = wanted().all(|entry| {
-            entry.machine.tried()
-                || matches!(entry.machine.state(), UnitState::Waiting | UnitState::Pulling)
+        let seen = self.entries.values().map(|entry| Seen {
+            wanted: entry.wanted,
+            state: entry.machine.state(),
+            tried: entry.machine.tried(),
+            ran: entry.machine.ran(),
+            ran_before: entry.ran_before,
         });
-        let mut known =
-            wanted().filter(|entry| entry.ran_before && entry.machine.tried()).peekable();
-        let works = known.peek().is_none() || known.any(|entry| entry.machine.ran());
-        let settled = tried && works;
+        let settled = readiness::settled(seen);
         self.settled.send_if_modified(|current| std::mem::replace(current, settled) != settled);
     }
 

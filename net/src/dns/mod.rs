@@ -23,6 +23,8 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::news::Teller;
+
 pub(super) use names::Names;
 pub(super) use upstream::Upstream;
 
@@ -34,6 +36,8 @@ const QUERY_MAX_BYTES: usize = 2048;
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Queries in one connection.
 const QUERIES_MAX: usize = 64;
+/// Until a port that somebody else has is tried again.
+const AGAIN: Duration = Duration::from_secs(3);
 /// Rest after an error of a socket, which would otherwise come back at once.
 const REST: Duration = Duration::from_millis(100);
 
@@ -55,17 +59,58 @@ impl Resolver {
     }
 }
 
-/// Answers on these addresses. Ends only where none of them can be listened on.
-pub(super) async fn serve(resolver: Arc<Resolver>, addresses: &[IpAddr]) -> io::Result<()> {
+/// Answers on these addresses, and comes back to those that somebody else has for now. Never ends.
+pub(super) async fn serve(resolver: Arc<Resolver>, addresses: &[IpAddr], teller: &Teller) {
     let mut tasks = JoinSet::new();
     for address in addresses {
-        let socket = UdpSocket::bind((*address, PORT)).await?;
-        tasks.spawn(serve_packets(Arc::clone(&resolver), Arc::new(socket)));
-        let listener = TcpListener::bind((*address, PORT)).await?;
-        tasks.spawn(serve_connections(Arc::clone(&resolver), listener));
+        let place = SocketAddr::from((*address, PORT));
+        let (own, told) = (Arc::clone(&resolver), teller.clone());
+        tasks.spawn(async move {
+            let socket = hold(place, "udp", &told, || UdpSocket::bind(place)).await;
+            serve_packets(own, Arc::new(socket)).await;
+        });
+        let (own, told) = (Arc::clone(&resolver), teller.clone());
+        tasks.spawn(async move {
+            let listener = hold(place, "tcp", &told, || TcpListener::bind(place)).await;
+            serve_connections(own, listener).await;
+        });
     }
     while tasks.join_next().await.is_some() {}
-    Ok(())
+}
+
+/// Gets a socket, as soon as it can be had; meanwhile people are told that there is none.
+async fn hold<Socket, Bound: Future<Output = io::Result<Socket>>>(
+    place: SocketAddr,
+    protocol: &str,
+    teller: &Teller,
+    bind: impl Fn() -> Bound,
+) -> Socket {
+    let about = format!("units' names {place}/{protocol}");
+    let mut told = None;
+    loop {
+        match bind().await {
+            Ok(socket) => {
+                if told.is_some() {
+                    teller.stand(about, None);
+                }
+                return socket;
+            }
+            Err(error) => {
+                let why = match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        "a unit with the node's network has the port; it is tried again".to_owned()
+                    }
+                    _ => error.to_string(),
+                };
+                let warning = format!("units get no names from {place}/{protocol}: {why}");
+                if told.as_ref() != Some(&warning) {
+                    told = Some(warning.clone());
+                    teller.stand(about.clone(), Some(warning));
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
 }
 
 async fn serve_packets(resolver: Arc<Resolver>, socket: Arc<UdpSocket>) {
@@ -152,4 +197,29 @@ async fn read_query(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut packet = vec![0; length];
     stream.read_exact(&mut packet).await?;
     Ok(packet)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::news::{self, News};
+
+    #[tokio::test]
+    async fn a_port_that_is_free_again_is_taken() {
+        let other = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let place = other.local_addr().unwrap();
+        let (teller, mut news) = news::channel();
+        let held =
+            tokio::spawn(
+                async move { hold(place, "udp", &teller, || UdpSocket::bind(place)).await },
+            );
+        let Some(News::Standing { warning: Some(warning), .. }) = news.recv().await else {
+            panic!("nothing said")
+        };
+        assert!(warning.contains("has the port"), "{warning}");
+        drop(other);
+        let socket = held.await.unwrap();
+        assert_eq!(socket.local_addr().unwrap(), place);
+        assert!(matches!(news.recv().await, Some(News::Standing { warning: None, .. })));
+    }
 }

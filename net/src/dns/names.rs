@@ -63,6 +63,11 @@ impl Names {
             Some(rest) if rest.ends_with('.') => (rest.trim_end_matches('.'), true),
             Some(_) | None => (query.name.as_str(), false),
         };
+        // Alone, only what nobody else can mean: a unit called `github.com` is that below our domain, and nowhere
+        // else; `localhost` is every machine's own (RFC 6761).
+        if !ours && (label.contains('.') || label == "localhost") {
+            return Answer::AskOthers;
+        }
         match self.units.get(label) {
             Some(unit) => Answer::Own(Code::Fine, unit.records(query.kind)),
             None if ours => Answer::Own(Code::NoSuchName, Vec::new()),
@@ -166,6 +171,18 @@ mod tests {
         check("db", A, Answer::AskOthers);
         check("web.example.org", A, Answer::AskOthers);
         check("web.notferrite.local", A, Answer::AskOthers);
+    }
+
+    #[test]
+    fn a_unit_does_not_stand_for_the_world() {
+        let mut names = names();
+        for name in ["github.com", "localhost", "1.0.0.127.in-addr.arpa"] {
+            names.insert(name, WEB.0, None);
+            let alone = parse(&ask(1, name, A)).unwrap();
+            assert_eq!(names.answer(&alone), Answer::AskOthers, "{name}");
+            let ours = parse(&ask(1, &format!("{name}.ferrite.local"), A)).unwrap();
+            assert_eq!(names.answer(&ours), own(&[Record::Ipv4(WEB.0)]), "{name}");
+        }
     }
 
     #[test]

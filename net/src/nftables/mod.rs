@@ -50,6 +50,8 @@ pub(crate) struct Member {
     pub(crate) ipv6: Option<Ipv6Addr>,
     /// Its published ports.
     pub(crate) ports: Vec<Port>,
+    /// It reaches the cloud's metadata.
+    pub(crate) metadata: bool,
 }
 
 /// Both tables, as new, with these members. More members than fit in one message follow in transactions of their
@@ -108,6 +110,11 @@ fn elements(member: &Member) -> Vec<(&'static str, Element)> {
     let mut all = vec![("macs", key(&[&name, &mac])), ("v4", key(&[&name, &member.ipv4.octets()]))];
     if let Some(ipv6) = member.ipv6 {
         all.push(("v6", key(&[&name, &ipv6.octets()])));
+    }
+    if member.metadata {
+        all.push(("metadata4", key(&[&member.ipv4.octets()])));
+        let ipv6 = member.ipv6.map(|ipv6| ("metadata6", key(&[&ipv6.octets()])));
+        all.extend(ipv6);
     }
     for port in &member.ports {
         published(member, port, &mut all);

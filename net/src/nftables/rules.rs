@@ -39,6 +39,20 @@ const TYPE_PROTOCOL: u32 = 12;
 const TYPE_PORT: u32 = 13;
 const TYPE_NAME: u32 = 41;
 
+/// Where clouds tell machines about themselves, secrets among it: link-local addresses in general, Azure, Alibaba,
+/// Oracle; Amazon, Google and Scaleway by IPv6. Its link-local addresses do not leave a link.
+const METADATA4: [([u8; 4], u8); 4] = [
+    ([169, 254, 0, 0], 16),
+    ([168, 63, 129, 16], 32),
+    ([100, 100, 100, 200], 32),
+    ([192, 0, 0, 192], 32),
+];
+const METADATA6: [Ipv6Addr; 3] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
+];
+
 /// `RTN_LOCAL`: an address of the node.
 const LOCAL: u32 = 2;
 /// `NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED)`.
@@ -66,7 +80,7 @@ const fn joined(types: &[u32]) -> u32 {
 }
 
 /// All sets, each in its table.
-pub(super) const fn sets() -> [(Table, Set); 7] {
+pub(super) const fn sets() -> [(Table, Set); 9] {
     let target4 = Some((joined(&[TYPE_IPV4, TYPE_PORT]), 8));
     let target6 = Some((joined(&[TYPE_IPV6, TYPE_PORT]), 20));
     let any = (joined(&[TYPE_PROTOCOL, TYPE_PORT]), 8);
@@ -83,6 +97,8 @@ pub(super) const fn sets() -> [(Table, Set); 7] {
         (BRIDGE, Set { name: "macs", id: 5, key: macs, data: None }),
         (BRIDGE, Set { name: "v4", id: 6, key: v4, data: None }),
         (BRIDGE, Set { name: "v6", id: 7, key: v6, data: None }),
+        (INET, Set { name: "metadata4", id: 8, key: (TYPE_IPV4, 4), data: None }),
+        (INET, Set { name: "metadata6", id: 9, key: (TYPE_IPV6, 16), data: None }),
     ]
 }
 
@@ -92,6 +108,7 @@ pub(super) fn inet(transaction: &mut Transaction, ground: &Ground) {
     transaction.table(INET);
     make_sets(transaction, INET);
     transaction.chain(INET, "publish", None);
+    transaction.chain(INET, "metadata", None);
     transaction.chain(INET, "loopback", chain("filter", PREROUTING, BEFORE_TRACKING));
     transaction.chain(INET, "prerouting", chain("nat", PREROUTING, NEW_DESTINATION));
     transaction.chain(INET, "output", chain("nat", OUTPUT, NEW_DESTINATION));
@@ -198,6 +215,23 @@ fn any_bit(key: Tracked, bits: u32) -> [Expression; 3] {
     ]
 }
 
+/// Questions to the units' resolver, by family and transport.
+fn of_resolver(ground: &Ground) -> Vec<Vec<Expression>> {
+    let ipv4 = [of_family(IPV4), address(16, &ground.ipv4.0.octets(), 32)].concat();
+    let ipv6 =
+        ground.ipv6.map(|(own, _)| [of_family(IPV6), address(24, &own.octets(), 128)].concat());
+    let port = Expression::Equal { register: 1, value: DNS_PORT.to_be_bytes().to_vec() };
+    let mut all = Vec::new();
+    for gateway in [Some(ipv4), ipv6].iter().flatten() {
+        for protocol in [UDP, TCP] {
+            let names = [load(Base::Transport, 2, 2, 1), port.clone()];
+            let transport = meta_is(Meta::Transport, &[protocol]);
+            all.push([&gateway[..], &transport, &names].concat());
+        }
+    }
+    all
+}
+
 struct Rules<'a> {
     transaction: &'a mut Transaction,
     bridge: Vec<u8>,
@@ -224,6 +258,10 @@ impl Rules<'_> {
             Expression::DestinationKind { to: 0 },
             Expression::Equal { register: 0, value: LOCAL.to_ne_bytes().to_vec() },
         ];
+        // Nothing that is published comes before the units' resolver.
+        for names in of_resolver(ground) {
+            self.add("prerouting", &[&from_units, &names], End(Verdict::Accept));
+        }
         self.add("prerouting", &[&local], End(Verdict::Goto("publish")));
         // IPv6 has no `route_localnet`: what is asked of ::1 is refused at once instead of lost.
         let to_own = [of_family(IPV6), address(24, &Ipv6Addr::LOCALHOST.octets(), 128)].concat();
@@ -241,12 +279,35 @@ impl Rules<'_> {
             self.add("postrouting", &[&from_units, &to_others, network], Masquerade);
         }
 
-        self.add("forward", &[&to_others], End(Verdict::Accept));
-        self.add("forward", &[&from_units], End(Verdict::Accept));
-        self.add("forward", &[&any_bit(Tracked::State, KNOWN)], End(Verdict::Accept));
-        self.add("forward", &[&any_bit(Tracked::Status, PUBLISHED)], End(Verdict::Accept));
-        self.add("forward", &[], End(Verdict::Drop));
+        self.forward();
         self.guard_node(ground);
+    }
+
+    /// What passes through the node: what comes from units, and what belongs to that or was published. The node is
+    /// no router for its neighbours.
+    fn forward(&mut self) {
+        use Expression::Verdict as End;
+        let (from_units, to_units) =
+            (meta_is(Meta::InName, &self.bridge), meta_is(Meta::OutName, &self.bridge));
+        for (network, prefix) in METADATA4 {
+            let to_metadata = [of_family(IPV4), address(16, &network, prefix)].concat();
+            self.add("forward", &[&from_units, &to_metadata], End(Verdict::Goto("metadata")));
+        }
+        for own in METADATA6 {
+            let to_metadata = [of_family(IPV6), address(24, &own.octets(), 128)].concat();
+            self.add("forward", &[&from_units, &to_metadata], End(Verdict::Goto("metadata")));
+        }
+        self.add("forward", &[&from_units], End(Verdict::Accept));
+        for reason in [any_bit(Tracked::State, KNOWN), any_bit(Tracked::Status, PUBLISHED)] {
+            self.add("forward", &[&to_units, &reason], End(Verdict::Accept));
+        }
+        self.add("forward", &[], End(Verdict::Drop));
+        for (family, at, length, set) in [(IPV4, 12, 4, "metadata4"), (IPV6, 8, 16, "metadata6")] {
+            let asked =
+                [load(Base::Network, at, length, 0), Expression::InSet { register: 0, set }];
+            self.add("metadata", &[&of_family(family), &asked], End(Verdict::Accept));
+        }
+        self.add("metadata", &[], End(Verdict::Drop));
     }
 
     /// What units may ask of the node itself: names, and whether it is there.
@@ -258,16 +319,8 @@ impl Rules<'_> {
         for protocol in [ICMP, ICMPV6] {
             self.add("input", &[&meta_is(Meta::Transport, &[protocol])], End(Verdict::Accept));
         }
-        let ipv4 = [of_family(IPV4), address(16, &ground.ipv4.0.octets(), 32)].concat();
-        let ipv6 =
-            ground.ipv6.map(|(own, _)| [of_family(IPV6), address(24, &own.octets(), 128)].concat());
-        let port = Expression::Equal { register: 1, value: DNS_PORT.to_be_bytes().to_vec() };
-        for gateway in [Some(ipv4), ipv6].iter().flatten() {
-            for protocol in [UDP, TCP] {
-                let transport = meta_is(Meta::Transport, &[protocol]);
-                let names = [load(Base::Transport, 2, 2, 1), port.clone()];
-                self.add("input", &[gateway, &transport, &names], End(Verdict::Accept));
-            }
+        for names in of_resolver(ground) {
+            self.add("input", &[&names], End(Verdict::Accept));
         }
         self.add("input", &[], End(Verdict::Drop));
     }

@@ -5,10 +5,8 @@ use std::process::Command;
 
 use super::*;
 use crate::addresses::mac;
+use crate::namespace::{Room, ip};
 use crate::netlink::{Family, Socket};
-
-/// Set in the test's second self, which runs in a namespace.
-const INSIDE: &str = "FERRITE_TEST_INSIDE";
 
 fn ground() -> Ground {
     let ipv6 = Some(("fd00:1:2::1".parse().unwrap(), 64));
@@ -28,6 +26,7 @@ fn member(number: u32, ports: Vec<Port>) -> Member {
         ipv4: [10, 120, high, low].into(),
         ipv6: Some(format!("fd00:1:2::{number:x}").parse().unwrap()),
         ports,
+        metadata: number == 0x102,
     }
 }
 
@@ -45,8 +44,9 @@ fn carry_out_all(batches: Vec<Batch>) {
     batches.into_iter().for_each(carry_out);
 }
 
-/// Runs `test` in a user and a network namespace of its own, in a process of its own.
+/// Runs `test` in namespaces of its own.
 fn inside(name: &str, test: impl Fn()) {
+<<<<<<< HEAD
     if std::env::var_os(INSIDE).is_some() {
         test();
         return;
@@ -60,6 +60,9 @@ fn inside(name: &str, test: impl Fn()) {
     let output = command.args([&name, "--exact"]).env(INSIDE, "1").output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
+=======
+    crate::namespace::inside(&format!("{}::{name}", module_path!()), test);
+>>>>>>> h-net
 }
 
 #[test]
@@ -112,5 +115,53 @@ fn a_refusal_changes_nothing_and_says_what() {
         assert_eq!(error.to_string(), "add to a set of the packet filter");
         assert_eq!(error.errno(), Some(2), "there is no table yet");
         assert_eq!(list(), "");
+    });
+}
+
+/// Whether `address` is reached from a room: there somebody refuses, at least.
+fn reaches(room: &Room, address: &str) -> bool {
+    let connect = format!("exec 3<>/dev/tcp/{address}/9");
+    let mut command = room.command(&["timeout", "3", "bash", "-c", &connect]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(124) || said.contains("refused"), "{said}");
+    output.status.code() != Some(124)
+}
+
+#[test]
+fn the_node_forwards_for_its_units_and_keeps_the_metadata_from_them() {
+    inside("the_node_forwards_for_its_units_and_keeps_the_metadata_from_them", || {
+        let (near, far, unit) = (Room::new(), Room::new(), Room::new());
+        for (room, here, net) in [(&near, "lan0", "10.1.0"), (&far, "lan1", "10.2.0")] {
+            room.cable(here, "eth0");
+            ip(&format!("address add {net}.1/24 dev {here}"));
+            room.ip(&format!("address add {net}.2/24 dev eth0"));
+            room.ip(&format!("route add default via {net}.1"));
+        }
+        far.ip("address add 169.254.169.254/32 dev lo");
+        ip("route add 169.254.169.254/32 via 10.2.0.2");
+        ip("link add ferrite0 type bridge");
+        ip("address add 10.120.0.1/16 dev ferrite0");
+        ip("link set ferrite0 up");
+        unit.cable("ferrite-0102", "eth0");
+        ip("link set ferrite-0102 master ferrite0");
+        unit.ip("link set eth0 address 02:fe:00:00:01:02");
+        unit.ip("address add 10.120.1.2/16 dev eth0");
+        unit.ip("route add default via 10.120.0.1");
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+        assert!(reaches(&near, "10.2.0.2"), "the aid works: without rules everything passes");
+
+        let own = Member { metadata: false, ipv6: None, ..member(0x102, vec![]) };
+        carry_out_all(install(&ground(), std::slice::from_ref(&own)));
+        assert!(!reaches(&near, "10.2.0.2"), "a neighbour does not pass");
+        assert!(!reaches(&near, "10.120.1.2"), "nor into units");
+        assert!(reaches(&near, "10.1.0.1") && reaches(&far, "10.2.0.1"), "the node itself");
+        assert!(reaches(&unit, "10.2.0.2"), "a unit does");
+        assert!(!reaches(&unit, "169.254.169.254"), "but not to the metadata");
+        let allowed = Member { metadata: true, ..own.clone() };
+        carry_out(replace(Some(&own), Some(&allowed)));
+        assert!(reaches(&unit, "169.254.169.254"));
+        carry_out(replace(Some(&allowed), Some(&own)));
+        assert!(!reaches(&unit, "169.254.169.254"));
     });
 }

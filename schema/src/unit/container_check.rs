@@ -313,6 +313,15 @@ fn ulimits(unit: &Unit) -> Result<(), BadValue> {
 }
 
 fn network(unit: &Unit) -> Result<(), BadValue> {
+    if unit.metadata_service && unit.network != NetworkMode::Bridge {
+        let why = match unit.network {
+            NetworkMode::None => {
+                "without a network there is nothing to reach: drop it, or `network`"
+            }
+            _ => "with the host's network it is reached as the node does: drop it, or `network`",
+        };
+        return bad(["metadata_service"], why);
+    }
     if !unit.ports.is_empty() {
         match unit.network {
             NetworkMode::Bridge => {}

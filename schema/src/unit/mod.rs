@@ -107,6 +107,9 @@ pub struct Unit {
     /// Whose network it has.
     #[serde(default)]
     pub network: NetworkMode,
+    /// It reaches what the cloud tells the machine about itself (169.254.169.254 and its like).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub metadata_service: bool,
     /// Ports of the node that lead into it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,

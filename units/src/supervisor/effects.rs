@@ -144,7 +144,7 @@ impl Supervisor {
                 let unit = unit?;
                 let hostname = launch::hostname_of(&unit);
                 let files = network
-                    .attach(&unit.name, &hostname, unit.network, &unit.ports)
+                    .attach(&unit, &hostname)
                     .await
                     .map_err(|error| ferrite_schema::chain(&error))?;
                 let mut request = launch::prepare(&unit, &images, &layers, &places)

@@ -1,0 +1,163 @@
+//! A lease becomes an address, routes, an MTU and name servers. What of it cannot be done does not keep the rest
+//! from being done.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use ferrite_files::durable;
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{
+    AddressAttribute, AddressHeaderFlags, AddressMessage, CacheInfo,
+};
+use rtnetlink::packet_route::route::RouteScope;
+use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+
+use super::lease::{Route, Settings};
+use super::name_servers::{NameServers, Names};
+
+/// Routes of several links do not replace one another: each link's are this much worse than the one's before.
+const METRIC_FIRST: u32 = 1024;
+/// For ever, to the kernel.
+const FOR_EVER: u32 = u32::MAX;
+
+/// A part of a lease could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Apply {
+    #[error("set address {address}")]
+    SetAddress { address: Ipv4Addr, source: rtnetlink::Error },
+    #[error("set the route to {}/{} through {}", route.destination, route.prefix, through(route))]
+    SetRoute { route: Route, source: rtnetlink::Error },
+    #[error("set the MTU to {mtu}")]
+    SetMtu { mtu: u16, source: rtnetlink::Error },
+    #[error(transparent)]
+    WriteNameServers(#[from] durable::WriteFile),
+}
+
+fn through(route: &Route) -> String {
+    route.gateway.map_or_else(|| "nobody".to_owned(), |gateway| gateway.to_string())
+}
+
+/// An interface that leases are applied to.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) handle: Handle,
+    pub(super) index: u32,
+    pub(super) name: String,
+    pub(super) name_servers: NameServers,
+}
+
+impl Link {
+    /// The address that an earlier agent got for it, which counts only for a time.
+    pub(super) async fn address(&self) -> Option<Ipv4Addr> {
+        self.addresses().await.iter().find(|message| is_lent(message)).and_then(address_of)
+    }
+
+    async fn addresses(&self) -> Vec<AddressMessage> {
+        let request = self.handle.address().get().set_link_index_filter(self.index).execute();
+        let mut found: Vec<AddressMessage> = request.try_collect().await.unwrap_or_default();
+        found.retain(|message| message.header.family == AddressFamily::Inet);
+        found
+    }
+
+    /// Applies a lease for as long as it counts, over whatever an earlier one left. What failed is returned.
+    pub(super) async fn apply(&self, new: &Settings, valid: Option<Duration>) -> Vec<Apply> {
+        let mut failed = Vec::new();
+        let is_new = |message: &AddressMessage| {
+            address_of(message) == Some(new.address) && message.header.prefix_len == new.prefix
+        };
+        // First, since the kernel removes with an address those that came later in the same network.
+        for old in self.addresses().await {
+            if !is_new(&old) && (is_lent(&old) || address_of(&old) == Some(new.address)) {
+                // One that is gone already is what was wanted.
+                drop(self.handle.address().del(old).execute().await);
+            }
+        }
+        if let Some(mtu) = new.mtu {
+            let link = LinkUnspec::new_with_index(self.index).mtu(mtu.into()).build();
+            let set = self.handle.link().set(link).execute().await;
+            failed.extend(set.err().map(|source| Apply::SetMtu { mtu, source }));
+        }
+        if let Err(source) = self.set_address(new, valid).await {
+            failed.push(Apply::SetAddress { address: new.address, source });
+        }
+        for route in &new.routes {
+            let message = self.route(new, route).build();
+            let set = self.handle.route().add(message).replace().execute().await;
+            let route = route.clone();
+            failed.extend(set.err().map(|source| Apply::SetRoute { route, source }));
+        }
+        failed.extend(self.name(new).err().map(Apply::from));
+        failed
+    }
+
+    fn name(&self, new: &Settings) -> Result<(), durable::WriteFile> {
+        let (servers, search) = (new.name_servers.clone(), new.search.clone());
+        self.name_servers.set(self.index, Names { servers, search })
+    }
+
+    async fn set_address(
+        &self,
+        new: &Settings,
+        valid: Option<Duration>,
+    ) -> Result<(), rtnetlink::Error> {
+        let mut request =
+            self.handle.address().add(self.index, IpAddr::V4(new.address), new.prefix).replace();
+        // The kernel takes the address away when its time is over, even where nobody is left to do it.
+        let seconds = valid
+            .map_or(FOR_EVER, |valid| u32::try_from(valid.as_secs()).unwrap_or(FOR_EVER).max(1));
+        let mut cache = CacheInfo::default();
+        (cache.ifa_valid, cache.ifa_preferred) = (seconds, seconds);
+        request.message_mut().attributes.push(AddressAttribute::CacheInfo(cache));
+        request.execute().await
+    }
+
+    /// A route that goes with the address. A gateway outside of the address's network is on the link all the same:
+    /// clouds give leases of a single address.
+    fn route(&self, settings: &Settings, route: &Route) -> RouteMessageBuilder<Ipv4Addr> {
+        let message = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(route.destination, route.prefix)
+            .output_interface(self.index)
+            .pref_source(settings.address)
+            .priority(METRIC_FIRST.saturating_add(self.index));
+        match route.gateway {
+            Some(gateway) if is_within(gateway, settings) => message.gateway(gateway),
+            Some(gateway) => message.gateway(gateway).onlink(),
+            None => message.scope(RouteScope::Link),
+        }
+    }
+
+    /// Takes a lease's settings away. Its routes go with its address, whose they are.
+    pub(super) async fn clear(&self, old: &Settings) {
+        for message in self.addresses().await {
+            if address_of(&message) == Some(old.address) {
+                drop(self.handle.address().del(message).execute().await);
+            }
+        }
+        if let Err(error) = self.name_servers.set(self.index, Names::default()) {
+            tracing::warn!(error = ferrite_schema::chain(&error), "name-servers-not-cleared");
+        }
+    }
+}
+
+fn is_within(address: Ipv4Addr, settings: &Settings) -> bool {
+    let mask = u32::MAX.checked_shl(32_u32.saturating_sub(settings.prefix.into())).unwrap_or(0);
+    (address.to_bits() ^ settings.address.to_bits()) & mask == 0
+}
+
+fn is_lent(message: &AddressMessage) -> bool {
+    !message.header.flags.contains(AddressHeaderFlags::Permanent)
+}
+
+fn address_of(message: &AddressMessage) -> Option<Ipv4Addr> {
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+        _ => None,
+    });
+    local.or_else(|| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(IpAddr::V4(address)) => Some(*address),
+            _ => None,
+        })
+    })
+}

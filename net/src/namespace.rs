@@ -1,0 +1,70 @@
+//! Tests that need a network of their own run in namespaces, as whoever runs them.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+/// Set in the test's second self, which runs in the namespaces.
+const INSIDE: &str = "FERRITE_TEST_INSIDE";
+
+/// Runs `test`, whose full name is `name`, as root of a user and a network namespace and the first process of its
+/// own, in a process of its own: whatever it starts ends with it.
+pub(crate) fn inside(name: &str, test: impl FnOnce()) {
+    if std::env::var_os(INSIDE).is_some() {
+        test();
+        return;
+    }
+    let name = name.trim_start_matches("ferrite_net::");
+    let program = std::env::current_exe().unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork"]);
+    command.args(["--kill-child", "--mount-proc"]).arg(program);
+    let output = command.args([name, "--exact", "--nocapture"]).env(INSIDE, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}\n{errors}");
+}
+
+/// Another network namespace.
+pub(crate) struct Room(Child);
+
+impl Room {
+    pub(crate) fn new() -> Self {
+        let mut holder = Command::new("unshare");
+        holder.args(["--net", "sh", "-c", "echo there; exec sleep infinity"]);
+        let mut holder = holder.stdout(Stdio::piped()).spawn().unwrap();
+        let mut there = String::new();
+        BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut there).unwrap();
+        let room = Self(holder);
+        room.ip("link set lo up");
+        room
+    }
+
+    /// A command in it.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        let pid = self.0.id().to_string();
+        command.args(["--net", "--target", &pid, "--"]).args(words);
+        command
+    }
+
+    pub(crate) fn ip(&self, words: &str) {
+        let words: Vec<&str> = ["ip"].into_iter().chain(words.split(' ')).collect();
+        let output = self.command(&words).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+    }
+
+    /// Lays a cable from `here` in the test's network to `there` in this one, both up.
+    pub(crate) fn cable(&self, here: &str, there: &str) {
+        ip(&format!("link add {here} type veth peer name {there} netns {}", self.0.id()));
+        ip(&format!("link set {here} up"));
+        self.ip(&format!("link set {there} up"));
+    }
+}
+
+/// Runs `ip` in the test's own network.
+pub(crate) fn ip(words: &str) -> String {
+    let output = Command::new("ip").args(words.split(' ')).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "ip {words}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
