@@ -1,10 +1,12 @@
 //! What the API knows about the node, shared by all requests.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ferrite_files::quarantine::Quarantine;
 use ferrite_schema::api::Machine;
+use ferrite_schema::names;
 use ferrite_store::layer::Layers;
 use ferrite_store::pull::Puller;
 use ferrite_store::store::ImageStore;
@@ -84,7 +86,12 @@ impl Node {
             rescue: self.rescue.clone(),
             ready: self.ready.load(Ordering::Relaxed),
             uptime_s: u64::try_from(uptime).unwrap_or(0),
-            warnings: warnings.iter().cloned().chain(stats::state_is_full(&self.logs)).collect(),
+            warnings: warnings
+                .iter()
+                .cloned()
+                .chain(stats::state_is_full(&self.logs))
+                .chain(Quarantine::at(Path::new(names::QUARANTINE_DIR)).sentences())
+                .collect(),
         }
     }
 }

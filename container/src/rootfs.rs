@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use ferrite_files::durable;
+use ferrite_files::quarantine::{Quarantine, Stays};
 use ferrite_schema::names;
 use ferrite_schema::shim::Request;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
@@ -19,8 +20,8 @@ use super::owners::{self, Owners, OwnersProblem};
 /// The root could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Rootfs {
-    #[error("empty {}", path.display())]
-    EmptyScratch { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    EmptyScratch(#[from] Stays),
     #[error("make {}", path.display())]
     MakeFolder { path: PathBuf, source: io::Error },
     #[error("ask for overlayfs")]
@@ -38,12 +39,8 @@ pub(super) enum Rootfs {
 /// Mounts the root. What it needs beside it is in `folder`. Devices in it are dead: images have no business with the node's.
 pub(super) fn mount(request: &Request, owners: &Owners, folder: &Path) -> Result<PathBuf, Rootfs> {
     let scratch = Path::new(&request.scratch);
-    match fs::remove_dir_all(scratch) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            return Err(Rootfs::EmptyScratch { path: scratch.to_owned(), source });
-        }
-        Ok(()) | Err(_) => {}
-    }
+    // What the last run left never keeps the next one from starting.
+    Quarantine::at(Path::new(names::QUARANTINE_DIR)).remove(scratch)?;
     let (upper, work) = (scratch.join("upper"), scratch.join("work"));
     // The container's first process finds its root by its path, in the container's user namespace, to which the
     // run folder is closed. Every shim has a mount of its own there.

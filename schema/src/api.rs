@@ -103,6 +103,9 @@ pub struct Volume {
     pub name: String,
     /// Bytes of its files.
     pub size_bytes: u64,
+    /// Its files and folders.
+    #[serde(default)]
+    pub files: u64,
     /// Units that name it.
     #[serde(default)]
     pub units: Vec<String>,
