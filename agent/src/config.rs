@@ -88,15 +88,27 @@ fn keep(path: &Path, text: &str, warnings: &mut Vec<String>) {
 fn last_good(sources: &Sources, mut warnings: Vec<String>) -> Loaded {
     let path = sources.last_good.display();
     let (config, said) = match read(&sources.last_good) {
-        Ok(None) => (None, "there is no last good configuration: the node runs with none".to_owned()),
+        Ok(None) => {
+            (None, "there is no last good configuration: the node runs with none".to_owned())
+        }
         Ok(Some(text)) => match node_config::parse(&text) {
             Ok(config) => {
                 (Some(config), "the node runs with its last good configuration".to_owned())
             }
             // It stays: the other slot may understand it.
-            Err(problem) => (None, format!("the last good configuration {path} is not used, the node runs with none: {problem}")),
+            Err(problem) => (
+                None,
+                format!(
+                    "the last good configuration {path} is not used, the node runs with none: {problem}"
+                ),
+            ),
         },
-        Err(error) => (None, format!("the last good configuration {path} cannot be read, the node runs with none: {error}")),
+        Err(error) => (
+            None,
+            format!(
+                "the last good configuration {path} cannot be read, the node runs with none: {error}"
+            ),
+        ),
     };
     warnings.push(said);
     Loaded { config: config.unwrap_or_default(), warnings }
@@ -174,7 +186,10 @@ mod tests {
         assert!(warnings[0].contains("line 2, column 1"), "{warnings:?}");
         assert!(warnings[0].contains("hostname"), "{warnings:?}");
         let warnings = check([Some(BAD), None], Some(BAD), None, 2);
-        assert!(warnings[1].contains("last good") && warnings[1].contains("hostnam"), "{warnings:?}");
+        assert!(
+            warnings[1].contains("last good") && warnings[1].contains("hostnam"),
+            "{warnings:?}"
+        );
         check([Some("#cloud-config\nhostname = \"b\"\nx = 1\n"), None], None, None, 2);
     }
 }

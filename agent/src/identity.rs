@@ -41,7 +41,10 @@ pub fn machine_id(path: &Path) -> Result<(String, Option<String>), Identity> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => Some(error.to_string()),
         Err(error) => {
-            let said = format!("the machine's ID is another in this boot: read {}: {error}", path.display());
+            let said = format!(
+                "the machine's ID is another in this boot: read {}: {error}",
+                path.display()
+            );
             return Ok((draw()?, Some(said)));
         }
     };
@@ -55,7 +58,10 @@ pub fn machine_id(path: &Path) -> Result<(String, Option<String>), Identity> {
     }
     let id = draw()?;
     if let Err(error) = durable::write(path, format!("{id}\n").as_bytes()) {
-        said = Some(format!("the machine's ID is this boot's only: {}", ferrite_schema::chain(&error)));
+        said = Some(format!(
+            "the machine's ID is this boot's only: {}",
+            ferrite_schema::chain(&error)
+        ));
     }
     Ok((id, said))
 }

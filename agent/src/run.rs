@@ -31,6 +31,7 @@ use crate::identity;
 use crate::keeper;
 use crate::links;
 use crate::node::Node;
+use crate::stats;
 use crate::streams::Streams;
 
 /// The configuration that the node ran with before.
@@ -45,7 +46,9 @@ pub async fn run() -> anyhow::Result<()> {
     let step = Step::begin("configuration");
     // Before anything is written: what the node keeps is nobody else's, whatever folder a unit is given.
     let mut made: Vec<String> = Vec::new();
-    made.extend(Quarantine::at(Path::new(names::QUARANTINE_DIR)).make_folder(Path::new(names::LIB_DIR)));
+    made.extend(
+        Quarantine::at(Path::new(names::QUARANTINE_DIR)).make_folder(Path::new(names::LIB_DIR)),
+    );
     durable::private_folder(Path::new(names::RUN_DIR))
         .context("make the agent's folder in memory")?;
     let Loaded { config, mut warnings } = config::load(&Sources {
@@ -147,6 +150,7 @@ async fn prepare(
         warnings.extend(quarantine.make_folder(&lib.join(name)));
     }
     let hostname = identity::set_hostname(config.hostname.as_deref(), &id)?;
+    warnings.extend(stats::without_quotas(lib));
     let images = ImageStore::open(&lib.join("images"));
     warnings.extend(images.problems().iter().cloned());
     let images = match &config.images.default_registry {

@@ -106,7 +106,8 @@ fn add<W: Write>(
     depth: usize,
 ) -> io::Result<()> {
     if depth > DEPTH_MAX {
-        let why = format!("copy {}: folders in one another deeper than {DEPTH_MAX}", path.display());
+        let why =
+            format!("copy {}: folders in one another deeper than {DEPTH_MAX}", path.display());
         return Err(io::Error::other(why));
     }
     let seen = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;

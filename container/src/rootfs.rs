@@ -16,12 +16,15 @@ use ferrite_schema::shim::Request;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use super::owners::{self, Owners, OwnersProblem};
+use super::quota::{self, QuotaProblem};
 
 /// The root could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Rootfs {
     #[error(transparent)]
     EmptyScratch(#[from] Stays),
+    #[error(transparent)]
+    Quota(#[from] QuotaProblem),
     #[error("make {}", path.display())]
     MakeFolder { path: PathBuf, source: io::Error },
     #[error("ask for overlayfs")]
@@ -48,6 +51,8 @@ pub(super) fn mount(request: &Request, owners: &Owners, folder: &Path) -> Result
     let bundle = folder.join("bundle");
     durable::private_folder(&bundle)
         .map_err(|source| Rootfs::MakeFolder { path: bundle, source })?;
+    make_folder(scratch)?;
+    quota::root(scratch, request.project, &request.resources)?;
     for path in [&upper, &work, &root] {
         make_folder(path)?;
     }

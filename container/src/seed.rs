@@ -10,14 +10,15 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use ferrite_files::walk::{self, Next, Place, Step};
 use ferrite_files::quarantine::{Quarantine, Stays};
+use ferrite_files::walk::{self, Next, Place, Step};
 use ferrite_schema::names;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::process::{Gid, Uid};
 
 use super::inside::Root;
 use super::owners::Owners;
+use super::quota::{self, QuotaProblem};
 
 mod xattrs;
 
@@ -28,6 +29,8 @@ pub(super) enum SeedProblem {
     Make { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Remove(#[from] Stays),
+    #[error(transparent)]
+    Quota(#[from] QuotaProblem),
     #[error("copy what the image has in {target} into volume {}", path.display())]
     Copy { target: String, path: PathBuf, source: io::Error },
 }
@@ -40,7 +43,8 @@ pub(super) fn seed(
     owners: &Owners,
 ) -> Result<(), SeedProblem> {
     if path.exists() {
-        return Ok(());
+        // A file that was made for the container has no bound of its own.
+        return if path.is_dir() { Ok(quota::volume(path)?) } else { Ok(()) };
     }
     let failed = |source| SeedProblem::Make { path: path.to_owned(), source };
     let parent = path.parent().unwrap_or(Path::new("/"));
@@ -57,6 +61,7 @@ pub(super) fn seed(
     let beside = parent.join(format!(".new-{name}"));
     Quarantine::at(Path::new(names::QUARANTINE_DIR)).remove(&beside)?;
     fs::create_dir(&beside).map_err(failed)?;
+    quota::new_volume(&beside)?;
     fill(&beside, root, target, owners).map_err(|source| SeedProblem::Copy {
         target: target.to_owned(),
         path: path.to_owned(),

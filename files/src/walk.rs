@@ -85,10 +85,7 @@ pub enum Next {
 ///
 /// # Errors
 /// The visitor's; or a folder could not be opened or read, or was moved meanwhile.
-pub fn walk(
-    top: OwnedFd,
-    mut visit: impl FnMut(Step<'_>) -> io::Result<Next>,
-) -> io::Result<()> {
+pub fn walk(top: OwnedFd, mut visit: impl FnMut(Step<'_>) -> io::Result<Next>) -> io::Result<()> {
     let mut place = Place::at(top);
     let mut entries = Dir::read_from(&place)?;
     // Where each level above goes on.

@@ -274,13 +274,19 @@ fn delete(path: &Path) -> Result<(), Collect> {
         .map_err(|error| Collect::Remove { path: path.to_owned(), source: error.source })
 }
 
-/// Percent of the file system with the store that are free for everybody; 100 where that cannot be said.
+/// Percent of the file system with the store that are free for everybody, of its space or of the files that it can hold,
+/// whichever are fewer; 100 where that cannot be said.
 #[must_use]
 pub fn free_percent(folder: &Path) -> u64 {
-    match rustix::fs::statvfs(folder) {
-        Ok(stat) if stat.f_blocks > 0 => stat.f_bavail.saturating_mul(100) / stat.f_blocks,
-        Ok(_) | Err(_) => 100,
-    }
+    rustix::fs::statvfs(folder).map_or(100, |stat| {
+        let space = percent(stat.f_bavail, stat.f_blocks);
+        space.min(percent(stat.f_favail, stat.f_files))
+    })
+}
+
+/// File systems that make inodes as they need them say 0 of them.
+fn percent(free: u64, all: u64) -> u64 {
+    free.saturating_mul(100).checked_div(all).unwrap_or(100)
 }
 
 #[cfg(test)]

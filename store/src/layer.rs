@@ -145,7 +145,8 @@ impl Layers {
         let mut text = [0; 20];
         let noted = rustix::fs::getxattr(self.path(digest), BYTES, &mut text).ok();
         let text = noted.and_then(|length| std::str::from_utf8(text.get(..length)?).ok());
-        text.and_then(|text| text.parse().ok()).unwrap_or_else(|| walk::count(&self.path(digest)).bytes)
+        text.and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| walk::count(&self.path(digest)).bytes)
     }
 
     /// Digests of all layers that are here.
@@ -223,9 +224,7 @@ impl Layers {
             // No layer, whatever it is.
             self.throw_away(&place);
         }
-        fs::rename(folder, place)
-            .and_then(|()| durable::sync_folder(&self.root))
-            .map_err(prepare)
+        fs::rename(folder, place).and_then(|()| durable::sync_folder(&self.root)).map_err(prepare)
     }
 }
 

@@ -14,6 +14,7 @@ pub mod idmap;
 pub mod inherited;
 pub mod kexec;
 pub mod memory;
+pub mod quota;
 pub mod seccomp;
 pub mod tsc;
 pub mod watchdog;

@@ -87,11 +87,8 @@ fn no_unit_reads_a_secret(node: &mut Node, config: &str) -> Result<()> {
             "{{ host = \"{path}\", target = \"/node/{number}\", read_only = true }}"
         ));
     }
-    let rest = format!(
-        "command = {}\nvolumes = [{}]",
-        serde_json::to_string(&look)?,
-        volumes.join(", ")
-    );
+    let rest =
+        format!("command = {}\nvolumes = [{}]", serde_json::to_string(&look)?, volumes.join(", "));
     start(node, "spy", &rest, "ended")?;
     let log = node.ferrite(&["unit", "logs", "spy"])?;
     let seen: Value = serde_json::from_str(log.trim()).with_context(|| log.clone())?;

@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ferrite_files::{durable, removal};
 use ferrite_files::quarantine::Quarantine;
+use ferrite_files::{durable, removal};
 use ferrite_schema::unit::{self, Unit};
 
 /// The store failed.
@@ -105,10 +105,12 @@ impl UnitStore {
             }
             match read(&path) {
                 Ok(unit) => units.push(self.with_marks(unit)),
-                Err(NoUnit::SetAside(why)) => warnings.push(match self.quarantine.keep(&path, &why) {
-                    Ok(said) => said,
-                    Err(error) => format!("{why}; {}", ferrite_schema::chain(&error)),
-                }),
+                Err(NoUnit::SetAside(why)) => {
+                    warnings.push(match self.quarantine.keep(&path, &why) {
+                        Ok(said) => said,
+                        Err(error) => format!("{why}; {}", ferrite_schema::chain(&error)),
+                    })
+                }
                 Err(NoUnit::Leave(why)) => {
                     warnings.push(format!("{} is not used: {why}", path.display()));
                 }
@@ -272,7 +274,8 @@ mod tests {
         let (root, aside) = (folder.path().join("units"), folder.path().join("quarantine"));
         let store = UnitStore::at(&root);
         assert_eq!(store.load(), (vec![], vec![]));
-        let document = |name: &str| format!("name = \"{name}\"\nimage = \"a:1\"\ncommand = [\"x\"]\n");
+        let document =
+            |name: &str| format!("name = \"{name}\"\nimage = \"a:1\"\ncommand = [\"x\"]\n");
         let put = |file: &str, bytes: &[u8]| fs::write(root.join(file), bytes).unwrap();
         put("web.toml", document("web").as_bytes());
         put("bytes.toml", b"name = \"\xff\xfe\"");

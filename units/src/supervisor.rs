@@ -22,8 +22,8 @@ use super::launch::Places;
 use super::machine::{Effect, Event, Policy};
 use super::record::{self, Record};
 use super::status;
-use crate::beside::{self, beside};
 use super::store::UnitStore;
+use crate::beside::{self, beside};
 use crate::events::Events;
 
 pub use super::handle::{Refusal, Units};

@@ -94,6 +94,12 @@ pub struct Resources {
     /// Most processes and threads; 4096 where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids_max: Option<u32>,
+    /// Most space that its root takes on STATE; a quarter of it where this is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Bytes>,
+    /// Most files and folders in its root; a quarter of what STATE can hold where this is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes: Option<u64>,
     /// Share when the disk is busy, 1 to 10000; 100 is everybody's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub io_weight: Option<u16>,

@@ -136,6 +136,11 @@ fn nothing_is_swept_under_a_pull() {
 }
 
 #[test]
+fn files_count_as_space_does() {
+    assert_eq!((percent(1, 3), percent(0, 100), percent(0, 0)), (33, 0, 100));
+}
+
+#[test]
 fn an_interrupted_collection_leaves_nothing_that_a_start_does_not_remove() {
     let place = place();
     let record = place.image("one", &["a"]);
