@@ -15,10 +15,15 @@ use rustix::io::Errno;
 /// A root that says nothing gets one part in so many: it takes four that run away at the same time to fill STATE, and
 /// on the smallest STATE it is some hundred megabytes, where honest roots write a few: data belongs into volumes.
 const ROOT_PARTS: u64 = 4;
-/// A volume is what a node is there for; yet none takes all.
+/// A volume is what a node is there for, so its space has no bound of its own: the file system keeps the last of it from
+/// containers. Of files it keeps none back: a volume that says nothing gets one part in so many, so that one unit with a
+/// root and a volume never takes all.
 const VOLUME_PARTS: u64 = 2;
 /// The numbers of volumes' projects begin here; below are those of roots, which are 16 bits.
 const VOLUMES_FIRST: u32 = 1 << 16;
+
+/// A limit that is none.
+const UNBOUNDED: u64 = 0;
 
 /// A bound could not be set.
 #[derive(Debug, thiserror::Error)]
@@ -47,19 +52,27 @@ pub(super) fn root(
     resources: &Resources,
 ) -> Result<(), QuotaProblem> {
     let Some(project) = project else { return Ok(()) };
-    let wanted = |bound: Bound| Bound {
-        bytes: resources.disk.map_or(bound.bytes, |disk| disk.0),
-        inodes: resources.inodes.unwrap_or(bound.inodes),
-    };
-    let bounded = set(scratch, project, |all| wanted(share(all, ROOT_PARTS)))?;
+    let bounded = set(scratch, project, |all| wanted(share(all, ROOT_PARTS), resources))?;
     if !bounded && (resources.disk.is_some() || resources.inodes.is_some()) {
         return Err(QuotaProblem::Unavailable);
     }
     Ok(())
 }
 
+/// What a unit asks for, or else this.
+fn wanted(bound: Bound, resources: &Resources) -> Bound {
+    Bound {
+        bytes: resources.disk.map_or(bound.bytes, |disk| disk.0),
+        inodes: resources.inodes.unwrap_or(bound.inodes),
+    }
+}
+
+fn of_volume(all: Bound, resources: &Resources) -> Bound {
+    wanted(Bound { bytes: UNBOUNDED, ..share(all, VOLUME_PARTS) }, resources)
+}
+
 /// Gives a new, empty volume a project of its own among those beside it, and bounds it. The caller holds the volumes' lock.
-pub(super) fn new_volume(path: &Path) -> Result<(), QuotaProblem> {
+pub(super) fn new_volume(path: &Path, resources: &Resources) -> Result<(), QuotaProblem> {
     let beside = fs::read_dir(path.parent().unwrap_or(Path::new("/"))).into_iter().flatten();
     let folders =
         beside.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
@@ -68,16 +81,17 @@ pub(super) fn new_volume(path: &Path) -> Result<(), QuotaProblem> {
         quota::project(folder.as_fd()).ok()
     });
     let last = taken.max().unwrap_or(0).max(VOLUMES_FIRST);
-    set(path, last.saturating_add(1), |all| share(all, VOLUME_PARTS)).map(drop)
+    set(path, last.saturating_add(1), |all| of_volume(all, resources)).map(drop)
 }
 
-/// Bounds a volume that is there: STATE may have grown. One of an older version has no project and no bound.
-pub(super) fn volume(path: &Path) -> Result<(), QuotaProblem> {
+/// Bounds a volume that is there: STATE may have grown, or its unit asks for something else. One of an older version has
+/// no project and no bound.
+pub(super) fn volume(path: &Path, resources: &Resources) -> Result<(), QuotaProblem> {
     let failed = |source| QuotaProblem::Limit { path: path.to_owned(), source };
     let folder = File::open(path).map_err(failed)?;
     match quota::project(folder.as_fd()) {
         Ok(project) if project > VOLUMES_FIRST => {
-            limit(&folder, path, project, |all| share(all, VOLUME_PARTS)).map(drop)
+            limit(&folder, path, project, |all| of_volume(all, resources)).map(drop)
         }
         Ok(_) | Err(_) => Ok(()),
     }
@@ -111,7 +125,7 @@ fn limit(
     }
 }
 
-/// No bound is 0, which would be none.
+/// A share of nothing is not [`UNBOUNDED`].
 fn share(all: Bound, parts: u64) -> Bound {
     Bound { bytes: (all.bytes / parts).max(1), inodes: (all.inodes / parts).max(1) }
 }
@@ -133,12 +147,16 @@ mod tests {
         let asks = Resources { disk: Some(Bytes(1 << 30)), ..Resources::default() };
         root(memory, None, &asks).unwrap();
         assert!(matches!(root(memory, Some(20), &asks), Err(QuotaProblem::Unavailable)));
-        volume(memory).unwrap();
+        volume(memory, &asks).unwrap();
     }
 
     #[test]
     fn a_share_is_never_without_bound() {
         let all = Bound { bytes: 1 << 30, inodes: 2 };
         assert_eq!(share(all, ROOT_PARTS), Bound { bytes: 1 << 28, inodes: 1 });
+        let volume = of_volume(Bound { bytes: 1 << 30, inodes: 100 }, &Resources::default());
+        assert_eq!(volume, Bound { bytes: UNBOUNDED, inodes: 50 });
+        let asks = Resources { inodes: Some(7), ..Resources::default() };
+        assert_eq!(of_volume(all, &asks).inodes, 7);
     }
 }

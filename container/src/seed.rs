@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use ferrite_files::quarantine::{Quarantine, Stays};
 use ferrite_files::walk::{self, Next, Place, Step};
 use ferrite_schema::names;
+use ferrite_schema::unit::Resources;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::process::{Gid, Uid};
 
@@ -41,10 +42,11 @@ pub(super) fn seed(
     root: &Root,
     target: &str,
     owners: &Owners,
+    resources: &Resources,
 ) -> Result<(), SeedProblem> {
     if path.exists() {
         // A file that was made for the container has no bound of its own.
-        return if path.is_dir() { Ok(quota::volume(path)?) } else { Ok(()) };
+        return if path.is_dir() { Ok(quota::volume(path, resources)?) } else { Ok(()) };
     }
     let failed = |source| SeedProblem::Make { path: path.to_owned(), source };
     let parent = path.parent().unwrap_or(Path::new("/"));
@@ -61,7 +63,7 @@ pub(super) fn seed(
     let beside = parent.join(format!(".new-{name}"));
     Quarantine::at(Path::new(names::QUARANTINE_DIR)).remove(&beside)?;
     fs::create_dir(&beside).map_err(failed)?;
-    quota::new_volume(&beside)?;
+    quota::new_volume(&beside, resources)?;
     fill(&beside, root, target, owners).map_err(|source| SeedProblem::Copy {
         target: target.to_owned(),
         path: path.to_owned(),
@@ -179,7 +181,7 @@ mod tests {
         }
         let (root, owners) = (Root::open(&image).unwrap(), Owners::new(None).unwrap());
         let volume = folder.path().join("volumes/one");
-        seed(&volume, &root, "/data", &owners).unwrap();
+        seed(&volume, &root, "/data", &owners, &Resources::default()).unwrap();
         let deepest = volume.join("d/".repeat(levels)).join("file");
         assert_eq!(fs::read_to_string(deepest).unwrap(), "text");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
@@ -199,13 +201,13 @@ mod tests {
         symlink("/etc/passwd", image.join("data/link")).unwrap();
         let (root, owners) = (Root::open(&image).unwrap(), Owners::new(None).unwrap());
         let volume = folder.path().join("volumes/one");
-        seed(&volume, &root, "/data", &owners).unwrap();
+        seed(&volume, &root, "/data", &owners, &Resources::default()).unwrap();
         assert_eq!(fs::read_to_string(volume.join("deep/file")).unwrap(), "text");
         let mode = fs::metadata(volume.join("deep")).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o711);
         assert_eq!(fs::read_link(volume.join("link")).unwrap(), Path::new("/etc/passwd"));
         fs::remove_file(volume.join("link")).unwrap();
-        seed(&volume, &root, "/data", &owners).unwrap();
+        seed(&volume, &root, "/data", &owners, &Resources::default()).unwrap();
         assert!(!volume.join("link").exists());
         assert_eq!(fs::read_dir(folder.path().join("volumes")).unwrap().count(), 1);
     }

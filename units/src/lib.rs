@@ -1,6 +1,5 @@
 //! Units: what should run here, what does, and the steps between.
 
-pub mod beside;
 pub mod clock;
 pub mod events;
 pub mod exec;

@@ -10,6 +10,7 @@ use ferrite_files::removal;
 use ferrite_net::containers::Containers;
 use ferrite_schema::api::{EventKind, UnitState, UnitStatus};
 use ferrite_schema::names;
+use ferrite_store::beside::{self, beside};
 use ferrite_store::layer::Layers;
 use ferrite_store::pull::Puller;
 use ferrite_store::store::ImageStore;
@@ -23,7 +24,6 @@ use super::machine::{Effect, Event, Policy};
 use super::record::{self, Record};
 use super::status;
 use super::store::UnitStore;
-use crate::beside::{self, beside};
 use crate::events::Events;
 
 pub use super::handle::{Refusal, Units};
@@ -243,7 +243,7 @@ impl Supervisor {
             Message::ClockSetBack { name, timer } => {
                 let current = self.entries.get(&name).filter(|entry| entry.timer == timer);
                 if current.is_some_and(|entry| entry.machine.state() == UnitState::Scheduled) {
-                    self.schedule(&name);
+                    self.schedule(&name).await;
                 }
             }
             Message::StopAll(_) => {}
@@ -294,7 +294,7 @@ impl Supervisor {
         let (state, health) = (entry.machine.state(), entry.machine.health());
         let reason_before = entry.machine.reason();
         let (cause, before) = (format!("{event:?}"), self.look(name));
-        self.note(name, &event);
+        self.note(name, &event).await;
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let Some(entry) = self.entries.get_mut(name) else { return };
@@ -400,6 +400,15 @@ impl Supervisor {
                 }
             }
         });
+    }
+
+    /// Does something with the store of units, which waits for the disk.
+    async fn in_store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&UnitStore) -> T + Send + 'static,
+    ) -> T {
+        let store = self.tools.store.clone();
+        beside(move || work(&store)).await
     }
 
     fn run_folder(&self, name: &str) -> PathBuf {

@@ -9,7 +9,7 @@ use std::thread;
 use tokio::sync::oneshot;
 
 /// Does `work` and waits for it. Once begun it is finished, whoever waits or not.
-pub(crate) async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = oneshot::channel();
     unwaited(move || drop(sender.send(work())));
     match receiver.await {
