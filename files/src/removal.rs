@@ -74,7 +74,7 @@ pub fn remove(path: &Path) -> Result<(), RemoveTree> {
         Looked::Folder => {}
     }
     let top = enter(parent.as_fd(), &name).map_err(|errno| failed(name.to_bytes(), errno))?;
-    let mut remover = Remover { top: top.as_fd(), lift: None, next: 0, stuck: None };
+    let mut remover = Remover { top: top.as_fd(), lift: None, moved: false, next: 0, stuck: None };
     remover.empty();
     match (remover.stuck, one(parent.as_fd(), &name)) {
         (_, Ok(Looked::Gone)) => Ok(()),
@@ -141,6 +141,8 @@ enum Looked {
 struct Remover<'a> {
     top: BorrowedFd<'a>,
     lift: Option<Lift>,
+    /// Something was moved in this pass.
+    moved: bool,
     /// Number for the next name.
     next: u64,
     /// The first that stays.
@@ -150,12 +152,15 @@ struct Remover<'a> {
 impl Remover<'_> {
     /// Empties the top: first as deep as folders are kept open, then what was moved up meanwhile.
     fn empty(&mut self) {
-        self.pass(self.top);
+        self.pass(self.top, true);
         while let Some(lift) = self.lift.take() {
+            let moved = std::mem::take(&mut self.moved);
             match lift {
-                Lift::Top => self.pass(self.top),
+                Lift::Top if moved => self.pass(self.top, true),
+                // What could not be moved now cannot be moved the next time.
+                Lift::Top => break,
                 Lift::Own { name, fd } => {
-                    self.pass(fd.as_fd());
+                    self.pass(fd.as_fd(), false);
                     drop(fd);
                     self.note(&name, rustix::fs::unlinkat(self.top, &name, AtFlags::REMOVEDIR));
                 }
@@ -170,7 +175,7 @@ impl Remover<'_> {
     }
 
     /// Removes everything in a folder; folders deeper than `OPEN_MAX` are moved instead.
-    fn pass(&mut self, start: BorrowedFd<'_>) {
+    fn pass(&mut self, start: BorrowedFd<'_>, is_top: bool) {
         let mut levels = Vec::with_capacity(OPEN_MAX);
         match level(start, c".") {
             Ok(level) => levels.push(level),
@@ -180,7 +185,8 @@ impl Remover<'_> {
             match level.entries.read() {
                 Some(Ok(entry)) => {
                     let name = entry.file_name().to_owned();
-                    if matches!(name.to_bytes(), b"." | b"..") || self.is_own(&name) {
+                    let in_top = is_top && levels.len() == 1;
+                    if matches!(name.to_bytes(), b"." | b"..") || in_top && self.is_own(&name) {
                         continue;
                     }
                     let deepest = levels.len() >= OPEN_MAX;
@@ -196,7 +202,7 @@ impl Remover<'_> {
         }
     }
 
-    /// Nobody else's entry can have this name where it matters: in the top, where it was free.
+    /// Whether an entry of the top is the folder that is moved to.
     fn is_own(&self, name: &CStr) -> bool {
         matches!(&self.lift, Some(Lift::Own { name: own, .. }) if own.as_c_str() == name)
     }
@@ -259,6 +265,7 @@ impl Remover<'_> {
             })
         });
         self.next = next;
+        self.moved |= moved.is_ok();
         moved.map(drop)
     }
 
@@ -436,6 +443,9 @@ mod tests {
         for number in 0..50 {
             fs::create_dir_all(deep.join(format!("{number}/x/y"))).unwrap();
             fs::create_dir_all(tree.join(format!(".removed-{number}/z"))).unwrap();
+            let far = tree.join(format!("far-{number}/{}", "d/".repeat(OPEN_MAX)));
+            fs::create_dir_all(far.join(format!(".removed-{}/z", 2 * number))).unwrap();
+            fs::create_dir_all(tree.join(format!("near/.removed-{}/z", 2 * number))).unwrap();
             fs::write(tree.join(format!(".removed-{}", 50 + number)), "").unwrap();
         }
         remove(&tree).unwrap();
