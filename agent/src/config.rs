@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ferrite_files::durable;
+use ferrite_files::quarantine::Quarantine;
 use ferrite_schema::node_config::{self, NodeConfig};
 
 /// Where configurations are looked for.
@@ -68,11 +69,13 @@ fn read(path: &Path) -> io::Result<Option<String>> {
 }
 
 fn keep(path: &Path, text: &str, warnings: &mut Vec<String>) {
-    let kept = durable::read_optional(path);
     let private = std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o077 == 0);
     // An earlier version let everybody read it.
-    if private && matches!(kept, Ok(Some(ref old)) if old == text) {
+    if private && std::fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
         return;
+    }
+    if std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) {
+        warnings.extend(Quarantine::beside(path).keep(path, "a file should be there"));
     }
     if let Err(error) = durable::write(path, text.as_bytes()) {
         warnings.push(format!(
@@ -83,12 +86,31 @@ fn keep(path: &Path, text: &str, warnings: &mut Vec<String>) {
 }
 
 fn last_good(sources: &Sources, mut warnings: Vec<String>) -> Loaded {
-    let text = durable::read_optional(&sources.last_good).ok().flatten();
-    let config = text.and_then(|text| node_config::parse(&text).ok());
-    warnings.push(match config {
-        Some(_) => "the node runs with its last good configuration".to_owned(),
-        None => "there is no last good configuration: the node runs with none".to_owned(),
-    });
+    let path = sources.last_good.display();
+    let (config, said) = match read(&sources.last_good) {
+        Ok(None) => {
+            (None, "there is no last good configuration: the node runs with none".to_owned())
+        }
+        Ok(Some(text)) => match node_config::parse(&text) {
+            Ok(config) => {
+                (Some(config), "the node runs with its last good configuration".to_owned())
+            }
+            // It stays: the other slot may understand it.
+            Err(problem) => (
+                None,
+                format!(
+                    "the last good configuration {path} is not used, the node runs with none: {problem}"
+                ),
+            ),
+        },
+        Err(error) => (
+            None,
+            format!(
+                "the last good configuration {path} cannot be read, the node runs with none: {error}"
+            ),
+        ),
+    };
+    warnings.push(said);
     Loaded { config: config.unwrap_or_default(), warnings }
 }
 
@@ -143,10 +165,31 @@ mod tests {
     }
 
     #[test]
+    fn a_last_good_one_that_is_no_file_or_no_text_hinders_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, last_good) = (folder.path().join("0"), folder.path().join("lib/good"));
+        std::fs::create_dir_all(last_good.join("x")).unwrap();
+        let sources = Sources { files: vec![file.clone()], last_good: last_good.clone() };
+        std::fs::write(&file, BAD).unwrap();
+        assert!(load(&sources).warnings[1].contains("cannot be read"));
+        std::fs::write(&file, GOOD).unwrap();
+        assert!(load(&sources).warnings[0].contains("set aside"));
+        assert_eq!(std::fs::read_to_string(&last_good).unwrap(), GOOD);
+        std::fs::write(&last_good, b"\xff").unwrap();
+        assert!(load(&sources).warnings.is_empty());
+        assert_eq!(std::fs::read_to_string(&last_good).unwrap(), GOOD);
+    }
+
+    #[test]
     fn a_bad_one_is_never_half_applied() {
         let warnings = check([Some(BAD), None], Some(GOOD), Some("a"), 2);
         assert!(warnings[0].contains("line 2, column 1"), "{warnings:?}");
         assert!(warnings[0].contains("hostname"), "{warnings:?}");
+        let warnings = check([Some(BAD), None], Some(BAD), None, 2);
+        assert!(
+            warnings[1].contains("last good") && warnings[1].contains("hostnam"),
+            "{warnings:?}"
+        );
         check([Some("#cloud-config\nhostname = \"b\"\nx = 1\n"), None], None, None, 2);
     }
 }

@@ -1,10 +1,11 @@
 //! Who this machine is: its ID, made once; its name; the OS that it runs.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 
 use ferrite_files::durable;
-use ferrite_schema::names;
+use ferrite_files::quarantine::Quarantine;
 
 /// Bytes of a machine ID; 32 hexadecimal digits.
 const ID_BYTES: usize = 16;
@@ -12,15 +13,9 @@ const ID_BYTES: usize = 16;
 /// The machine's identity could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum Identity {
-    /// The ID could not be read.
-    #[error("read {}", names::MACHINE_ID_FILE)]
-    ReadId(#[source] io::Error),
     /// There is no randomness.
     #[error("draw a machine ID")]
     DrawId(#[source] io::Error),
-    /// The ID could not be kept.
-    #[error(transparent)]
-    WriteId(#[from] durable::WriteFile),
     /// The kernel refused the hostname.
     #[error("set the hostname to {name}")]
     SetHostname {
@@ -31,23 +26,53 @@ pub enum Identity {
     },
 }
 
-/// The machine's ID, made on its first boot: whole on disk before anybody hears of it.
+/// The machine's ID, made on its first boot, and what people should know about it. One that cannot be understood is
+/// set aside and another one made. Where the disk does not give it or takes none, the ID is this boot's only: the next
+/// boot may find it again.
 ///
 /// # Errors
-/// There is none and none could be kept.
-pub fn machine_id(path: &Path) -> Result<String, Identity> {
-    let stored = durable::read_optional(path).map_err(Identity::ReadId)?;
-    if let Some(id) = stored.as_deref().map(str::trim).filter(|id| is_id(id)) {
-        return Ok(id.to_owned());
+/// There is none and none can be drawn.
+pub fn machine_id(path: &Path) -> Result<(String, Option<String>), Identity> {
+    let why = match fs::read(path) {
+        Ok(bytes) => match std::str::from_utf8(&bytes).map(str::trim) {
+            Ok(id) if is_id(id) => return Ok((id.to_owned(), None)),
+            Ok(_) | Err(_) => Some("it is no machine ID".to_owned()),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => Some(error.to_string()),
+        Err(error) => {
+            let said = format!(
+                "the machine's ID is another in this boot: read {}: {error}",
+                path.display()
+            );
+            return Ok((draw()?, Some(said)));
+        }
+    };
+    let quarantine = Quarantine::beside(path);
+    let mut said = path.parent().and_then(|folder| quarantine.make_folder(folder));
+    if let Some(why) = why {
+        said = Some(match quarantine.keep(path, &why) {
+            Ok(said) => said,
+            Err(error) => ferrite_schema::chain(&error),
+        });
     }
+    let id = draw()?;
+    if let Err(error) = durable::write(path, format!("{id}\n").as_bytes()) {
+        said = Some(format!(
+            "the machine's ID is this boot's only: {}",
+            ferrite_schema::chain(&error)
+        ));
+    }
+    Ok((id, said))
+}
+
+fn draw() -> Result<String, Identity> {
     let mut bytes = [0; ID_BYTES];
     let drawn = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
     if drawn.map_err(|errno| Identity::DrawId(errno.into()))? != ID_BYTES {
         return Err(Identity::DrawId(io::ErrorKind::UnexpectedEof.into()));
     }
-    let id = hex::encode(bytes);
-    durable::write(path, format!("{id}\n").as_bytes())?;
-    Ok(id)
+    Ok(hex::encode(bytes))
 }
 
 fn is_id(text: &str) -> bool {
@@ -84,12 +109,24 @@ mod tests {
     #[test]
     fn an_id_is_made_once_and_a_damaged_one_replaced() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("machine-id");
-        let id = machine_id(&path).unwrap();
-        assert!(is_id(&id));
-        assert_eq!(machine_id(&path).unwrap(), id);
-        std::fs::write(&path, "").unwrap();
-        assert_ne!(machine_id(&path).unwrap(), id);
+        let path = folder.path().join("lib/machine-id");
+        let (id, said) = machine_id(&path).unwrap();
+        assert!(is_id(&id) && said.is_none(), "{said:?}");
+        assert_eq!(machine_id(&path).unwrap(), (id.clone(), None));
+        for damaged in [&b""[..], b"\xff\xfe", b"0123"] {
+            fs::write(&path, damaged).unwrap();
+            let (other, said) = machine_id(&path).unwrap();
+            assert_ne!(other, id);
+            assert!(said.unwrap().contains("set aside"));
+            assert_eq!(machine_id(&path).unwrap(), (other, None));
+        }
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(machine_id(&path).unwrap().1.is_some());
+        assert_eq!(Quarantine::beside(&path).names().len(), 4);
+        // Nothing can be kept at all.
+        let (id, said) = machine_id(Path::new("/proc/none/machine-id")).unwrap();
+        assert!(is_id(&id) && said.unwrap().contains("this boot's only"));
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What the API knows about the node, shared by all requests.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ferrite_files::quarantine::Quarantine;
 use ferrite_schema::api::Machine;
+use ferrite_schema::names;
 use ferrite_store::layer::Layers;
 use ferrite_store::pull::Puller;
 use ferrite_store::store::ImageStore;
@@ -105,6 +107,7 @@ impl Node {
                 .chain(standing.values())
                 .cloned()
                 .chain(stats::state_is_full(&self.logs))
+                .chain(Quarantine::at(Path::new(names::QUARANTINE_DIR)).sentences())
                 .collect(),
         }
     }

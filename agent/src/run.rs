@@ -6,20 +6,22 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
 use ferrite_files::durable;
+use ferrite_files::quarantine::Quarantine;
 use ferrite_net::containers::{self, Containers};
 use ferrite_net::links::Network;
 use ferrite_schema::control::{Request, Response};
 use ferrite_schema::names;
 use ferrite_schema::node_config::NodeConfig;
+use ferrite_store::beside;
 use ferrite_store::layer::Layers;
 use ferrite_store::pull::Puller;
 use ferrite_store::store::ImageStore;
 use ferrite_units::events::Events;
-use ferrite_units::ids::Ranges;
+use ferrite_units::ids::{Evidence, Ranges};
 use ferrite_units::launch::Places;
 use ferrite_units::store::UnitStore;
 use ferrite_units::supervisor::{self, Tools, Units};
-use ferrite_units::volumes::Volumes;
+use ferrite_units::volumes::{self, Volumes};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -34,7 +36,8 @@ use crate::keeper;
 use crate::links;
 use crate::node::Node;
 use crate::readiness::Api;
-use crate::ready::{self, LinkRecord, Sources};
+use crate::ready::{self, LinkRecord};
+use crate::stats;
 use crate::streams::Streams;
 
 /// The configuration that the node ran with before.
@@ -51,11 +54,13 @@ pub async fn run() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
     let step = Step::begin("configuration");
     // Before anything is written: what the node keeps is nobody else's, whatever folder a unit is given.
-    durable::private_folder(Path::new(names::LIB_DIR))
-        .context("make the agent's folder on STATE")?;
+    let mut made: Vec<String> = Vec::new();
+    made.extend(
+        Quarantine::at(Path::new(names::QUARANTINE_DIR)).make_folder(Path::new(names::LIB_DIR)),
+    );
     durable::private_folder(Path::new(names::RUN_DIR))
         .context("make the agent's folder in memory")?;
-    let Loaded { config, warnings } = config::load(&Sources {
+    let Loaded { config, mut warnings } = config::load(&Sources {
         files: vec![names::FW_CFG_CLOUD_CONFIG.into(), names::OEM_CLOUD_CONFIG.into()],
         last_good: LAST_GOOD_CONFIG.into(),
     });
@@ -68,7 +73,9 @@ pub async fn run() -> anyhow::Result<()> {
         Network::begin("/etc/resolv.conf".into()).context("begin to set up the network")?;
     step.end();
     let step = Step::begin("images and units");
-    let id = identity::machine_id(Path::new(names::MACHINE_ID_FILE))?;
+    warnings.extend(made);
+    let (id, problem) = identity::machine_id(Path::new(names::MACHINE_ID_FILE))?;
+    warnings.extend(problem);
     let places = containers::Places {
         folder: PathBuf::from(names::RUN_DIR).join("net"),
         runs: PathBuf::from(names::RUN_DIR).join("units"),
@@ -78,9 +85,9 @@ pub async fn run() -> anyhow::Result<()> {
             .context("begin to own the units' network")?;
     let (node, proven, places, supervisor) = prepare(&config, id, containers, warnings).await?;
     step.end();
-    let volumes = node.volumes.clone();
-    // Nobody waits for it.
-    drop(tokio::task::spawn_blocking(move || volumes.clean()));
+    let cleaned = Arc::clone(&node);
+    // Nobody waits for it, however much there is.
+    beside::unwaited(move || clean(&cleaned));
     for doubt in config.api.iter().flat_map(Server::doubts) {
         node.warn(doubt);
     }
@@ -90,7 +97,7 @@ pub async fn run() -> anyhow::Result<()> {
     let serve = serve(&config, &node, server, api_seen);
     let (link_seen, link) = watch::channel(false);
     let record = LinkRecord::in_folder(Path::new(names::LIB_DIR));
-    let sources = Sources { units: node.units.settled(), link, api, record, places };
+    let sources = ready::Sources { units: node.units.settled(), link, api, record, places };
     let ready = ready::work(&node, proven, sources);
     let stopped = async {
         let asked = terminate.recv().await;
@@ -132,6 +139,16 @@ async fn tell_of_stops(mut units: Units) {
     std::future::pending().await
 }
 
+/// Removes what earlier agents took away or left unfinished.
+fn clean(node: &Node) {
+    let lib = Path::new(names::LIB_DIR);
+    Quarantine::at(Path::new(names::QUARANTINE_DIR)).retry();
+    node.layers.clean();
+    node.volumes.clean();
+    volumes::clean(&lib.join("scratch"));
+    volumes::clean(&node.logs);
+}
+
 async fn prepare(
     config: &NodeConfig,
     id: String,
@@ -139,32 +156,35 @@ async fn prepare(
     mut warnings: Vec<String>,
 ) -> anyhow::Result<(Arc<Node>, bool, Places, impl Future<Output = ()>)> {
     let lib = Path::new(names::LIB_DIR);
+    let quarantine = Quarantine::at(Path::new(names::QUARANTINE_DIR));
     for name in ["images", "layers", "logs", "scratch", "units", "volumes"] {
-        let folder = lib.join(name);
-        durable::private_folder(&folder).with_context(|| format!("make {}", folder.display()))?;
+        warnings.extend(quarantine.make_folder(&lib.join(name)));
     }
     let hostname = identity::set_hostname(config.hostname.as_deref(), &id)?;
-    let images = ImageStore::open(&lib.join("images"))?;
+    warnings.extend(stats::without_quotas(lib));
+    let images = ImageStore::open(&lib.join("images"));
+    warnings.extend(images.problems().iter().cloned());
     let images = match &config.images.default_registry {
         Some(registry) => images.with_default_registry(registry),
         None => images,
     };
-    let layers = Layers::open(&lib.join("layers"))?;
+    let layers = Layers::open(&lib.join("layers"));
+    warnings.extend(layers.problems().iter().cloned());
     let puller = Puller::new(images.clone(), layers.clone(), config.into());
     let logs = lib.join("logs");
     let run = PathBuf::from(names::RUN_DIR).join("units");
-    let volumes = lib.join("volumes");
+    let (volumes, scratch) = (lib.join("volumes"), lib.join("scratch"));
     let places = Places {
         run: run.clone(),
-        scratch: lib.join("scratch"),
+        scratch: scratch.clone(),
         logs: logs.clone(),
         shim_cgroup: "/sys/fs/cgroup/system/shims".into(),
         unit_cgroup: "/units".to_owned(),
         volumes: volumes.clone(),
-        ids: Ranges::at(&lib.join("ids.json")),
+        ids: Ranges::at(&lib.join("ids.json"), Evidence { scratch, run: run.clone() }),
         allowed: config.containers.clone(),
     };
-    let store = UnitStore::open(&lib.join("units"))?;
+    let store = UnitStore::at(&lib.join("units"));
     let events = Events::default();
     let tools = Tools {
         store,
@@ -181,7 +201,7 @@ async fn prepare(
         events: events.clone(),
         containers,
     };
-    let (units, problems, supervisor) = supervisor::begin(tools).await?;
+    let (units, problems, supervisor) = supervisor::begin(tools).await;
     warnings.extend(problems);
     let init = init_status(&mut warnings).await;
     let release = std::fs::read_to_string(names::OS_RELEASE).unwrap_or_default();

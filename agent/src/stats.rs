@@ -1,10 +1,14 @@
 //! What the node and its containers use, as the kernel counts it.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use ferrite_schema::api::{NodeStats, UnitStats, UnitStatus};
+use ferrite_sys::quota::{self, Usage};
 
+/// Where the units' roots are.
+const SCRATCH: &str = "/var/lib/ferrite/scratch";
 /// Where the units' cgroups are.
 const UNITS: &str = "/sys/fs/cgroup/units";
 
@@ -21,6 +25,7 @@ pub fn of_unit(status: &UnitStatus) -> Option<UnitStats> {
     let cache_bytes = read("memory.stat").and_then(|text| keyed(&text, "inactive_file"));
     let all = number("memory.current");
     let io = read("io.stat");
+    let disk = disk(&Path::new(SCRATCH).join(&status.name));
     Some(UnitStats {
         unit: status.name.clone(),
         state: status.state,
@@ -33,7 +38,29 @@ pub fn of_unit(status: &UnitStatus) -> Option<UnitStats> {
         written_bytes: io.as_deref().map(|text| sum(text, "wbytes")),
         pids: number("pids.current"),
         pids_max: number("pids.max"),
+        disk_bytes: disk.map(|disk| disk.bytes),
+        disk_max_bytes: disk.map(|disk| disk.bytes_max).filter(|most| *most > 0),
+        inodes: disk.map(|disk| disk.inodes),
+        inodes_max: disk.map(|disk| disk.inodes_max).filter(|most| *most > 0),
     })
+}
+
+/// What the root in this folder takes, as STATE's quotas count it; `None` on a STATE without.
+fn disk(scratch: &Path) -> Option<Usage> {
+    let folder = File::open(scratch).ok()?;
+    let project = quota::project(folder.as_fd()).ok().filter(|project| *project > 0)?;
+    quota::usage(folder.as_fd(), project).ok()
+}
+
+/// A sentence for the node's status where STATE has no quotas; `state` is a folder on STATE.
+#[must_use]
+pub fn without_quotas(state: &Path) -> Option<String> {
+    let folder = File::open(state).ok()?;
+    let why = quota::usage(folder.as_fd(), 0).err()?;
+    Some(format!(
+        "units are not bounded on STATE: it was made without quotas, by an older version ({why}); \
+         resources.disk and resources.inodes cannot be used"
+    ))
 }
 
 /// The node's figures; `state` is a folder on STATE.
@@ -53,6 +80,8 @@ pub fn of_node(state: &Path) -> NodeStats {
         memory_available_bytes: kib("MemAvailable:"),
         state_bytes: space(|disk| disk.f_blocks),
         state_available_bytes: space(|disk| disk.f_bavail),
+        state_inodes: disk.as_ref().map_or(0, |disk| disk.f_files),
+        state_available_inodes: disk.as_ref().map_or(0, |disk| disk.f_favail),
     }
 }
 
@@ -60,9 +89,13 @@ pub fn of_node(state: &Path) -> NodeStats {
 #[must_use]
 pub fn state_is_full(state: &Path) -> Option<String> {
     let node = of_node(state);
-    fullness(node.state_bytes, node.state_available_bytes).map(|percent| {
-        format!("STATE is full ({percent} %): `ferrite images prune`, or `ferrite volumes remove`")
-    })
+    let advice = "`ferrite images prune`, or `ferrite volumes remove`";
+    let space = fullness(node.state_bytes, node.state_available_bytes)
+        .map(|percent| format!("STATE is full ({percent} %): {advice}"));
+    let inodes = fullness(node.state_inodes, node.state_available_inodes).map(|percent| {
+        format!("STATE is full: it holds {percent} % of the files and folders that it can hold; `ferrite top` and `ferrite volumes` say whose they are; {advice}")
+    });
+    space.or(inodes)
 }
 
 /// How full, in percent, from where it is worth a warning.

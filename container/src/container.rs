@@ -8,6 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use ferrite_files::durable::{self, WriteFile};
+use ferrite_files::removal::{self, RemoveTree};
 use ferrite_net::cable::{self, CableProblem};
 use ferrite_schema::shim::Request;
 use libcontainer::container::builder::ContainerBuilder;
@@ -33,6 +34,8 @@ const CONSOLE: &str = "console.sock";
 pub(super) enum ContainerProblem {
     #[error("prepare the container's folder")]
     Prepare(#[source] io::Error),
+    #[error(transparent)]
+    Remove(#[from] RemoveTree),
     #[error("write the container's specification")]
     WriteSpec(#[from] WriteFile),
     #[error("encode the container's specification")]
@@ -79,12 +82,7 @@ pub(super) fn create_and_start(
     folder: &Path,
 ) -> Result<Running, ContainerProblem> {
     let (bundle, state) = (folder.join("bundle"), folder.join("state"));
-    match fs::remove_dir_all(&state) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(ContainerProblem::Prepare(error));
-        }
-        Ok(()) | Err(_) => {}
-    }
+    removal::remove(&state)?;
     let first = state.join(FIRST);
     for folder in [&bundle, &state, &first] {
         durable::private_folder(folder).map_err(ContainerProblem::Prepare)?;

@@ -106,7 +106,9 @@ fn add<W: Write>(
     depth: usize,
 ) -> io::Result<()> {
     if depth > DEPTH_MAX {
-        return Err(Errno::NAMETOOLONG.into());
+        let why =
+            format!("copy {}: folders in one another deeper than {DEPTH_MAX}", path.display());
+        return Err(io::Error::other(why));
     }
     let seen = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let no_follow = OFlags::NOFOLLOW | OFlags::CLOEXEC;

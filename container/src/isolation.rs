@@ -53,7 +53,7 @@ pub(super) fn prepare(request: &Request, folder: &Path) -> Result<Isolated, Isol
     let owners = Owners::new(request.ids)?;
     let root = rootfs::mount(request, &owners, folder)?;
     check_own_folders(&owners, &root)?;
-    volumes::mount(&request.mounts, &owners, &root)?;
+    volumes::mount((&request.mounts, &request.resources), &owners, &root)?;
     make_working_directory(request, &owners, &root)?;
     let cgroup: PathBuf =
         resources::apply(&request.cgroup, &request.resources, !request.privileged)?;

@@ -18,6 +18,7 @@ mod isolation;
 mod limits;
 mod owners;
 mod privilege;
+mod quota;
 mod resources;
 mod rootfs;
 mod seccomp;

@@ -10,17 +10,21 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use ferrite_files::durable;
+use ferrite_files::quarantine::{Quarantine, Stays};
 use ferrite_schema::names;
 use ferrite_schema::shim::Request;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use super::owners::{self, Owners, OwnersProblem};
+use super::quota::{self, QuotaProblem};
 
 /// The root could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Rootfs {
-    #[error("empty {}", path.display())]
-    EmptyScratch { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    EmptyScratch(#[from] Stays),
+    #[error(transparent)]
+    Quota(#[from] QuotaProblem),
     #[error("make {}", path.display())]
     MakeFolder { path: PathBuf, source: io::Error },
     #[error("ask for overlayfs")]
@@ -38,12 +42,8 @@ pub(super) enum Rootfs {
 /// Mounts the root. What it needs beside it is in `folder`. Devices in it are dead: images have no business with the node's.
 pub(super) fn mount(request: &Request, owners: &Owners, folder: &Path) -> Result<PathBuf, Rootfs> {
     let scratch = Path::new(&request.scratch);
-    match fs::remove_dir_all(scratch) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            return Err(Rootfs::EmptyScratch { path: scratch.to_owned(), source });
-        }
-        Ok(()) | Err(_) => {}
-    }
+    // What the last run left never keeps the next one from starting.
+    Quarantine::at(Path::new(names::QUARANTINE_DIR)).remove(scratch)?;
     let (upper, work) = (scratch.join("upper"), scratch.join("work"));
     // The container's first process finds its root by its path, in the container's user namespace, to which the
     // run folder is closed. Every shim has a mount of its own there.
@@ -51,6 +51,8 @@ pub(super) fn mount(request: &Request, owners: &Owners, folder: &Path) -> Result
     let bundle = folder.join("bundle");
     durable::private_folder(&bundle)
         .map_err(|source| Rootfs::MakeFolder { path: bundle, source })?;
+    make_folder(scratch)?;
+    quota::root(scratch, request.project, &request.resources)?;
     for path in [&upper, &work, &root] {
         make_folder(path)?;
     }

@@ -4,27 +4,34 @@
 //! The copy is made beside the volume and renamed, so that a volume is never half filled. Devices, sockets and FIFOs
 //! stay behind: a volume holds data.
 
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+use ferrite_files::quarantine::{Quarantine, Stays};
+use ferrite_files::walk::{self, Next, Place, Step};
+use ferrite_schema::names;
+use ferrite_schema::unit::Resources;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::process::{Gid, Uid};
 
 use super::inside::Root;
 use super::owners::Owners;
+use super::quota::{self, QuotaProblem};
 
 mod xattrs;
-
-/// Folders in one another that are copied; deeper trees are no data that a container starts with.
-const DEPTH_MAX: usize = 128;
 
 /// A volume could not be filled.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SeedProblem {
     #[error("make volume {}", path.display())]
     Make { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Remove(#[from] Stays),
+    #[error(transparent)]
+    Quota(#[from] QuotaProblem),
     #[error("copy what the image has in {target} into volume {}", path.display())]
     Copy { target: String, path: PathBuf, source: io::Error },
 }
@@ -35,9 +42,11 @@ pub(super) fn seed(
     root: &Root,
     target: &str,
     owners: &Owners,
+    resources: &Resources,
 ) -> Result<(), SeedProblem> {
     if path.exists() {
-        return Ok(());
+        // A file that was made for the container has no bound of its own.
+        return if path.is_dir() { Ok(quota::volume(path, resources)?) } else { Ok(()) };
     }
     let failed = |source| SeedProblem::Make { path: path.to_owned(), source };
     let parent = path.parent().unwrap_or(Path::new("/"));
@@ -52,11 +61,9 @@ pub(super) fn seed(
     // Names of volumes never start with a dot.
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = parent.join(format!(".new-{name}"));
-    match fs::remove_dir_all(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        Ok(()) | Err(_) => {}
-    }
+    Quarantine::at(Path::new(names::QUARANTINE_DIR)).remove(&beside)?;
     fs::create_dir(&beside).map_err(failed)?;
+    quota::new_volume(&beside, resources)?;
     fill(&beside, root, target, owners).map_err(|source| SeedProblem::Copy {
         target: target.to_owned(),
         path: path.to_owned(),
@@ -68,7 +75,7 @@ pub(super) fn seed(
 fn fill(beside: &Path, root: &Root, target: &str, owners: &Owners) -> io::Result<()> {
     let from = root.look(target, OFlags::RDONLY | OFlags::DIRECTORY)?;
     let to = File::open(beside)?;
-    let copied = folder(&from, &to, owners, DEPTH_MAX)?;
+    let copied = folder(&from, &to, owners)?;
     if copied > 0 {
         // Once for everything, before it gets its name.
         rustix::fs::syncfs(&to)?;
@@ -76,57 +83,70 @@ fn fill(beside: &Path, root: &Root, target: &str, owners: &Owners) -> io::Result
     Ok(())
 }
 
-/// Copies the entries of a folder and then its own properties. Returns how many entries.
-fn folder(from: &File, to: &File, owners: &Owners, depth_left: usize) -> io::Result<u64> {
-    let mut copied = 0;
-    let listing = rustix::fs::Dir::read_from(from)?;
-    for entry in listing {
-        let entry = entry?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
+/// Copies what is in a folder, and its own properties. Returns how many entries. However deep it is, one folder of
+/// either side is open.
+fn folder(from: &File, to: &File, owners: &Owners) -> io::Result<u64> {
+    let (mut copied, mut made) = (0_u64, Place::at(to.as_fd().try_clone_to_owned()?));
+    walk::walk(from.as_fd().try_clone_to_owned()?, |step| match step {
+        Step::Entry { folder, name, stat } => {
+            let next = entry(folder, name, stat, &mut made, owners)?;
+            copied += u64::from(next.is_some());
+            Ok(next.unwrap_or(Next::Past))
         }
-        let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => {
-                let depth_left = depth_left.checked_sub(1).ok_or(io::ErrorKind::InvalidInput)?;
-                let flags = flags | OFlags::DIRECTORY;
-                rustix::fs::mkdirat(to, name, Mode::RWXU)?;
-                let inner = rustix::fs::openat(from, name, flags, Mode::empty())?;
-                let made = rustix::fs::openat(to, name, flags, Mode::empty())?;
-                copied += folder(&inner.into(), &made.into(), owners, depth_left)?;
-            }
-            FileType::RegularFile => {
-                let mut inner: File =
-                    rustix::fs::openat(from, name, flags | OFlags::NONBLOCK, Mode::empty())?.into();
-                let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-                let mut made: File =
-                    rustix::fs::openat(to, name, new, Mode::RUSR | Mode::WUSR)?.into();
-                io::copy(&mut inner, &mut made)?;
-                properties(&inner, &made, owners)?;
-            }
-            FileType::Symlink => {
-                let link = rustix::fs::readlinkat(from, name, Vec::new())?;
-                rustix::fs::symlinkat(&link, to, name)?;
-                let (user, group) = on_disk(&stat, owners);
-                rustix::fs::chownat(to, name, user, group, AtFlags::SYMLINK_NOFOLLOW)?;
-            }
-            _ => continue,
+        Step::Leave { folder } => {
+            let left = made.as_fd().try_clone_to_owned()?;
+            // First the way back: the folder's own mode may forbid it.
+            made.up()?;
+            properties(folder, left.as_fd(), owners)?;
+            Ok(Next::Past)
         }
-        copied += 1;
-    }
-    properties(from, to, owners)?;
+    })?;
+    properties(from.as_fd(), to.as_fd(), owners)?;
     Ok(copied)
 }
 
+/// Copies one entry, and goes into it where it is a folder. `None` for what stays behind.
+fn entry(
+    from: BorrowedFd<'_>,
+    name: &CStr,
+    stat: &Stat,
+    to: &mut Place,
+    owners: &Owners,
+) -> io::Result<Option<Next>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => {
+            rustix::fs::mkdirat(&*to, name, Mode::RWXU)?;
+            to.down(name)?;
+            return Ok(Some(Next::Down));
+        }
+        FileType::RegularFile => {
+            let mut inner: File =
+                rustix::fs::openat(from, name, flags | OFlags::NONBLOCK, Mode::empty())?.into();
+            let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let mut made: File =
+                rustix::fs::openat(&*to, name, new, Mode::RUSR | Mode::WUSR)?.into();
+            io::copy(&mut inner, &mut made)?;
+            properties(inner.as_fd(), made.as_fd(), owners)?;
+        }
+        FileType::Symlink => {
+            let link = rustix::fs::readlinkat(from, name, Vec::new())?;
+            rustix::fs::symlinkat(&link, &*to, name)?;
+            let (user, group) = on_disk(stat, owners);
+            rustix::fs::chownat(&*to, name, user, group, AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        _ => return Ok(None),
+    }
+    Ok(Some(Next::Past))
+}
+
 /// Owner, mode, attributes and times. The owner first: changing it drops set-id bits and file capabilities.
-fn properties(from: &File, to: &File, owners: &Owners) -> io::Result<()> {
+fn properties(from: BorrowedFd<'_>, to: BorrowedFd<'_>, owners: &Owners) -> io::Result<()> {
     let stat = rustix::fs::fstat(from)?;
     let (user, group) = on_disk(&stat, owners);
     rustix::fs::fchown(to, user, group)?;
     rustix::fs::fchmod(to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
-    xattrs::copy(from.as_fd(), to.as_fd(), owners.root())?;
+    xattrs::copy(from, to, owners.root())?;
     let time = |seconds, nanoseconds: u64| Timespec {
         tv_sec: seconds,
         tv_nsec: i64::try_from(nanoseconds).unwrap_or_default(),
@@ -150,6 +170,28 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
+    fn any_depth_is_copied_with_its_modes() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = folder.path().join("image");
+        let levels = 300;
+        fs::create_dir_all(image.join("data").join("d/".repeat(levels))).unwrap();
+        fs::write(image.join("data").join("d/".repeat(levels)).join("file"), "text").unwrap();
+        for sealed in ["data/d/d", "data/d"] {
+            fs::set_permissions(image.join(sealed), fs::Permissions::from_mode(0o555)).unwrap();
+        }
+        let (root, owners) = (Root::open(&image).unwrap(), Owners::new(None).unwrap());
+        let volume = folder.path().join("volumes/one");
+        seed(&volume, &root, "/data", &owners, &Resources::default()).unwrap();
+        let deepest = volume.join("d/".repeat(levels)).join("file");
+        assert_eq!(fs::read_to_string(deepest).unwrap(), "text");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode(&volume.join("d/d")), mode(&volume.join("d/d/d"))), (0o555, 0o755));
+        for tree in [&image, &volume] {
+            ferrite_files::removal::remove(tree).unwrap();
+        }
+    }
+
+    #[test]
     fn a_volume_starts_with_what_the_image_has_and_is_never_filled_twice() {
         let folder = tempfile::tempdir().unwrap();
         let image = folder.path().join("image");
@@ -159,13 +201,13 @@ mod tests {
         symlink("/etc/passwd", image.join("data/link")).unwrap();
         let (root, owners) = (Root::open(&image).unwrap(), Owners::new(None).unwrap());
         let volume = folder.path().join("volumes/one");
-        seed(&volume, &root, "/data", &owners).unwrap();
+        seed(&volume, &root, "/data", &owners, &Resources::default()).unwrap();
         assert_eq!(fs::read_to_string(volume.join("deep/file")).unwrap(), "text");
         let mode = fs::metadata(volume.join("deep")).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o711);
         assert_eq!(fs::read_link(volume.join("link")).unwrap(), Path::new("/etc/passwd"));
         fs::remove_file(volume.join("link")).unwrap();
-        seed(&volume, &root, "/data", &owners).unwrap();
+        seed(&volume, &root, "/data", &owners, &Resources::default()).unwrap();
         assert!(!volume.join("link").exists());
         assert_eq!(fs::read_dir(folder.path().join("volumes")).unwrap().count(), 1);
     }

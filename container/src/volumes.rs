@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use ferrite_schema::shim::{BindMount, MountSource};
+use ferrite_schema::unit::Resources;
 use ferrite_sys::idmap::Flags;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
@@ -39,7 +40,7 @@ pub(super) enum VolumeProblem {
 
 /// Mounts everything that is asked for onto `root`, outer places before those in them.
 pub(super) fn mount(
-    mounts: &[BindMount],
+    (mounts, resources): (&[BindMount], &Resources),
     owners: &Owners,
     root: &Path,
 ) -> Result<(), VolumeProblem> {
@@ -65,7 +66,7 @@ pub(super) fn mount(
             let source_path = source_of(mount).to_owned();
             return Err(VolumeProblem::Kind { source_path, path: target.to_owned() });
         }
-        one(mount, owners, &opened, &place)?;
+        one((mount, resources), owners, &opened, &place)?;
     }
     Ok(())
 }
@@ -108,13 +109,18 @@ fn kind_of(mount: &BindMount) -> Result<Missing, VolumeProblem> {
     }
 }
 
-fn one(mount: &BindMount, owners: &Owners, root: &Root, place: &File) -> Result<(), VolumeProblem> {
+fn one(
+    (mount, resources): (&BindMount, &Resources),
+    owners: &Owners,
+    root: &Root,
+    place: &File,
+) -> Result<(), VolumeProblem> {
     let path = Path::new(&mount.target);
     let read_only = if mount.read_only { Flags::READ_ONLY } else { Flags::default() };
     let made = match &mount.source {
         MountSource::Owned(source) => {
             let source = Path::new(source);
-            seed::seed(source, root, &mount.target, owners)?;
+            seed::seed(source, root, &mount.target, owners, resources)?;
             let made = owners.translated(source)?;
             // STATE forbids these for the node itself; the container lives in its own IDs.
             let clear = Flags::NO_EXECUTION.and(Flags::NO_SET_ID);

@@ -1,3 +1,6 @@
-//! Files and folders on a disk that may lose power at any moment.
+//! Files and folders on a disk that may lose power at any moment, and that others fill with what they like.
 
 pub mod durable;
+pub mod quarantine;
+pub mod removal;
+pub mod walk;

@@ -205,6 +205,7 @@ pub fn build(
 fn remove_interrupted(out: &Path) {
     for entry in fs::read_dir(out).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(SCRATCH_PREFIX) {
+            #[expect(clippy::disallowed_methods, reason = "our own build's folder")]
             drop(fs::remove_dir_all(entry.path()));
         }
     }

@@ -6,6 +6,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
+use ferrite_files::removal;
 use ferrite_schema::shim::{self, Attachment, BindMount, MountSource};
 use ferrite_schema::unit::Port;
 use serde::{Deserialize, Serialize};
@@ -96,11 +97,9 @@ pub(super) fn write(
 
 /// Removes a unit's files.
 pub(super) fn remove(folder: &Path) {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(folder = %folder.display(), %error, "network-files-left");
-        }
-        Ok(()) | Err(_) => {}
+    if let Err(error) = removal::remove(folder) {
+        let (entry, why) = (error.entry.display(), &error.source);
+        tracing::warn!(folder = %folder.display(), %entry, %why, "network-files-left");
     }
 }
 

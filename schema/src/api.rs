@@ -103,6 +103,9 @@ pub struct Volume {
     pub name: String,
     /// Bytes of its files.
     pub size_bytes: u64,
+    /// Its files and folders.
+    #[serde(default)]
+    pub files: u64,
     /// Units that name it.
     #[serde(default)]
     pub units: Vec<String>,
@@ -432,6 +435,12 @@ pub struct NodeStats {
     pub state_bytes: u64,
     /// Free space on STATE that units can have.
     pub state_available_bytes: u64,
+    /// Files and folders that STATE can hold.
+    #[serde(default)]
+    pub state_inodes: u64,
+    /// How many more.
+    #[serde(default)]
+    pub state_available_inodes: u64,
 }
 
 /// What a unit's container uses. What the kernel does not count is absent.
@@ -460,6 +469,18 @@ pub struct UnitStats {
     pub pids: Option<u64>,
     /// Most that it may have; absent where they are unbounded.
     pub pids_max: Option<u64>,
+    /// Bytes that its root takes on STATE, beyond its image.
+    #[serde(default)]
+    pub disk_bytes: Option<u64>,
+    /// The most; absent where it is unbounded.
+    #[serde(default)]
+    pub disk_max_bytes: Option<u64>,
+    /// Files and folders of its root, beyond its image.
+    #[serde(default)]
+    pub inodes: Option<u64>,
+    /// The most; absent where they are unbounded.
+    #[serde(default)]
+    pub inodes_max: Option<u64>,
 }
 
 /// Why a request was not carried out.

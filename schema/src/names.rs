@@ -15,6 +15,8 @@ pub const BOOT_ID_FILE: &str = "/boot-id";
 pub const STATE_DIR: &str = "/var";
 /// What the agent keeps across boots.
 pub const LIB_DIR: &str = "/var/lib/ferrite";
+/// Where the node puts what it can neither use nor remove; on STATE.
+pub const QUARANTINE_DIR: &str = "/var/lib/ferrite/quarantine";
 /// The machine's ID: 32 hexadecimal digits, made on first boot.
 pub const MACHINE_ID_FILE: &str = "/var/lib/ferrite/machine-id";
 /// OEM's mount point (read-only), while it is read.

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
+use ferrite_files::removal;
 use ferrite_schema::shim::{OUTCOME, Outcome};
 use ferrite_shim::custody::{self, Held};
 use ferrite_shim::watch;
@@ -53,7 +55,7 @@ fn own(held: Held) -> io::Result<()> {
     // Only now: the agent takes the end of a connection for the sign to read the outcome.
     drop(finished.connections);
     // The container is gone; its files go with the next start.
-    drop(fs::remove_dir_all("state"));
+    drop(removal::remove(Path::new("state")));
     recorded
 }
 

@@ -11,6 +11,6 @@ fn main() -> anyhow::Result<()> {
     let [blob, folder, digest] = words.as_slice() else {
         bail!("usage: unpack BLOB FOLDER DIFF_ID");
     };
-    let layers = Layers::open(Path::new(folder)).context("open the folder")?;
+    let layers = Layers::open(Path::new(folder));
     layers.ensure(&digest.parse()?, Path::new(blob)).context("unpack")
 }

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ferrite_files::removal;
 use ferrite_schema::api::{Image, Pruned};
 use ferrite_schema::shim;
 
@@ -105,7 +106,15 @@ fn parts(images: &ImageStore, record: &Record) -> Result<Parts, Store> {
     }
     // Records of older versions do not say which blobs are theirs.
     if record.blobs.is_empty() && !record.layers.is_empty() {
-        let bytes = images.read_document(&manifest, DOCUMENT_MAX_BYTES)?;
+        let bytes = match images.read_document(&manifest, DOCUMENT_MAX_BYTES) {
+            // Without its manifest nobody can say, and nobody can use them: the unpacked layers are what runs.
+            Err(Store::Read { source, .. })
+                if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::Other) =>
+            {
+                Vec::new()
+            }
+            other => other?,
+        };
         if let Ok(Document::Manifest(manifest)) = documents::parse(&bytes, None) {
             blobs.extend(manifest.layers.iter().map(|blob| blob.digest));
         }
@@ -123,7 +132,7 @@ fn blob_bytes(images: &ImageStore, digest: &Digest) -> u64 {
 /// # Errors
 /// A record cannot be read.
 pub fn list(images: &ImageStore, layers: &Layers, needs: &Needs) -> Result<Vec<Image>, Store> {
-    let records = images.records_by_use()?;
+    let (records, _) = images.records_read()?;
     let mut all = Vec::new();
     let (mut blob_users, mut layer_users) = (BTreeMap::new(), BTreeMap::new());
     for (record, used) in &records {
@@ -255,28 +264,29 @@ pub fn sweep(images: &ImageStore, layers: &Layers, needs: &Needs) -> Result<u64,
     };
     let (freed, doomed) = images.alone(work).ok_or(Collect::Busy)??;
     for folder in doomed {
-        fs::remove_dir_all(&folder)
-            .map_err(|source| Collect::Remove { path: folder.clone(), source })?;
+        layers.throw_away(&folder);
     }
     Ok(freed)
 }
 
 fn delete(path: &Path) -> Result<(), Collect> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(Collect::Remove { path: path.to_owned(), source })
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
+    removal::remove(path)
+        .map_err(|error| Collect::Remove { path: path.to_owned(), source: error.source })
 }
 
-/// Percent of the file system with the store that are free for everybody; 100 where that cannot be said.
+/// Percent of the file system with the store that are free for everybody, of its space or of the files that it can hold,
+/// whichever are fewer; 100 where that cannot be said.
 #[must_use]
 pub fn free_percent(folder: &Path) -> u64 {
-    match rustix::fs::statvfs(folder) {
-        Ok(stat) if stat.f_blocks > 0 => stat.f_bavail.saturating_mul(100) / stat.f_blocks,
-        Ok(_) | Err(_) => 100,
-    }
+    rustix::fs::statvfs(folder).map_or(100, |stat| {
+        let space = percent(stat.f_bavail, stat.f_blocks);
+        space.min(percent(stat.f_favail, stat.f_files))
+    })
+}
+
+/// File systems that make inodes as they need them say 0 of them.
+fn percent(free: u64, all: u64) -> u64 {
+    free.saturating_mul(100).checked_div(all).unwrap_or(100)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ferrite_files::removal;
 use oci_spec::image::ImageConfiguration;
 use serde::de::DeserializeOwned;
 
@@ -106,7 +107,7 @@ pub fn import(
     let result = archive::read(path, &folder)
         .and_then(|archive| Adoption { archive, images, layers, policy }.run(name, &folder));
     // Left-overs are removed at the next start too; what counts is the import's own result.
-    drop(fs::remove_dir_all(&folder));
+    drop(removal::remove(&folder));
     result
 }
 

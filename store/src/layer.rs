@@ -7,9 +7,12 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use ferrite_files::durable;
+use ferrite_files::quarantine::Quarantine;
+use ferrite_files::{durable, walk};
 use rustix::fs::XattrFlags;
 
 use super::digest::Digest;
@@ -74,28 +77,54 @@ pub enum Layer {
 #[derive(Debug, Clone)]
 pub struct Layers {
     root: PathBuf,
+    quarantine: Quarantine,
+    /// Folders that earlier agents left half filled or half removed.
+    left: Arc<[PathBuf]>,
+    problems: Arc<[String]>,
 }
 
 impl Layers {
-    /// Opens the folder and removes what an interrupted unpack left.
-    ///
-    /// # Errors
-    /// The folder cannot be made or read.
-    pub fn open(root: &Path) -> Result<Self, Layer> {
-        let layers = Self { root: root.to_owned() };
-        layers.clean().map_err(|source| Layer::Prepare { path: layers.root.clone(), source })?;
-        Ok(layers)
+    /// Opens the folder and looks for what interrupted work left there: see [`Layers::clean`]. A node must start
+    /// whatever is wrong with it: [`Layers::problems`] says so.
+    #[must_use]
+    pub fn open(root: &Path) -> Self {
+        let quarantine = Quarantine::beside(root);
+        let problems = quarantine.make_folder(root).into_iter().collect();
+        let entries = fs::read_dir(root).into_iter().flatten().flatten();
+        let unfinished =
+            |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(UNFINISHED);
+        let left = entries.filter(unfinished).map(|entry| entry.path()).collect();
+        Self { root: root.to_owned(), quarantine, left, problems }
     }
 
-    fn clean(&self) -> io::Result<()> {
-        fs::create_dir_all(&self.root)?;
-        for entry in fs::read_dir(&self.root)? {
-            let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-                fs::remove_dir_all(entry.path())?;
-            }
+    /// What was wrong when it was opened.
+    #[must_use]
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    /// Removes what an earlier agent left unfinished. Takes as long as that is large.
+    pub fn clean(&self) {
+        for folder in self.left.iter() {
+            self.throw_away(folder);
         }
-        Ok(())
+    }
+
+    /// Removes a folder that is nobody's any more, or sets it aside.
+    pub(super) fn throw_away(&self, folder: &Path) {
+        if let Err(error) = self.quarantine.remove(folder) {
+            // Met again at the next start.
+            tracing::error!(error = ferrite_schema::chain(&error), "layer-not-removed");
+        }
+    }
+
+    /// A name for a folder of this process.
+    fn unfinished(&self, what: &str) -> PathBuf {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let process = std::process::id();
+        // After a boot the same process has the same number.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        self.root.join(format!("{UNFINISHED}{what}{now}-{process}-{number}"))
     }
 
     /// The folder of a layer.
@@ -116,7 +145,8 @@ impl Layers {
         let mut text = [0; 20];
         let noted = rustix::fs::getxattr(self.path(digest), BYTES, &mut text).ok();
         let text = noted.and_then(|length| std::str::from_utf8(text.get(..length)?).ok());
-        text.and_then(|text| text.parse().ok()).unwrap_or_else(|| counted(&self.path(digest)))
+        text.and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| walk::count(&self.path(digest)).bytes)
     }
 
     /// Digests of all layers that are here.
@@ -137,8 +167,7 @@ impl Layers {
     /// # Errors
     /// The layer stays.
     pub fn doom(&self, digest: &Digest) -> io::Result<PathBuf> {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let folder = self.root.join(format!("{UNFINISHED}gone-{}-{number}", std::process::id()));
+        let folder = self.unfinished("gone-");
         fs::rename(self.path(digest), &folder)?;
         Ok(folder)
     }
@@ -151,12 +180,11 @@ impl Layers {
         if self.path(digest).is_dir() {
             return Ok(());
         }
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let folder = self.root.join(format!("{UNFINISHED}{}-{number}", std::process::id()));
+        let folder = self.unfinished("");
         let result = self.fill(digest, blob, &folder);
         if result.is_err() {
-            // Reported is why the layer failed; a folder that stays is removed at the next start.
-            drop(fs::remove_dir_all(&folder));
+            // Reported is why the layer failed.
+            self.throw_away(&folder);
             // Another import unpacked the same layer meanwhile: its work is as good.
             if self.path(digest).is_dir() {
                 return Ok(());
@@ -191,9 +219,12 @@ impl Layers {
             tracing::debug!(%error, %digest, "layer-size-not-noted");
         }
         rustix::fs::syncfs(&root).map_err(|errno| prepare(errno.into()))?;
-        fs::rename(folder, self.path(digest))
-            .and_then(|()| durable::sync_folder(&self.root))
-            .map_err(prepare)
+        let place = self.path(digest);
+        if fs::symlink_metadata(&place).is_ok_and(|meta| !meta.is_dir()) {
+            // No layer, whatever it is.
+            self.throw_away(&place);
+        }
+        fs::rename(folder, place).and_then(|()| durable::sync_folder(&self.root)).map_err(prepare)
     }
 }
 
@@ -201,22 +232,6 @@ impl Layers {
 fn limits(blob_bytes: u64) -> Limits {
     let by_ratio = FREE_BYTES.saturating_add(blob_bytes.saturating_mul(RATIO_MAX));
     Limits { tar_max_bytes: LIMITS.tar_max_bytes.min(by_ratio), ..LIMITS }
-}
-
-/// Sizes of the regular files below `folder`; what cannot be read counts nothing.
-pub fn counted(folder: &Path) -> u64 {
-    let mut sum = 0_u64;
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            match entry.metadata() {
-                Ok(meta) if meta.is_dir() => folders.push(entry.path()),
-                Ok(meta) if meta.is_file() => sum = sum.saturating_add(meta.len()),
-                Ok(_) | Err(_) => {}
-            }
-        }
-    }
-    sum
 }
 
 /// Opens a blob; its first bytes, not what a document calls it, say how it is compressed.
@@ -253,7 +268,7 @@ mod tests {
         digest: &Digest,
     ) -> (tempfile::TempDir, Layers, Result<(), Layer>) {
         let folder = tempfile::tempdir().unwrap();
-        let layers = Layers::open(&folder.path().join("layers")).unwrap();
+        let layers = Layers::open(&folder.path().join("layers"));
         let blob = folder.path().join("blob");
         fs::write(&blob, compressed).unwrap();
         let result = layers.ensure(digest, &blob);
@@ -304,7 +319,10 @@ mod tests {
     fn an_unfinished_layer_is_removed_at_the_next_start() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("tmp-1-0/usr")).unwrap();
-        Layers::open(folder.path()).unwrap();
+        let layers = Layers::open(folder.path());
+        fs::create_dir(layers.unfinished("")).unwrap();
+        layers.clean();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "only this process's own");
         assert!(!folder.path().join("tmp-1-0").exists());
     }
 }

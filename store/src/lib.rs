@@ -1,5 +1,6 @@
 //! OCI images on STATE: a content-addressed store, its imports, and layers unpacked for overlayfs.
 
+pub mod beside;
 pub mod collect;
 pub mod digest;
 pub mod documents;

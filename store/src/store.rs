@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrite_files::durable;
+use ferrite_files::quarantine::{Quarantine, SetAside};
 use ferrite_schema::reference::{DOCKER_HUB, NotAReference, Reference};
 
 use super::digest::{Digest, NotADigest};
@@ -26,9 +27,9 @@ const NAME_MAX_BYTES: usize = 255;
 /// The store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Store {
-    /// A folder could not be made or cleaned.
-    #[error("prepare {}", path.display())]
-    Prepare {
+    /// A folder could not be flushed.
+    #[error("flush {}", path.display())]
+    Flush {
         /// The folder.
         path: PathBuf,
         /// Why.
@@ -53,14 +54,17 @@ pub enum Store {
         /// Why.
         source: io::Error,
     },
-    /// A record is not one of ours.
-    #[error("read the record {}", path.display())]
-    Parse {
+    /// A record cannot be written as JSON.
+    #[error("write the record {}", path.display())]
+    Encode {
         /// The record.
         path: PathBuf,
         /// Why.
         source: serde_json::Error,
     },
+    /// A record that cannot be understood could not be set aside.
+    #[error(transparent)]
+    SetAside(#[from] SetAside),
     /// A record names something that is not a digest.
     #[error(transparent)]
     Digest(#[from] NotADigest),
@@ -78,6 +82,8 @@ pub struct ImageStore {
     root: PathBuf,
     default_registry: String,
     users: Arc<Mutex<usize>>,
+    quarantine: Quarantine,
+    problems: Arc<[String]>,
 }
 
 /// While one of these lives, nothing is collected: its owner has blobs or layers that no record names yet.
@@ -94,27 +100,33 @@ impl Drop for InUse {
 }
 
 impl ImageStore {
-    /// Opens the store in `root`, making its folders and removing what an interrupted import left.
-    ///
-    /// # Errors
-    /// A folder cannot be made.
-    pub fn open(root: &Path) -> Result<Self, Store> {
-        let store = Self {
+    /// Opens the store in `root`, making its folders and removing what an interrupted import left. A node whose store
+    /// is not as it should be must start all the same: [`ImageStore::problems`] says what is wrong.
+    #[must_use]
+    pub fn open(root: &Path) -> Self {
+        let quarantine = Quarantine::beside(root);
+        let mut store = Self {
             root: root.to_owned(),
             default_registry: DOCKER_HUB.to_owned(),
             users: Arc::default(),
+            quarantine: quarantine.clone(),
+            problems: Arc::default(),
         };
         let staging = store.staging();
-        let cleaned = match fs::remove_dir_all(&staging) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => Ok(()),
-        };
-        cleaned.map_err(|source| Store::Prepare { path: staging.clone(), source })?;
-        for folder in [staging, store.partials(), store.blobs(), store.records()] {
-            fs::create_dir_all(&folder)
-                .map_err(|source| Store::Prepare { path: folder, source })?;
+        let stays = quarantine.remove(&staging).err();
+        let mut problems: Vec<String> =
+            stays.iter().map(|error| ferrite_schema::chain(error)).collect();
+        for folder in [root.to_owned(), staging, store.partials(), store.blobs(), store.records()] {
+            problems.extend(quarantine.make_folder(&folder));
         }
-        Ok(store)
+        store.problems = problems.into();
+        store
+    }
+
+    /// What was wrong when it was opened.
+    #[must_use]
+    pub fn problems(&self) -> &[String] {
+        &self.problems
     }
 
     /// The same store, in which names without a registry belong to `registry`.
@@ -192,7 +204,7 @@ impl ImageStore {
                 .map_err(|source| Store::Keep { digest: *digest, source })?;
         }
         let blobs = self.blobs();
-        durable::sync_folder(&blobs).map_err(|source| Store::Prepare { path: blobs, source })
+        durable::sync_folder(&blobs).map_err(|source| Store::Flush { path: blobs, source })
     }
 
     /// Keeps a document that was checked.
@@ -277,7 +289,7 @@ mod tests {
     #[test]
     fn nothing_is_collected_while_somebody_is_at_work() {
         let folder = tempfile::tempdir().unwrap();
-        let store = ImageStore::open(folder.path()).unwrap();
+        let store = ImageStore::open(folder.path());
         let one = store.begin_use();
         let two = store.clone().begin_use();
         drop(one);
@@ -289,9 +301,9 @@ mod tests {
     #[test]
     fn an_interrupted_import_is_forgotten_and_a_changed_blob_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let store = ImageStore::open(folder.path()).unwrap();
+        let store = ImageStore::open(folder.path());
         fs::write(store.staging().join("half"), b"x").unwrap();
-        let store = ImageStore::open(folder.path()).unwrap();
+        let store = ImageStore::open(folder.path());
         assert_eq!(fs::read_dir(store.staging()).unwrap().count(), 0);
         let file = store.staging().join("whole");
         fs::write(&file, b"content").unwrap();

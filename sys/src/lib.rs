@@ -15,6 +15,7 @@ pub mod inherited;
 pub mod kexec;
 pub mod memory;
 pub mod packet;
+pub mod quota;
 pub mod seccomp;
 pub mod tsc;
 pub mod watchdog;

@@ -16,7 +16,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 19] = [
     ("files", &[]),
     ("sys", &[]),
     ("init", &["layout", "schema", "sys", "files"]),
-    ("shim", &["schema", "sys"]),
+    ("shim", &["files", "schema", "sys"]),
     ("store", &["archive", "files", "schema", "sys"]),
     ("net", &["files", "schema", "sys"]),
     ("container", &["archive", "files", "net", "schema", "shim", "store", "sys"]),

@@ -1,12 +1,15 @@
 //! Ranges of user and group IDs: each unit has one of its own, the same at every start.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ferrite_files::durable;
-use ferrite_schema::shim::IdRange;
+use ferrite_files::quarantine::{Quarantine, SetAside};
+use ferrite_schema::shim::{self, IdRange};
 
 /// IDs of a range: as many as programs know.
 const COUNT: u32 = 1 << 16;
@@ -18,7 +21,7 @@ const END: u16 = u16::MAX;
 /// A range could not be given.
 #[derive(Debug, thiserror::Error)]
 pub enum IdsProblem {
-    /// The record cannot be read.
+    /// The disk does not give the record. Guessing could give two units the same range.
     #[error("read {}", path.display())]
     Read {
         /// The file.
@@ -26,14 +29,9 @@ pub enum IdsProblem {
         /// Why.
         source: io::Error,
     },
-    /// The record is damaged. Guessing could give two units the same range.
-    #[error("understand {}: remove it while no unit runs", path.display())]
-    Understand {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: serde_json::Error,
-    },
+    /// The record cannot be understood, nor be set aside.
+    #[error(transparent)]
+    SetAside(#[from] SetAside),
     /// The record cannot be written.
     #[error(transparent)]
     Write(#[from] durable::WriteFile),
@@ -45,19 +43,32 @@ pub enum IdsProblem {
     Exhausted,
 }
 
+/// Who has which range by other evidence than the record, for when that is damaged: every unit that ever ran with a
+/// range has, until it is forgotten, a folder whose owner is the range's first ID; those that run say so themselves.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    /// What containers write to their roots, a folder for each unit.
+    pub scratch: PathBuf,
+    /// Run folders of units.
+    pub run: PathBuf,
+}
+
 /// Which unit has which range, kept on STATE.
 #[derive(Debug, Clone)]
 pub struct Ranges {
     path: PathBuf,
+    evidence: Evidence,
     /// Unit to number of its range. Absent until it is first used.
-    given: Arc<Mutex<Option<BTreeMap<String, u16>>>>,
+    given: Arc<Mutex<Option<Given>>>,
 }
+
+type Given = BTreeMap<String, u16>;
 
 impl Ranges {
     /// Names the record; reads nothing yet.
     #[must_use]
-    pub fn at(path: &Path) -> Self {
-        Self { path: path.to_owned(), given: Arc::default() }
+    pub fn at(path: &Path, evidence: Evidence) -> Self {
+        Self { path: path.to_owned(), evidence, given: Arc::default() }
     }
 
     /// The unit's range; a new one is on the disk before it is returned.
@@ -65,6 +76,15 @@ impl Ranges {
     /// # Errors
     /// No range was given.
     pub fn of(&self, unit: &str) -> Result<IdRange, IdsProblem> {
+        let number = self.number(unit)?;
+        Ok(IdRange { first: u32::from(number) * COUNT, count: COUNT })
+    }
+
+    /// Number of the unit's range, from which its first ID follows.
+    ///
+    /// # Errors
+    /// No range was given.
+    pub fn number(&self, unit: &str) -> Result<u16, IdsProblem> {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         let known = match given.take() {
             Some(known) => known,
@@ -81,7 +101,7 @@ impl Ranges {
             }
         };
         *given = Some(known);
-        Ok(IdRange { first: u32::from(number) * COUNT, count: COUNT })
+        Ok(number)
     }
 
     /// Takes the range of a unit back that is forgotten.
@@ -101,20 +121,99 @@ impl Ranges {
         Ok(())
     }
 
-    fn read(&self) -> Result<BTreeMap<String, u16>, IdsProblem> {
-        let path = || self.path.clone();
-        let text = durable::read_optional(&self.path)
-            .map_err(|source| IdsProblem::Read { path: path(), source })?;
-        text.map_or(Ok(BTreeMap::new()), |text| {
-            serde_json::from_str(&text)
-                .map_err(|source| IdsProblem::Understand { path: path(), source })
-        })
+    /// Looks at the record, so that a damaged one is met, said and replaced before anything starts.
+    ///
+    /// # Errors
+    /// No range can be given now.
+    pub fn look(&self) -> Result<(), IdsProblem> {
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        if given.is_none() {
+            *given = Some(self.read()?);
+        }
+        Ok(())
     }
 
-    fn write(&self, known: &BTreeMap<String, u16>) -> Result<(), IdsProblem> {
+    fn read(&self) -> Result<Given, IdsProblem> {
+        let why = match fs::read(&self.path) {
+            Ok(bytes) => match understand(&bytes) {
+                Ok(given) => return Ok(given),
+                Err(why) => why,
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // It may have been set aside, and the power gone before it was written anew.
+                return Ok(self.evidence.given());
+            }
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => error.to_string(),
+            Err(source) => return Err(IdsProblem::Read { path: self.path.clone(), source }),
+        };
+        Quarantine::beside(&self.path).keep(&self.path, &why)?;
+        let given = self.evidence.given();
+        self.write(&given)?;
+        Ok(given)
+    }
+
+    fn write(&self, known: &Given) -> Result<(), IdsProblem> {
         let text = serde_json::to_vec(known).map_err(IdsProblem::Encode)?;
         Ok(durable::write(&self.path, &text)?)
     }
+}
+
+/// A record in which no two units share a range, and none has the node's own.
+fn understand(bytes: &[u8]) -> Result<Given, String> {
+    let given: Given = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let mut numbers = BTreeSet::new();
+    for (unit, number) in &given {
+        if !(FIRST..END).contains(number) || !numbers.insert(*number) {
+            return Err(format!("range {number} of unit {unit} is another's"));
+        }
+    }
+    Ok(given)
+}
+
+impl Evidence {
+    fn given(&self) -> Given {
+        let mut given = Given::new();
+        let mut taken = BTreeSet::new();
+        // Those that run come first: theirs is certain.
+        for (unit, number) in self.running().into_iter().chain(self.ran()) {
+            if !given.contains_key(&unit) && taken.insert(number) {
+                given.insert(unit, number);
+            }
+        }
+        given
+    }
+
+    fn running(&self) -> Vec<(String, u16)> {
+        let of = |unit: &str| {
+            // Whatever version wrote it.
+            let request = fs::read(self.run.join(unit).join(shim::REQUEST)).ok()?;
+            let request: serde_json::Value = serde_json::from_slice(&request).ok()?;
+            let first = request.get("ids")?.get("first")?.as_u64()?;
+            number_of(u32::try_from(first).ok()?)
+        };
+        each(&self.run, of)
+    }
+
+    fn ran(&self) -> Vec<(String, u16)> {
+        let of = |unit: &str| {
+            let upper = fs::symlink_metadata(self.scratch.join(unit).join("upper")).ok()?;
+            number_of(upper.uid())
+        };
+        each(&self.scratch, of)
+    }
+}
+
+fn each(folder: &Path, of: impl Fn(&str) -> Option<u16>) -> Vec<(String, u16)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    // What was taken away to be removed is nobody's.
+    let units = names.filter(|name| !name.starts_with('.'));
+    units.filter_map(|unit| of(&unit).map(|number| (unit, number))).collect()
+}
+
+fn number_of(first: u32) -> Option<u16> {
+    let number = u16::try_from(first / COUNT).ok()?;
+    (first % COUNT == 0 && (FIRST..END).contains(&number)).then_some(number)
 }
 
 /// The number after the last one while there is one, so that a range is not soon another unit's.
@@ -132,27 +231,51 @@ mod tests {
     fn no_two_units_share_a_range_and_each_keeps_its_own() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ids.json");
-        let ranges = Ranges::at(&path);
+        let ranges = at(&path);
         let (a, b) = (ranges.of("a").unwrap(), ranges.of("b").unwrap());
         assert_eq!(a, IdRange { first: 1 << 20, count: 1 << 16 });
         assert_eq!(b.first, a.first + a.count);
         // Another agent, later.
-        let ranges = Ranges::at(&path);
+        let ranges = at(&path);
         assert_eq!(ranges.of("b").unwrap(), b);
         ranges.release("a").unwrap();
         ranges.release("a").unwrap();
         assert_eq!(ranges.of("c").unwrap().first, b.first + b.count);
-        assert_eq!(Ranges::at(&path).of("b").unwrap(), b);
+        assert_eq!(at(&path).of("b").unwrap(), b);
     }
 
     #[test]
-    fn a_damaged_record_gives_nothing_away() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ids.json");
-        std::fs::write(&path, "{").unwrap();
-        let ranges = Ranges::at(&path);
-        assert!(matches!(ranges.of("a"), Err(IdsProblem::Understand { .. })));
-        assert!(matches!(ranges.release("a"), Err(IdsProblem::Understand { .. })));
+    fn a_damaged_record_gives_nothing_away_twice() {
+        let damaged = [&b"{"[..], b"\xff", b"{\"a\":3}", b"{\"a\":20,\"b\":20}", b""];
+        for bytes in damaged {
+            let folder = tempfile::tempdir().unwrap();
+            let lib = folder.path().join("lib");
+            let (path, run) = (lib.join("ids.json"), lib.join("run/web"));
+            fs::create_dir_all(&run).unwrap();
+            fs::write(&path, bytes).unwrap();
+            // A unit that runs says which range it has.
+            let request = format!("{{\"ids\":{{\"first\":{},\"count\":65536}}}}", 40 * COUNT);
+            fs::write(run.join(shim::REQUEST), request).unwrap();
+            let ranges = at(&path);
+            assert_eq!(ranges.of("db").unwrap().first, 41 * COUNT, "{bytes:?}");
+            assert_eq!(ranges.of("web").unwrap().first, 40 * COUNT);
+            assert_eq!(at(&path).of("db").unwrap().first, 41 * COUNT);
+            let kept = fs::read_dir(lib.join("quarantine")).unwrap().next().unwrap().unwrap();
+            assert_eq!(fs::read(kept.path()).unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn what_runs_counts_more_than_what_ran_and_nothing_counts_twice() {
+        assert_eq!(number_of(40 * COUNT), Some(40));
+        for none in [0, 15 * COUNT, 40 * COUNT + 1, u32::from(END) * COUNT] {
+            assert_eq!(number_of(none), None, "{none}");
+        }
+    }
+
+    fn at(path: &Path) -> Ranges {
+        let lib = path.parent().unwrap();
+        Ranges::at(path, Evidence { scratch: lib.join("scratch"), run: lib.join("run") })
     }
 
     #[test]

@@ -121,6 +121,8 @@ pub fn prepare(
     let signal =
         unit.stop_signal.clone().or_else(|| inner.and_then(|config| config.stop_signal().clone()));
     let shares_users = unit.privileged || unit.host_user_namespace.is_some();
+    // Its root is counted and bounded by the number of its range, whether it uses the range or not.
+    let project = u32::from(places.ids.number(&unit.name)?);
     let ids = if shares_users { None } else { Some(places.ids.of(&unit.name)?) };
     Ok(Request {
         unit: unit.name.clone(),
@@ -138,6 +140,7 @@ pub fn prepare(
         ids,
         capabilities: rights::capabilities(unit)?,
         devices: unit.devices.clone(),
+        project: Some(project),
         mounts: rights::mounts(unit, &places.volumes)?,
         resources: unit.resources.clone(),
         sysctls: unit.sysctls.clone(),

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ferrite_files::durable;
+use ferrite_files::{durable, removal};
 use ferrite_schema::api::Exit;
 use ferrite_schema::names;
 use ferrite_schema::shim::{Network, Outcome, Request};
@@ -76,6 +76,7 @@ fn request(folder: &Path, layer: &Path, places: &Places) -> Result<Request, Stri
         ids: Some(ids),
         capabilities: Vec::new(),
         devices: Vec::new(),
+        project: None,
         mounts: Vec::new(),
         resources: Resources::default(),
         sysctls: BTreeMap::new(),
@@ -91,10 +92,8 @@ fn request(folder: &Path, layer: &Path, places: &Places) -> Result<Request, Stri
 /// What is left of it would only take room.
 fn tidy(folder: &Path, places: &Places) -> Result<(), String> {
     for folder in [folder, &places.scratch.join(NAME)] {
-        if let Err(error) = fs::remove_dir_all(folder)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(folder = %folder.display(), %error, "proof-left");
+        if let Err(error) = removal::remove(folder) {
+            tracing::warn!(error = ferrite_schema::chain(&error), "proof-left");
         }
     }
     places.ids.release(NAME).map_err(|error| ferrite_schema::chain(&error))

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use ferrite_files::durable;
+use ferrite_files::removal::{self, RemoveTree};
 use ferrite_schema::names;
 use ferrite_schema::shim::{self, Command, Notice, Outcome, Request};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -36,6 +37,9 @@ pub enum StartShim {
         /// Why.
         source: io::Error,
     },
+    /// What an earlier one left is in the way.
+    #[error(transparent)]
+    Remove(#[from] RemoveTree),
     /// Its request could not be written.
     #[error(transparent)]
     Write(#[from] durable::WriteFile),
@@ -77,10 +81,7 @@ pub enum Found {
 /// No shim runs.
 pub async fn start(folder: &Path, run: u64, request: &Request) -> Result<UnixStream, StartShim> {
     let failed = |source| StartShim::Prepare { path: folder.to_owned(), source };
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        Ok(()) | Err(_) => {}
-    }
+    removal::remove(folder)?;
     folder.parent().map_or(Ok(()), durable::private_folder).map_err(failed)?;
     durable::private_folder(folder).map_err(failed)?;
     fs::write(folder.join(RUN), run.to_string()).map_err(failed)?;

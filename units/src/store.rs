@@ -4,20 +4,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ferrite_files::durable;
+use ferrite_files::quarantine::Quarantine;
+use ferrite_files::{durable, removal};
 use ferrite_schema::unit::{self, Unit};
 
 /// The store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum UnitStoreProblem {
-    /// The folder could not be used.
-    #[error("read {}", path.display())]
-    Read {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
     /// A file could not be written.
     #[error(transparent)]
     Write(#[from] durable::WriteFile),
@@ -55,17 +48,14 @@ pub struct Stored {
 #[derive(Debug, Clone)]
 pub struct UnitStore {
     root: PathBuf,
+    quarantine: Quarantine,
 }
 
 impl UnitStore {
-    /// Opens the folder, making it.
-    ///
-    /// # Errors
-    /// It cannot be made.
-    pub fn open(root: &Path) -> Result<Self, UnitStoreProblem> {
-        durable::private_folder(root)
-            .map_err(|source| UnitStoreProblem::Read { path: root.to_owned(), source })?;
-        Ok(Self { root: root.to_owned() })
+    /// Names the folder, which need not be there.
+    #[must_use]
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.to_owned(), quarantine: Quarantine::beside(root) }
     }
 
     fn document(&self, name: &str) -> PathBuf {
@@ -85,29 +75,49 @@ impl UnitStore {
         fs::read_to_string(self.mark(name, mark)).ok()?.trim().parse().ok()
     }
 
-    /// All units, and a sentence for each file that is none.
+    /// Makes the folder, and reads all units; a sentence for each file that is none. Each is taken alone: nothing that is
+    /// wrong with one keeps the others from running.
     ///
-    /// # Errors
-    /// The folder cannot be read.
-    pub fn load(&self) -> Result<(Vec<Stored>, Vec<String>), UnitStoreProblem> {
-        let unreadable = |source| UnitStoreProblem::Read { path: self.root.clone(), source };
-        let (mut units, mut warnings) = (Vec::new(), Vec::new());
-        for entry in fs::read_dir(&self.root).map_err(unreadable)? {
-            let path = entry.map_err(unreadable)?.path();
+    /// A document that is no text, or has another name than its unit, is set aside. One that is text and not
+    /// understood stays: a newer version wrote it, or an older one, and the next slot may understand it.
+    #[must_use]
+    pub fn load(&self) -> (Vec<Stored>, Vec<String>) {
+        let mut units = Vec::new();
+        let mut warnings: Vec<String> =
+            self.quarantine.make_folder(&self.root).into_iter().collect();
+        let entries = match fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) => {
+                warnings.push(format!("no units: read {}: {error}", self.root.display()));
+                return (units, warnings);
+            }
+        };
+        for entry in entries {
+            let path = match entry {
+                Ok(entry) => entry.path(),
+                Err(error) => {
+                    warnings.push(format!("units may lack: read {}: {error}", self.root.display()));
+                    break;
+                }
+            };
             if path.extension().is_none_or(|extension| extension != "toml") {
                 continue;
             }
-            let text = fs::read_to_string(&path)
-                .map_err(|source| UnitStoreProblem::Read { path: path.clone(), source })?;
-            match unit::parse(&text) {
-                Ok(unit) => {
-                    units.push(self.with_marks(unit));
+            match read(&path) {
+                Ok(unit) => units.push(self.with_marks(unit)),
+                Err(NoUnit::SetAside(why)) => {
+                    warnings.push(match self.quarantine.keep(&path, &why) {
+                        Ok(said) => said,
+                        Err(error) => format!("{why}; {}", ferrite_schema::chain(&error)),
+                    })
                 }
-                Err(problem) => warnings.push(format!("{}: {problem}", path.display())),
+                Err(NoUnit::Leave(why)) => {
+                    warnings.push(format!("{} is not used: {why}", path.display()));
+                }
             }
         }
         units.sort_by(|a, b| a.unit.name.cmp(&b.unit.name));
-        Ok((units, warnings))
+        (units, warnings)
     }
 
     fn with_marks(&self, unit: Unit) -> Stored {
@@ -178,15 +188,32 @@ impl UnitStore {
     pub fn remove(&self, name: &str) -> Result<(), UnitStoreProblem> {
         for mark in Mark::ALL {
             let path = self.mark(name, mark);
-            match fs::remove_file(&path) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(UnitStoreProblem::Remove { path, source });
-                }
-                Ok(()) | Err(_) => {}
-            }
+            removal::remove(&path)
+                .map_err(|error| UnitStoreProblem::Remove { path, source: error.source })?;
         }
         let path = self.document(name);
         durable::remove(&path).map_err(|source| UnitStoreProblem::Remove { path, source })
+    }
+}
+
+/// Why a file is no unit.
+enum NoUnit {
+    SetAside(String),
+    Leave(String),
+}
+
+fn read(path: &Path) -> Result<Unit, NoUnit> {
+    let bytes = fs::read(path).map_err(|error| match error.kind() {
+        io::ErrorKind::IsADirectory => NoUnit::SetAside(error.to_string()),
+        // The disk may give it another time.
+        _ => NoUnit::Leave(error.to_string()),
+    })?;
+    let text = String::from_utf8(bytes).map_err(|error| NoUnit::SetAside(error.to_string()))?;
+    let unit = unit::parse(&text).map_err(|problem| NoUnit::Leave(problem.to_string()))?;
+    match path.file_stem().is_some_and(|stem| stem == unit.name.as_str()) {
+        true => Ok(unit),
+        // Two files of one unit would take turns.
+        false => Err(NoUnit::SetAside(format!("it holds unit {}", unit.name))),
     }
 }
 
@@ -221,23 +248,58 @@ mod tests {
     #[test]
     fn units_and_wishes_are_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let store = UnitStore::open(folder.path()).unwrap();
+        let store = UnitStore::at(folder.path());
         let unit = unit::parse("name = \"web\"\nimage = \"a:1\"\ncommand = [\"x\"]\n").unwrap();
         store.put(&unit).unwrap();
         store.want("web", true).unwrap();
         fs::write(folder.path().join("bad.toml"), "nonsense").unwrap();
-        let (units, warnings) = store.load().unwrap();
+        let (units, warnings) = store.load();
         let stored =
             Stored { unit, wanted: true, made: false, ran: false, fired: None, stopped: None };
         assert_eq!(units, [stored]);
         assert_eq!(warnings.len(), 1);
         store.want("web", false).unwrap();
-        assert!(!store.load().unwrap().0[0].wanted);
+        assert!(!store.load().0[0].wanted);
         store.set_fired("web", 7).unwrap();
         store.note_ran("web");
-        assert_eq!(store.load().unwrap().0[0].fired, Some(7));
+        assert_eq!(store.load().0[0].fired, Some(7));
         store.remove("web").unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "only bad.toml is left");
-        assert_eq!(store.load().unwrap().0, []);
+        assert_eq!(store.load().0, []);
+    }
+
+    #[test]
+    fn each_document_is_taken_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, aside) = (folder.path().join("units"), folder.path().join("quarantine"));
+        let store = UnitStore::at(&root);
+        assert_eq!(store.load(), (vec![], vec![]));
+        let document =
+            |name: &str| format!("name = \"{name}\"\nimage = \"a:1\"\ncommand = [\"x\"]\n");
+        let put = |file: &str, bytes: &[u8]| fs::write(root.join(file), bytes).unwrap();
+        put("web.toml", document("web").as_bytes());
+        put("bytes.toml", b"name = \"\xff\xfe\"");
+        put("other.toml", document("web").as_bytes());
+        put("newer.toml", b"name = \"newer\"\nfrom_the_future = true\n");
+        put("empty.toml", b"");
+        fs::create_dir(root.join("folder.toml")).unwrap();
+        // Marks that are no numbers, or no files.
+        put("web.fired", b"\xff");
+        fs::create_dir(root.join("web.stopped")).unwrap();
+        let (units, warnings) = store.load();
+        assert_eq!(units.len(), 1);
+        assert_eq!((units[0].fired, units[0].stopped), (None, None));
+        assert_eq!(warnings.len(), 5, "{warnings:?}");
+        assert!(warnings.iter().any(|warning| warning.contains("bytes.toml")), "{warnings:?}");
+        assert_eq!(fs::read_dir(&aside).unwrap().count(), 3);
+        assert!(root.join("newer.toml").exists());
+        store.remove("web").unwrap();
+        // A file where the folder should be.
+        fs::remove_file(root.join("newer.toml")).unwrap();
+        fs::remove_file(root.join("empty.toml")).unwrap();
+        fs::remove_dir(&root).unwrap();
+        fs::write(&root, "x").unwrap();
+        assert_eq!(store.load().1.len(), 1);
+        assert!(root.is_dir());
     }
 }

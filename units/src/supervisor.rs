@@ -2,11 +2,15 @@
 //! machine what follows, and does that.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ferrite_files::quarantine::Quarantine;
+use ferrite_files::removal;
 use ferrite_net::containers::Containers;
 use ferrite_schema::api::{EventKind, UnitState, UnitStatus};
+use ferrite_schema::names;
+use ferrite_store::beside::{self, beside};
 use ferrite_store::layer::Layers;
 use ferrite_store::pull::Puller;
 use ferrite_store::store::ImageStore;
@@ -20,7 +24,7 @@ use super::machine::{Effect, Event, Policy};
 use super::readiness::{self, Seen, Settled};
 use super::record::{self, Record};
 use super::status;
-use super::store::{UnitStore, UnitStoreProblem};
+use super::store::UnitStore;
 use crate::events::Events;
 
 pub use super::handle::{Refusal, Units};
@@ -81,16 +85,14 @@ struct GoingDown {
 
 /// Takes over the units that are stored and the containers that run, and starts what should run. The future
 /// that is returned is the supervisor: it works while it is polled and never ends.
-///
-/// # Errors
-/// The stored units cannot be read.
-pub async fn begin(
-    tools: Tools,
-) -> Result<(Units, Vec<String>, impl Future<Output = ()>), UnitStoreProblem> {
+pub async fn begin(tools: Tools) -> (Units, Vec<String>, impl Future<Output = ()>) {
     let (queue, messages) = mpsc::channel(QUEUE_MAX);
     let (settled, settled_receiver) = watch::channel(Settled::default());
     let (stopping, stopping_receiver) = watch::channel(None);
-    let (stored, warnings) = tools.store.load()?;
+    let (stored, mut warnings) = tools.store.load();
+    if let Err(error) = tools.places.ids.look() {
+        warnings.push(format!("units cannot start: {}", ferrite_schema::chain(&error)));
+    }
     let mut supervisor = Supervisor {
         tools,
         entries: BTreeMap::new(),
@@ -105,7 +107,7 @@ pub async fn begin(
     supervisor.reconcile().await;
     supervisor.report_settled();
     let units = Units { queue, settled: settled_receiver, stopping: stopping_receiver };
-    Ok((units, warnings, supervisor.work(messages)))
+    (units, warnings, supervisor.work(messages))
 }
 
 /// What a stop of it takes at most: each of its containers gets its grace.
@@ -238,7 +240,7 @@ impl Supervisor {
             Message::ClockSetBack { name, timer } => {
                 let current = self.entries.get(&name).filter(|entry| entry.timer == timer);
                 if current.is_some_and(|entry| entry.machine.state() == UnitState::Scheduled) {
-                    self.schedule(&name);
+                    self.schedule(&name).await;
                 }
             }
             Message::StopAll(_) => {}
@@ -289,7 +291,7 @@ impl Supervisor {
         let (state, health) = (entry.machine.state(), entry.machine.health());
         let reason_before = entry.machine.reason();
         let (cause, before) = (format!("{event:?}"), self.look(name));
-        self.note(name, &event);
+        self.note(name, &event).await;
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let Some(entry) = self.entries.get_mut(name) else { return };
@@ -362,15 +364,48 @@ impl Supervisor {
         self.changed = true;
         self.tools.containers.detach(name).await;
         record::remove(&self.tools.records, name);
-        let places = &self.tools.places;
-        for folder in [&places.run, &places.scratch, &places.logs] {
-            // What stays is overwritten by a unit of the same name.
-            drop(std::fs::remove_dir_all(folder.join(name)));
-        }
-        if let Err(error) = places.ids.release(name) {
-            tracing::warn!(unit = name, error = ferrite_schema::chain(&error), "ids-not-released");
-        }
+        self.remove_folders(name).await;
         self.publish(name, EventKind::Removed, "forgotten".to_owned());
+    }
+
+    /// Takes away what is kept about a unit that is forgotten, and gives its IDs back. How much a container has written is
+    /// its own affair: removing it takes its time beside the supervisor.
+    async fn remove_folders(&mut self, name: &str) {
+        let (places, unit) = (self.tools.places.clone(), name.to_owned());
+        let taken = beside(move || {
+            let mut gone = Vec::new();
+            // In memory, and small.
+            drop(removal::remove(&places.run.join(&unit)));
+            for folder in [&places.scratch, &places.logs] {
+                match removal::take_away(&folder.join(&unit)) {
+                    Ok(taken) => gone.extend(taken),
+                    // What stays is emptied by a unit of the same name before it starts.
+                    Err(error) => tracing::warn!(unit, %error, "folder-not-taken-away"),
+                }
+            }
+            if let Err(error) = places.ids.release(&unit) {
+                tracing::warn!(unit, error = ferrite_schema::chain(&error), "ids-not-released");
+            }
+            gone
+        });
+        let gone = taken.await;
+        let quarantine = Quarantine::at(Path::new(names::QUARANTINE_DIR));
+        beside::unwaited(move || {
+            for folder in gone {
+                if let Err(error) = quarantine.remove(&folder) {
+                    tracing::error!(error = ferrite_schema::chain(&error), "remains-stay");
+                }
+            }
+        });
+    }
+
+    /// Does something with the store of units, which waits for the disk.
+    async fn in_store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&UnitStore) -> T + Send + 'static,
+    ) -> T {
+        let store = self.tools.store.clone();
+        beside(move || work(&store)).await
     }
 
     fn run_folder(&self, name: &str) -> PathBuf {

@@ -5,13 +5,11 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ferrite_files::quarantine::{Quarantine, Stays};
+use ferrite_files::{removal, walk};
 use ferrite_schema::api::Volume;
 use ferrite_schema::unit::{Unit, VolumeSource};
-use ferrite_store::layer::counted;
 use rustix::fs::FlockOperation;
-
-/// What a volume that is being removed is called; names of volumes never start with a dot.
-const GONE: &str = ".gone-";
 
 /// A volume was not listed or removed.
 #[derive(Debug, thiserror::Error)]
@@ -38,14 +36,17 @@ pub enum VolumesProblem {
         /// Why.
         source: io::Error,
     },
-    /// It is gone from sight, but its files are there still; the next removal tries again.
-    #[error("remove the files of volume {name}")]
+    /// It is where it was.
+    #[error("remove volume {name}")]
     Remove {
         /// Name.
         name: String,
         /// Why.
         source: io::Error,
     },
+    /// It is gone from sight, but its files are there still; the next start tries again.
+    #[error(transparent)]
+    Stays(#[from] Stays),
 }
 
 /// The named volumes of a node.
@@ -93,7 +94,7 @@ impl Volumes {
             let name = entry.file_name().to_string_lossy().into_owned();
             if !name.starts_with('.') {
                 let units = users.get(&name).cloned().unwrap_or_default();
-                volumes.push(Volume { name, size_bytes: counted(&entry.path()), units });
+                volumes.push(volume(name, &entry.path(), units));
             }
         }
         volumes.sort_by(|one, other| one.name.cmp(&other.name));
@@ -107,45 +108,50 @@ impl Volumes {
     pub fn remove(&self, name: &str, users: &Users) -> Result<Volume, VolumesProblem> {
         let path = self.folder.join(name);
         let plain = !name.is_empty() && !name.starts_with('.') && !name.contains('/');
-        if !plain || !path.is_dir() {
+        if !plain || fs::symlink_metadata(&path).is_err() {
             return Err(VolumesProblem::Find { name: name.to_owned() });
         }
         if let Some(units) = users.get(name) {
             let units = units.join(", ");
             return Err(VolumesProblem::InUse { name: name.to_owned(), units });
         }
-        let size_bytes = counted(&path);
-        let gone = self.folder.join(format!("{GONE}{name}"));
-        self.take_away(&path, &gone)
+        let volume = volume(name.to_owned(), &path, Vec::new());
+        let gone = self
+            .take_away(&path)
             .map_err(|source| VolumesProblem::Remove { name: name.to_owned(), source })?;
-        Ok(Volume { name: name.to_owned(), size_bytes, units: Vec::new() })
+        if let Some(gone) = gone {
+            Quarantine::beside(&self.folder).remove(&gone)?;
+        }
+        Ok(volume)
     }
 
-    fn take_away(&self, path: &Path, gone: &Path) -> io::Result<()> {
-        {
-            // As who makes one does: nobody sees half of either.
-            let lock = File::open(&self.folder)?;
-            rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
-            if gone.exists() {
-                fs::remove_dir_all(gone)?;
-            }
-            fs::rename(path, gone)?;
-            lock.sync_all()?;
-        }
-        fs::remove_dir_all(gone)
+    /// As who makes one does, under its lock: nobody sees half of either.
+    fn take_away(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        let lock = File::open(&self.folder)?;
+        rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+        let gone = removal::take_away(path)?;
+        lock.sync_all()?;
+        Ok(gone)
     }
 
     /// Removes what a removal left when the power was cut.
     pub fn clean(&self) {
-        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        for entry in entries {
-            if entry.file_name().to_string_lossy().starts_with(GONE)
-                && let Err(error) = fs::remove_dir_all(entry.path())
-            {
-                tracing::warn!(path = %entry.path().display(), %error, "volume-not-removed");
-            }
+        clean(&self.folder);
+    }
+}
+
+/// Removes what was taken away in a folder before and is there still.
+pub fn clean(folder: &Path) {
+    for gone in removal::taken_away(folder) {
+        if let Err(error) = Quarantine::beside(folder).remove(&gone) {
+            tracing::error!(error = ferrite_schema::chain(&error), "remains-stay");
         }
     }
+}
+
+fn volume(name: String, path: &Path, units: Vec<String>) -> Volume {
+    let count = walk::count(path);
+    Volume { name, size_bytes: count.bytes, files: count.inodes, units }
 }
 
 #[cfg(test)]
@@ -179,6 +185,7 @@ mod tests {
             (0, &["db".to_owned()][..])
         );
         assert!(listed[1].size_bytes >= 5000);
+        assert_eq!(listed[1].files, 2, "a folder and a file");
         assert!(matches!(volumes.remove("data", &users), Err(VolumesProblem::InUse { .. })));
         for absent in ["other", "", ".", "..", "../volumes", ".gone-x"] {
             let refused = volumes.remove(absent, &users);

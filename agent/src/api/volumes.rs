@@ -56,9 +56,9 @@ fn done<T>(
             let status = match &error {
                 VolumesProblem::Find { .. } => StatusCode::NOT_FOUND,
                 VolumesProblem::InUse { .. } => StatusCode::CONFLICT,
-                VolumesProblem::List { .. } | VolumesProblem::Remove { .. } => {
-                    StatusCode::INTERNAL_SERVER_ERROR
-                }
+                VolumesProblem::List { .. }
+                | VolumesProblem::Remove { .. }
+                | VolumesProblem::Stays(_) => StatusCode::INTERNAL_SERVER_ERROR,
             };
             Err(Failure::new(status, ferrite_schema::chain(&error)))
         }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use ferrite_files::removal;
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
@@ -131,7 +132,7 @@ impl First {
 impl Drop for First {
     fn drop(&mut self) {
         // What is left goes with the container; where none was made, nothing is.
-        drop(fs::remove_dir_all(&self.0));
+        drop(removal::remove(&self.0));
         drop(self.0.parent().map(fs::remove_dir));
     }
 }

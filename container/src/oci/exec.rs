@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ferrite_files::durable;
+use ferrite_files::{durable, removal};
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::oci_spec::runtime::{Capabilities, Capability, Process, Spec, User};
@@ -169,7 +169,7 @@ impl Shadow {
 
 impl Drop for Shadow {
     fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0));
+        drop(removal::remove(&self.0));
     }
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ferrite_files::durable::WriteFile;
+use ferrite_files::removal;
 use libcontainer::container::{Container, ContainerStatus, State, StateConversionError};
 use libcontainer::error::LibcontainerError;
 use libcontainer::oci_spec::OciSpecError;
@@ -224,10 +225,6 @@ pub(super) fn remove(
     let id = container.id().to_owned();
     container.delete(force)?;
     let completed = Path::new(root).join(COMPLETED).join(id);
-    match fs::remove_dir_all(&completed) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(VerbProblem::File { path: completed, source })
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
+    removal::remove(&completed)
+        .map_err(|error| VerbProblem::File { path: completed, source: error.source })
 }

@@ -8,6 +8,7 @@ fn user(home: Option<&str>) -> User {
 
 fn request() -> Request {
     Request {
+        project: None,
         unit: "web".to_owned(),
         layers: vec!["/l".to_owned()],
         scratch: "/s".to_owned(),

@@ -82,6 +82,7 @@ pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, ClusterError
 }
 
 /// Deletes a folder and what is in it. Absent is fine.
+#[expect(clippy::disallowed_methods, reason = "the command's own folder of a few files")]
 pub(super) fn delete(path: &Path) -> Result<(), ClusterError> {
     match fs::remove_dir_all(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {

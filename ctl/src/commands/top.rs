@@ -29,6 +29,9 @@ struct Figures {
     /// Space on STATE that is in use, and all of it.
     state_used_bytes: u64,
     state_bytes: u64,
+    /// Files and folders on STATE, and how many it can hold.
+    state_used_inodes: u64,
+    state_inodes: u64,
     units: Vec<UnitFigures>,
 }
 
@@ -126,6 +129,8 @@ fn between(then: &Stats, now: &Stats) -> Figures {
         memory_bytes: now.node.memory_bytes,
         state_used_bytes: now.node.state_bytes.saturating_sub(now.node.state_available_bytes),
         state_bytes: now.node.state_bytes,
+        state_used_inodes: now.node.state_inodes.saturating_sub(now.node.state_available_inodes),
+        state_inodes: now.node.state_inodes,
         units: units.collect(),
     }
 }
@@ -152,28 +157,42 @@ fn sort(units: &mut [UnitFigures], by: SortBy) {
 
 fn table(figures: &Figures) -> String {
     let head = format!(
-        "cpu {:.1} % of {}   memory {} of {}   state {} of {}   units {}",
+        "cpu {:.1} % of {}   memory {} of {}   state {} of {}, {} of {} files   units {}",
         figures.cpu_percent,
         figures.cpus,
         bytes(figures.memory_used_bytes),
         bytes(figures.memory_bytes),
         bytes(figures.state_used_bytes),
         bytes(figures.state_bytes),
+        figures.state_used_inodes,
+        figures.state_inodes,
         figures.units.len(),
     );
-    let rows: Vec<[String; 8]> = figures.units.iter().map(row).collect();
-    let heading = ["UNIT", "STATE", "CPU %", "MEMORY", "LIMIT", "READ/s", "WRITTEN/s", "PIDS"];
+    let rows: Vec<[String; 10]> = figures.units.iter().map(row).collect();
+    let heading = [
+        "UNIT",
+        "STATE",
+        "CPU %",
+        "MEMORY",
+        "LIMIT",
+        "READ/s",
+        "WRITTEN/s",
+        "PIDS",
+        "DISK",
+        "FILES",
+    ];
     format!("{head}\n\n{}", columns(heading, &rows))
 }
 
-fn row(unit: &UnitFigures) -> [String; 8] {
+fn row(unit: &UnitFigures) -> [String; 10] {
     let stats = &unit.stats;
     let known = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), bytes);
-    let pids = match (stats.pids, stats.pids_max) {
-        (Some(pids), Some(max)) => format!("{pids} of {max}"),
-        (Some(pids), None) => pids.to_string(),
+    let of = |value: Option<u64>, most: Option<u64>, text: fn(u64) -> String| match (value, most) {
+        (Some(value), Some(most)) => format!("{} of {}", text(value), text(most)),
+        (Some(value), None) => text(value),
         (None, _) => "-".to_owned(),
     };
+    let number: fn(u64) -> String = |number| number.to_string();
     [
         printable(&stats.unit),
         stats.state.word().to_owned(),
@@ -182,7 +201,9 @@ fn row(unit: &UnitFigures) -> [String; 8] {
         known(stats.memory_max_bytes),
         bytes(unit.read_bytes_per_s),
         bytes(unit.written_bytes_per_s),
-        pids,
+        of(stats.pids, stats.pids_max, number),
+        of(stats.disk_bytes, stats.disk_max_bytes, bytes),
+        of(stats.inodes, stats.inodes_max, number),
     ]
 }
 
@@ -204,6 +225,10 @@ mod tests {
             written_bytes: None,
             pids: Some(1),
             pids_max: Some(10),
+            disk_bytes: Some(4096),
+            disk_max_bytes: Some(1 << 20),
+            inodes: Some(7),
+            inodes_max: Some(64),
         }
     }
 
@@ -215,6 +240,8 @@ mod tests {
             memory_available_bytes: 1 << 29,
             state_bytes: 1 << 30,
             state_available_bytes: 1 << 29,
+            state_inodes: 1000,
+            state_available_inodes: 400,
         };
         Stats { time_us, node, units }
     }
@@ -232,5 +259,7 @@ mod tests {
         sort(&mut figures.units, SortBy::Name);
         assert!(table(&figures).lines().nth(3).unwrap().starts_with("a "), "{}", table(&figures));
         assert!(table(&figures).contains("150.0"), "{}", table(&figures));
+        assert!(table(&figures).contains("600 of 1000 files"), "{}", table(&figures));
+        assert!(table(&figures).contains("7 of 64"), "{}", table(&figures));
     }
 }

@@ -30,9 +30,10 @@ fn table(volumes: &[Volume]) -> String {
     if volumes.is_empty() {
         return "no volumes: a unit that names one has it made at its first start".to_owned();
     }
-    let rows: Vec<[String; 3]> = volumes
-        .iter()
-        .map(|volume| [volume.name.clone(), bytes(volume.size_bytes), volume.units.join(",")])
-        .collect();
-    columns(["NAME", "SIZE", "UNITS"], &rows)
+    let row = |volume: &Volume| {
+        let (size, files) = (bytes(volume.size_bytes), volume.files.to_string());
+        [volume.name.clone(), size, files, volume.units.join(",")]
+    };
+    let rows: Vec<[String; 4]> = volumes.iter().map(row).collect();
+    columns(["NAME", "SIZE", "FILES", "UNITS"], &rows)
 }

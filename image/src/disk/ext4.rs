@@ -21,8 +21,9 @@ const RESERVED_PERCENT: &str = "4";
 /// `metadata_csum_seed` lets the UUID change without rewriting everything.
 const FEATURES: &str = "none,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,\
      huge_file,dir_nlink,extra_isize,metadata_csum,metadata_csum_seed";
-/// What STATE has in addition: a journal, quick clean-up after a cut, and room to grow while it is mounted.
-const STATE_FEATURES: &str = "has_journal,orphan_file,resize_inode";
+/// What STATE has in addition: a journal, quick clean-up after a cut, room to grow while it is mounted, and projects,
+/// by which what each container and volume takes is counted and bounded.
+const STATE_FEATURES: &str = "has_journal,orphan_file,resize_inode,quota,project";
 /// `resize_inode` keeps descriptor blocks up to this size; beyond it the kernel switches to `meta_bg` by itself.
 const GROW_TO: &str = "4T";
 /// The journal's part of STATE in an image: it stays as large as it is when the file system grows, and etcd
@@ -110,7 +111,7 @@ fn format(place: &LayoutPartition, tools: &dyn Toolbox, path: &Path) -> Result<(
         let journal_mib = (place.size_bytes / JOURNAL_DIVISOR / MIB).max(JOURNAL_MIN_MIB);
         command.arg("-J").arg(format!("size={journal_mib}"));
         features = format!("{FEATURES},{STATE_FEATURES}");
-        extended = format!("{extended},resize={GROW_TO}");
+        extended = format!("{extended},resize={GROW_TO},quotatype=prjquota");
     }
     command
         .args(["-O", &features, "-E", &extended])

@@ -31,7 +31,11 @@ const MOUNT_FLAGS: MountFlags = MountFlags::NOSUID
     .union(MountFlags::NODEV)
     .union(MountFlags::NOEXEC)
     .union(MountFlags::RELATIME);
-const MOUNT_OPTIONS: &CStr = c"errors=remount-ro";
+/// The last part of STATE is for who has `CAP_SYS_RESOURCE`, and not for the user 0: overlayfs writes a container's root in
+/// the name of who mounted it, which is the node's root, without that capability.
+const MOUNT_OPTIONS: &CStr = c"errors=remount-ro,resuid=65534,prjquota";
+/// For a STATE that an older version made: it has no projects, and nothing else is wrong with it.
+const MOUNT_OPTIONS_WITHOUT_QUOTAS: &CStr = c"errors=remount-ro,resuid=65534";
 /// For remembering that a disk hangs, on that disk.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
@@ -244,7 +248,12 @@ fn uncounted() -> Checked {
 }
 
 fn mount_on(device: &Path) -> Mounted {
-    match mount(device, names::STATE_DIR, "ext4", MOUNT_FLAGS, MOUNT_OPTIONS) {
+    let with = |options| mount(device, names::STATE_DIR, "ext4", MOUNT_FLAGS, options);
+    let mounted = match with(MOUNT_OPTIONS) {
+        Err(Errno::INVAL) => with(MOUNT_OPTIONS_WITHOUT_QUOTAS),
+        mounted => mounted,
+    };
+    match mounted {
         Ok(()) if is_read_only() => {
             unmount(names::STATE_DIR, UnmountFlags::empty()).ok();
             Mounted::Refused { why: "the kernel mounts it read-only".to_owned() }

@@ -46,23 +46,7 @@ fn carry_out_all(batches: Vec<Batch>) {
 
 /// Runs `test` in namespaces of its own.
 fn inside(name: &str, test: impl Fn()) {
-<<<<<<< HEAD
-    if std::env::var_os(INSIDE).is_some() {
-        test();
-        return;
-    }
-    // As the test's program knows it: without the crate.
-    let module = module_path!().split_once("::").unwrap().1;
-    let name = format!("{module}::{name}");
-    let program = std::env::current_exe().unwrap();
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--net"]).arg(program);
-    let output = command.args([&name, "--exact"]).env(INSIDE, "1").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
-=======
     crate::namespace::inside(&format!("{}::{name}", module_path!()), test);
->>>>>>> h-net
 }
 
 #[test]

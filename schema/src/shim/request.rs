@@ -39,6 +39,9 @@ pub struct Request {
     pub capabilities: Vec<String>,
     /// Devices of the node that it may use.
     pub devices: Vec<String>,
+    /// Project of its root on STATE; absent in what an older version asked for.
+    #[serde(default)]
+    pub project: Option<u32>,
     /// What is mounted into it, in this order.
     pub mounts: Vec<BindMount>,
     /// Bounds.

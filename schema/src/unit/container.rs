@@ -94,6 +94,14 @@ pub struct Resources {
     /// Most processes and threads; 4096 where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids_max: Option<u32>,
+    /// Most space that its root takes on STATE, and each of its named volumes; where this is absent, a quarter of it for the
+    /// root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Bytes>,
+    /// Most files and folders in its root, and in each of its named volumes; where this is absent, a quarter of what STATE
+    /// can hold for the root, and half of it for a volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes: Option<u64>,
     /// Share when the disk is busy, 1 to 10000; 100 is everybody's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub io_weight: Option<u16>,

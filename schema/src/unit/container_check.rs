@@ -12,6 +12,9 @@ const HOSTNAME_MAX_BYTES: usize = 64;
 const IDS: u32 = 65_536;
 /// Less than this starts no program.
 const MEMORY_MIN: Bytes = Bytes(1 << 20);
+/// Least space and fewest files that a root gets: what a container's start writes itself must fit.
+const DISK_MIN: Bytes = Bytes(1 << 20);
+const INODES_MIN: u64 = 64;
 /// The kernel's own bound on processes.
 const PIDS_MAX: u32 = 4_194_304;
 /// More processors than any machine has.
@@ -237,6 +240,12 @@ fn cpu_and_io(unit: &Unit) -> Result<(), BadValue> {
                 "use an amount such as \"10MiB\"; without it there is no bound",
             );
         }
+    }
+    if resources.disk.is_some_and(|disk| disk < DISK_MIN) {
+        return bad(["resources", "disk"], format!("use at least {DISK_MIN}"));
+    }
+    if resources.inodes.is_some_and(|most| most < INODES_MIN) {
+        return bad(["resources", "inodes"], format!("use at least {INODES_MIN}"));
     }
     if resources.pids_max.is_some_and(|most| !(1..=PIDS_MAX).contains(&most)) {
         return bad(["resources", "pids_max"], format!("use 1 to {PIDS_MAX}"));

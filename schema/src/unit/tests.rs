@@ -142,6 +142,8 @@ fn amounts_are_in_range() {
         ("memory", "\"1KiB\""),
         ("memory_high", "0"),
         ("pids_max", "0"),
+        ("disk", "\"1KiB\""),
+        ("inodes", "1"),
         ("io_read_per_s", "0"),
         ("io_write_per_s", "0"),
     ] {

@@ -9,8 +9,8 @@ struct Place {
 
 fn place() -> Place {
     let folder = tempfile::tempdir().unwrap();
-    let images = ImageStore::open(&folder.path().join("images")).unwrap();
-    let layers = Layers::open(&folder.path().join("layers")).unwrap();
+    let images = ImageStore::open(&folder.path().join("images"));
+    let layers = Layers::open(&folder.path().join("layers"));
     Place { folder, images, layers }
 }
 
@@ -136,12 +136,17 @@ fn nothing_is_swept_under_a_pull() {
 }
 
 #[test]
+fn files_count_as_space_does() {
+    assert_eq!((percent(1, 3), percent(0, 100), percent(0, 0)), (33, 0, 100));
+}
+
+#[test]
 fn an_interrupted_collection_leaves_nothing_that_a_start_does_not_remove() {
     let place = place();
     let record = place.image("one", &["a"]);
     let doomed = place.layers.doom(&record.layers[0].parse().unwrap()).unwrap();
     assert!(doomed.exists() && !place.has_layer("a"));
-    Layers::open(&place.folder.path().join("layers")).unwrap();
+    Layers::open(&place.folder.path().join("layers")).clean();
     assert!(!doomed.exists());
 }
 

@@ -8,8 +8,8 @@ struct Place {
 
 fn place() -> Place {
     let folder = tempfile::tempdir().unwrap();
-    let images = ImageStore::open(&folder.path().join("images")).unwrap();
-    let layers = Layers::open(&folder.path().join("layers")).unwrap();
+    let images = ImageStore::open(&folder.path().join("images"));
+    let layers = Layers::open(&folder.path().join("layers"));
     Place { folder, images, layers }
 }
 

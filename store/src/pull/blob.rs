@@ -6,6 +6,7 @@ use hyper::{StatusCode, header};
 
 use super::partial::{Partial, WritePartial};
 use super::registry::{Place, Registry};
+use crate::beside::beside;
 use crate::digest::Digest;
 use crate::documents::Blob;
 use crate::store::{ImageStore, Store};
@@ -81,7 +82,8 @@ pub async fn fetch(
     for place in places {
         match from(blob, place, &path, progress).await {
             Ok(()) => {
-                images.keep(&[(blob.digest, path)])?;
+                let (images, digest) = (images.clone(), blob.digest);
+                beside(move || images.keep(&[(digest, path)])).await?;
                 progress(blob.size_bytes);
                 return Ok(());
             }

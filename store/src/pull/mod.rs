@@ -28,6 +28,7 @@ use tokio::sync::watch;
 use self::http::Client;
 use self::manifest::Found;
 use self::trust::Trust;
+use super::beside::beside;
 use super::digest::Digest;
 use super::documents::{Blob, DOCUMENT_MAX_BYTES, Manifest, Refuse};
 use super::layer::Layers;
@@ -211,12 +212,10 @@ impl Puller {
         }
         while running.try_next().await?.is_some() {}
         drop(running);
-        self.keep(name, &found, &tars)
+        self.keep(name, &found, &tars).await
     }
 
-    fn keep(&self, name: &str, found: &Found, tars: &[Digest]) -> Result<Record, Pull> {
-        let images = &self.shared.images;
-        images.write_document(&found.digest, &found.bytes)?;
+    async fn keep(&self, name: &str, found: &Found, tars: &[Digest]) -> Result<Record, Pull> {
         let mut blobs: Vec<&Blob> = found.manifest.layers.iter().collect();
         blobs.sort_by_key(|blob| blob.digest);
         blobs.dedup_by_key(|blob| blob.digest);
@@ -232,7 +231,11 @@ impl Puller {
             blobs: found.manifest.layers.iter().map(|blob| blob.digest.to_string()).collect(),
             signed_by: found.verdict.key(),
         };
-        images.put(&record)?;
+        let (images, kept) = (self.shared.images.clone(), record.clone());
+        let (digest, document) = (found.digest, found.bytes.clone());
+        let keeping =
+            move || images.write_document(&digest, &document).and_then(|()| images.put(&kept));
+        beside(keeping).await?;
         Ok(record)
     }
 

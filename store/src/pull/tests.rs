@@ -148,8 +148,8 @@ fn known(user: &str, password: &str) -> RegistryConfig {
 
 fn node(registries: &[(&Server, RegistryConfig)]) -> Node {
     let folder = tempfile::tempdir().unwrap();
-    let images = ImageStore::open(&folder.path().join("images")).unwrap();
-    let layers = Layers::open(&folder.path().join("layers")).unwrap();
+    let images = ImageStore::open(&folder.path().join("images"));
+    let layers = Layers::open(&folder.path().join("layers"));
     let registries = registries
         .iter()
         .map(|(server, config)| (server.authority.clone(), config.clone()))

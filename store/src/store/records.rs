@@ -1,6 +1,7 @@
 //! A record per name: what makes an image one that can be run.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -58,7 +59,7 @@ impl ImageStore {
     pub fn put(&self, record: &Record) -> Result<(), Store> {
         let path = self.record_path(&self.key(&record.name));
         let text = serde_json::to_vec_pretty(record)
-            .map_err(|source| Store::Parse { path: path.clone(), source })?;
+            .map_err(|source| Store::Encode { path: path.clone(), source })?;
         Ok(durable::write(&path, &text)?)
     }
 
@@ -67,10 +68,10 @@ impl ImageStore {
     /// # Errors
     /// It is there and cannot be read.
     pub fn get(&self, name: &str) -> Result<Option<Record>, Store> {
-        match read_record(&self.record_path(&self.key(name)))? {
+        match self.read_record(&self.record_path(&self.key(name)))? {
             Some(record) => Ok(Some(record)),
             // Older versions kept records under names as they were given.
-            None => read_record(&self.record_path(name)),
+            None => self.read_record(&self.record_path(name)),
         }
     }
 
@@ -104,22 +105,52 @@ impl ImageStore {
     /// All records with the time of their last use, seconds since the epoch.
     ///
     /// # Errors
-    /// A record cannot be read.
+    /// The disk does not give a record: what it names must not be taken for unused.
     pub fn records_by_use(&self) -> Result<Vec<(Record, u64)>, Store> {
+        let (records, unread) = self.records_read()?;
+        unread.map_or(Ok(records), Err)
+    }
+
+    /// As [`ImageStore::records_by_use`], with the first of those that the disk does not give in place of an error.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn records_read(&self) -> Result<(Vec<(Record, u64)>, Option<Store>), Store> {
         let folder = self.records();
         let unreadable = |source| Store::Read { path: folder.clone(), source };
-        let mut records = Vec::new();
+        let (mut records, mut unread) = (Vec::new(), None);
         for entry in fs::read_dir(&folder).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
-            if path.extension().is_some_and(|extension| extension == "json") {
-                let used = fs::metadata(&path).map_err(unreadable)?.mtime();
-                if let Some(record) = read_record(&path)? {
-                    records.push((record, u64::try_from(used).unwrap_or(0)));
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            let used = fs::symlink_metadata(&path).map_or(0, |meta| meta.mtime());
+            match self.read_record(&path) {
+                Ok(None) => {}
+                Ok(Some(record)) => records.push((record, u64::try_from(used).unwrap_or(0))),
+                Err(error) => {
+                    tracing::error!(error = ferrite_schema::chain(&error), "image-record-not-read");
+                    unread.get_or_insert(error);
                 }
             }
         }
         records.sort_by_key(|(_, used)| *used);
-        Ok(records)
+        Ok((records, unread))
+    }
+
+    /// Reads a record; one that cannot be understood is set aside, and its image is not here any more.
+    fn read_record(&self, path: &Path) -> Result<Option<Record>, Store> {
+        let why = match fs::read(path) {
+            Ok(bytes) => match understand(&bytes) {
+                Ok(record) => return Ok(Some(record)),
+                Err(why) => why,
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => error.to_string(),
+            Err(source) => return Err(Store::Read { path: path.to_owned(), source }),
+        };
+        self.quarantine.keep(path, &why)?;
+        Ok(None)
     }
 
     /// All images, by name.
@@ -137,13 +168,14 @@ impl ImageStore {
     }
 }
 
-fn read_record(path: &Path) -> Result<Option<Record>, Store> {
-    let text = durable::read_optional(path)
-        .map_err(|source| Store::Read { path: path.to_owned(), source })?;
-    text.map(|text| {
-        serde_json::from_str(&text).map_err(|source| Store::Parse { path: path.to_owned(), source })
-    })
-    .transpose()
+/// A record of which everything can be looked up.
+fn understand(bytes: &[u8]) -> Result<Record, String> {
+    let record: Record = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let all = [&record.manifest, &record.config].into_iter();
+    for digest in all.chain(&record.layers).chain(&record.blobs) {
+        digest.parse::<Digest>().map_err(|error| error.to_string())?;
+    }
+    Ok(record)
 }
 
 #[cfg(test)]
@@ -171,7 +203,7 @@ mod tests {
     #[test]
     fn records_are_found_by_name_and_listed_in_order() {
         let folder = tempfile::tempdir().unwrap();
-        let store = ImageStore::open(folder.path()).unwrap();
+        let store = ImageStore::open(folder.path());
         store.put(&record("b/c:1")).unwrap();
         store.put(&record("a")).unwrap();
         assert_eq!(store.get("b/c:1").unwrap(), Some(record("b/c:1")));
@@ -181,9 +213,26 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_is_none_is_set_aside_and_hides_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ImageStore::open(&folder.path().join("images"));
+        store.put(&record("good")).unwrap();
+        let no_digest = Record { layers: vec!["sha256:12".to_owned()], ..record("digest") };
+        fs::write(store.record_path("text"), b"\xff{").unwrap();
+        fs::write(store.record_path("torn"), "{\"name\":").unwrap();
+        fs::write(store.record_path("digest"), serde_json::to_vec(&no_digest).unwrap()).unwrap();
+        fs::create_dir(store.record_path("folder")).unwrap();
+        assert_eq!(store.get("torn").unwrap(), None);
+        let names: Vec<_> = store.list().unwrap().into_iter().map(|image| image.name).collect();
+        assert_eq!(names, ["good"]);
+        assert_eq!(store.quarantine.names().len(), 4);
+        assert_eq!(store.records_by_use().unwrap().len(), 1);
+    }
+
+    #[test]
     fn every_spelling_of_a_name_finds_its_image() {
         let folder = tempfile::tempdir().unwrap();
-        let store = ImageStore::open(folder.path()).unwrap();
+        let store = ImageStore::open(folder.path());
         store.put(&record("local/hello")).unwrap();
         store.put(&record("Not A Reference")).unwrap();
         for name in ["local/hello", "local/hello:latest", "docker.io/local/hello"] {

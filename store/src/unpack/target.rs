@@ -15,6 +15,10 @@ use super::{OPAQUE, content};
 /// Most folders that are kept open: entries come folder by folder, so few are enough.
 const OPEN_MAX: usize = 256;
 
+/// Bytes of all folders' paths, which are kept to the end: a hundred times an honest layer's. A small blob can hold
+/// gigabytes of them.
+const PATHS_MAX_BYTES: usize = 64 * 1024 * 1024;
+
 /// Why an entry was not made.
 pub(super) enum Problem {
     Refused(&'static str),
@@ -59,6 +63,8 @@ pub(super) struct Target<'a> {
     /// replaced; then all are forgotten.
     open: HashMap<Vec<u8>, Rc<OwnedFd>>,
     finish: BTreeMap<Vec<u8>, Finish>,
+    /// Bytes of the paths in it.
+    finish_bytes: usize,
 }
 
 impl<'a> Target<'a> {
@@ -70,6 +76,7 @@ impl<'a> Target<'a> {
             parent_path: Vec::new(),
             open: HashMap::new(),
             finish: BTreeMap::new(),
+            finish_bytes: 0,
         }
     }
 
@@ -221,6 +228,10 @@ impl<'a> Target<'a> {
         let now = meta.with_mode(meta.mode.difference(Mode::SGID));
         now.set(fd, self.own)?;
         let mode = hands_on.then_some(meta.mode);
+        self.finish_bytes = self.finish_bytes.saturating_add(path.len());
+        if self.finish_bytes > PATHS_MAX_BYTES {
+            return Err(Problem::Refused("the paths of the layer's folders fill too much memory"));
+        }
         self.finish.insert(path, Finish { mtime: meta.mtime, mode });
         Ok(())
     }

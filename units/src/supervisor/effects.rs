@@ -7,6 +7,7 @@ use ferrite_schema::api::EventKind;
 use ferrite_schema::shim::{Command, Network};
 use ferrite_schema::unit::{NetworkMode, Unit};
 use ferrite_schema::utc;
+use ferrite_store::beside::beside;
 use tokio::net::UnixStream;
 
 use super::super::handle::Message;
@@ -37,18 +38,12 @@ impl Supervisor {
             }
             Effect::Check => self.check(name),
             Effect::SetTimer(moment) => self.set_timer(name, moment),
-            Effect::Schedule => self.schedule(name),
+            Effect::Schedule => self.schedule(name).await,
             Effect::Fired => {
                 let entry = self.entries.get_mut(name)?;
                 let now = clock::epoch_s();
                 entry.fired = Some(now);
-                if let Err(error) = self.tools.store.set_fired(name, now) {
-                    tracing::error!(
-                        unit = name,
-                        error = ferrite_schema::chain(&error),
-                        "timer-not-kept"
-                    );
-                }
+                self.keep_fired(name, now).await;
             }
             Effect::ClearTimer => self.entries.get_mut(name)?.timer += 1,
             Effect::Release => {
@@ -147,8 +142,9 @@ impl Supervisor {
                     .attach(&unit, &hostname)
                     .await
                     .map_err(|error| ferrite_schema::chain(&error))?;
-                let mut request = launch::prepare(&unit, &images, &layers, &places)
-                    .map_err(|error| ferrite_schema::chain(&error))?;
+                // It looks at the store, and may write a new range of IDs.
+                let prepared = beside(move || launch::prepare(&unit, &images, &layers, &places));
+                let mut request = prepared.await.map_err(|error| ferrite_schema::chain(&error))?;
                 let addresses = addresses(&files.network);
                 request.network = files.network;
                 let own = std::mem::replace(&mut request.mounts, files.mounts);
@@ -259,11 +255,20 @@ impl Supervisor {
         });
     }
 
-    pub(super) fn schedule(&mut self, name: &str) {
+    async fn keep_fired(&self, name: &str, now: u64) {
+        let fired = name.to_owned();
+        if let Err(error) = self.in_store(move |store| store.set_fired(&fired, now)).await {
+            let error = ferrite_schema::chain(&error);
+            tracing::error!(unit = name, error, "timer-not-kept");
+        }
+    }
+
+    pub(super) async fn schedule(&mut self, name: &str) {
         let Some(entry) = self.entries.get_mut(name) else { return };
         entry.timer += 1;
         let now = clock::epoch_s();
-        let Some(unit_timer) = &entry.unit.timer else { return };
+        let Some(unit_timer) = entry.unit.timer.clone() else { return };
+        let unit_timer = &unit_timer;
         let counts_from = clock::counts_from(unit_timer, entry.fired, now);
         if counts_from != entry.fired && !entry.removing {
             if let Some(fired) = entry.fired {
@@ -271,14 +276,9 @@ impl Supervisor {
                 tracing::warn!(unit = name, fired, now, "timer-fired-in-the-future");
             }
             entry.fired = counts_from;
-            if let Err(error) = self.tools.store.set_fired(name, now) {
-                tracing::error!(
-                    unit = name,
-                    error = ferrite_schema::chain(&error),
-                    "timer-not-kept"
-                );
-            }
+            self.keep_fired(name, now).await;
         }
+        let Some(entry) = self.entries.get_mut(name) else { return };
         entry.next_fire = clock::next_fire(unit_timer, counts_from, now).map(|at| at.max(now));
         let Some(at) = entry.next_fire else { return };
         let (name, timer, queue) = (name.to_owned(), entry.timer, self.queue.clone());
@@ -312,10 +312,13 @@ impl Supervisor {
     }
 
     /// What an event is worth beside the step that it makes.
-    pub(super) fn note(&mut self, name: &str, event: &Event) {
+    pub(super) async fn note(&mut self, name: &str, event: &Event) {
         let first_run = self.entries.get(name).is_some_and(|entry| !entry.ran_before);
         match event {
-            Event::Started { .. } if first_run => self.tools.store.note_ran(name),
+            Event::Started { .. } if first_run => {
+                let ran = name.to_owned();
+                self.in_store(move |store| store.note_ran(&ran)).await;
+            }
             Event::Ended(end) if end.oom_killed => {
                 let message = "the kernel killed something in it for want of memory".to_owned();
                 self.publish(name, EventKind::Oom, message);

@@ -16,12 +16,12 @@ impl Supervisor {
             return Err(Refusal::GoingDown);
         }
         let name = match ask {
-            Ask::Put(unit) => self.put(*unit)?,
+            Ask::Put(unit) => self.put(*unit).await?,
             Ask::Get(name) => name,
-            Ask::Load(name) => self.load(name)?,
+            Ask::Load(name) => self.load(name).await?,
             Ask::Start(name) => self.start(name).await?,
             Ask::Restart(name) => {
-                self.make_instance(&name)?;
+                self.make_instance(&name).await?;
                 self.known(&name)?;
                 self.step(&name, Event::Stop { reason: "it is being restarted".to_owned() }).await;
                 self.start(name).await?
@@ -43,14 +43,16 @@ impl Supervisor {
         }
     }
 
-    fn put(&mut self, unit: Unit) -> Result<String, Refusal> {
+    async fn put(&mut self, unit: Unit) -> Result<String, Refusal> {
         self.refuse_circle(&unit)?;
-        self.tools.store.put(&unit)?;
+        let document = unit.clone();
+        self.in_store(move |store| store.put(&document)).await?;
         let name = unit.name.clone();
         let made = self.entries.get(&name).is_some_and(|entry| entry.made);
         if made {
             // It was an instance of a template; now it has a document of its own.
-            self.tools.store.set_made(&name, false)?;
+            let made = name.clone();
+            self.in_store(move |store| store.set_made(&made, false)).await?;
         }
         match self.entries.get_mut(&name) {
             Some(entry) => {
@@ -89,7 +91,7 @@ impl Supervisor {
 
     /// Makes an instance of its template, or makes it anew where it does not run: a template's new version holds
     /// for an instance from its next start by a person on.
-    fn make_instance(&mut self, name: &str) -> Result<(), Refusal> {
+    async fn make_instance(&mut self, name: &str) -> Result<(), Refusal> {
         if template::is_template(name) {
             return match self.entries.contains_key(name) {
                 true => Err(Refusal::Template { name: name.to_owned() }),
@@ -104,16 +106,17 @@ impl Supervisor {
         if self.entries.get(name).is_some_and(|entry| entry.unit == unit) {
             return Ok(());
         }
-        self.put(unit)?;
-        self.tools.store.set_made(name, true)?;
+        self.put(unit).await?;
+        let made = name.to_owned();
+        self.in_store(move |store| store.set_made(&made, true)).await?;
         if let Some(entry) = self.entries.get_mut(name) {
             entry.made = true;
         }
         Ok(())
     }
 
-    fn load(&mut self, name: String) -> Result<String, Refusal> {
-        self.make_instance(&name)?;
+    async fn load(&mut self, name: String) -> Result<String, Refusal> {
+        self.make_instance(&name).await?;
         self.known(&name)?;
         self.fetch(&name);
         Ok(name)
@@ -125,7 +128,7 @@ impl Supervisor {
         let mut index = 0;
         while let Some(next) = order.get(index).cloned() {
             index += 1;
-            self.make_instance(&next)?;
+            self.make_instance(&next).await?;
             let Some(entry) = self.entries.get(&next) else {
                 return Err(if next == name {
                     Refusal::Unknown { name }
@@ -141,7 +144,7 @@ impl Supervisor {
         }
         // What is required first: then nothing waits for a wish that is about to be heard.
         for next in order.into_iter().rev() {
-            self.want(&next, true)?;
+            self.want(&next, true).await?;
             if let Some(entry) = self.entries.get_mut(&next).filter(|entry| entry.machine.at_rest())
             {
                 // A person's start is where a timer begins: nothing was missed before it.
@@ -158,17 +161,21 @@ impl Supervisor {
 
     async fn stop(&mut self, name: String) -> Result<String, Refusal> {
         self.known(&name)?;
-        self.want(&name, false)?;
+        self.want(&name, false).await?;
         let now = clock::epoch_s();
-        self.tools.store.note_stopped(&name, now);
+        let noted = name.clone();
+        self.in_store(move |store| store.note_stopped(&noted, now)).await;
         self.step(&name, Event::Stop { reason: stopped(now) }).await;
         Ok(name)
     }
 
-    fn want(&mut self, name: &str, wanted: bool) -> Result<(), Refusal> {
-        let Some(entry) = self.entries.get_mut(name) else { return Ok(()) };
-        if entry.wanted != wanted {
-            self.tools.store.want(name, wanted)?;
+    async fn want(&mut self, name: &str, wanted: bool) -> Result<(), Refusal> {
+        if self.entries.get(name).is_none_or(|entry| entry.wanted == wanted) {
+            return Ok(());
+        }
+        let kept = name.to_owned();
+        self.in_store(move |store| store.want(&kept, wanted)).await?;
+        if let Some(entry) = self.entries.get_mut(name) {
             entry.wanted = wanted;
             self.changed = true;
         }
@@ -187,10 +194,12 @@ impl Supervisor {
         if !instances.is_empty() {
             return Err(Refusal::HasInstances { name, instances });
         }
+        self.known(&name)?;
+        let removed = name.clone();
+        self.in_store(move |store| store.remove(&removed)).await?;
         let Some(entry) = self.entries.get_mut(&name) else {
             return Err(Refusal::Unknown { name });
         };
-        self.tools.store.remove(&name)?;
         entry.wanted = false;
         entry.removing = true;
         let before = status::status(entry, None);

@@ -112,6 +112,7 @@ pub(crate) fn in_debian(
     let disk = directory.join("debian.raw");
     succeed(Command::new("truncate").args(["-s", DEBIAN_DISK]).arg(&disk))?;
     succeed(Command::new("mke2fs").args(["-q", "-t", "ext4", "-d"]).arg(&root).arg(&disk))?;
+    #[expect(clippy::disallowed_methods, reason = "the benchmark's own folder on the host")]
     fs::remove_dir_all(&root)?;
     let command_line = "console=ttyS0 quiet panic=-1 root=/dev/vda rw init=/bench".to_owned();
     let boot = Boot::Direct {

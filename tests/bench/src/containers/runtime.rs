@@ -63,6 +63,7 @@ pub(crate) fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
         })
     });
     for side in &sides {
+        #[expect(clippy::disallowed_methods, reason = "the benchmark's own folder on the host")]
         drop(fs::remove_dir_all(&side.root));
     }
     measured?;

@@ -1,0 +1,162 @@
+//! What a container's root and a named volume may take of STATE: a project each, counted by the file system and bounded.
+//!
+//! Nothing of a node may be ended by one neighbour, so there is a bound where a unit says none: a share of STATE that
+//! grows with it. Space that images take is not a unit's.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use ferrite_schema::unit::Resources;
+use ferrite_sys::quota;
+use rustix::io::Errno;
+
+/// A root that says nothing gets one part in so many: it takes four that run away at the same time to fill STATE, and
+/// on the smallest STATE it is some hundred megabytes, where honest roots write a few: data belongs into volumes.
+const ROOT_PARTS: u64 = 4;
+/// A volume is what a node is there for, so its space has no bound of its own: the file system keeps the last of it from
+/// containers. Of files it keeps none back: a volume that says nothing gets one part in so many, so that one unit with a
+/// root and a volume never takes all.
+const VOLUME_PARTS: u64 = 2;
+/// The numbers of volumes' projects begin here; below are those of roots, which are 16 bits.
+const VOLUMES_FIRST: u32 = 1 << 16;
+
+/// A limit that is none.
+const UNBOUNDED: u64 = 0;
+
+/// A bound could not be set.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum QuotaProblem {
+    #[error("give {} to project {project}", path.display())]
+    Assign { path: PathBuf, project: u32, source: io::Error },
+    #[error("bound what {} takes", path.display())]
+    Limit { path: PathBuf, source: io::Error },
+    #[error(
+        "bound the unit's disk and inodes: this node's STATE was made without quotas; leave resources.disk and resources.inodes out"
+    )]
+    Unavailable,
+}
+
+/// How much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bound {
+    bytes: u64,
+    inodes: u64,
+}
+
+/// Bounds a container's root, which is empty yet. On a STATE without quotas only a unit that asks for bounds fails.
+pub(super) fn root(
+    scratch: &Path,
+    project: Option<u32>,
+    resources: &Resources,
+) -> Result<(), QuotaProblem> {
+    let Some(project) = project else { return Ok(()) };
+    let bounded = set(scratch, project, |all| wanted(share(all, ROOT_PARTS), resources))?;
+    if !bounded && (resources.disk.is_some() || resources.inodes.is_some()) {
+        return Err(QuotaProblem::Unavailable);
+    }
+    Ok(())
+}
+
+/// What a unit asks for, or else this.
+fn wanted(bound: Bound, resources: &Resources) -> Bound {
+    Bound {
+        bytes: resources.disk.map_or(bound.bytes, |disk| disk.0),
+        inodes: resources.inodes.unwrap_or(bound.inodes),
+    }
+}
+
+fn of_volume(all: Bound, resources: &Resources) -> Bound {
+    wanted(Bound { bytes: UNBOUNDED, ..share(all, VOLUME_PARTS) }, resources)
+}
+
+/// Gives a new, empty volume a project of its own among those beside it, and bounds it. The caller holds the volumes' lock.
+pub(super) fn new_volume(path: &Path, resources: &Resources) -> Result<(), QuotaProblem> {
+    let beside = fs::read_dir(path.parent().unwrap_or(Path::new("/"))).into_iter().flatten();
+    let folders =
+        beside.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let taken = folders.filter_map(|entry| {
+        let folder = File::open(entry.path()).ok()?;
+        quota::project(folder.as_fd()).ok()
+    });
+    let last = taken.max().unwrap_or(0).max(VOLUMES_FIRST);
+    set(path, last.saturating_add(1), |all| of_volume(all, resources)).map(drop)
+}
+
+/// Bounds a volume that is there: STATE may have grown, or its unit asks for something else. One of an older version has
+/// no project and no bound.
+pub(super) fn volume(path: &Path, resources: &Resources) -> Result<(), QuotaProblem> {
+    let failed = |source| QuotaProblem::Limit { path: path.to_owned(), source };
+    let folder = File::open(path).map_err(failed)?;
+    match quota::project(folder.as_fd()) {
+        Ok(project) if project > VOLUMES_FIRST => {
+            limit(&folder, path, project, |all| of_volume(all, resources)).map(drop)
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// `false` where STATE has no quotas.
+fn set(path: &Path, project: u32, bound: impl Fn(Bound) -> Bound) -> Result<bool, QuotaProblem> {
+    let failed = |source| QuotaProblem::Assign { path: path.to_owned(), project, source };
+    let folder = File::open(path).map_err(failed)?;
+    match quota::set_project(folder.as_fd(), project) {
+        Ok(()) => limit(&folder, path, project, bound),
+        Err(errno) if lacking(errno) => Ok(false),
+        Err(errno) => Err(failed(errno.into())),
+    }
+}
+
+fn limit(
+    folder: &File,
+    path: &Path,
+    project: u32,
+    bound: impl Fn(Bound) -> Bound,
+) -> Result<bool, QuotaProblem> {
+    let failed = |source| QuotaProblem::Limit { path: path.to_owned(), source };
+    let all = rustix::fs::fstatvfs(folder).map_err(|errno| failed(errno.into()))?;
+    let bytes = all.f_blocks.saturating_mul(all.f_frsize);
+    let bound = bound(Bound { bytes, inodes: all.f_files });
+    match quota::limit(folder.as_fd(), project, bound.bytes, bound.inodes) {
+        Ok(()) => Ok(true),
+        Err(errno) if lacking(errno) => Ok(false),
+        Err(errno) => Err(failed(errno.into())),
+    }
+}
+
+/// A share of nothing is not [`UNBOUNDED`].
+fn share(all: Bound, parts: u64) -> Bound {
+    Bound { bytes: (all.bytes / parts).max(1), inodes: (all.inodes / parts).max(1) }
+}
+
+fn lacking(errno: Errno) -> bool {
+    matches!(errno, Errno::NOTTY | Errno::OPNOTSUPP | Errno::SRCH | Errno::NOSYS)
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrite_schema::unit::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn without_quotas_only_who_asks_for_bounds_fails() {
+        let memory = Path::new("/proc/self/fd");
+        root(memory, Some(20), &Resources::default()).unwrap();
+        let asks = Resources { disk: Some(Bytes(1 << 30)), ..Resources::default() };
+        root(memory, None, &asks).unwrap();
+        assert!(matches!(root(memory, Some(20), &asks), Err(QuotaProblem::Unavailable)));
+        volume(memory, &asks).unwrap();
+    }
+
+    #[test]
+    fn a_share_is_never_without_bound() {
+        let all = Bound { bytes: 1 << 30, inodes: 2 };
+        assert_eq!(share(all, ROOT_PARTS), Bound { bytes: 1 << 28, inodes: 1 });
+        let volume = of_volume(Bound { bytes: 1 << 30, inodes: 100 }, &Resources::default());
+        assert_eq!(volume, Bound { bytes: UNBOUNDED, inodes: 50 });
+        let asks = Resources { inodes: Some(7), ..Resources::default() };
+        assert_eq!(of_volume(all, &asks).inodes, 7);
+    }
+}

@@ -1,0 +1,153 @@
+//! What containers, images and damage do to STATE, and that the node and its neighbours stay: trees of any depth, files
+//! without end, records that cannot be understood.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use ferrite_tests::demo;
+use ferrite_tests::images::Kind;
+use ferrite_tests::node::{BOOT, Node, READY};
+use ferrite_tests::programs::{said, succeed};
+use ferrite_tests::units::{until_state, why};
+use serde_json::Value;
+
+/// Three chains of a thousand folders, one hung into the deepest of the other: longer than any path may be.
+const DIG: &str = "cd $1; p=d; n=0; while [ $n -lt 10 ]; do p=$p/$p; n=$((n+1)); done; mkdir -p a/$p b/$p c/$p && \
+                   cd $1/b/$p && mv $1/c . && cd $1/a/$p && mv $1/b .";
+const DUG: u64 = 3 * 1024;
+/// Makes files until it may not, and says how many and why not.
+const MAKE_FILES: &str =
+    "mkdir -p $1; n=0; while true >$1/$n; do n=$((n+1)); done 2>/tmp/why; echo $n";
+const FOREVER: &str = "exec sleep 1000000";
+
+fn file(node: &Node, name: &str, words: &[&str], more: &str) -> Result<String> {
+    let command = serde_json::to_string(&[&["/bin/sh", "-c"], words].concat())?;
+    let unit = format!(
+        "name = \"{name}\"\nimage = \"busybox\"\nnetwork = \"none\"\nstop_grace_s = 1\ncommand = {command}\n{more}\n"
+    );
+    fs::write(node.machine.directory.join(format!("{name}.toml")), unit)?;
+    Ok(format!("{name}.toml"))
+}
+
+fn run_once(node: &Node, name: &str, words: &[&str], more: &str) -> Result<Value> {
+    let unit = file(node, name, words, &format!("restart = \"never\"\n{more}"))?;
+    node.ferrite(&["unit", "start", &unit, "--until", "ended"])?;
+    node.ask(&["unit", "status", name])
+}
+
+fn ended_well(node: &Node, status: &Value) -> Result<()> {
+    let name = status["name"].as_str().context("a name")?;
+    let log = node.ferrite(&["unit", "logs", name])?;
+    assert_eq!(status["last_exit"]["code"], 0, "{status}\n{log}");
+    Ok(())
+}
+
+#[test]
+fn nothing_on_state_takes_the_node_or_a_neighbour_away() -> Result<()> {
+    let mut node = Node::new("disk", Kind::Probed)?;
+    node.boot()?;
+    let archive = demo::busybox()?.display().to_string();
+    node.ferrite(&["import", &archive, "--name", "busybox"])?;
+    let neighbour = file(&node, "neighbour", &[FOREVER], "")?;
+    node.ferrite(&["unit", "start", &neighbour])?;
+    deep_images(&node)?;
+    deep_containers_and_volumes(&node)?;
+    bounds(&node)?;
+    damage(&mut node)
+}
+
+fn deep_images(node: &Node) -> Result<()> {
+    let folder = node.machine.directory.join("deep");
+    let tree = folder.join("tree");
+    fs::create_dir_all(&tree)?;
+    succeed(Command::new("mkdir").current_dir(&tree).arg("-p").arg("d/".repeat(1900)))?;
+    let archive = folder.join("deep.tar");
+    demo::extended(&demo::busybox()?, &[(&tree, "/deep")], &archive)?;
+    succeed(Command::new("rm").arg("-r").arg(&tree))?;
+    let archive = archive.display().to_string();
+    node.ferrite(&["import", &archive, "--name", "deep"])?;
+    node.ferrite(&["images", "remove", "deep"])?;
+    let images = node.ask(&["images"])?;
+    assert!(!images.to_string().contains("deep"), "{images}");
+    Ok(())
+}
+
+fn deep_containers_and_volumes(node: &Node) -> Result<()> {
+    let status = run_once(node, "digger", &[DIG, "sh", "/tmp"], "")?;
+    ended_well(node, &status)?;
+    // What it left is removed before its next start.
+    let status = run_once(node, "digger", &[DIG, "sh", "/tmp"], "")?;
+    ended_well(node, &status)?;
+    let volume = "volumes = [{ name = \"pit\", target = \"/pit\" }]";
+    let status = run_once(node, "pitman", &[DIG, "sh", "/pit"], volume)?;
+    ended_well(node, &status)?;
+    let volumes = node.ask(&["volumes"])?;
+    assert!(volumes[0]["files"].as_u64() > Some(DUG), "{volumes}");
+    node.ferrite(&["unit", "destroy", "pitman"])?;
+    node.ferrite(&["volumes", "remove", "pit"])?;
+    assert_eq!(node.ask(&["volumes"])?, Value::Array(Vec::new()));
+    Ok(())
+}
+
+fn bounds(node: &Node) -> Result<()> {
+    let more = "[resources]\ninodes = 100\ndisk = \"4MiB\"";
+    let unit = file(node, "bounded", &[FOREVER], more)?;
+    node.ferrite(&["unit", "start", &unit])?;
+    let shell = |name: &str, script: &str| {
+        let words = ["unit", "exec", name, "--", "/bin/sh", "-c", script, "sh", "/tmp/many"];
+        node.ferrite_output(&words)
+    };
+    let made = shell("bounded", MAKE_FILES)?;
+    let count: u64 = String::from_utf8_lossy(&made.stdout).trim().parse().context("a number")?;
+    assert!((50..=100).contains(&count), "{made:?}");
+    let written = shell("bounded", "rm -r /tmp/many; dd if=/dev/zero of=/tmp/big bs=1M count=8")?;
+    assert!(!written.status.success() && said(&written).contains("quota"), "{written:?}");
+    let figures = node.ask(&["top", "--once"])?;
+    let units = figures["units"].as_array().context("units")?;
+    let figure = units.iter().find(|unit| unit["unit"] == "bounded").context("its figures")?;
+    assert_eq!(figure["inodes_max"], 100, "{figure}");
+    assert_eq!(figure["disk_max_bytes"], 4 << 20, "{figure}");
+    // One that says nothing does not take all there are either.
+    let greedy = file(node, "greedy", &[FOREVER], "")?;
+    node.ferrite(&["unit", "start", &greedy])?;
+    let made = shell("greedy", MAKE_FILES)?;
+    let count: u64 = String::from_utf8_lossy(&made.stdout).trim().parse().context("a number")?;
+    let figures = node.ask(&["top", "--once"])?;
+    let all = figures["state_inodes"].as_u64().context("files that STATE holds")?;
+    assert!(count > all / 5 && count <= all / 4, "{count} of {all}");
+    let beside = shell("neighbour", "echo x >/tmp/x && rm /tmp/x")?;
+    assert!(beside.status.success(), "{beside:?}");
+    node.ferrite(&["unit", "destroy", "greedy"])?;
+    node.ferrite(&["unit", "destroy", "bounded"]).map(drop)
+}
+
+/// What a disk or somebody with all rights may leave.
+fn damage(node: &mut Node) -> Result<()> {
+    let plant = "cd /state; printf '\\377\\376' >units/bytes.toml; printf '{' >ids.json; mkdir units/folder.toml; \
+                 printf '{' >images/names/torn.json; printf '\\377' >config.last-good.toml; \
+                 printf '\\377' >units/neighbour.fired; mkdir -p volumes/.gone-x/y scratch/.gone-z/y; \
+                 printf x >layers/tmp-file; sync";
+    let more =
+        "privileged = true\nvolumes = [{ host = \"/var/lib/ferrite\", target = \"/state\" }]";
+    let status = run_once(node, "planter", &[plant], more)?;
+    ended_well(node, &status)?;
+    for name in ["planter", "digger"] {
+        node.ferrite(&["unit", "stop", name])?;
+    }
+    node.ferrite(&["machine", "reboot"])?;
+    node.wait_for(READY, BOOT).context("after the reboot")?;
+    let status = until_state(node, "neighbour", "running")?;
+    assert_eq!(status["restarts"], 0, "{status}");
+    let images = node.ask(&["images"])?;
+    assert!(images.to_string().contains("busybox"), "{images}");
+    let machine = node.ask(&["machine", "status"])?;
+    assert_eq!(machine["ready"], true, "{machine}");
+    let warnings = machine["warnings"].to_string();
+    for name in ["bytes.toml", "ids.json", "folder.toml", "torn.json"] {
+        assert!(warnings.contains(name), "{name}: {warnings}");
+    }
+    // Everything else is as it was.
+    let again = run_once(node, "planter", &["true"], more)?;
+    ended_well(node, &again).with_context(|| why(node, "planter").unwrap_or_default())
+}
