@@ -77,8 +77,11 @@ fn outcomes(before: &Evidence, act: &Act) -> Vec<Evidence> {
     }
 }
 
+/// What was known and what was done about it, from the first step to the last.
+type Way = [(Evidence, Act)];
+
 /// Every way from `start` to its end, as evidence and the act that follows from it.
-fn ways(start: &Evidence, way: &mut Vec<(Evidence, Act)>, check: &dyn Fn(&[(Evidence, Act)])) {
+fn ways(start: &Evidence, way: &mut Vec<(Evidence, Act)>, check: &dyn Fn(&Way)) {
     assert!(way.len() < 10, "it never ends: {way:?}");
     let act = next(start);
     let outcomes = outcomes(start, &act);
@@ -92,7 +95,7 @@ fn ways(start: &Evidence, way: &mut Vec<(Evidence, Act)>, check: &dyn Fn(&[(Evid
     way.pop();
 }
 
-fn all_ways(check: &dyn Fn(&[(Evidence, Act)])) {
+fn all_ways(check: &dyn Fn(&Way)) {
     for start in starts() {
         ways(&start, &mut Vec::new(), check);
     }

@@ -90,7 +90,7 @@ pub fn bring_up(
     storage.check("write a random seed for the next boot", memory::refresh_seed());
 
     let oem = recorder.step(Phase::Init, "read OEM", || mount_oem(disk));
-    storage.check("mount OEM", oem.as_ref().copied().map_err(|error| error));
+    storage.check("mount OEM", oem.as_ref().copied());
     if oem.is_ok() {
         storage.check("read OEM", oem::take(Path::new(names::OEM_DIR)));
     }
