@@ -49,7 +49,7 @@ pub fn make(
     tools: &Tools,
 ) -> Result<PathBuf, RootFileSystemError> {
     let key =
-        sha256_hex(format!("{} {} {date_s} {OPTIONS:?}", tree.sha256(), tools.key()).as_bytes());
+        sha256_hex(format!("{} {} of {date_s} {OPTIONS:?}", tree.sha256(), tools.key()).as_bytes());
     let directory = cache.root().join("roots");
     let target = directory.join(format!("{key}.erofs"));
     if target.is_file() {
@@ -63,6 +63,8 @@ pub fn make(
     let mut command = tools.command("mkfs.erofs");
     command.args(["--quiet", "--tar=f", "--all-root", "-U", UUID]);
     command.arg(format!("-T{date_s}")).args(OPTIONS).args([&made, &archive]);
+    // It comes before `-T`.
+    command.env("SOURCE_DATE_EPOCH", date_s.to_string());
     command.stdin(Stdio::null());
     tools.run("mkfs.erofs", command)?;
     settle(&made, &target)

@@ -97,6 +97,13 @@ fn two_builds_of_the_same_inputs_are_the_same_bytes() {
     }
     let text = |output: &BuildOutput| fs::read_to_string(output.out.join(MANIFEST)).unwrap();
     assert_eq!(text(&first), text(&second));
+    // The image's date, which a node's clock is held against, is its newest package's: in erofs' superblock, and so every
+    // file's.
+    let newest = first.manifest.packages.iter().map(|package| store.cache.made_s(package).unwrap());
+    let mut date = [0; 8];
+    let root = fs::File::open(first.out.join("slot.root")).unwrap();
+    root.read_exact_at(&mut date, 1024 + 24).unwrap();
+    assert_eq!(Some(u64::from_le_bytes(date)), newest.max());
     let left: BTreeSet<String> = fs::read_dir(&first.out)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -77,7 +77,7 @@ fn a_clock_and_the_lack_of_a_watchdog_are_data() {
     check(&machine(), &host(), &["i6300esb"], &["-rtc"]);
     let clock = Clock::At("2099-01-01T00:00:00".to_owned());
     let machine = Machine { clock, watchdog: false, ..machine() };
-    check(&machine, &host(), &["-rtc base=2099-01-01T00:00:00"], &["i6300esb", "-action"]);
+    check(&machine, &host(), &["-rtc base=2099-01-01T00:00:00,clock=vm"], &["i6300esb", "-action"]);
 }
 
 #[test]

@@ -7,7 +7,8 @@ pub enum Urgency {
     Watchdog,
     /// Stage 1, for a disk that answers at once.
     SwiftDisk,
-    /// The agent: network, configuration, the buses on which those are.
+    /// The agent: network, configuration, the buses on which those are. A person who presses the power button: what is
+    /// pressed before its driver is there is lost.
     Node,
     /// Stage 1, where no swift disk is the system's. Otherwise nobody.
     Rest,
@@ -18,7 +19,9 @@ pub enum Urgency {
 const SWIFT_DISKS: [&str; 3] =
     ["kernel/drivers/block/", "kernel/drivers/nvme/", "kernel/arch/x86/crypto/sha256"];
 /// What a node needs to become ready. A bus comes along, since a card may be behind it.
-const NODE: [&str; 8] = [
+const NODE: [&str; 10] = [
+    "kernel/drivers/acpi/button",
+    "kernel/drivers/input/evdev",
     "kernel/drivers/net/",
     "kernel/drivers/firmware/",
     "kernel/drivers/char/hw_random/",
@@ -65,7 +68,8 @@ mod tests {
             ("kernel/drivers/ata/ahci.ko", Urgency::Rest),
             ("kernel/drivers/scsi/virtio_scsi.ko", Urgency::Rest),
             ("kernel/drivers/virtio/virtio_balloon.ko", Urgency::Rest),
-            ("kernel/drivers/acpi/button.ko", Urgency::Rest),
+            ("kernel/drivers/acpi/button.ko", Urgency::Node),
+            ("kernel/drivers/input/mouse/psmouse.ko", Urgency::Rest),
             ("", Urgency::Rest),
         ] {
             assert_eq!(Urgency::of(path), expected, "{path}");
