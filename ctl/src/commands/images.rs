@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::cli::{ArchiveFormat, ImagesCommand};
 use crate::client::PullStep;
 use crate::failure::Failure;
-use crate::output::{bytes, columns, facts};
+use crate::output::{bytes, columns, facts, printable};
 use crate::session::Session;
 
 /// Characters of a digest that people get to see.
@@ -160,7 +160,7 @@ impl Bars {
 }
 
 fn bar(layer: &LayerProgress) -> ProgressBar {
-    let digest: String = layer.digest.chars().take(DIGEST_CHARS).collect();
+    let digest: String = printable(&layer.digest).chars().take(DIGEST_CHARS).collect();
     let bar = ProgressBar::new(layer.size_bytes).with_prefix(digest);
     let template = "{prefix} {msg:11} [{bar:32}] {binary_bytes}/{binary_total_bytes}";
     // The template is constant: were it wrong, the plain style would do.
