@@ -121,7 +121,12 @@ fn units_talk_by_name_and_are_reached_through_published_ports() -> Result<()> {
     greets(&from_node(&mut node, &["tcp4/127.0.0.1/8080"])?, "tcp4/127.0.0.1/8080");
     greets(&once(&node, "later", &["reach", "tcp6/web/80"], "")?, "tcp6/web/80");
 
+    // No unit ran before the node was ready for the first time: a container of the OS's own did.
+    let console = node.console_text()?;
+    assert!(console.contains("containers-work"), "the slot was on trial");
+
     one_port_has_one_owner(&node)?;
+    a_unit_with_dots_stands_for_itself_only(&node)?;
     other_networks(&node)?;
     nothing_is_left(&mut node)
 }
@@ -134,6 +139,20 @@ fn one_port_has_one_owner(node: &Node) -> Result<()> {
     drop(start(node, "greedy", &["greet", "81"], own));
     let refused = node.ask(&["unit", "status", "greedy"])?.to_string();
     assert!(refused.contains("it is used by the node's API"), "{refused}");
+    let names = "restart = \"never\"\n[[ports]]\nhost = 53\nprotocol = \"udp\"\n";
+    drop(start(node, "resolver", &["greet", "53"], names));
+    let refused = node.ask(&["unit", "status", "resolver"])?.to_string();
+    assert!(refused.contains("it is used by the resolver of the units"), "{refused}");
+    Ok(())
+}
+
+/// What units are called is nobody else's name.
+fn a_unit_with_dots_stands_for_itself_only(node: &Node) -> Result<()> {
+    start(node, "web.example", &["greet", "80"], "")?;
+    let (alone, ours) = ("tcp4/web.example/80", "tcp4/web.example.ferrite.local/80");
+    let answers = once(node, "asker", &["reach", alone, ours], "")?;
+    is_lost(&answers, alone);
+    greets(&answers, ours);
     Ok(())
 }
 
