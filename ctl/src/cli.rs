@@ -203,6 +203,12 @@ pub struct BuildArguments {
     /// Configuration of the machines that boot the image, on its OEM partition; see `ferrite config new`
     #[arg(long, value_name = "FILE")]
     pub cloud_config: Option<PathBuf>,
+    /// Kernel arguments of the machines that boot the image, on its OEM partition: "nomodeset console=ttyS1"
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    pub kernel_args: Option<String>,
+    /// Bytes of a sector of the disks that the image is for; images for 4096 boot under UEFI only
+    #[arg(long, value_name = "BYTES", value_parser = ["512", "4096"])]
+    pub sector_bytes: Option<String>,
     /// Version of the OS that the image says it is
     #[arg(long, default_value = env!("CARGO_PKG_VERSION"), value_name = "VERSION")]
     pub os_version: String,

@@ -11,6 +11,7 @@ use ferrite_image::opened::OpenImage;
 use ferrite_image::packages::PackageError;
 use ferrite_image::qcow2::ConvertDisk;
 use ferrite_image::verify::VerifyImage;
+use ferrite_layout::arguments::ReadArguments;
 use ferrite_layout::slot_header::ReadHeader;
 pub use ferrite_schema::chain;
 
@@ -54,6 +55,8 @@ pub enum Failure {
         #[from]
         source: PackageError,
     },
+    #[error("use --kernel-args")]
+    KernelArguments { source: ReadArguments },
     #[error("find the program {path} for the image")]
     NoProgram { path: PathBuf, source: io::Error },
     #[error(transparent)]
@@ -155,6 +158,7 @@ impl Failure {
             Self::NoTopic { .. }
             | Self::CopySides
             | Self::CopyRoot { .. }
+            | Self::KernelArguments { .. }
             | Self::Unconfirmed { .. } => Exit::Usage,
         }
     }
@@ -213,6 +217,7 @@ impl Failure {
             | Self::CopySides
             | Self::CopyNothing { .. }
             | Self::Copied { .. }
+            | Self::KernelArguments { .. }
             | Self::Read { .. }
             | Self::Command { .. }
             | Self::Write { .. } => None,

@@ -100,11 +100,12 @@ impl BootFiles {
     }
 }
 
-/// Starts the one entry at once and says so on the serial console too.
+/// Starts the one entry at once and says so on the serial console too. `SYSAPPEND` has the loader tell which file system
+/// it came from (`FSUUID=`), by which PID 1 knows the disk.
 fn syslinux_configuration(command_line: &str) -> Vec<u8> {
     format!(
         "SERIAL 0 115200\nDEFAULT ferrite\nPROMPT 0\nTIMEOUT 0\nLABEL ferrite\n  LINUX linux\n  INITRD initrd\n  \
-         APPEND {command_line}\n"
+         APPEND {command_line}\n  SYSAPPEND 0x40000\n"
     )
     .into_bytes()
 }

@@ -69,6 +69,8 @@ pub struct BuildRequest {
     pub trusted: Vec<TrustedKey>,
     /// Files for the OEM partition.
     pub oem: Vec<OemFile>,
+    /// Bytes of a sector of the disks that the image is for; the layout's where absent.
+    pub sector_bytes: Option<u64>,
     /// Output folder.
     pub out: PathBuf,
 }
@@ -164,6 +166,10 @@ pub fn build(
     progress: &mut dyn Progress,
 ) -> Result<BuildOutput, BuildError> {
     let layout = read_layout(&request.configs)?;
+    let layout = match request.sector_bytes {
+        Some(sector_bytes) => layout.with_sectors(sector_bytes),
+        None => layout,
+    };
     let tools = Tools::obtain(store, progress)?;
     let stamp = Stamp::of(request, store, &tools, progress)?;
     if let Some(manifest) = stamp.up_to_date(&request.out) {
@@ -190,7 +196,7 @@ pub fn build(
         programs: request.programs.clone(),
     };
     let made = parts(&parts_request, (store, &tools), progress)?;
-    let disk_parts = on_disk(request, &made, scratch)?;
+    let disk_parts = on_disk(request, &made, layout.sector_bytes, scratch)?;
     let disk = disk::build(&disk_parts, &layout, &tools, scratch, progress)?;
     progress.begin("make qcow2, manifest and bill of materials");
     qcow2::convert(&disk.raw, &scratch.join("disk.qcow2"))?;
@@ -229,6 +235,7 @@ fn public_keys(request: &BuildRequest) -> Vec<PublicKey> {
 fn on_disk(
     request: &BuildRequest,
     made: &Parts,
+    sector_bytes: u64,
     scratch: &Path,
 ) -> Result<disk::Parts, BuildError> {
     let write = |name: &str, content: &[u8]| {
@@ -242,6 +249,10 @@ fn on_disk(
         esp.push(EspFile { path: file.path.clone(), source });
     }
     write("cmdline", format!("{}\n", made.command_line).as_bytes())?;
+    let bios = BiosLoader {
+        boot_code: write("boot-code", &made.boot_files.mbr_boot_code)?,
+        directory: BIOS_FOLDER.to_owned(),
+    };
     Ok(disk::Parts {
         version: request.version.clone(),
         variant: made.variant.name.clone(),
@@ -251,10 +262,8 @@ fn on_disk(
         cmdline: made.command_line.clone(),
         root: made.root.clone(),
         esp,
-        bios: Some(BiosLoader {
-            boot_code: write("boot-code", &made.boot_files.mbr_boot_code)?,
-            directory: BIOS_FOLDER.to_owned(),
-        }),
+        // A BIOS and its loaders know sectors of 512 bytes only.
+        bios: (sector_bytes == 512).then_some(bios),
         oem: request.oem.clone(),
         key: request.key.clone(),
     })

@@ -53,7 +53,9 @@ pub enum CheckFileSystem {
     TooLarge { kind: FileSystemType, found: u64, room: u64 },
     #[error("check the fat32 superblock: it differs from its copy in sector {sector}")]
     BootSectorCopy { sector: u64 },
-    #[error("check the fat32 tables: the two copies differ in sector {sector}")]
+    #[error(
+        "check the fat32 tables: the two copies differ {sector} times 512 bytes from the start"
+    )]
     TableCopy { sector: u64 },
 }
 
@@ -144,7 +146,7 @@ fn fat32(partition: &Window<'_>) -> Result<FileSystem, CheckFileSystem> {
         return Err(CheckFileSystem::Magic { expected: kind });
     }
     let sector_bytes = u64::from(boot.u16(11));
-    if sector_bytes != 512 {
+    if !matches!(sector_bytes, 512 | 4096) {
         return Err(CheckFileSystem::Field { kind, field: "sector size", value: sector_bytes });
     }
     let sector = u64::from(boot.u16(50));
@@ -152,9 +154,11 @@ fn fat32(partition: &Window<'_>) -> Result<FileSystem, CheckFileSystem> {
     if copy.bytes != boot.bytes {
         return Err(CheckFileSystem::BootSectorCopy { sector });
     }
+    // Compared in units that divide every sector.
+    let units = sector_bytes / COMPARED_BYTES;
     let tables = Tables {
-        first_sector: u64::from(boot.u16(14)),
-        sectors: u64::from(boot.u32(36)),
+        first: u64::from(boot.u16(14)) * units,
+        length: u64::from(boot.u32(36)) * units,
         count: boot.field::<1>(16).map_or(0, u8::from_le_bytes),
     };
     check_tables(partition, &tables)?;
@@ -166,10 +170,13 @@ fn fat32(partition: &Window<'_>) -> Result<FileSystem, CheckFileSystem> {
     })
 }
 
-/// Where the file allocation tables lie.
+/// Bytes that are compared at a time.
+const COMPARED_BYTES: u64 = 512;
+
+/// Where the file allocation tables lie, in units of [`COMPARED_BYTES`].
 struct Tables {
-    first_sector: u64,
-    sectors: u64,
+    first: u64,
+    length: u64,
     count: u8,
 }
 
@@ -180,14 +187,14 @@ fn check_tables(partition: &Window<'_>, tables: &Tables) -> Result<(), CheckFile
         let value = u64::from(tables.count);
         return Err(CheckFileSystem::Field { kind, field: "number of tables", value });
     }
-    let end = (tables.first_sector + 2 * tables.sectors) * 512;
+    let end = (tables.first + 2 * tables.length) * COMPARED_BYTES;
     if end > partition.size_bytes() {
         let room = partition.size_bytes();
         return Err(CheckFileSystem::TooLarge { kind, found: end, room });
     }
-    for sector in tables.first_sector..tables.first_sector + tables.sectors {
-        let one = Superblock::<512>::read(kind, partition, sector * 512)?;
-        let other = Superblock::<512>::read(kind, partition, (sector + tables.sectors) * 512)?;
+    let read = |unit| Superblock::<512>::read(kind, partition, unit * COMPARED_BYTES);
+    for sector in tables.first..tables.first + tables.length {
+        let (one, other) = (read(sector)?, read(sector + tables.length)?);
         if one.bytes != other.bytes {
             return Err(CheckFileSystem::TableCopy { sector });
         }

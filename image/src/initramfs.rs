@@ -1,9 +1,10 @@
-//! The initramfs: PID 1, the keys that it trusts, the modules that it needs, and the boot ID.
+//! The initramfs: PID 1, the keys that it trusts, the modules that it needs, the command line that it is meant for, and the
+//! boot ID.
 
 use std::io;
 use std::path::Path;
 
-use ferrite_schema::names::{BOOT_ID_FILE, SLOT_KEYS_DIR};
+use ferrite_schema::names::{BOOT_ID_FILE, COMMAND_LINE_FILE, SLOT_KEYS_DIR};
 
 use crate::initramfs_archive::{ArchiveError, cpio};
 use crate::modules::{KernelModules, ModuleError};
@@ -55,7 +56,7 @@ impl PublicKey {
     }
 }
 
-/// An initramfs that lacks only its boot ID.
+/// An initramfs that lacks only what depends on the rest.
 #[derive(Debug)]
 pub struct Contents {
     tree: Tree,
@@ -99,11 +100,17 @@ impl Contents {
         sha256_hex(parts.join(" ").as_bytes())
     }
 
-    /// Adds the boot ID and archives everything.
+    /// Adds boot ID and command line, and archives everything. PID 1 takes what else it finds in its command line for a
+    /// person's.
     ///
     /// # Errors
     /// The archive cannot be made.
-    pub fn finish(mut self, boot_id: &str) -> Result<Initramfs, InitramfsError> {
+    pub fn finish(
+        mut self,
+        boot_id: &str,
+        command_line: &str,
+    ) -> Result<Initramfs, InitramfsError> {
+        self.tree.file(COMMAND_LINE_FILE, format!("{command_line}\n").into_bytes())?;
         self.tree.file(BOOT_ID_FILE, format!("{boot_id}\n").into_bytes())?;
         let archive = cpio(&self.tree)?;
         let bytes = zstd::stream::encode_all(archive.as_slice(), ZSTD_LEVEL)

@@ -8,8 +8,8 @@ use ferrite_layout::gpt::{Partition, ReadTable, Table};
 
 use crate::window::Window;
 
-/// Sector size of the images that we make; a disk with another one is not ours.
-pub(crate) const SECTOR_BYTES: u64 = 512;
+/// Sizes of sectors that disks have; the first is that of nearly all.
+const SECTOR_BYTES: [u64; 2] = [512, 4096];
 /// First bytes of a slot payload.
 const SLOT_MAGIC: &[u8; 8] = b"FERRSLOT";
 /// First bytes of a qcow2 image.
@@ -80,7 +80,12 @@ impl Opened {
 
     /// The partition table of a disk.
     pub(crate) fn table(&self, path: &Path) -> Result<Table, OpenImage> {
-        Table::read(&mut self.whole(), SECTOR_BYTES)
+        let [usual, other] = SECTOR_BYTES;
+        Table::read(&mut self.whole(), usual)
+            .or_else(|problem| match problem {
+                ReadTable::OtherSectors { .. } => Table::read(&mut self.whole(), other),
+                problem => Err(problem),
+            })
             .map_err(|source| OpenImage::NotAnImage { path: path.to_owned(), source })
     }
 

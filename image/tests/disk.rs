@@ -14,5 +14,8 @@ mod foreign_tools;
 #[path = "disk/refusals.rs"]
 mod refusals;
 #[cfg(test)]
+#[path = "disk/sectors.rs"]
+mod sectors;
+#[cfg(test)]
 #[path = "disk/staging.rs"]
 mod staging;

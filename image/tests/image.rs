@@ -58,6 +58,7 @@ fn request(directory: &Path) -> BuildRequest {
         key: key(),
         trusted: Vec::new(),
         oem: Vec::new(),
+        sector_bytes: None,
         out: directory.join("out"),
     }
 }

@@ -21,6 +21,8 @@ use crate::unwritten;
 
 /// How long the message stays on the console by default: long enough to read, or to photograph.
 const DELAY: Duration = Duration::from_secs(10);
+/// How long it stays where only a person can help: a machine that resets at speed for ever can neither be read nor helped.
+const SLOW_DELAY: Duration = Duration::from_secs(300);
 /// Longest delay that the command line may ask for; a typing error must not hang a machine.
 const DELAY_MAX: Duration = Duration::from_secs(3600);
 /// A disk that took nothing of our writes in this time will not take them.
@@ -59,6 +61,15 @@ pub fn report(error: &dyn Error) -> ! {
 
 /// Gives up because of what `sentence` says in plain words.
 pub fn fatal(sentence: &str) -> ! {
+    end(sentence, DELAY)
+}
+
+/// Gives up where a restart alone hardly helps; leaves time for a person to read why, and to do something about it.
+pub fn give_up_slowly(sentence: &str) -> ! {
+    end(sentence, SLOW_DELAY)
+}
+
+fn end(sentence: &str, delay: Duration) -> ! {
     if rustix::process::getpid() != rustix::process::Pid::INIT {
         // Not PID 1: a test or a curious person. Their machine is not ours to reset.
         log::write(Level::Critical, format_args!("FATAL: {sentence}"));
@@ -76,7 +87,7 @@ pub fn fatal(sentence: &str) -> ! {
         ));
     }
     let command_line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    match plan(&command_line) {
+    match plan(&command_line, delay) {
         Plan::Hold => hold(),
         Plan::ResetAfter(delay) => count_down(delay),
     }
@@ -117,13 +128,13 @@ enum Plan {
     ResetAfter(Duration),
 }
 
-fn plan(command_line: &str) -> Plan {
+fn plan(command_line: &str, default: Duration) -> Plan {
     if boot_params::value(command_line, boot_params::HOLD).is_some() {
         return Plan::Hold;
     }
     let delay = boot_params::value(command_line, boot_params::FATAL_DELAY_S)
         .and_then(|seconds| seconds.parse().ok())
-        .map_or(DELAY, Duration::from_secs);
+        .map_or(default, Duration::from_secs);
     Plan::ResetAfter(delay.min(DELAY_MAX))
 }
 
@@ -140,6 +151,7 @@ fn hold() -> ! {
 
 fn count_down(delay: Duration) {
     let end = Instant::now() + delay;
+    let mut said = false;
     loop {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -147,7 +159,11 @@ fn count_down(delay: Duration) {
         }
         // Rounded, since waking up takes its time.
         let left_s = (left + Duration::from_millis(500)).as_secs();
-        log::error(format_args!("restarting in {left_s} s"));
+        // Once, and the last seconds: the message above must stay on the screen.
+        if left_s <= 5 || !said {
+            said = true;
+            log::error(format_args!("restarting in {left_s} s"));
+        }
         wait(left.min(if left_s > 5 { FEED_EVERY } else { Duration::from_secs(1) }));
     }
 }
@@ -176,13 +192,18 @@ mod tests {
 
     #[test]
     fn command_line_decides_what_happens_after_the_message() {
-        let check = |command_line, expected| assert_eq!(plan(command_line), expected);
+        let check = |command_line, expected| assert_eq!(plan(command_line, DELAY), expected);
         check("quiet", Plan::ResetAfter(DELAY));
         check("ferrite.fatal_delay_s=2", Plan::ResetAfter(Duration::from_secs(2)));
         check("ferrite.fatal_delay_s=0", Plan::ResetAfter(Duration::ZERO));
         check("ferrite.fatal_delay_s=soon", Plan::ResetAfter(DELAY));
         check("ferrite.fatal_delay_s=99999999999", Plan::ResetAfter(DELAY_MAX));
         check("ferrite.fatal_delay_s=2 ferrite.hold", Plan::Hold);
+        assert_eq!(plan("", SLOW_DELAY), Plan::ResetAfter(SLOW_DELAY));
+        assert_eq!(
+            plan("ferrite.fatal_delay_s=2", SLOW_DELAY),
+            Plan::ResetAfter(Duration::from_secs(2))
+        );
     }
 
     #[derive(Debug, thiserror::Error)]

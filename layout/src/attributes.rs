@@ -21,7 +21,8 @@ const FIELD_MASK: u64 = 0xf;
 pub struct SlotAttributes {
     /// 0 is never booted; among bootable slots the highest wins.
     pub priority: u8,
-    /// Boots left for a slot that has not been healthy yet.
+    /// Boots left for a slot that has not been healthy yet. What it means for a successful one says
+    /// [`crate::slot::starts`].
     pub tries: u8,
     /// Set once the node was healthy on this slot.
     pub successful: bool,

@@ -92,6 +92,25 @@ impl DiskLayout {
         (end + self.align_bytes).next_multiple_of(self.align_bytes)
     }
 
+    /// The same layout for disks with sectors of `sector_bytes`. A FAT32 needs so many clusters, each of a sector at least,
+    /// that the EFI system partition may become larger.
+    #[must_use]
+    pub fn with_sectors(self, sector_bytes: u64) -> Self {
+        let mut offset_bytes = self.align_bytes;
+        let partitions = self.partitions.into_iter().map(|partition| {
+            let least_bytes = match partition.kind {
+                PartitionType::EfiSystem => EFI_SYSTEM_SECTORS_MIN * sector_bytes,
+                PartitionType::Kernel | PartitionType::Root | PartitionType::LinuxData => 0,
+            };
+            let size_bytes =
+                partition.size_bytes.max(least_bytes.next_multiple_of(self.align_bytes));
+            let partition = LayoutPartition { offset_bytes, size_bytes, ..partition };
+            offset_bytes = partition.end_bytes().next_multiple_of(self.align_bytes);
+            partition
+        });
+        Self { sector_bytes, partitions: partitions.collect(), align_bytes: self.align_bytes }
+    }
+
     /// The partition with that number.
     #[must_use]
     pub fn partition(&self, number: u32) -> Option<&LayoutPartition> {
@@ -168,6 +187,8 @@ impl Document {
 /// The smallest alignment: the primary table (up to sector 33, 4096-byte sectors count most) must fit
 /// before the first partition, which starts at one alignment.
 const ALIGN_MIN_BYTES: u64 = 1024 * 1024;
+/// Sectors that an EFI system partition has at least: FAT32 begins at 65525 clusters, and firmware is known to refuse fewer.
+const EFI_SYSTEM_SECTORS_MIN: u64 = 72_000;
 /// The largest partition that a layout may ask for: keeps every sum far from overflow.
 const SIZE_MAX_BYTES: u64 = 1 << 44;
 
@@ -318,6 +339,20 @@ mod tests {
     use super::*;
 
     const OURS: &str = include_str!("../../configs/disk-layout.toml");
+
+    #[test]
+    fn a_layout_for_other_sectors_has_room_for_fat32_and_nothing_overlaps() {
+        let layout: DiskLayout = OURS.parse().unwrap();
+        assert_eq!(layout.clone().with_sectors(512), layout);
+        let large = layout.clone().with_sectors(4096);
+        assert_eq!(large.sector_bytes, 4096);
+        assert!(large.partition(12).unwrap().size_bytes / 4096 >= EFI_SYSTEM_SECTORS_MIN);
+        assert_eq!(large.partition(3).unwrap().size_bytes, layout.partition(3).unwrap().size_bytes);
+        for (one, next) in large.partitions.iter().zip(large.partitions.iter().skip(1)) {
+            assert!(one.end_bytes() <= next.offset_bytes);
+            assert!(next.offset_bytes.is_multiple_of(large.align_bytes));
+        }
+    }
 
     #[test]
     fn the_projects_layout_is_valid_and_roomy() {

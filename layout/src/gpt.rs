@@ -137,6 +137,11 @@ pub enum ReadTable {
     TooSmall { found: u64 },
     #[error("read partition table: no valid copy (primary: {primary}; backup: {backup})")]
     NoCopy { primary: CopyProblem, backup: CopyProblem },
+    #[error(
+        "read partition table: it was made for sectors of {made_for} bytes, and this disk has sectors of {found}. \
+         Write an image for such disks: ferrite image build --sector-bytes {found}"
+    )]
+    OtherSectors { made_for: u64, found: u64 },
 }
 
 /// A change that a table does not allow. The table is as it was.
@@ -156,8 +161,10 @@ pub enum EditTable {
     Place { number: u32, offset_bytes: u64, end_bytes: u64 },
     #[error("grow partition {number}: partition {after} lies behind it")]
     NotLast { number: u32, after: u32 },
-    #[error("grow partition {number}: the disk has {disk_bytes} bytes, too few for its table")]
-    DiskTooSmall { number: u32, disk_bytes: u64 },
+    #[error(
+        "move the end of the table: the disk has {disk_bytes} bytes, too few for what the table says"
+    )]
+    DiskTooSmall { disk_bytes: u64 },
 }
 
 /// A table that cannot be encoded.
@@ -226,13 +233,18 @@ impl Table {
         let (primary, backup) = copy::read_both(disk, geometry);
         let (source, used, other_copy) = match (primary, backup) {
             (Ok(primary), Ok(backup)) => {
-                let same = primary == backup && backup.header.backup_lba == geometry.last_lba();
+                let same = primary == backup;
                 let other = if same { OtherCopy::Same } else { OtherCopy::Different };
                 (Source::Primary, primary, other)
             }
             (Ok(primary), Err(problem)) => (Source::Primary, primary, OtherCopy::Bad(problem)),
             (Err(problem), Ok(backup)) => (Source::Backup, backup, OtherCopy::Bad(problem)),
-            (Err(primary), Err(backup)) => return Err(ReadTable::NoCopy { primary, backup }),
+            (Err(primary), Err(backup)) => {
+                return Err(match copy::other_sectors(disk, disk_bytes, sector_bytes) {
+                    Some(made_for) => ReadTable::OtherSectors { made_for, found: sector_bytes },
+                    None => ReadTable::NoCopy { primary, backup },
+                });
+            }
         };
         Ok(Self { source, other_copy, sector_bytes, header: used.header, entries: used.entries })
     }
@@ -265,6 +277,14 @@ impl Table {
     #[must_use]
     pub fn disk_guid(&self) -> Uuid {
         Uuid::from_bytes_le(self.header.disk_guid)
+    }
+
+    /// Gives the disk and every partition another identity; `draw` makes one after the other.
+    pub fn renew_identities(&mut self, mut draw: impl FnMut() -> Uuid) {
+        self.header.disk_guid = draw().to_bytes_le();
+        for entry in self.entries.iter_mut().filter(|entry| entry.is_used()) {
+            entry.unique_partition_guid = draw().to_bytes_le();
+        }
     }
 
     /// Bytes of the disk that the table was made for; a disk that has grown is larger.
@@ -365,38 +385,42 @@ impl Table {
         Ok(())
     }
 
-    /// Moves the end of the table to the end of a disk that has become bigger, and the end of the
-    /// partition `number`, which must be the last one, with it, down to a multiple of `align_bytes`.
-    /// `true` when something changed.
+    /// Moves the end of the table, where its backup is, to the end of a disk that has become bigger. `true` when
+    /// something changed.
     ///
     /// # Errors
-    /// There is no such partition, it is not the last one, or the disk is smaller than its table says.
-    pub fn grow(
-        &mut self,
-        number: u32,
-        disk_bytes: u64,
-        align_bytes: u64,
-    ) -> Result<bool, EditTable> {
-        let partition = self.partition(number).ok_or(EditTable::Absent { number })?;
-        if let Some(after) = self.partitions().find(|p| p.offset_bytes > partition.offset_bytes) {
-            return Err(EditTable::NotLast { number, after: after.number });
-        }
-        let too_small = EditTable::DiskTooSmall { number, disk_bytes };
+    /// The disk is smaller than its table says.
+    pub fn extend(&mut self, disk_bytes: u64) -> Result<bool, EditTable> {
+        let too_small = EditTable::DiskTooSmall { disk_bytes };
         let Ok(geometry) = Geometry::of(disk_bytes, self.sector_bytes) else {
             return Err(too_small);
         };
         let last_usable_lba = geometry.last_usable_lba(self.header.number_of_partition_entries);
-        let align_sectors = (align_bytes / self.sector_bytes).max(1);
-        let old_end_lba = partition.end_bytes() / self.sector_bytes;
-        let end_lba = ((last_usable_lba + 1) / align_sectors * align_sectors).max(old_end_lba);
-        if end_lba > last_usable_lba + 1 {
+        if self.entries.iter().any(|entry| entry.is_used() && entry.ending_lba > last_usable_lba) {
             return Err(too_small);
         }
-        let changed = end_lba != old_end_lba || geometry.last_lba() != self.header.backup_lba;
+        let changed = geometry.last_lba() != self.header.backup_lba;
         self.header.backup_lba = geometry.last_lba();
         self.header.last_usable_lba = last_usable_lba;
-        self.entry_mut(number)?.ending_lba = end_lba - 1;
         Ok(changed)
+    }
+
+    /// Moves the end of the partition `number`, which must be the last one, to the end of the usable part of the
+    /// disk, down to a multiple of `align_bytes`. `true` when something changed.
+    ///
+    /// # Errors
+    /// There is no such partition, or it is not the last one.
+    pub fn grow(&mut self, number: u32, align_bytes: u64) -> Result<bool, EditTable> {
+        let partition = self.partition(number).ok_or(EditTable::Absent { number })?;
+        if let Some(after) = self.partitions().find(|p| p.offset_bytes > partition.offset_bytes) {
+            return Err(EditTable::NotLast { number, after: after.number });
+        }
+        let align_sectors = (align_bytes / self.sector_bytes).max(1);
+        let old_end_lba = partition.end_bytes() / self.sector_bytes;
+        let end_lba = (self.header.last_usable_lba + 1) / align_sectors * align_sectors;
+        let end_lba = end_lba.max(old_end_lba);
+        self.entry_mut(number)?.ending_lba = end_lba - 1;
+        Ok(end_lba != old_end_lba)
     }
 
     /// The writes that put this table onto the disk, in order; flush the disk after each. The copy that a

@@ -1,5 +1,7 @@
 //! Slots and the rule that picks one.
 
+pub mod starts;
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -11,6 +11,8 @@ pub const CONTROL_SOCKET: &str = "/run/ferrite/init.sock";
 pub const SLOT_KEYS_DIR: &str = "/etc/ferrite/slot-keys";
 /// Boot ID of the running initramfs (see `ferrite_layout::slot_header::SlotDocument::boot_id`).
 pub const BOOT_ID_FILE: &str = "/boot-id";
+/// Kernel command line that the running initramfs was built with.
+pub const COMMAND_LINE_FILE: &str = "/command-line";
 /// STATE's mount point.
 pub const STATE_DIR: &str = "/var";
 /// What the agent keeps across boots.
@@ -23,6 +25,8 @@ pub const MACHINE_ID_FILE: &str = "/var/lib/ferrite/machine-id";
 pub const OEM_DIR: &str = "/oem";
 /// The cloud-config on the OEM partition.
 pub const OEM_FILE: &str = "cloud-config.toml";
+/// Kernel arguments of the platform, on the OEM partition.
+pub const OEM_KERNEL_ARGUMENTS: &str = "/oem/kernel-args";
 /// Where PID 1 leaves what the OEM partition's cloud-config says: it holds keys, and others could read it on a partition.
 pub const OEM_CLOUD_CONFIG: &str = "/run/ferrite/oem-cloud-config.toml";
 /// The cloud-config that QEMU hands over through fw_cfg.

@@ -22,6 +22,7 @@ mod root;
 mod services;
 mod slots;
 mod state;
+mod system_disk;
 mod trouble;
 mod units;
 mod watchdog;

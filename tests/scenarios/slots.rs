@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use ferrite_image::stage::{self, Payload};
 use ferrite_layout::attributes::SlotAttributes;
 use ferrite_layout::slot::Slot;
-use ferrite_tests::disk::{extract, partition_start};
+use ferrite_tests::disk::{extract, guid, partition_start, write_oem};
 use ferrite_tests::images::{self, Kind, NEXT_VERSION};
 use ferrite_tests::node::{BOOT, Node, PID1, READY, SOON};
 use ferrite_tests::programs::succeed;
@@ -141,10 +141,105 @@ fn a_bad_signature_boots_the_other_slot() -> Result<()> {
     let header = partition_start(&node.disk(), Slot::A.kern_partition())?;
     // Inside the document: the signature no longer fits.
     overwrite(&node.disk(), header + 100, |byte| byte ^ 1)?;
+    let before = stage::slots(&node.disk())?.a;
     node.boot()?;
     assert_eq!(node.ask(&["machine", "status"])?["slot"], "B");
     node.cut()?;
-    assert_eq!(stage::slots(&node.disk())?.a.priority, 0);
+    // Whether it is damaged or signed by another key of that name cannot be told: nobody takes it its place.
+    assert_eq!(stage::slots(&node.disk())?.a, before);
+    Ok(())
+}
+
+#[test]
+fn a_proven_slot_that_fails_three_times_makes_room_for_the_other() -> Result<()> {
+    let mut node = Node::new("slot-proven-hangs", Kind::Product)?;
+    stage_next(&node)?;
+    let proven = SlotAttributes { priority: 2, ..GOOD };
+    stage::set_slot(&node.disk(), Slot::B, proven)?;
+    node.agent_does("hang")?;
+    node.append("ferrite.ready_timeout_s=4");
+    node.power_on()?;
+    node.wait_for(READY, FALL_BACK)?;
+    let machine = node.ask(&["machine", "status"])?;
+    assert_eq!(machine["slot"], "A");
+    assert!(machine["warnings"].to_string().contains("slot B has started 3 times"), "{machine}");
+    // Three boots of B, each a kexec from A's kernel, and one of A.
+    assert_eq!(node.console_text()?.matches(PID1).count(), 7);
+    node.ferrite(&["machine", "poweroff"])?;
+    node.wait_off(SOON)?;
+    let slots = stage::slots(&node.disk())?;
+    assert!(slots.b.successful && slots.b.priority > 0, "it can still be booted: {slots:?}");
+    assert!(slots.a.priority > slots.b.priority, "{slots:?}");
+    assert_eq!((slots.a.tries, slots.a.successful), (0, true));
+    // As Chromium's own tool sees it: successful, behind the other, with tries that mean nothing to it.
+    for (field, expected) in [("-S", "1"), ("-T", "12"), ("-P", &slots.b.priority.to_string())] {
+        let mut cgpt = std::process::Command::new("cgpt");
+        let shown = ferrite_tests::programs::succeed(
+            cgpt.args(["show", "-i", "4", field]).arg(node.disk()),
+        )?;
+        assert_eq!(shown.trim(), expected, "cgpt show {field}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_only_slot_stays_whatever_it_does_and_damage_is_counted() -> Result<()> {
+    let mut node = Node::new("slot-only", Kind::Probed)?;
+    stage::set_slot(&node.disk(), Slot::A, GOOD)?;
+    node.agent_does("hang")?;
+    node.append("ferrite.ready_timeout_s=2 ferrite.fatal_delay_s=1");
+    node.power_on()?;
+    node.wait_for("staying, since the other slot cannot boot", BOOT)?;
+    node.cut()?;
+    assert_eq!(stage::slots(&node.disk())?.a, GOOD);
+    // One flipped bit in what every boot reads.
+    let root = partition_start(&node.disk(), Slot::A.root_partition())?;
+    overwrite(&node.disk(), root + 1024 + 4, |byte| byte ^ 4)?;
+    node.expected.extend(["verity", "erofs", "I/O error", "FATAL", "Buffer I/O", "is corrupted"]);
+    node.power_on()?;
+    node.wait_for("FATAL", BOOT)?;
+    node.wait_for("FATAL", BOOT).context("it tries again")?;
+    node.cut()?;
+    let damaged = stage::slots(&node.disk())?.a;
+    assert_eq!((damaged.priority, damaged.successful), (1, true), "{damaged:?}");
+    assert!(damaged.tries >= 13, "two failures are counted: {damaged:?}");
+    // The bit was a cable's: the slot is as good as ever.
+    overwrite(&node.disk(), root + 1024 + 4, |byte| byte ^ 4)?;
+    node.machine.fw_cfg.pop();
+    node.boot()?;
+    node.ferrite(&["machine", "poweroff"])?;
+    node.wait_off(SOON)?;
+    assert_eq!(stage::slots(&node.disk())?.a, GOOD);
+    Ok(())
+}
+
+#[test]
+fn what_a_person_and_the_platform_told_the_kernel_survives_kexec() -> Result<()> {
+    let mut node = with_next("slot-arguments")?;
+    write_oem(&node.disk(), "kernel-args", "# of this board\nplatform.word=1\n")?;
+    node.append("nomodeset console=ttyS0,57600 person.word=\"two words\" ferrite.fatal_delay_s=3");
+    node.boot()?;
+    let line = node.probe(&["read", "/proc/cmdline"])?;
+    let line = line["text"].as_str().unwrap_or_default();
+    assert_eq!(node.ask(&["machine", "status"])?["slot"], "B", "{line}");
+    let words = "platform.word=1 nomodeset console=ttyS0,57600 person.word=\"two words\" ferrite.fatal_delay_s=3";
+    assert!(line.contains(words), "{line}");
+    for once in ["nomodeset", "person.word", "platform.word", "ferrite.slot=B", "ferrite.disk="] {
+        assert_eq!(line.matches(once).count(), 1, "{once} in {line}");
+    }
+    assert!(line.contains(&format!("ferrite.disk={}", guid(&node.disk())?)), "{line}");
+    // A's kernel, B's, and B's with the platform's words.
+    assert_eq!(node.console_text()?.matches(PID1).count(), 3);
+    node.ferrite(&["machine", "poweroff"])?;
+    node.wait_off(SOON)?;
+    // Arguments with which no kernel comes up cost two starts, and no slot its place.
+    write_oem(&node.disk(), "kernel-args", "rdinit=/none")?;
+    node.expected.extend(["Kernel panic", "Call Trace"]);
+    node.power_on()?;
+    node.wait_for(READY, FALL_BACK)?;
+    let machine = node.ask(&["machine", "status"])?;
+    assert!(machine["warnings"].to_string().contains("kernel-args are left out"), "{machine}");
+    assert_eq!(machine["slot"], "B");
     Ok(())
 }
 

@@ -6,6 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use ed25519_dalek::SigningKey;
+use ferrite_layout::fat;
+use ferrite_layout::slot_header::{self, HEADER_BYTES};
+use rustix::fs::SeekFrom;
+use sha2::{Digest as _, Sha256};
 
 use crate::programs::{said, succeed};
 
@@ -75,4 +80,99 @@ pub fn check_state_is_clean(disk: &Path) -> Result<()> {
 pub fn zero(disk: &Path, offset_bytes: u64, length: usize) -> Result<()> {
     let file = File::options().write(true).open(disk)?;
     file.write_all_at(&vec![0; length], offset_bytes).context("zero a part of the disk")
+}
+
+/// SHA-256 of a whole disk: of its length and all that was ever written to it, and where.
+///
+/// # Errors
+/// It cannot be read.
+pub fn digest(disk: &Path) -> Result<String> {
+    let file = File::open(disk)?;
+    let length = file.metadata()?.len();
+    let mut hasher = Sha256::new_with_prefix(length.to_le_bytes());
+    let mut chunk = vec![0; 1 << 20];
+    let mut place = 0;
+    while let Ok(start) = rustix::fs::seek(&file, SeekFrom::Data(place)) {
+        let end = rustix::fs::seek(&file, SeekFrom::Hole(start))?;
+        place = start;
+        while place < end {
+            let count = file.read_at(&mut chunk, place)?;
+            let part = chunk.get(..count).filter(|part| !part.is_empty());
+            let part = part.context("the disk ends early")?;
+            // Blocks of zeros are as good as holes.
+            if part.iter().any(|byte| *byte != 0) {
+                hasher.update(place.to_le_bytes());
+                hasher.update(part);
+            }
+            place += u64::try_from(count)?;
+        }
+    }
+    Ok(hex::encode(hasher.finalize()))
+}
+
+/// A copy of a disk, sparse.
+///
+/// # Errors
+/// There is no room.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut copy = Command::new("cp");
+    succeed(copy.args(["--sparse=always", "--reflink=auto"]).arg(from).arg(to)).map(drop)
+}
+
+/// Changes the header of slot A, and signs it anew with `key` under the name `name`.
+///
+/// # Errors
+/// The disk has none.
+pub fn sign_anew(disk: &Path, key: &SigningKey, name: &str) -> Result<()> {
+    let file = File::options().read(true).write(true).open(disk)?;
+    let offset_bytes = partition_start(disk, 2)?;
+    let mut header = vec![0; HEADER_BYTES];
+    file.read_exact_at(&mut header, offset_bytes)?;
+    let mut document = slot_header::decode_unverified(&header)?;
+    name.clone_into(&mut document.key);
+    file.write_all_at(&slot_header::encode(&document, key)?, offset_bytes)?;
+    Ok(())
+}
+
+/// Gives a disk identities of its own, as its first boot does.
+///
+/// # Errors
+/// It cannot be written.
+pub fn renew_identities(disk: &Path, fat_serial: u32) -> Result<()> {
+    succeed(Command::new("sgdisk").arg("-G").arg(disk))?;
+    let file = File::options().read(true).write(true).open(disk)?;
+    let offset_bytes = partition_start(disk, 12)?;
+    let mut sector = [0; fat::BOOT_SECTOR_BYTES];
+    file.read_exact_at(&mut sector, offset_bytes)?;
+    anyhow::ensure!(fat::set_serial(&mut sector, fat_serial), "no FAT32 on {}", disk.display());
+    Ok(file.write_all_at(&sector, offset_bytes)?)
+}
+
+/// A disk's own identity, as `sgdisk` sees it.
+///
+/// # Errors
+/// It has no table.
+pub fn guid(disk: &Path) -> Result<String> {
+    let text = succeed(Command::new("sgdisk").arg("-p").arg(disk))?;
+    let guid = text.lines().find_map(|line| line.strip_prefix("Disk identifier (GUID): "));
+    Ok(guid.with_context(|| format!("find the identity in {text:?}"))?.trim().to_lowercase())
+}
+
+/// Writes a file into the OEM partition.
+///
+/// # Errors
+/// `debugfs` does not.
+pub fn write_oem(disk: &Path, name: &str, content: &str) -> Result<()> {
+    let image = extract(disk, 8)?;
+    let source = disk.with_file_name("oem-file");
+    std::fs::write(&source, content)?;
+    let debugfs =
+        |request: String| succeed(Command::new("debugfs").args(["-w", "-R", &request]).arg(&image));
+    debugfs(format!("rm {name}"))?;
+    debugfs(format!("write {} {name}", source.display()))?;
+    let mut whole = Command::new("dd");
+    whole.args(["bs=1M", "conv=notrunc", "status=none", "oflag=seek_bytes"]);
+    whole.arg(format!("seek={}", partition_start(disk, 8)?));
+    succeed(whole.arg(format!("if={}", image.display())).arg(format!("of={}", disk.display())))
+        .map(drop)
 }

@@ -124,7 +124,8 @@ pub(super) fn machine(
             Boot::Direct {
                 kernel: KERNEL.into(),
                 initramfs: Some(INITRAMFS.into()),
-                command_line: command_line.trim().to_owned(),
+                // It has one disk, and nobody else could tell PID 1 which.
+                command_line: format!("{} ferrite.disk=vda", command_line.trim()),
             }
         }
     };

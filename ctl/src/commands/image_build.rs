@@ -9,6 +9,7 @@ use ferrite_image::disk::OemFile;
 use ferrite_image::keys::{self, SlotKey};
 use ferrite_image::packages::cache::Cache;
 use ferrite_image::packages::{PackageError, PackageStore};
+use ferrite_layout::arguments::Arguments;
 use ferrite_layout::slot_header::TrustedKey;
 use ferrite_schema::{names, node_config};
 use serde::Serialize;
@@ -23,6 +24,8 @@ use crate::session::Session;
 
 /// Name of the configuration on the OEM partition; nodes read it at `ferrite_schema::names::OEM_CLOUD_CONFIG`.
 const OEM_CLOUD_CONFIG: &str = "cloud-config.toml";
+/// Name of the kernel arguments there, `ferrite_schema::names::OEM_KERNEL_ARGUMENTS`.
+const OEM_KERNEL_ARGUMENTS: &str = "kernel-args";
 
 /// What was made.
 #[derive(Debug, Serialize)]
@@ -64,7 +67,8 @@ pub(super) fn run(arguments: &BuildArguments, session: &mut Session<'_>) -> Resu
         programs: added,
         key,
         trusted,
-        oem: oem(arguments.cloud_config.as_deref())?,
+        oem: oem(arguments)?,
+        sector_bytes: arguments.sector_bytes.as_deref().and_then(|bytes| bytes.parse().ok()),
         out: arguments.out.clone().unwrap_or_else(|| Path::new("out").join(&arguments.variant)),
     };
     let store = PackageStore {
@@ -77,13 +81,21 @@ pub(super) fn run(arguments: &BuildArguments, session: &mut Session<'_>) -> Resu
     session.show(&outcome, table)
 }
 
-/// The OEM partition's files. A configuration that a node would refuse is refused here.
-fn oem(cloud_config: Option<&Path>) -> Result<Vec<OemFile>, Failure> {
-    let Some(path) = cloud_config else { return Ok(Vec::new()) };
-    let content = document::load(path, |text| {
-        node_config::parse(text).map(|_valid| text.as_bytes().to_vec())
-    })?;
-    Ok(vec![OemFile { name: OEM_CLOUD_CONFIG.to_owned(), content }])
+/// The OEM partition's files. What a node would refuse is refused here.
+fn oem(arguments: &BuildArguments) -> Result<Vec<OemFile>, Failure> {
+    let mut files = Vec::new();
+    if let Some(path) = &arguments.cloud_config {
+        let content = document::load(path, |text| {
+            node_config::parse(text).map(|_valid| text.as_bytes().to_vec())
+        })?;
+        files.push(OemFile { name: OEM_CLOUD_CONFIG.to_owned(), content });
+    }
+    if let Some(words) = &arguments.kernel_args {
+        words.parse::<Arguments>().map_err(|source| Failure::KernelArguments { source })?;
+        let content = format!("{words}\n").into_bytes();
+        files.push(OemFile { name: OEM_KERNEL_ARGUMENTS.to_owned(), content });
+    }
+    Ok(files)
 }
 
 /// Our own programs in an image.

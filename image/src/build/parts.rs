@@ -88,7 +88,7 @@ pub fn parts(
         (store, tools),
     )?;
     let boot_id = contents.boot_id(&kernel, &command_line);
-    let initramfs = contents.finish(&boot_id)?;
+    let initramfs = contents.finish(&boot_id, &command_line)?;
     progress.end(&format!("Linux {}", modules.release));
 
     progress.begin("make the root file system");

@@ -80,7 +80,11 @@ impl Stamp {
         let keys = super::public_keys(request);
         let oem: Vec<_> = request.oem.iter().map(|file| (&file.name, &file.content)).collect();
         inputs.add(&format!("{:?} {:?} {packages:?}", tools.key(), request.version));
-        inputs.add(&format!("{keys:?} {} {oem:?}", request.key.is_development()));
+        inputs.add(&format!(
+            "{keys:?} {} {oem:?} {:?}",
+            request.key.is_development(),
+            request.sector_bytes
+        ));
         Ok(Self { inputs: hex::encode(inputs.hasher.finalize()) })
     }
 

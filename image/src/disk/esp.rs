@@ -16,8 +16,6 @@ use super::{
 const LABEL: &str = "EFI-SYSTEM";
 /// FAT32 needs 65525 clusters at least; firmware is known to refuse fewer, so keep a distance.
 const CLUSTERS_MIN: u64 = 70_000;
-/// Bytes of a FAT sector, whatever the disk's.
-const SECTOR_BYTES: u64 = 512;
 /// Bytes that a cluster takes in each of the two tables.
 const TABLE_ENTRY_BYTES: u64 = 4;
 /// Room for the sectors before the tables (32 of them), the top directory and syslinux' two files (180 KiB).
@@ -38,7 +36,7 @@ pub(super) fn make(
     let directories = directories(&files, loader_directory)?;
     check_room(&files, directories.len(), place)?;
     let image = create_sized(path, place.size_bytes)?;
-    format(place, tools, path)?;
+    format(place, layout.sector_bytes, tools, path)?;
     for directory in directories {
         let mut command = fixed(tools, "mmd");
         command.arg("-i").arg(path).arg(format!("::/{directory}"));
@@ -59,17 +57,25 @@ pub(super) fn make(
     Ok(())
 }
 
-fn format(place: &LayoutPartition, tools: &dyn Toolbox, path: &Path) -> Result<(), BuildDisk> {
+fn format(
+    place: &LayoutPartition,
+    sector_bytes: u64,
+    tools: &dyn Toolbox,
+    path: &Path,
+) -> Result<(), BuildDisk> {
     let volume_id = identity::constant(LABEL).as_fields().0;
     let mut command = fixed(tools, "mkfs.fat");
     command
         .args(["--invariant", "-F", "32", "-n", LABEL, "-i"])
         .arg(format!("{volume_id:08x}"))
+        // Neither UEFI nor the kernel reads a FAT whose sectors are smaller than the disk's.
+        .arg("-S")
+        .arg(sector_bytes.to_string())
         .arg("-s")
-        .arg((cluster_bytes(place) / SECTOR_BYTES).to_string())
+        .arg((cluster_bytes(place) / sector_bytes).max(1).to_string())
         // A BIOS loader adds this to every sector number.
         .arg("-h")
-        .arg((place.offset_bytes / SECTOR_BYTES).to_string())
+        .arg((place.offset_bytes / sector_bytes).to_string())
         .arg(path);
     run("mkfs.fat", command)?;
     Ok(())
@@ -80,7 +86,7 @@ fn cluster_bytes(place: &LayoutPartition) -> u64 {
     [4096, 2048, 1024]
         .into_iter()
         .find(|cluster_bytes| place.size_bytes / cluster_bytes >= CLUSTERS_MIN)
-        .unwrap_or(SECTOR_BYTES)
+        .unwrap_or(512)
 }
 
 /// Files in a fixed order, since the order decides which clusters they get.
@@ -132,5 +138,6 @@ fn check_room(
 fn copy_boot_sector(image: &File) -> std::io::Result<()> {
     let mut sector = [0; 512];
     image.read_exact_at(&mut sector, 0)?;
-    image.write_all_at(&sector, BACKUP_BOOT_SECTOR * SECTOR_BYTES)
+    // syslinux knows this size only.
+    image.write_all_at(&sector, BACKUP_BOOT_SECTOR * 512)
 }

@@ -5,8 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ferrite_layout::slot::{Reason, Slot};
+use ferrite_layout::slot_header::SlotDocument;
 use ferrite_schema::names;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::state::durable::private_folder;
 use crate::timeline::Recorder;
@@ -24,14 +26,16 @@ pub struct BootState {
     pub slot: Slot,
     /// Why it was chosen.
     pub reason: Reason,
-    /// It has not been healthy yet: it must become ready in time.
+    /// It has not been healthy yet.
     pub unproven: bool,
-    /// Version in the slot.
-    pub version: String,
-    /// Variant in the slot.
-    pub variant: String,
+    /// A person named it on the command line: no start was counted, and it is not left.
+    pub persons_choice: bool,
+    /// What the slot holds, as a trusted key vouches for it.
+    pub document: SlotDocument,
     /// Kernel name of the system disk: `vda`.
     pub disk: String,
+    /// Its GPT identity.
+    pub disk_guid: Uuid,
     /// Things that were wrong and are worth telling, such as a slot that was given up.
     pub warnings: Vec<String>,
     /// The timeline up to now.

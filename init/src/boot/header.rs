@@ -1,13 +1,13 @@
 //! Reading a slot's header and checking who signed it.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::VerifyingKey;
 use ferrite_layout::slot_header::{self, HEADER_BYTES, ReadHeader, SlotDocument, TrustedKey};
 
-use crate::boot::plan::Verdict;
 use crate::log;
 
 /// A header that cannot be used.
@@ -20,25 +20,19 @@ pub enum LoadHeader {
     Check { path: PathBuf, source: ReadHeader },
 }
 
-impl LoadHeader {
-    /// Whether the slot's content is to blame.
-    #[must_use]
-    pub const fn verdict(&self) -> Verdict {
-        match self {
-            Self::Read { .. } => Verdict::Doubtful,
-            Self::Check { .. } => Verdict::Bad,
-        }
-    }
-}
-
-/// Reads the header at the start of the KERN partition `path` and checks it against `trusted`.
+/// Reads the header at `offset_bytes` of the device `path` and checks it against `trusted`. In a KERN partition it is at 0.
 ///
 /// # Errors
-/// The partition cannot be read, or no trusted key vouches for what it says.
-pub fn load(path: &Path, trusted: &[TrustedKey]) -> Result<SlotDocument, LoadHeader> {
+/// The device cannot be read, or no trusted key vouches for what it says. Neither says that the slot is bad: other keys may
+/// be trusted elsewhere.
+pub fn load(
+    path: &Path,
+    offset_bytes: u64,
+    trusted: &[TrustedKey],
+) -> Result<SlotDocument, LoadHeader> {
     let mut bytes = vec![0; HEADER_BYTES];
     File::open(path)
-        .and_then(|mut file| file.read_exact(&mut bytes))
+        .and_then(|file| file.read_exact_at(&mut bytes, offset_bytes))
         .map_err(|source| LoadHeader::Read { path: path.to_owned(), source })?;
     slot_header::decode(&bytes, trusted)
         .map_err(|source| LoadHeader::Check { path: path.to_owned(), source })
@@ -92,12 +86,11 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_partition_is_bad_and_an_unreadable_one_doubtful() {
+    fn an_empty_partition_and_an_unreadable_one_are_told_apart() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("kern");
-        fs::write(&path, vec![0; HEADER_BYTES]).unwrap();
-        assert_eq!(load(&path, &[]).map_err(|error| error.verdict()), Err(Verdict::Bad));
-        fs::write(&path, [0; 10]).unwrap();
-        assert_eq!(load(&path, &[]).map_err(|error| error.verdict()), Err(Verdict::Doubtful));
+        fs::write(&path, vec![0; 512 + HEADER_BYTES]).unwrap();
+        assert!(matches!(load(&path, 512, &[]), Err(LoadHeader::Check { .. })));
+        assert!(matches!(load(&path, 513, &[]), Err(LoadHeader::Read { .. })));
     }
 }

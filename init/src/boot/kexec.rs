@@ -13,8 +13,9 @@ use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 use rustix::system::RebootCommand;
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
-use crate::boot::plan::Verdict;
+use crate::log;
 use crate::watchdog;
 
 /// Bytes copied and hashed at a time.
@@ -44,22 +45,6 @@ pub enum KexecError {
     Jump { source: Errno },
 }
 
-impl KexecError {
-    /// Whether the slot's content is to blame.
-    #[must_use]
-    pub const fn verdict(&self) -> Verdict {
-        match self {
-            // ENOEXEC: hashes are right, and still it is no kernel.
-            Self::Hash { .. } | Self::CommandLine { .. } | Self::Load { source: Errno::NOEXEC } => {
-                Verdict::Bad
-            }
-            Self::Read { .. } | Self::Keep { .. } | Self::Load { .. } | Self::Jump { .. } => {
-                Verdict::Doubtful
-            }
-        }
-    }
-}
-
 /// Loads kernel and initramfs out of the KERN partition `path`, checking their hashes, so that
 /// [`jump`] can go there.
 ///
@@ -87,30 +72,63 @@ pub fn jump() -> KexecError {
     }
 }
 
-/// Command line for the slot's kernel: its own, then PID 1's parameters of the running one, then the
-/// slot pinned and the counter of the jump. The last of a name wins, so what a person gave goes along.
-#[must_use]
-pub fn command_line(slots_own: &str, running: &str, slot: Slot, tsc: u64) -> String {
-    let replaced = |word: &str| {
-        let name = word.split_once('=').map_or(word, |(name, _)| name);
-        name == boot_params::SLOT || name == boot_params::KEXEC_TSC
-    };
-    let mut words: Vec<String> = slots_own
-        .split_ascii_whitespace()
-        .filter(|word| !replaced(word))
-        .map(str::to_owned)
-        .collect();
-    let own = running
-        .split_ascii_whitespace()
-        .filter(|word| word.starts_with(boot_params::PREFIX) && !replaced(word));
-    for word in own {
-        if !words.iter().any(|known| known == word) {
-            words.push(word.to_owned());
+/// What the next kernel is told. What comes later wins, so a person's word goes before the platform's, and both before the
+/// slot's own.
+#[derive(Debug, Clone)]
+pub struct CommandLine<'parts> {
+    /// The slot's own, which are signed.
+    pub slots_own: &'parts str,
+    /// A person's, see [`boot_params::persons`].
+    pub persons: &'parts [&'parts str],
+    /// The platform's: its words, and the fingerprint that says that they are there.
+    pub oem: Option<(&'parts [&'parts str], &'parts str)>,
+    /// The slot that is pinned.
+    pub slot: Slot,
+    /// The disk that is pinned.
+    pub disk: Uuid,
+    /// Counter of the jump.
+    pub tsc: u64,
+}
+
+impl CommandLine<'_> {
+    /// Puts it together. Where the kernel cannot take that much, what is not the slot's or PID 1's own is left out, loudly: a
+    /// node with a typing error in its arguments must come up.
+    #[must_use]
+    pub fn build(&self) -> String {
+        let whole = self.with(|_| true);
+        if whole.len() < COMMAND_LINE_MAX_BYTES {
+            return whole;
         }
+        log::error(format_args!(
+            "the kernel command line would have {} bytes, and the kernel takes {}: leaving out what is neither the \
+             slot's own nor Ferrite's",
+            whole.len(),
+            COMMAND_LINE_MAX_BYTES - 1
+        ));
+        self.with(|word| word.starts_with(boot_params::PREFIX))
     }
-    words.push(format!("{}={slot}", boot_params::SLOT));
-    words.push(format!("{}={tsc}", boot_params::KEXEC_TSC));
-    words.join(" ")
+
+    fn with(&self, keep: impl Fn(&str) -> bool) -> String {
+        let pinned = [boot_params::SLOT, boot_params::DISK, boot_params::KEXEC_TSC];
+        let is_set_anew = |word: &str| {
+            let name = boot_params::name(word);
+            pinned.contains(&name) || name == boot_params::ARGUMENTS
+        };
+        let (oem, fingerprint) = self.oem.unzip();
+        let mut words: Vec<String> =
+            boot_params::words(self.slots_own).map(str::to_owned).collect();
+        let added = oem.into_iter().flatten().chain(self.persons).filter(|word| keep(word));
+        words.extend(added.map(|word| (*word).to_owned()));
+        words.retain(|word| !is_set_anew(word));
+        // Also where the words themselves were too long: so that nobody tries again in vain.
+        words.extend(
+            fingerprint.map(|fingerprint| format!("{}={fingerprint}", boot_params::ARGUMENTS)),
+        );
+        words.push(format!("{}={}", boot_params::SLOT, self.slot));
+        words.push(format!("{}={}", boot_params::DISK, self.disk));
+        words.push(format!("{}={}", boot_params::KEXEC_TSC, self.tsc));
+        words.join(" ")
+    }
 }
 
 /// Copies a blob into memory while hashing: what was checked is what will run, whatever the disk does later.
@@ -151,18 +169,45 @@ fn copy_checked(path: &Path, what: &'static str, blob: &Blob) -> Result<OwnedFd,
 mod tests {
     use super::*;
 
+    fn line<'parts>(slots_own: &'parts str, persons: &'parts [&'parts str]) -> CommandLine<'parts> {
+        CommandLine {
+            slots_own,
+            persons,
+            oem: None,
+            slot: Slot::B,
+            disk: Uuid::from_u128(5),
+            tsc: 77,
+        }
+    }
+
+    const PINS: &str =
+        "ferrite.slot=B ferrite.disk=00000000-0000-0000-0000-000000000005 ferrite.kexec_tsc=77";
+
     #[test]
-    fn a_persons_parameters_go_along_and_the_slot_is_pinned() {
-        let line = command_line(
-            "console=ttyS0 ferrite.hold ferrite.slot=A",
-            "BOOT_IMAGE=x ferrite.hold ferrite.fatal_delay_s=2 quiet ferrite.kexec_tsc=1 ferrite.slot=A",
-            Slot::B,
-            77,
+    fn what_a_person_and_the_platform_gave_goes_along_and_slot_and_disk_are_pinned() {
+        let running = "console=ttyS0 BOOT_IMAGE=x ferrite.hold nomodeset ferrite.fatal_delay_s=2 console=ttyS1 \
+                       ferrite.kexec_tsc=1 ferrite.slot=A ferrite.disk=vda";
+        let persons = boot_params::persons(running, "console=ttyS0");
+        let own = "console=ttyS0 panic=10 ferrite.slot=A";
+        let expected = format!(
+            "console=ttyS0 panic=10 ferrite.hold nomodeset ferrite.fatal_delay_s=2 console=ttyS1 {PINS}"
         );
+        assert_eq!(line(own, &persons).build(), expected);
+        // The next kernel, which was built with the slot's own, finds the same words again.
+        assert_eq!(boot_params::persons(&expected, "console=ttyS0 panic=10"), persons);
+        let oem: &[&str] = &["mitigations=off"];
+        let with_oem = CommandLine { oem: Some((oem, "1f")), ..line("quiet", &["nomodeset"]) };
         assert_eq!(
-            line,
-            "console=ttyS0 ferrite.hold ferrite.fatal_delay_s=2 ferrite.slot=B ferrite.kexec_tsc=77"
+            with_oem.build(),
+            format!("quiet mitigations=off nomodeset ferrite.arguments=1f {PINS}")
         );
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_shortened_and_keeps_what_is_needed() {
+        let long = "x".repeat(COMMAND_LINE_MAX_BYTES);
+        let built = line("quiet panic=10", &[&long, "ferrite.hold"]).build();
+        assert_eq!(built, format!("quiet panic=10 ferrite.hold {PINS}"));
     }
 
     #[test]
@@ -184,9 +229,9 @@ mod tests {
         memory.rewind().unwrap();
         memory.read_to_end(&mut copied).unwrap();
         assert_eq!(copied, content[4096..]);
-        let verdict =
-            |blob| copy_checked(&path, "kernel", &blob).err().map(|error| error.verdict());
-        assert_eq!(verdict(blob(good.clone(), CHUNK_BYTES + 4)), Some(Verdict::Bad));
-        assert_eq!(verdict(blob(good, CHUNK_BYTES + 6)), Some(Verdict::Doubtful));
+        let short = copy_checked(&path, "kernel", &blob(good.clone(), CHUNK_BYTES + 4));
+        assert!(matches!(short, Err(KexecError::Hash { .. })));
+        let long = copy_checked(&path, "kernel", &blob(good, CHUNK_BYTES + 6));
+        assert!(matches!(long, Err(KexecError::Read { .. })));
     }
 }

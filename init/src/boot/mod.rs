@@ -1,9 +1,9 @@
 //! Stage 1: from the kernel's hand, in the initramfs, to the slot's own PID 1.
 //!
 //! Responsible for: early mounts, modules for the disk, finding the disk, choosing and checking the slot, the way
-//! into it. Every end that is not the slot's PID 1 or another kernel is [`crate::fatal`].
+//! into it. Every end that is not the slot's PID 1 or another kernel is [`crate::fatal`]. Until a trusted key has vouched
+//! for a slot of the disk, nothing is written to it.
 
-pub mod damage;
 pub mod handover;
 pub mod header;
 pub mod kexec;
@@ -20,16 +20,20 @@ use std::process::Command;
 use ferrite_layout::attributes::SlotAttributes;
 use ferrite_layout::boot_params;
 use ferrite_layout::gpt::Table;
+use ferrite_layout::slot::starts::{self, STARTS_MAX};
 use ferrite_layout::slot::{Reason, Slot};
 use ferrite_layout::slot_header::{SlotDocument, TrustedKey};
 use ferrite_schema::names;
 use ferrite_schema::timeline::Phase;
 
 use crate::boot::handover::BootState;
-use crate::boot::plan::{Attempt, Plan, Verdict, Way};
-use crate::disk::{DiskError, SystemDisk};
-use crate::fatal::{self, chain, fatal, report};
+use crate::boot::kexec::CommandLine;
+use crate::boot::plan::{Attempt, Plan, Way};
+use crate::boot::wait::Found;
+use crate::disk::{DiskError, SystemDisk, origin};
+use crate::fatal::{self, chain, fatal, give_up_slowly, report};
 use crate::haste;
+use crate::irreversible::slots::{Slots, Usable};
 use crate::log;
 use crate::modules::{Hotplug, Loader, Probe, Urgency};
 use crate::timeline::{self, Instant, Recorder};
@@ -50,28 +54,20 @@ enum SlotFailure {
     Root(#[from] root::OpenRoot),
     #[error("this kernel is not the slot's although an earlier one jumped here for it")]
     Stray,
-    #[error("spend a try")]
+    #[error("write what the start costs the slot")]
     Spend { source: DiskError },
-}
-
-impl SlotFailure {
-    const fn verdict(&self) -> Verdict {
-        match self {
-            Self::Header(error) => error.verdict(),
-            Self::Kexec(error) => error.verdict(),
-            Self::Root(error) => error.verdict(),
-            Self::Stray | Self::Spend { .. } => Verdict::Doubtful,
-        }
-    }
+    #[error("it is not on this disk")]
+    Absent,
 }
 
 /// What a boot knows while it looks for a slot.
 struct Boot {
     disk: SystemDisk,
     table: Table,
+    /// What the slots hold, of those that a trusted key vouches for.
+    documents: Vec<(Slot, SlotDocument)>,
     command_line: String,
     boot_id: String,
-    keys: Vec<TrustedKey>,
     warnings: Vec<String>,
     recorder: Recorder,
 }
@@ -91,19 +87,39 @@ pub fn run(first: Instant) -> ! {
     let mut recorder = Recorder::start(first, number(boot_params::KEXEC_TSC));
     recorder.end(Phase::Initramfs, "early mounts", first);
 
-    let wanted = boot_params::value(&command_line, boot_params::DISK);
-    let disk = find_disk(&mut recorder, wanted);
-    let table = match recorder.step(Phase::Initramfs, "partition table", || disk.settle()) {
+    let keys = header::trusted_keys(Path::new(names::SLOT_KEYS_DIR));
+    let Found { disk: looked, is_double } = find_disk(&mut recorder, &command_line, &keys);
+    let name = looked.candidate.name;
+    let Some(table) = looked.table else {
+        fatal(&format!("the disk {name} was chosen and has no partition table"))
+    };
+    let disk = SystemDisk::new(name);
+    let settle = || disk.settle(table, is_double);
+    let table = match recorder.step(Phase::Initramfs, "partition table", settle) {
         Ok(table) => table,
         Err(error) => report(&error),
     };
+    let disk = disk.with_identity(table.disk_guid());
     let boot_id = fs::read_to_string(names::BOOT_ID_FILE).unwrap_or_default().trim().to_owned();
-    let keys = header::trusted_keys(Path::new(names::SLOT_KEYS_DIR));
-    Boot { disk, table, command_line, boot_id, keys, warnings: Vec::new(), recorder }
-        .choose_and_go()
+    let mut boot = Boot {
+        disk,
+        table,
+        documents: Vec::new(),
+        command_line,
+        boot_id,
+        warnings: Vec::new(),
+        recorder,
+    };
+    for (slot, header) in looked.slots {
+        match header {
+            Ok(document) => boot.documents.push((slot, document)),
+            Err(error) => boot.distrust(slot, &error),
+        }
+    }
+    boot.choose_and_go()
 }
 
-fn find_disk(recorder: &mut Recorder, wanted: Option<&str>) -> SystemDisk {
+fn find_disk(recorder: &mut Recorder, command_line: &str, keys: &[TrustedKey]) -> Found {
     let start = timeline::now();
     let hotplug = Hotplug::open(Loader::open(Probe::AtOnce));
     let mut hotplug = match hotplug {
@@ -122,35 +138,52 @@ fn find_disk(recorder: &mut Recorder, wanted: Option<&str>) -> SystemDisk {
     let swift = hotplug.load_urgent(&devices, |urgency| urgency == Urgency::SwiftDisk);
     let is_swift = !swift.is_empty();
     new.extend(swift);
+    // While disks are looked for.
+    let origin = origin::find(command_line, hotplug.loader());
     recorder.end(Phase::Initramfs, "modules", start);
     recorder.note(new.join(" "));
     let start = timeline::now();
-    let disk = wait::for_system_disk(&mut hotplug, wanted, is_swift);
+    let found = wait::for_system_disk(&mut hotplug, (&origin, keys), is_swift);
     recorder.end(Phase::Initramfs, "system disk", start);
-    recorder.note(disk.name().to_owned());
-    disk
+    recorder.note(found.disk.candidate.name.clone());
+    found
 }
 
 impl Boot {
     fn choose_and_go(mut self) -> ! {
         let attributes = |slot| self.table.slot(slot).unwrap_or_default();
+        let slots = Slots { a: attributes(Slot::A), b: attributes(Slot::B) };
+        let usable =
+            Usable { a: self.document(Slot::A).is_some(), b: self.document(Slot::B).is_some() };
         let pinned = boot_params::value(&self.command_line, boot_params::SLOT)
             .and_then(|text| text.parse().ok());
-        let mut plan = Plan::new(attributes(Slot::A), attributes(Slot::B), pinned);
-        while let Some(attempt) = plan.next() {
-            say(attempt, attributes_of(&self.table, attempt.slot));
+        let mut plan = Plan::new(slots, usable, pinned);
+        while let Some(attempt) = plan.next_attempt() {
+            self.say(attempt);
             let failure = self.try_slot(attempt);
-            let verdict = failure.verdict();
             self.warn(format!("slot {} cannot be booted: {}", attempt.slot, chain(&failure)));
-            if let Some(given_up) = plan.failed(attempt.slot, verdict) {
-                self.give_up(attempt.slot, given_up);
+            if let Some(counted) = plan.failed(attempt)
+                && let Err(error) = self.write_slots(counted)
+            {
+                self.warn(format!("that is counted nowhere: {}", chain(&error)));
             }
         }
-        fatal(&format!(
+        give_up_slowly(&format!(
             "no slot on {} can be booted; install the system anew or start it from another disk. {}",
             self.disk.name(),
             self.warnings.join("; ")
         ))
+    }
+
+    fn document(&self, slot: Slot) -> Option<&SlotDocument> {
+        self.documents.iter().find(|(of, _)| *of == slot).map(|(_, document)| document)
+    }
+
+    /// A slot that is empty is nothing to tell; one that is not trusted here is passed over and left as it is.
+    fn distrust(&mut self, slot: Slot, error: &header::LoadHeader) {
+        if self.table.slot(slot).is_some_and(|attributes| attributes.priority > 0) {
+            self.warn(format!("slot {slot} is not used: {}; it is left as it is", chain(error)));
+        }
     }
 
     /// Goes into a slot; comes back only when that is impossible.
@@ -163,16 +196,9 @@ impl Boot {
     }
 
     fn enter(&mut self, attempt: Attempt) -> Result<std::convert::Infallible, SlotFailure> {
-        if let Some(attributes) = attempt.spend {
-            let start = timeline::now();
-            self.write_attributes(attempt.slot, attributes)
-                .map_err(|source| SlotFailure::Spend { source })?;
-            self.recorder.end(Phase::Initramfs, "spend a try", start);
-        }
+        let document = self.document(attempt.slot).ok_or(SlotFailure::Absent)?.clone();
+        self.pay(attempt)?;
         let kern = self.disk.partition_path(attempt.slot.kern_partition());
-        let start = timeline::now();
-        let document = header::load(&kern, &self.keys)?;
-        self.recorder.end(Phase::Initramfs, "slot signature", start);
         self.recorder.note(format!("slot {} version {}", attempt.slot, document.version));
         if document.development {
             log::warn(format_args!("slot {} is signed with a development key", attempt.slot));
@@ -182,21 +208,55 @@ impl Boot {
             && boot_params::value(&self.command_line, boot_params::KEXEC_TSC).is_some();
         match plan::way(jumped, &document.boot_id, &self.boot_id) {
             Way::Stray => Err(SlotFailure::Stray),
-            Way::Kexec => self.jump(attempt.slot, &kern, &document),
-            Way::Root => self.enter_root(attempt, &document),
+            Way::Kexec => self.jump(attempt, &kern, &document),
+            Way::Root => self.enter_root(attempt, &document, jumped),
+        }
+    }
+
+    /// Writes what the start costs. Only a slot on trial is not started without: the others were healthy, or there is nothing
+    /// better, and a disk that takes no writes is no reason to be unreachable.
+    fn pay(&mut self, attempt: Attempt) -> Result<(), SlotFailure> {
+        let Some(slots) = attempt.write else { return Ok(()) };
+        let start = timeline::now();
+        let result = self.write_slots(slots);
+        self.recorder.end(Phase::Initramfs, "count the start", start);
+        match result {
+            Ok(()) => Ok(()),
+            Err(source) if attempt.reason == Reason::Trial => Err(SlotFailure::Spend { source }),
+            Err(error) => {
+                self.warn(format!(
+                    "the start of slot {} is not counted: {}",
+                    attempt.slot,
+                    chain(&error)
+                ));
+                Ok(())
+            }
         }
     }
 
     fn jump(
         &self,
-        slot: Slot,
+        attempt: Attempt,
         kern: &Path,
         document: &SlotDocument,
     ) -> Result<std::convert::Infallible, SlotFailure> {
+        let slot = attempt.slot;
         log::info(format_args!("slot {slot} has another kernel: loading it"));
         let tsc = timeline::now().tsc;
-        let command_line = kexec::command_line(&document.cmdline, &self.command_line, slot, tsc);
-        kexec::load(kern, document, &command_line)?;
+        let built_with = fs::read_to_string(names::COMMAND_LINE_FILE).unwrap_or_default();
+        let mut persons = boot_params::persons(&self.command_line, &built_with);
+        if attempt.pinned && !persons.contains(&boot_params::STAY) {
+            persons.push(boot_params::STAY);
+        }
+        let command_line = CommandLine {
+            slots_own: &document.cmdline,
+            persons: &persons,
+            oem: None,
+            slot,
+            disk: self.table.disk_guid(),
+            tsc,
+        };
+        kexec::load(kern, document, &command_line.build())?;
         watchdog::prepare_jump();
         log::info(format_args!(
             "jumping into the kernel of slot {slot} (version {})",
@@ -209,6 +269,7 @@ impl Boot {
         &mut self,
         attempt: Attempt,
         document: &SlotDocument,
+        jumped: bool,
     ) -> Result<std::convert::Infallible, SlotFailure> {
         let start = timeline::now();
         let partition = self.disk.partition_path(attempt.slot.root_partition());
@@ -221,10 +282,12 @@ impl Boot {
         let state = BootState {
             slot: attempt.slot,
             reason: attempt.reason,
+            persons_choice: (attempt.pinned && !jumped)
+                || boot_params::value(&self.command_line, boot_params::STAY).is_some(),
             unproven: !attributes_of(&self.table, attempt.slot).successful,
-            version: document.version.clone(),
-            variant: document.variant.clone(),
+            document: document.clone(),
             disk: self.disk.name().to_owned(),
+            disk_guid: self.table.disk_guid(),
             warnings: self.warnings.clone(),
             timeline: self.recorder.clone(),
             watchdogs: Vec::new(),
@@ -232,24 +295,22 @@ impl Boot {
         hand_over(state)
     }
 
-    fn give_up(&mut self, slot: Slot, attributes: SlotAttributes) {
-        match self.write_attributes(slot, attributes) {
-            Ok(()) => self.warn(format!("slot {slot} is given up for good: its priority is now 0")),
-            Err(error) => {
-                self.warn(format!("slot {slot} cannot be marked as bad: {}", chain(&error)))
-            }
+    fn write_slots(&mut self, slots: Slots) -> Result<(), DiskError> {
+        for slot in Slot::ALL {
+            // A slot that the disk does not have is none whose attributes could have changed.
+            self.table.set_slot(slot, slots.get(slot)).ok();
         }
+        self.disk.write_table(&self.table)
     }
 
-    fn write_attributes(
-        &mut self,
-        slot: Slot,
-        attributes: SlotAttributes,
-    ) -> Result<(), DiskError> {
-        if self.table.set_slot(slot, attributes).is_ok() {
-            self.disk.write_table(&self.table)?;
+    fn say(&mut self, attempt: Attempt) {
+        if let Some(demoted) = attempt.demoted {
+            self.warn(format!(
+                "slot {demoted} has started {STARTS_MAX} times and not become ready; slot {} goes before it now",
+                attempt.slot
+            ));
         }
-        Ok(())
+        say(attempt, attributes_of(&self.table, attempt.slot));
     }
 
     fn warn(&mut self, sentence: String) {
@@ -280,6 +341,11 @@ fn say(attempt: Attempt, attributes: SlotAttributes) {
     let slot = attempt.slot;
     match (attempt.pinned, attempt.reason) {
         (true, _) => log::info(format_args!("slot {slot}: named by the kernel command line")),
+        (false, Reason::Successful) if starts::failed(attributes) > 0 => log::warn(format_args!(
+            "slot {slot}: it was healthy before, but not after its last {} starts (priority {})",
+            starts::failed(attributes),
+            attributes.priority
+        )),
         (false, Reason::Successful) => {
             log::info(format_args!(
                 "slot {slot}: it was healthy before (priority {})",

@@ -1,29 +1,25 @@
-//! Which slot to try next: the boot's decisions, apart from anything that touches a disk.
+//! Which slot to try next in this boot, apart from anything that touches a disk.
 //!
 //! ```text
-//! next() ──Some(attempt)──▶ spend the try, durably ──▶ read header ──▶ way() ─▶ root, or kexec
-//!   ▲                                                     │                      │
-//!   └──────────────── failed(slot, verdict) ◀─────────────┴──────────────────────┘
+//! next_attempt() ──Some(attempt)──▶ write what the start costs, durably ──▶ way() ─▶ root, or kexec
+//!   ▲                                                                  │
+//!   └───────────────────────── failed(slot) ◀──────────────────────────┘
 //! next() ──None──▶ nothing to boot: say so, wait, reset
 //! ```
 //!
-//! Every failure takes a slot out of this boot, so there are at most two attempts.
+//! Every failure takes a slot out of this boot, so there are at most two attempts. What a start costs, and who loses
+//! its place, decides [`crate::irreversible::slots`].
 
-use ferrite_layout::attributes::SlotAttributes;
-use ferrite_layout::slot::{self, Reason, Slot};
+use ferrite_layout::slot::{Reason, Slot};
+
+use crate::irreversible::slots::{self, Slots, Usable};
 
 /// What is known about both slots during one boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    slots: [Known; 2],
+    slots: Slots,
+    usable: Usable,
     pinned: Option<Slot>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Known {
-    slot: Slot,
-    attributes: SlotAttributes,
-    out: bool,
 }
 
 /// A slot to try now.
@@ -34,18 +30,11 @@ pub struct Attempt {
     /// Why this one.
     pub reason: Reason,
     /// Write these attributes, flushed, before anything of the slot is used.
-    pub spend: Option<SlotAttributes>,
+    pub write: Option<Slots>,
+    /// The slot that loses its place with this.
+    pub demoted: Option<Slot>,
     /// The command line names it: the kernel before this one chose it, or a person did.
     pub pinned: bool,
-}
-
-/// How sure it is that a slot is bad.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Its content is wrong and stays so: never boot it again.
-    Bad,
-    /// Something else may be the cause (a device error, no memory): not in this boot.
-    Doubtful,
 }
 
 /// How to get into a slot.
@@ -60,60 +49,42 @@ pub enum Way {
 }
 
 impl Plan {
-    /// A plan for the slots of a disk; a slot that the disk does not have has priority 0. `pinned` is what
-    /// `ferrite.slot=` says.
+    /// A plan for the slots of a disk; a slot that the disk does not have has priority 0. `usable` says whose header
+    /// is trusted here, `pinned` what `ferrite.slot=` says.
     #[must_use]
-    pub const fn new(a: SlotAttributes, b: SlotAttributes, pinned: Option<Slot>) -> Self {
-        let slots = [
-            Known { slot: Slot::A, attributes: a, out: false },
-            Known { slot: Slot::B, attributes: b, out: false },
-        ];
-        Self { slots, pinned }
+    pub const fn new(slots: Slots, usable: Usable, pinned: Option<Slot>) -> Self {
+        Self { slots, usable, pinned }
     }
 
     /// The slot to try now; `None` when none is left.
-    #[must_use]
-    pub fn next(&self) -> Option<Attempt> {
-        if let Some(pinned) = self.pinned
-            && let Some(known) = self.slots.iter().find(|known| known.slot == pinned && !known.out)
+    pub fn next_attempt(&mut self) -> Option<Attempt> {
+        if let Some(slot) = self.pinned.take()
+            && self.usable.get(slot)
         {
-            let reason =
-                if known.attributes.successful { Reason::Successful } else { Reason::Trial };
-            return Some(Attempt { slot: pinned, reason, spend: None, pinned: true });
+            let successful = self.slots.get(slot).successful;
+            let reason = if successful { Reason::Successful } else { Reason::Trial };
+            return Some(Attempt { slot, reason, write: None, demoted: None, pinned: true });
         }
-        let choice = slot::choose(self.eligible(Slot::A), self.eligible(Slot::B))?;
-        let attributes = self.eligible(choice.slot);
-        let spend = match choice.reason {
-            Reason::Trial => {
-                Some(SlotAttributes { tries: attributes.tries.saturating_sub(1), ..attributes })
-            }
-            Reason::Successful | Reason::LastResort => None,
-        };
-        Some(Attempt { slot: choice.slot, reason: choice.reason, spend, pinned: false })
+        let start = slots::start(self.slots, self.usable)?;
+        self.slots = start.write.unwrap_or(self.slots);
+        let slots::Start { slot, reason, write, demoted } = start;
+        Some(Attempt { slot, reason, write, demoted, pinned: false })
     }
 
-    /// Takes a slot out of this boot. Returns the attributes to write, durably, where it is to stay out.
-    pub fn failed(&mut self, slot: Slot, verdict: Verdict) -> Option<SlotAttributes> {
-        let known = self.slots.iter_mut().find(|known| known.slot == slot)?;
-        known.out = true;
-        match verdict {
-            Verdict::Bad => Some(SlotAttributes { priority: 0, ..known.attributes }),
-            Verdict::Doubtful => None,
-        }
+    /// Takes a slot that could not be entered out of this boot. Returns what to write, durably.
+    pub fn failed(&mut self, attempt: Attempt) -> Option<Slots> {
+        self.usable = self.usable.without(attempt.slot);
+        // A pinned start was counted by the kernel before this one, or is a person's.
+        let counted = attempt.pinned || attempt.write.is_some();
+        let after = slots::failed_to_start(self.slots, attempt.slot, counted);
+        self.slots = after.unwrap_or(self.slots);
+        after
     }
 
-    /// The other slot is neither out nor at priority 0.
+    /// Both slots as they are after what was to be written so far.
     #[must_use]
-    pub fn can_fall_back_from(&self, slot: Slot) -> bool {
-        self.eligible(slot.other()).priority > 0
-    }
-
-    fn eligible(&self, slot: Slot) -> SlotAttributes {
+    pub const fn slots(&self) -> Slots {
         self.slots
-            .iter()
-            .find(|known| known.slot == slot && !known.out)
-            .map(|known| known.attributes)
-            .unwrap_or_default()
     }
 }
 
@@ -131,51 +102,77 @@ pub fn way(jumped: bool, slot_boot_id: &str, running: &str) -> Way {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ferrite_layout::attributes::SlotAttributes;
     use proptest::prelude::*;
 
     const OFF: SlotAttributes = SlotAttributes { priority: 0, tries: 0, successful: false };
     const GOOD: SlotAttributes = SlotAttributes { priority: 1, tries: 0, successful: true };
     const STAGED: SlotAttributes = SlotAttributes { priority: 2, tries: 3, successful: false };
+    const BOTH: Usable = Usable { a: true, b: true };
+
+    fn plan(a: SlotAttributes, b: SlotAttributes, pinned: Option<Slot>) -> Plan {
+        Plan::new(Slots { a, b }, BOTH, pinned)
+    }
 
     #[test]
     fn a_trial_spends_a_try_and_falls_back() {
-        let mut plan = Plan::new(GOOD, STAGED, None);
-        let attempt = plan.next().unwrap();
+        let mut plan = plan(GOOD, STAGED, None);
+        let attempt = plan.next_attempt().unwrap();
         assert_eq!((attempt.slot, attempt.reason), (Slot::B, Reason::Trial));
-        assert_eq!(attempt.spend, Some(SlotAttributes { tries: 2, ..STAGED }));
-        assert!(plan.can_fall_back_from(Slot::B));
-        assert_eq!(plan.failed(Slot::B, Verdict::Bad).map(|bad| bad.priority), Some(0));
-        let attempt = plan.next().unwrap();
-        assert_eq!((attempt.slot, attempt.spend), (Slot::A, None));
-        assert!(!plan.can_fall_back_from(Slot::A));
-        assert_eq!(plan.failed(Slot::A, Verdict::Doubtful), None);
-        assert_eq!(plan.next(), None);
+        let spent = SlotAttributes { tries: 2, ..STAGED };
+        assert_eq!(attempt.write, Some(Slots { a: GOOD, b: spent }));
+        assert_eq!(plan.failed(attempt), None);
+        let attempt = plan.next_attempt().unwrap();
+        // B is out of this boot, so there is nobody for whom to leave A.
+        assert_eq!((attempt.slot, attempt.write), (Slot::A, None));
+        let counted = plan.failed(attempt).unwrap();
+        assert_eq!(counted.a, SlotAttributes { tries: 15, ..GOOD });
+        assert_eq!(plan.next_attempt(), None);
+    }
+
+    #[test]
+    fn a_slot_that_is_not_trusted_here_costs_nobody_anything() {
+        let usable = BOTH.without(Slot::B);
+        let mut plan = Plan::new(Slots { a: GOOD, b: STAGED }, usable, None);
+        let attempt = plan.next_attempt().unwrap();
+        assert_eq!((attempt.slot, attempt.write), (Slot::A, None));
+        let none = Usable { a: false, b: false };
+        for pinned in [None, Some(Slot::A), Some(Slot::B)] {
+            assert_eq!(Plan::new(Slots { a: GOOD, b: STAGED }, none, pinned).next_attempt(), None);
+        }
     }
 
     #[test]
     fn a_pinned_slot_spends_nothing_and_is_tried_once() {
-        let mut plan = Plan::new(GOOD, STAGED, Some(Slot::B));
-        let attempt = plan.next().unwrap();
-        assert_eq!((attempt.slot, attempt.spend, attempt.pinned), (Slot::B, None, true));
-        plan.failed(Slot::B, Verdict::Doubtful);
-        assert_eq!(plan.next().map(|next| (next.slot, next.pinned)), Some((Slot::A, false)));
+        let mut plan = plan(GOOD, STAGED, Some(Slot::B));
+        let attempt = plan.next_attempt().unwrap();
+        assert_eq!((attempt.slot, attempt.write, attempt.pinned), (Slot::B, None, true));
+        assert_eq!(plan.failed(attempt), None);
+        assert_eq!(
+            plan.next_attempt().map(|next| (next.slot, next.pinned)),
+            Some((Slot::A, false))
+        );
     }
 
     #[test]
     fn a_pinned_slot_whose_tries_ran_out_with_this_boot_is_still_booted() {
         let spent = SlotAttributes { tries: 0, ..STAGED };
-        let plan = Plan::new(GOOD, spent, Some(Slot::B));
-        assert_eq!(plan.next().map(|next| next.slot), Some(Slot::B));
+        assert_eq!(
+            plan(GOOD, spent, Some(Slot::B)).next_attempt().map(|next| next.slot),
+            Some(Slot::B)
+        );
+        assert_eq!(
+            plan(GOOD, OFF, Some(Slot::B)).next_attempt().map(|next| next.slot),
+            Some(Slot::B)
+        );
     }
 
     #[test]
     fn the_last_resort_spends_nothing() {
         let spent = SlotAttributes { tries: 0, ..STAGED };
-        let attempt = Plan::new(OFF, spent, None).next().unwrap();
-        assert_eq!(
-            (attempt.slot, attempt.reason, attempt.spend),
-            (Slot::B, Reason::LastResort, None)
-        );
+        let attempt = plan(OFF, spent, None).next_attempt().unwrap();
+        let found = (attempt.slot, attempt.reason, attempt.write);
+        assert_eq!(found, (Slot::B, Reason::LastResort, None));
     }
 
     #[test]
@@ -199,24 +196,23 @@ mod tests {
         fn every_boot_ends_after_at_most_two_attempts(
             a in attributes(), b in attributes(),
             pinned in prop_oneof![Just(None), Just(Some(Slot::A)), Just(Some(Slot::B))],
-            bad in any::<[bool; 2]>(),
+            usable in any::<[bool; 2]>(),
         ) {
-            let mut plan = Plan::new(a, b, pinned);
+            let usable = Usable { a: usable[0], b: usable[1] };
+            let mut plan = Plan::new(Slots { a, b }, usable, pinned);
             let mut tried = Vec::new();
-            for bad in bad {
-                let Some(attempt) = plan.next() else { break };
+            while let Some(attempt) = plan.next_attempt() {
                 prop_assert!(!tried.contains(&attempt.slot), "{:?} tried twice", attempt.slot);
+                prop_assert!(usable.get(attempt.slot));
                 let before = if attempt.slot == Slot::A { a } else { b };
                 prop_assert!(before.priority > 0 || attempt.pinned);
-                match attempt.spend {
-                    Some(spent) => prop_assert_eq!(spent.tries + 1, before.tries),
-                    None => prop_assert!(before.successful || attempt.pinned || attempt.reason == Reason::LastResort),
-                }
                 tried.push(attempt.slot);
-                plan.failed(attempt.slot, if bad { Verdict::Bad } else { Verdict::Doubtful });
+                plan.failed(attempt);
             }
-            if tried.len() == 2 {
-                prop_assert_eq!(plan.next(), None);
+            prop_assert!(tried.len() <= 2);
+            for slot in Slot::ALL {
+                let before = if slot == Slot::A { a } else { b };
+                prop_assert_eq!(before.priority > 0, plan.slots().get(slot).priority > 0);
             }
         }
     }

@@ -4,7 +4,7 @@
 //! restarts by itself: a machine whose proven slot has a damaged block in a file that every boot reads would
 //! then reset for ever. Instead the damage is *told*: stage 1 reads what stage 2 needs before it goes there, and
 //! later the kernel announces each damaged block to PID 1, which gives the slot up durably where the other
-//! can boot (see [`crate::boot::damage`]).
+//! can boot (see [`crate::irreversible::slots`]).
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -20,7 +20,6 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::boot::handover::ROOT_DEVICE;
 use crate::boot::mounts::NEW_ROOT;
-use crate::boot::plan::Verdict;
 use crate::watchdog;
 
 const SECTOR_BYTES: u64 = 512;
@@ -41,21 +40,6 @@ pub enum OpenRoot {
     Mount { path: PathBuf, source: io::Error },
     #[error("make the mount point for the root")]
     MountPoint { source: io::Error },
-}
-
-impl OpenRoot {
-    /// Whether the slot's content is to blame.
-    #[must_use]
-    pub const fn verdict(&self) -> Verdict {
-        match self {
-            Self::Damaged { .. } => Verdict::Bad,
-            Self::Control { .. }
-            | Self::Verity { .. }
-            | Self::Node { .. }
-            | Self::Mount { .. }
-            | Self::MountPoint { .. } => Verdict::Doubtful,
-        }
-    }
 }
 
 /// Sets up verity over the ROOT partition `path`, mounts it on [`NEW_ROOT`] and reads PID 1's second stage once,

@@ -3,14 +3,15 @@
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
+use ferrite_layout::slot_header::TrustedKey;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::disk::SystemDisk;
-use crate::disk::search::{self, Choice};
-use crate::fatal::fatal;
+use crate::disk::search::{self, Looked};
+use crate::fatal::{fatal, give_up_slowly};
+use crate::irreversible::disk::{Candidate, Choice, Kind, Origin, Patience, choose};
 use crate::log;
-use crate::modules::{Hotplug, Probe};
+use crate::modules::{Announcements, Hotplug, Probe};
 use crate::watchdog::{self, FEED_EVERY};
 
 /// How long a disk may take to appear: slow controllers and USB need 10 to 20 seconds.
@@ -18,65 +19,98 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// What drivers of swift disks are loaded and get before all others are tried: NVMe looks for its namespaces beside us. A
 /// machine whose system disk is no swift one waits for this long only where it has a swift one as well.
 const SWIFT: Duration = Duration::from_millis(500);
+/// A disk that the loader came from and that is not there after this long is none that we could use.
+const LATE: Duration = Duration::from_secs(25);
+/// Where nothing says which disk it is, and one would do: how long no other disk was announced. Disks of one controller
+/// follow one another within milliseconds.
+const QUIET: Duration = Duration::from_millis(100);
 /// After this long a person gets to know what is being waited for.
 const SAY_AFTER: Duration = Duration::from_secs(3);
 
-/// Returns the system disk as soon as it is there; `swift`: drivers of swift disks found hardware. The kernel's announcements wake us; between them nothing runs.
+/// The disk that was chosen, and what is known of it.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// It.
+    pub(super) disk: Looked,
+    /// Another disk has the same identity.
+    pub(super) is_double: bool,
+}
+
+/// Returns the system disk as soon as it is there; `swift`: drivers of swift disks found hardware. The kernel's announcements
+/// wake us; between them nothing runs.
 pub(super) fn for_system_disk(
     hotplug: &mut Hotplug,
-    wanted: Option<&str>,
+    (origin, keys): (&Origin, &[TrustedKey]),
     swift: bool,
-) -> SystemDisk {
+) -> Found {
     let start = Instant::now();
-    let mut said = false;
-    let mut searching = false;
+    let (mut said, mut searching) = (false, false);
+    let mut looked = search::look(keys);
+    let mut last_news = start;
     loop {
         watchdog::feed();
-        let reasons = match search::choose(&search::candidates(), wanted) {
-            Choice::Found { name, others } => return found(name, &others),
-            Choice::NoneOf(reasons) => reasons,
+        let candidates: Vec<Candidate> =
+            looked.iter().map(|looked| looked.candidate.clone()).collect();
+        let now = Instant::now();
+        let waiting_for = match choose(&candidates, origin, patience(now - start, now - last_news))
+        {
+            Choice::Use { name, others } => return found(looked, &name, &others),
+            Choice::Refuse(reason) => give_up_slowly(&reason),
+            Choice::Wait(reason) => reason,
         };
-        let elapsed = start.elapsed();
-        if !searching && swift && elapsed < SWIFT {
-            wait_for_block_device(hotplug, start + SWIFT);
-            continue;
-        }
-        if !searching {
+        let is_there = candidates.iter().any(|candidate| candidate.kind == Kind::Trusted);
+        if !searching && now - start >= SWIFT || !searching && !swift && !is_there {
             // Slow hardware keeps nobody waiting then: whoever waits does so for the disk.
             searching = true;
             hotplug.loader().set_probe(Probe::InBackground);
             hotplug.coldplug();
             continue;
         }
-        if elapsed >= DEADLINE {
-            fatal(&explain(&reasons, wanted));
-        }
-        if elapsed >= SAY_AFTER && !said {
+        if now - start >= SAY_AFTER && !said {
             said = true;
-            log::warn(format_args!(
-                "waiting for the system disk, up to {} s; {}",
-                DEADLINE.as_secs(),
-                if reasons.is_empty() { "no disk so far".to_owned() } else { reasons.join("; ") }
-            ));
+            let seconds = DEADLINE.as_secs();
+            log::warn(format_args!("waiting, up to {seconds} s: {waiting_for}"));
         }
-        let until = if said { DEADLINE } else { SAY_AFTER };
-        wait_for_block_device(hotplug, (start + until).min(Instant::now() + FEED_EVERY));
+        let end = next_look(start, last_news, now).min(now + FEED_EVERY);
+        if wait_for_disk(hotplug, end) {
+            last_news = Instant::now();
+            looked = search::look(keys);
+        }
     }
 }
 
-/// Comes back when a block device was announced, or at `end`.
-fn wait_for_block_device(hotplug: &mut Hotplug, end: Instant) {
+fn patience(waited: Duration, quiet: Duration) -> Patience {
+    if waited >= DEADLINE {
+        Patience::Over
+    } else if waited >= LATE {
+        Patience::Late
+    } else if quiet >= QUIET {
+        Patience::Quiet
+    } else {
+        Patience::Fresh
+    }
+}
+
+/// The next moment at which time alone changes something.
+fn next_look(start: Instant, last_news: Instant, now: Instant) -> Instant {
+    [last_news + QUIET, start + SWIFT, start + SAY_AFTER, start + LATE, start + DEADLINE]
+        .into_iter()
+        .filter(|moment| *moment > now)
+        .min()
+        .unwrap_or(now + SAY_AFTER)
+}
+
+/// Comes back at `end`, or with `true` as soon as the disks are to be looked at again.
+fn wait_for_disk(hotplug: &mut Hotplug, end: Instant) -> bool {
     loop {
-        let uevents = match hotplug.handle() {
-            Ok(uevents) => uevents,
+        match hotplug.handle() {
+            Ok(announcements) if is_news(&announcements) => return true,
+            Ok(_) => {}
             Err(error) => fatal(&format!("cannot listen for devices: {error}")),
-        };
-        if uevents.iter().any(|uevent| uevent.subsystem == "block") {
-            return;
         }
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return;
+            return false;
         }
         let timeout = Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(1),
@@ -90,25 +124,69 @@ fn wait_for_block_device(hotplug: &mut Hotplug, end: Instant) {
     }
 }
 
-fn found(name: String, others: &[String]) -> SystemDisk {
+/// A disk came, changed or went, or that may have been among announcements that were lost. Partitions tell nothing new.
+fn is_news(announcements: &Announcements) -> bool {
+    let of_disk = |uevent: &crate::modules::uevent::Uevent| {
+        uevent.subsystem == "block" && uevent.device_type.as_deref() != Some("partition")
+    };
+    announcements.lost || announcements.uevents.iter().any(of_disk)
+}
+
+fn found(looked: Vec<Looked>, name: &str, others: &[String]) -> Found {
     if !others.is_empty() {
         log::warn(format_args!(
-            "several system disks: using {name}, leaving {}; ferrite.disk=NAME chooses another",
+            "there are further Ferrite system disks: {}; they are left alone",
             others.join(", ")
         ));
     }
-    log::info(format_args!("system disk is {name}"));
-    SystemDisk::new(name)
+    let of_name = |looked: &Looked| looked.candidate.name == name;
+    let guid = looked.iter().find(|looked| of_name(looked)).and_then(|it| it.candidate.guid);
+    let is_double = looked.iter().any(|other| !of_name(other) && other.candidate.guid == guid);
+    match looked.into_iter().find(of_name) {
+        Some(disk) => {
+            log::info(format_args!("system disk is {name}"));
+            Found { disk, is_double }
+        }
+        None => fatal(&format!("the disk {name} was chosen and is not there")),
+    }
 }
 
-fn explain(reasons: &[String], wanted: Option<&str>) -> String {
-    let what = wanted.map_or_else(
-        || "no Ferrite system disk found".to_owned(),
-        |wanted| format!("the system disk {wanted}, asked for by ferrite.disk=, is not there"),
-    );
-    if reasons.is_empty() {
-        format!("{what}: the kernel sees no disk at all (is the driver missing?)")
-    } else {
-        format!("{what}: {}", reasons.join("; "))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::modules::uevent::Uevent;
+
+    #[test]
+    fn disks_and_losses_are_news_and_partitions_are_not() {
+        let block = |device_type: &str| Uevent {
+            subsystem: "block".to_owned(),
+            device_type: Some(device_type.to_owned()),
+            ..Uevent::default()
+        };
+        let check = |lost, uevents: Vec<Uevent>, expected| {
+            assert_eq!(is_news(&Announcements { uevents, lost }), expected);
+        };
+        check(false, vec![block("disk")], true);
+        check(false, vec![block("partition")], false);
+        check(false, vec![Uevent { subsystem: "virtio".to_owned(), ..Uevent::default() }], false);
+        check(false, Vec::new(), false);
+        // Whatever was lost may have been a disk.
+        check(true, Vec::new(), true);
+    }
+
+    #[test]
+    fn patience_ends() {
+        let seconds = Duration::from_secs;
+        assert_eq!(patience(seconds(0), seconds(0)), Patience::Fresh);
+        assert_eq!(patience(seconds(1), QUIET), Patience::Quiet);
+        assert_eq!(patience(LATE, seconds(0)), Patience::Late);
+        assert_eq!(patience(DEADLINE, seconds(0)), Patience::Over);
+        let start = Instant::now();
+        let mut now = start;
+        while patience(now - start, now - start) != Patience::Over {
+            let next = next_look(start, start, now);
+            assert!(next > now);
+            now = next;
+        }
     }
 }

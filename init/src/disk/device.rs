@@ -1,29 +1,30 @@
 //! The system disk as a device: reading and writing its partition table durably.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write as _};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use ferrite_layout::gpt::{
-    self, CheckWritten, EncodeTable, OtherCopy, Partition, Source, Table, mbr,
-};
+use ferrite_layout::gpt::{self, CheckWritten, EncodeTable, Partition, Table};
 use ferrite_sys::block::{self, Extent};
 use rustix::io::Errno;
+use uuid::Uuid;
 
 use crate::log;
 
 /// GPT number of STATE: the last partition on the disk, the one that grows.
 pub const STATE_PARTITION: u32 = 1;
-/// Partitions end at a multiple of this, as in `configs/disk-layout.toml`.
-const ALIGN_BYTES: u64 = 1024 * 1024;
+/// GPT number of OEM.
+pub const OEM_PARTITION: u32 = 8;
 /// sysfs counts in these whatever the disk's own sectors are.
 const SYSFS_SECTOR_BYTES: u64 = 512;
 
-/// The system disk, by its kernel name.
+/// The system disk, by its kernel name and, once it is known, its identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SystemDisk {
     name: String,
+    guid: Option<Uuid>,
 }
 
 /// Why the disk's table could not be read or changed.
@@ -42,6 +43,12 @@ pub enum DiskError {
     Encode { path: PathBuf, source: EncodeTable },
     #[error("check the partition table just written to {path}")]
     Check { path: PathBuf, source: CheckWritten },
+    #[error(
+        "check what was just written to {path} at byte {offset_bytes}: the disk gives back something else"
+    )]
+    ReadBack { path: PathBuf, offset_bytes: u64 },
+    #[error("use {path}: it is the disk {found} now, and this machine was started from {expected}")]
+    Another { path: PathBuf, expected: Uuid, found: Uuid },
     #[error("tell the kernel of partition {number} of {path}")]
     Announce { path: PathBuf, number: u32, source: Errno },
 }
@@ -50,7 +57,13 @@ impl SystemDisk {
     /// The disk with that kernel name, such as `vda`.
     #[must_use]
     pub const fn new(name: String) -> Self {
-        Self { name }
+        Self { name, guid: None }
+    }
+
+    /// The same, of which it is known who it is: another disk under that name is neither read nor written.
+    #[must_use]
+    pub fn with_identity(self, guid: Uuid) -> Self {
+        Self { guid: Some(guid), ..self }
     }
 
     /// Kernel name.
@@ -90,15 +103,23 @@ impl SystemDisk {
     /// Reads the table: the primary copy, or the backup where that is bad.
     ///
     /// # Errors
-    /// The device cannot be read or holds no valid copy.
+    /// The device cannot be read, holds no valid copy, or is another disk than the one that was started from.
     pub fn read_table(&self) -> Result<Table, DiskError> {
         let mut disk = self.open(false)?;
+        let path = self.path();
         let sector_bytes = self.sector_bytes(&disk)?;
-        Table::read(&mut disk, sector_bytes)
-            .map_err(|source| DiskError::Read { path: self.path(), source })
+        let table = Table::read(&mut disk, sector_bytes)
+            .map_err(|source| DiskError::Read { path: path.clone(), source })?;
+        match self.guid {
+            Some(expected) if table.disk_guid() != expected => {
+                Err(DiskError::Another { path, expected, found: table.disk_guid() })
+            }
+            Some(_) | None => Ok(table),
+        }
     }
 
-    /// Writes both copies of the table, each flushed before the other is touched, and reads them back.
+    /// Writes both copies of the table. Each is flushed and read back before the other is touched: what spoils one
+    /// does not get at the other.
     ///
     /// # Errors
     /// The device does not take them, or gives back something else.
@@ -108,102 +129,37 @@ impl SystemDisk {
             table.writes().map_err(|source| DiskError::Encode { path: path.clone(), source })?;
         let mut disk = self.open(true)?;
         for write in writes {
-            disk.seek(SeekFrom::Start(write.offset_bytes))
-                .and_then(|_| disk.write_all(&write.bytes))
-                .and_then(|()| disk.sync_data())
-                .map_err(|source| DiskError::Write { path: path.clone(), source })?;
+            self.write_checked(&disk, write.offset_bytes, &write.bytes)?;
         }
-        // The comparison must see the disk and not our own buffers.
-        block::flush_buffers(disk.as_fd())
-            .map_err(|source| DiskError::Write { path: path.clone(), source: source.into() })?;
         table.check_written(&mut disk).map_err(|source| DiskError::Check { path, source })
     }
 
-    /// Reads the table and mends what is wrong with it: a bad or stale copy, the protective MBR, a disk that has
-    /// grown (STATE's entry then grows with it). Says loudly what it mends. A disk that cannot be mended
-    /// is used as it is.
+    /// Writes whole sectors, flushes them, and reads them back from the disk.
     ///
     /// # Errors
-    /// The table cannot be read at all.
-    pub fn settle(&self) -> Result<Table, DiskError> {
-        let mut table = self.read_table()?;
-        let disk_bytes = self.size_bytes()?;
-        let grew = table.disk_bytes() < disk_bytes;
-        // On a disk that grew, the backup is not where it should be: that is no damage.
-        let mut wrong: Vec<String> = self.describe_copies(&table, grew).into_iter().collect();
-        if table.disk_bytes() != disk_bytes {
-            match table.grow(STATE_PARTITION, disk_bytes, ALIGN_BYTES) {
-                Ok(_) => wrong.push(format!(
-                    "{} has {disk_bytes} bytes, more than its partition table says; STATE gets the rest",
-                    self.name
-                )),
-                Err(error) => log::warn(format_args!("{}: {error}", self.name)),
-            }
+    /// The device does not take them, or gives back something else.
+    pub(super) fn write_checked(
+        &self,
+        disk: &File,
+        offset_bytes: u64,
+        bytes: &[u8],
+    ) -> Result<(), DiskError> {
+        let failed = |source| DiskError::Write { path: self.path(), source };
+        disk.write_all_at(bytes, offset_bytes).and_then(|()| disk.sync_data()).map_err(failed)?;
+        // The comparison must see the disk and not our own buffers.
+        block::flush_buffers(disk.as_fd()).map_err(|errno| failed(errno.into()))?;
+        let mut found = vec![0; bytes.len()];
+        disk.read_exact_at(&mut found, offset_bytes).map_err(failed)?;
+        if found == bytes {
+            Ok(())
+        } else {
+            Err(DiskError::ReadBack { path: self.path(), offset_bytes })
         }
-        for sentence in &wrong {
-            log::warn(format_args!("{sentence}"));
-        }
-        if let Err(error) = self.mend(&table, !wrong.is_empty()) {
-            log::error(format_args!(
-                "cannot mend the partition table, going on with it as it is: {}",
-                crate::fatal::chain(&error)
-            ));
-        }
-        self.announce(&table);
-        // What was mended is read anew, so that later writes keep to the order that fits.
-        self.read_table()
-    }
-
-    fn describe_copies(&self, table: &Table, grew: bool) -> Option<String> {
-        let name = &self.name;
-        match (table.source(), table.other_copy()) {
-            (_, OtherCopy::Same) => None,
-            (Source::Primary, _) if grew => None,
-            (Source::Backup, OtherCopy::Bad(problem)) => Some(format!(
-                "the primary partition table of {name} is bad ({problem}); using the backup"
-            )),
-            (Source::Primary, OtherCopy::Bad(problem)) => {
-                Some(format!("the backup partition table of {name} is bad ({problem})"))
-            }
-            (_, OtherCopy::Different) => Some(format!(
-                "the two partition tables of {name} differ: the writing of one was cut short"
-            )),
-        }
-    }
-
-    fn mend(&self, table: &Table, rewrite: bool) -> Result<(), DiskError> {
-        self.mend_mbr(table)?;
-        if rewrite {
-            self.write_table(table)?;
-            log::warn(format_args!(
-                "both partition tables of {} are written anew and good",
-                self.name
-            ));
-        }
-        Ok(())
-    }
-
-    /// Without its protective MBR a GPT is invisible to kernels and firmware.
-    fn mend_mbr(&self, table: &Table) -> Result<(), DiskError> {
-        let io = |source| DiskError::Write { path: self.path(), source };
-        let mut sector = [0; mbr::MBR_BYTES];
-        self.open(false)?.read_exact(&mut sector).map_err(io)?;
-        if mbr::is_protective(&sector) {
-            return Ok(());
-        }
-        log::warn(format_args!(
-            "the protective MBR of {} is bad; writing it anew (a BIOS loader's code may be lost)",
-            self.name
-        ));
-        let sectors = table.disk_bytes() / table.sector_bytes();
-        let Some(bytes) = mbr::protective(sectors, mbr::boot_code(&sector)) else { return Ok(()) };
-        let mut disk = self.open(true)?;
-        disk.write_all(&bytes).and_then(|()| disk.sync_data()).map_err(io)
     }
 
     /// Makes the kernel know every partition, also where its own parser did not accept the table, and with
     /// the size that the table says.
-    fn announce(&self, table: &Table) {
+    pub(super) fn announce(&self, table: &Table) {
         for partition in table.partitions() {
             let result = match self.known_size_bytes(partition.number) {
                 Some(size_bytes) if size_bytes == partition.size_bytes => Ok(()),
@@ -237,7 +193,7 @@ impl SystemDisk {
         })
     }
 
-    fn open(&self, write: bool) -> Result<File, DiskError> {
+    pub(super) fn open(&self, write: bool) -> Result<File, DiskError> {
         let path = self.path();
         OpenOptions::new()
             .read(true)

@@ -1,85 +1,35 @@
-//! Which of the machine's disks is the system disk.
+//! Looks at the machine's disks. Reads only; which of them is the system disk decides [`crate::irreversible::disk`].
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
-use ferrite_layout::gpt::{Table, types};
+use ferrite_layout::gpt::{ReadTable, Table, types};
 use ferrite_layout::slot::Slot;
+use ferrite_layout::slot_header::{SlotDocument, TrustedKey};
 
-use crate::disk::SystemDisk;
+use crate::boot::header::{self, LoadHeader};
+use crate::disk::{DiskError, SystemDisk, identity};
+use crate::fatal::chain;
+use crate::irreversible::disk::{Candidate, Kind};
 
 const BLOCK_DIR: &str = "/sys/block";
 /// Block devices that are never a system disk: they are made of others, or of nothing.
 const NOT_DISKS: [&str; 8] = ["dm-", "fd", "loop", "md", "nbd", "ram", "sr", "zram"];
 
-/// A disk as far as the choice needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
-    /// Kernel name: `vda`.
-    pub name: String,
-    /// Path of the device behind it, which says where it is plugged in.
-    pub place: String,
-    /// A stick or card.
-    pub removable: bool,
-    /// Why it is not a system disk; `None` where it is one.
-    pub problem: Option<String>,
+/// A disk that was looked at.
+#[derive(Debug)]
+pub struct Looked {
+    /// What the choice needs of it.
+    pub candidate: Candidate,
+    /// Its partition table, where it has one.
+    pub table: Option<Table>,
+    /// What is in its slots, of those that it has.
+    pub slots: Vec<(Slot, Result<SlotDocument, LoadHeader>)>,
 }
 
-/// What to do about the disks that are there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Choice {
-    /// This one. `others` are system disks as well.
-    Found {
-        /// Kernel name.
-        name: String,
-        /// Kernel names of those that were not taken.
-        others: Vec<String>,
-    },
-    /// None yet; says what each disk lacks.
-    NoneOf(Vec<String>),
-}
-
-/// Chooses the system disk. `wanted` is what `ferrite.disk=` says, with or without `/dev/`.
-///
-/// Fixed disks come before removable ones; among equals the first by the place where it is plugged in wins, since
-/// kernel names depend on which driver was faster.
+/// Looks at all disks that the kernel knows now. A slot counts that one of `keys` signed.
 #[must_use]
-pub fn choose(candidates: &[Candidate], wanted: Option<&str>) -> Choice {
-    let wanted = wanted.map(|device| device.strip_prefix("/dev/").unwrap_or(device));
-    let mut usable: Vec<&Candidate> = candidates
-        .iter()
-        .filter(|candidate| candidate.problem.is_none())
-        .filter(|candidate| wanted.is_none_or(|wanted| wanted == candidate.name))
-        .collect();
-    usable.sort_by_key(|candidate| (candidate.removable, &candidate.place, &candidate.name));
-    let mut names = usable.into_iter().map(|candidate| candidate.name.clone());
-    match names.next() {
-        Some(name) => Choice::Found { name, others: names.collect() },
-        None => {
-            Choice::NoneOf(candidates.iter().map(|candidate| describe(candidate, wanted)).collect())
-        }
-    }
-}
-
-/// What keeps a table from being a Ferrite system disk's.
-#[must_use]
-pub fn problem(table: &Table) -> Option<String> {
-    let has = |number, type_guid| {
-        table.partition(number).is_some_and(|partition| partition.type_guid == type_guid)
-    };
-    let complete = |slot: Slot| {
-        has(slot.kern_partition(), types::KERNEL) && has(slot.root_partition(), types::ROOT)
-    };
-    if Slot::ALL.into_iter().any(complete) {
-        None
-    } else {
-        Some("it has no KERN and ROOT partitions of Ferrite's types".to_owned())
-    }
-}
-
-/// Looks at all disks that the kernel knows now.
-#[must_use]
-pub fn candidates() -> Vec<Candidate> {
+pub fn look(keys: &[TrustedKey]) -> Vec<Looked> {
     let Ok(entries) = fs::read_dir(BLOCK_DIR) else { return Vec::new() };
     let mut names: Vec<String> = entries
         .flatten()
@@ -87,83 +37,117 @@ pub fn candidates() -> Vec<Candidate> {
         .filter(|name| !NOT_DISKS.iter().any(|prefix| name.starts_with(prefix)))
         .collect();
     names.sort();
-    names.into_iter().map(|name| look_at(Path::new(BLOCK_DIR), name)).collect()
+    names.into_iter().map(|name| look_at(SystemDisk::new(name), keys)).collect()
 }
 
-fn look_at(block: &Path, name: String) -> Candidate {
-    let directory = block.join(&name);
-    let place = fs::canonicalize(&directory).unwrap_or_else(|_| directory.clone());
-    let removable =
-        fs::read_to_string(directory.join("removable")).is_ok_and(|text| text.trim() == "1");
-    let problem = match SystemDisk::new(name.clone()).read_table() {
-        Ok(table) => problem(&table),
-        Err(error) => Some(crate::fatal::chain(&error)),
+fn look_at(disk: SystemDisk, keys: &[TrustedKey]) -> Looked {
+    let name = disk.name().to_owned();
+    let place = fs::canonicalize(Path::new(BLOCK_DIR).join(&name)).unwrap_or_default();
+    let place = place.display().to_string();
+    let table = match disk.read_table() {
+        Ok(table) => table,
+        Err(error) => {
+            let kind = match &error {
+                // Nothing that is still to come makes another disk of it.
+                DiskError::Read { source: ReadTable::OtherSectors { .. }, .. } => {
+                    Kind::NotTrusted(chain(&error))
+                }
+                _ => Kind::NotOurs(chain(&error)),
+            };
+            let (guid, partitions, fat_serial) = (None, Vec::new(), None);
+            let candidate = Candidate { name, place, guid, partitions, fat_serial, kind };
+            return Looked { candidate, table: None, slots: Vec::new() };
+        }
     };
-    Candidate { name, place: place.display().to_string(), removable, problem }
+    let slots: Vec<_> = slots_of(&table)
+        .map(|(slot, offset_bytes)| (slot, header::load(&disk.path(), offset_bytes, keys)))
+        .collect();
+    let fat_serial =
+        File::open(disk.path()).ok().and_then(|file| identity::fat_serial(&file, &table));
+    let candidate = Candidate {
+        name,
+        place,
+        guid: Some(table.disk_guid()),
+        partitions: table.partitions().map(|partition| partition.guid).collect(),
+        fat_serial,
+        kind: kind(&slots),
+    };
+    Looked { candidate, table: Some(table), slots }
 }
 
-fn describe(candidate: &Candidate, wanted: Option<&str>) -> String {
-    let Candidate { name, problem, .. } = candidate;
-    match problem {
-        Some(problem) => format!("{name}: {problem}"),
-        None => format!(
-            "{name}: not the disk that ferrite.disk={} asks for",
-            wanted.unwrap_or_default()
-        ),
+/// The slots that a table has, and where their headers are.
+fn slots_of(table: &Table) -> impl Iterator<Item = (Slot, u64)> + '_ {
+    let typed = |number, type_guid| {
+        table.partition(number).filter(|partition| partition.type_guid == type_guid)
+    };
+    Slot::ALL.into_iter().filter_map(move |slot| {
+        typed(slot.root_partition(), types::ROOT)?;
+        let kern = typed(slot.kern_partition(), types::KERNEL)?;
+        Some((slot, kern.offset_bytes))
+    })
+}
+
+fn kind(slots: &[(Slot, Result<SlotDocument, LoadHeader>)]) -> Kind {
+    if slots.is_empty() {
+        return Kind::NotOurs("it has no KERN and ROOT partitions of Ferrite's types".to_owned());
     }
+    if slots.iter().any(|(_, header)| header.is_ok()) {
+        return Kind::Trusted;
+    }
+    let reasons: Vec<String> = slots
+        .iter()
+        .filter_map(|(slot, header)| {
+            let error = header.as_ref().err()?;
+            Some(format!("slot {slot}: {}", chain(error)))
+        })
+        .collect();
+    Kind::NotTrusted(reasons.join(", "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ferrite_layout::gpt::Partition;
+    use ferrite_layout::slot_header::ReadHeader;
+    use uuid::Uuid;
 
-    fn disk(name: &str, place: &str, removable: bool, usable: bool) -> Candidate {
-        Candidate {
-            name: name.to_owned(),
-            place: place.to_owned(),
-            removable,
-            problem: (!usable).then(|| "no partition table".to_owned()),
+    fn table(partitions: &[(u32, Uuid)]) -> Table {
+        const MIB: u64 = 1 << 20;
+        let mut table = Table::new(64 * MIB, 512, Uuid::from_u128(1)).unwrap();
+        for (place, (number, type_guid)) in (1u64..).zip(partitions) {
+            let partition = Partition {
+                number: *number,
+                label: String::new(),
+                type_guid: *type_guid,
+                guid: Uuid::from_u128(u128::from(place) + 1),
+                offset_bytes: place * MIB,
+                size_bytes: MIB,
+                attributes: 0,
+            };
+            table.add(&partition).unwrap();
         }
-    }
-
-    fn found(name: &str, others: &[&str]) -> Choice {
-        Choice::Found {
-            name: name.to_owned(),
-            others: others.iter().map(|name| (*name).to_owned()).collect(),
-        }
+        table
     }
 
     #[test]
-    fn the_place_decides_and_not_the_order_of_discovery() {
-        let disks = [
-            disk("sda", "/sys/devices/usb1/sda", true, true),
-            disk("vda", "/sys/devices/pci/05/vda", false, true),
-            disk("vdb", "/sys/devices/pci/04/vdb", false, true),
-            disk("vdc", "/sys/devices/pci/03/vdc", false, false),
-        ];
-        assert_eq!(choose(&disks, None), found("vdb", &["vda", "sda"]));
-        let reversed: Vec<Candidate> = disks.iter().rev().cloned().collect();
-        assert_eq!(choose(&reversed, None), found("vdb", &["vda", "sda"]));
-    }
-
-    #[test]
-    fn the_command_line_overrides() {
-        let disks = [
-            disk("vda", "/a", false, true),
-            disk("vdb", "/b", false, true),
-            disk("vdc", "/c", false, false),
-        ];
-        assert_eq!(choose(&disks, Some("vdb")), found("vdb", &[]));
-        assert_eq!(choose(&disks, Some("/dev/vdb")), found("vdb", &[]));
-        let Choice::NoneOf(reasons) = choose(&disks, Some("vdc")) else {
-            panic!("an unusable disk was chosen")
+    fn a_slot_is_a_kern_and_a_root_of_the_right_types() {
+        let slots = |partitions: &[_]| {
+            slots_of(&table(partitions)).map(|(slot, _)| slot).collect::<Vec<_>>()
         };
-        assert_eq!(reasons.len(), 3);
-        assert!(reasons[2].contains("no partition table"), "{reasons:?}");
+        assert_eq!(slots(&[(2, types::KERNEL), (3, types::ROOT)]), [Slot::A]);
+        assert_eq!(slots(&[(4, types::KERNEL), (5, types::ROOT)]), [Slot::B]);
+        assert_eq!(slots(&[(2, types::KERNEL), (5, types::ROOT)]), []);
+        assert_eq!(slots(&[(2, types::ROOT), (3, types::ROOT)]), []);
     }
 
     #[test]
-    fn no_disk_at_all_gives_no_reason() {
-        assert_eq!(choose(&[], None), Choice::NoneOf(Vec::new()));
+    fn a_disk_is_ours_where_a_trusted_key_says_so_and_not_where_it_only_looks_like_it() {
+        let empty =
+            || Err(LoadHeader::Check { path: "/dev/vda".into(), source: ReadHeader::Empty });
+        assert!(matches!(kind(&[]), Kind::NotOurs(_)));
+        let Kind::NotTrusted(why) = kind(&[(Slot::A, empty()), (Slot::B, empty())]) else {
+            panic!("a disk without a slot is taken")
+        };
+        assert!(why.contains("slot A:") && why.contains("slot B:"), "{why}");
     }
 }

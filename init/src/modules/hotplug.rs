@@ -16,6 +16,15 @@ const SYS_DIR: &str = "/sys";
 /// Announcements handled per call, so that a storm of them does not hold up the caller's loop.
 const BATCH_MAX: usize = 64;
 
+/// What the kernel announced.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Announcements {
+    /// In their order.
+    pub uevents: Vec<Uevent>,
+    /// Some were lost: whoever waits for a device must look for it.
+    pub lost: bool,
+}
+
 /// Loads modules as devices are announced. Poll [`Hotplug::as_fd`] for reading and call [`Hotplug::handle`].
 #[derive(Debug)]
 pub struct Hotplug {
@@ -66,15 +75,16 @@ impl Hotplug {
     ///
     /// # Errors
     /// The socket is broken.
-    pub fn handle(&mut self) -> Result<Vec<Uevent>, Errno> {
-        let mut uevents = Vec::new();
-        while uevents.len() < BATCH_MAX {
+    pub fn handle(&mut self) -> Result<Announcements, Errno> {
+        let mut announcements = Announcements::default();
+        while announcements.uevents.len() < BATCH_MAX {
             match self.socket.receive()? {
                 Received::Nothing => break,
                 Received::Lost => {
                     log::warn(format_args!(
                         "device announcements were lost; looking at all devices"
                     ));
+                    announcements.lost = true;
                     self.coldplug();
                 }
                 Received::Uevent(uevent) => {
@@ -83,11 +93,11 @@ impl Hotplug {
                     {
                         self.load_for(modalias, |_| true);
                     }
-                    uevents.push(uevent);
+                    announcements.uevents.push(uevent);
                 }
             }
         }
-        Ok(uevents)
+        Ok(announcements)
     }
 
     fn load_for(&mut self, modalias: &str, wanted: impl Fn(Urgency) -> bool) -> Vec<String> {

@@ -11,6 +11,6 @@ pub mod loader;
 pub mod uevent;
 pub mod urgency;
 
-pub use hotplug::Hotplug;
+pub use hotplug::{Announcements, Hotplug};
 pub use loader::{Loader, Probe};
 pub use urgency::Urgency;

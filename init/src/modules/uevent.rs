@@ -33,10 +33,20 @@ pub struct Uevent {
     pub subsystem: String,
     /// Node under `/dev`, where there is one.
     pub device_name: Option<String>,
+    /// Of what kind within its subsystem: `disk`, `partition`.
+    pub device_type: Option<String>,
     /// What the device says it is.
     pub modalias: Option<String>,
     /// dm-verity found a damaged block: `TYPE,NUMBER`.
     pub verity_block: Option<String>,
+}
+
+impl Uevent {
+    /// The announcement is about a damaged block of a verity device.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        self.verity_block.is_some()
+    }
 }
 
 /// Reads a packet; `None` where it is not the kernel's format.
@@ -54,6 +64,7 @@ pub fn parse(packet: &[u8]) -> Option<Uevent> {
         match key {
             "SUBSYSTEM" => value.clone_into(&mut uevent.subsystem),
             "DEVNAME" => uevent.device_name = Some(value.to_owned()),
+            "DEVTYPE" => uevent.device_type = Some(value.to_owned()),
             "MODALIAS" => uevent.modalias = Some(value.to_owned()),
             "DM_VERITY_ERR_BLOCK_NR" => uevent.verity_block = Some(value.to_owned()),
             _ => {}
@@ -139,11 +150,12 @@ mod tests {
 
     #[test]
     fn a_disk_announces_itself() {
-        let packet = b"add@/devices/pci0000:00/0000:00:04.0/virtio1/block/vda\0ACTION=add\0DEVPATH=/x\0SUBSYSTEM=block\0MAJOR=254\0DEVNAME=vda\0SEQNUM=9\0";
+        let packet = b"add@/devices/pci0000:00/0000:00:04.0/virtio1/block/vda\0ACTION=add\0DEVPATH=/x\0SUBSYSTEM=block\0MAJOR=254\0DEVNAME=vda\0DEVTYPE=disk\0SEQNUM=9\0";
         let uevent = parse(packet).unwrap();
         assert_eq!(uevent.action, "add");
         assert_eq!(uevent.subsystem, "block");
         assert_eq!(uevent.device_name.as_deref(), Some("vda"));
+        assert_eq!(uevent.device_type.as_deref(), Some("disk"));
         assert_eq!(uevent.device_path, "/devices/pci0000:00/0000:00:04.0/virtio1/block/vda");
         assert_eq!(uevent.modalias, None);
     }

@@ -23,7 +23,7 @@ use super::power_button::PowerButtons;
 use super::requests::Node;
 use super::state_watch::StateWatch;
 use super::{cgroups, drivers, finish};
-use crate::boot::{damage, root};
+use crate::boot::root;
 use crate::disk::STATE_PARTITION;
 use crate::fatal::{chain, fatal};
 use crate::log;
@@ -290,16 +290,24 @@ impl EventLoop {
 
     fn take_announcements(&mut self) {
         let Some(hotplug) = &mut self.hotplug else { return };
-        let uevents = match hotplug.handle() {
-            Ok(uevents) => uevents,
+        let announcements = match hotplug.handle() {
+            Ok(announcements) => announcements,
             Err(error) => {
                 log::error(format_args!("new devices are not noticed any more: {error}"));
                 self.hotplug = None;
                 return;
             }
         };
-        for uevent in uevents {
-            if damage::is_damage(&uevent) {
+        if announcements.lost {
+            // Each of these may have been among them.
+            self.buttons.open_all();
+            watchdog::arm_hardware();
+            if root::is_root_damaged() {
+                self.leave_damaged_root();
+            }
+        }
+        for uevent in announcements.uevents {
+            if uevent.is_damage() {
                 self.leave_damaged_root();
             }
             if uevent.action != "add" {
@@ -414,7 +422,7 @@ impl EventLoop {
                 return Some(Event::Unwritten { bytes: unwritten::bytes() });
             }
             Effect::JudgeOtherSlot => {
-                return Some(Event::OtherSlot { can_boot: self.node.other_slot_can_boot() });
+                return Some(Event::OtherSlot { can_boot: self.node.other_slot_is_better() });
             }
             Effect::Power(mode) => power(mode),
         }

@@ -138,7 +138,7 @@ impl Machine {
                 self.shut_down(shutdown::Event::Stopping { left, within }, now)
             }
             Event::Unwritten { bytes } => self.shut_down(shutdown::Event::Unwritten { bytes }, now),
-            Event::SlotProven => self.trial(trial::Event::Proven, now),
+            Event::SlotProven => self.trial(trial::Event::Ready, now),
             Event::OtherSlot { can_boot } => self.trial(trial::Event::OtherSlot { can_boot }, now),
             Event::Finished { problem } => {
                 self.shut_down(shutdown::Event::Finished { problem }, now)
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn an_orderly_way_down() {
-        let mut machine = running(Trial::proven());
+        let mut machine = running(Trial::endless());
         assert_eq!(step(&mut machine, reboot(), NOW), [Effect::Terminate { pid: 7 }]);
         assert!(machine.is_shutting_down());
         assert_eq!(step(&mut machine, ended(8), NOW), []);
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn an_agent_that_ignores_the_request_is_killed_and_not_started_again() {
-        let mut machine = running(Trial::proven());
+        let mut machine = running(Trial::endless());
         step(&mut machine, reboot(), NOW);
         let deadline = machine.deadline().unwrap();
         assert_eq!(
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn an_agent_that_waits_for_its_restart_does_not_delay_the_way_down() {
-        let mut machine = running(Trial::proven());
+        let mut machine = running(Trial::endless());
         step(&mut machine, ended(7), NOW);
         assert_eq!(step(&mut machine, reboot(), NOW), [Effect::TerminateAll]);
         let much_later = NOW + Duration::from_secs(1);
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proven_slot_has_no_deadline() {
+    fn a_ready_slot_has_no_deadline() {
         let mut machine = running(Trial::until(NOW));
         step(&mut machine, Event::SlotProven, NOW);
         assert_eq!(machine.deadline(), None);

@@ -10,6 +10,7 @@ pub mod drivers;
 pub mod event_loop;
 pub mod finish;
 pub mod machine;
+pub mod platform;
 pub mod power_button;
 pub mod requests;
 pub mod shutdown;
@@ -25,6 +26,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ferrite_layout::boot_params;
+use ferrite_layout::slot::Slot;
 use ferrite_schema::names;
 use ferrite_schema::timeline::Phase;
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -43,12 +45,13 @@ use crate::unwritten;
 use crate::watchdog;
 use event_loop::EventLoop;
 use machine::Machine;
+use platform::Platform;
 use requests::Node;
 use slot_disk::SlotDisk;
 use state_watch::StateWatch;
 use trial::Trial;
 
-/// How long a slot that was never healthy has to become ready, unless the command line says otherwise: etcd
+/// How long a slot has to become ready, unless the command line says otherwise: etcd
 /// elections and a slow first boot fit in many times over.
 const READY_TIMEOUT: Duration = Duration::from_secs(300);
 /// Name of a node until the agent has read its configuration.
@@ -58,13 +61,23 @@ const OPEN_FILES: Rlimit = Rlimit { current: Some(1024), maximum: Some(524_288) 
 
 /// Brings the machine up from its root, keeps it up, takes it down.
 pub fn run(boot: BootState) -> ! {
-    let BootState { slot, unproven, version, disk, watchdogs, warnings, .. } = boot;
+    let BootState {
+        slot,
+        unproven,
+        persons_choice,
+        document,
+        disk,
+        disk_guid,
+        watchdogs,
+        warnings,
+        ..
+    } = boot;
     let mut recorder = boot.timeline;
     watchdog::inherit(watchdogs);
     fatal::feed_with(watchdog::feed);
     haste::begin();
     prepare_process();
-    log::info(format_args!("Ferrite {version} from slot {slot} on {disk}"));
+    log::info(format_args!("Ferrite {} from slot {slot} on {disk}", document.version));
     apply_settings(&mut recorder);
     if let Err(error) = recorder.step(Phase::Init, "control groups", cgroups::make_tree) {
         report(&error);
@@ -72,8 +85,16 @@ pub fn run(boot: BootState) -> ! {
     let hotplug = load_drivers(&mut recorder);
     watchdog::arm_hardware();
     watchdog::feed();
-    let disk = SystemDisk::new(disk);
+    let disk = SystemDisk::new(disk).with_identity(disk_guid);
     let mut warnings = warnings;
+    // Who cannot mount it will say so when the rest of it is read.
+    recorder.step(Phase::Init, "mount OEM", || state::mount_oem(&disk)).ok();
+    // Nothing is mounted for writing yet: from here one can still jump.
+    let platform = platform::bring_into_effect(&disk, slot, &document);
+    if let Platform::LeftOut(problem) = &platform {
+        log::warn(format_args!("{problem}"));
+        warnings.push(problem.clone());
+    }
     let clock = Clock::read();
     let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let storage =
@@ -93,6 +114,7 @@ pub fn run(boot: BootState) -> ! {
         slot,
         slots: SlotDisk::new(disk.clone(), keys),
         disk,
+        platform,
         recorder,
         ready: false,
         state_recreated: storage.state_recreated,
@@ -100,23 +122,40 @@ pub fn run(boot: BootState) -> ! {
         warnings,
         damage_seen: false,
     };
-    let trial = if unproven && !in_use {
-        // It will not become ready; perhaps the other slot's e2fsck or kernel can do more.
-        log::warn(format_args!("slot {slot} is on trial and cannot use STATE"));
-        Trial::until(now)
-    } else if unproven {
-        let timeout = ready_timeout(&command_line);
-        log::info(format_args!(
-            "slot {slot} is on trial: it has {} s to become ready",
-            timeout.as_secs()
-        ));
-        Trial::until(now.saturating_add(timeout))
-    } else {
-        Trial::proven()
-    };
+    let doubts = Doubts { unproven, persons_choice, in_use };
+    let trial = trial_of(slot, doubts, now, ready_timeout(&command_line));
     match EventLoop::new(Machine::new(trial), node, hotplug, clock) {
         Ok(event_loop) => event_loop.run(state_watch),
         Err(error) => report(&error),
+    }
+}
+
+/// What there is to say against the running slot, and for it.
+struct Doubts {
+    /// It was never healthy.
+    unproven: bool,
+    /// A person named it.
+    persons_choice: bool,
+    /// It can use STATE.
+    in_use: bool,
+}
+
+fn trial_of(slot: Slot, doubts: Doubts, now: Duration, timeout: Duration) -> Trial {
+    if doubts.persons_choice {
+        log::info(format_args!(
+            "slot {slot} was asked for by ferrite.slot=: it stays, ready or not"
+        ));
+        Trial::endless()
+    } else if !doubts.in_use && !doubts.unproven {
+        // It was healthy, and the other slot has the same STATE.
+        Trial::endless()
+    } else if !doubts.in_use {
+        // It will not become ready; perhaps the other slot's e2fsck or kernel can do more.
+        log::warn(format_args!("slot {slot} is on trial and cannot use STATE"));
+        Trial::until(now)
+    } else {
+        log::info(format_args!("slot {slot} has {} s to become ready", timeout.as_secs()));
+        Trial::until(now.saturating_add(timeout))
     }
 }
 

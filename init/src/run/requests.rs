@@ -9,8 +9,8 @@ use ferrite_schema::control::{self, Request, Response, Status};
 use ferrite_schema::timeline::Phase;
 
 use super::machine::{Event, Machine};
+use super::platform::{self, Platform};
 use super::slot_disk::{Outcome, SlotDisk, SlotError};
-use crate::boot::damage::{self, Remedy};
 use crate::disk::SystemDisk;
 use crate::fatal::chain;
 use crate::haste;
@@ -31,6 +31,8 @@ pub struct Node {
     pub disk: SystemDisk,
     /// Its slots.
     pub slots: SlotDisk,
+    /// The platform's kernel arguments.
+    pub platform: Platform,
     /// The boot timeline.
     pub recorder: Recorder,
     /// The agent said that the node is as it should be.
@@ -109,12 +111,12 @@ impl Node {
         }
     }
 
-    /// Whether the slot that does not run could boot; if not, why.
+    /// Whether the other slot is worth leaving this one for, which has not become ready; if not, why.
     ///
     /// # Errors
     /// The reason, for a person.
-    pub fn other_slot_can_boot(&self) -> Result<(), String> {
-        match self.slots.can_boot(self.slot.other()) {
+    pub fn other_slot_is_better(&self) -> Result<(), String> {
+        match self.slots.judge_not_ready(self.slot) {
             Ok(verdict) => verdict.map_err(|refusal| refusal.to_string()),
             Err(error) => Err(chain(&error)),
         }
@@ -126,27 +128,24 @@ impl Node {
         if std::mem::replace(&mut self.damage_seen, true) {
             return false;
         }
-        match damage::give_up(&self.disk, self.slot) {
-            Ok(Remedy::Restart) => {
+        let slot = self.slot;
+        match self.slots.leave_damaged(slot) {
+            Ok(Ok(())) => {
                 log::error(format_args!(
-                    "slot {} is damaged on the disk and given up; slot {} is next",
-                    self.slot,
-                    self.slot.other()
+                    "slot {slot} is damaged on the disk; slot {} goes before it now and is next",
+                    slot.other()
                 ));
                 true
             }
-            Ok(Remedy::RunOn) => {
+            Ok(Err(refusal)) => {
                 self.warn(format!(
-                    "slot {} is damaged on the disk, and no other slot can boot: running on; \
-                     damaged files cannot be read",
-                    self.slot
+                    "slot {slot} is damaged on the disk: running on, since {refusal}; damaged files cannot be read"
                 ));
                 false
             }
             Err(error) => {
                 self.warn(format!(
-                    "slot {} is damaged on the disk and cannot be given up: {}",
-                    self.slot,
+                    "slot {slot} is damaged on the disk and cannot be left: {}",
                     chain(&error)
                 ));
                 false
@@ -228,6 +227,11 @@ impl Node {
         if std::mem::replace(&mut self.ready, true) {
             let response = if newly_good { Response::Done } else { Response::AlreadySo };
             return (response, Some(Event::SlotProven));
+        }
+        if self.platform == Platform::InEffect
+            && let Err(error) = platform::prove(&self.disk)
+        {
+            self.warn(format!("the platform's kernel arguments are not proven: {}", chain(&error)));
         }
         self.recorder.ready(at);
         log::info(format_args!("ready tsc={} boottime_us={}", at.tsc, at.boottime_us));

@@ -10,6 +10,7 @@ use super::slots::{Edit, Refusal, Slots};
 use crate::boot::header::{self, LoadHeader};
 use crate::disk::{DiskError, SystemDisk};
 use crate::fatal::chain;
+use crate::irreversible::slots::{self, Remedy};
 
 /// The slots of the system disk.
 #[derive(Debug)]
@@ -78,13 +79,41 @@ impl SlotDisk {
         self.edit(|slots| slots.roll_back(running, header))
     }
 
-    /// Whether a slot could boot, and if not, why.
+    /// What to do now that the running slot has not become ready in its time. `Err` says why the machine stays.
     ///
     /// # Errors
     /// The disk cannot be read.
-    pub fn can_boot(&self, slot: Slot) -> Result<Result<(), Refusal>, SlotError> {
-        let header = self.check_header(slot)?;
-        Ok(slots_of(&self.read_table()?)?.can_boot(slot, header))
+    pub fn judge_not_ready(&self, running: Slot) -> Result<Result<(), Refusal>, SlotError> {
+        let other = running.other();
+        let header = self.check_header(other)?;
+        let slots = slots_of(&self.read_table()?)?;
+        match slots::not_ready(slots, running, header.is_ok()) {
+            Remedy::Restart(_) => Ok(Ok(())),
+            Remedy::RunOn => {
+                let why = slots.can_boot(other, header).err();
+                Ok(Err(why.unwrap_or(Refusal::OtherSlotFailed { slot: other })))
+            }
+        }
+    }
+
+    /// Leaves the running slot, which is damaged on the disk, durably, where the other one has a chance. `Err` says why
+    /// it has none.
+    ///
+    /// # Errors
+    /// The disk cannot be read or written.
+    pub fn leave_damaged(&self, running: Slot) -> Result<Result<(), Refusal>, SlotError> {
+        let other = running.other();
+        let header = self.check_header(other)?;
+        let mut why = None;
+        self.edit(|slots| match slots::damaged(slots, running, header.is_ok()) {
+            Remedy::Restart(edited) => Ok(edited),
+            Remedy::RunOn => {
+                let refusal = slots.can_boot(other, header).err();
+                why = Some(refusal.unwrap_or(Refusal::OtherSlotFailed { slot: other }));
+                Ok(None)
+            }
+        })?;
+        Ok(why.map_or(Ok(()), Err))
     }
 
     /// Both slots, for a client of the control socket.
@@ -131,7 +160,7 @@ impl SlotDisk {
     /// The version in a slot, or what is wrong with its header.
     fn read_header(&self, slot: Slot) -> Result<Result<String, String>, SlotError> {
         let path = self.disk.partition_path(slot.kern_partition());
-        match header::load(&path, &self.keys) {
+        match header::load(&path, 0, &self.keys) {
             Ok(document) => Ok(Ok(document.version)),
             Err(LoadHeader::Check { source, .. }) => Ok(Err(chain(&source))),
             Err(source @ LoadHeader::Read { .. }) => Err(SlotError::ReadHeader { source }),

@@ -2,17 +2,11 @@
 
 use std::fmt;
 
-use ferrite_layout::attributes::{FIELD_MAX, SlotAttributes};
-use ferrite_layout::slot::{self, Slot, choose};
+use ferrite_layout::attributes::SlotAttributes;
+use ferrite_layout::slot::{self, Slot, choose, starts};
 
-/// The attributes of both slots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slots {
-    /// Slot A.
-    pub a: SlotAttributes,
-    /// Slot B.
-    pub b: SlotAttributes,
-}
+use crate::irreversible::slots;
+pub use crate::irreversible::slots::Slots;
 
 /// Why a verb changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,33 +52,13 @@ impl fmt::Display for Refusal {
 pub type Edit = Result<Option<Slots>, Refusal>;
 
 impl Slots {
-    /// A slot's attributes.
-    #[must_use]
-    pub const fn get(self, slot: Slot) -> SlotAttributes {
-        match slot {
-            Slot::A => self.a,
-            Slot::B => self.b,
-        }
-    }
-
-    fn with(self, slot: Slot, attributes: SlotAttributes) -> Self {
-        match slot {
-            Slot::A => Self { a: attributes, ..self },
-            Slot::B => Self { b: attributes, ..self },
-        }
-    }
-
     /// The running slot was healthy.
     ///
     /// Its tries go to 0, as Chromium OS does it: success needs none, and should it ever be taken away, the
     /// slot must be staged anew.
     #[must_use]
     pub fn mark_good(self, running: Slot) -> Option<Self> {
-        let attributes = self.get(running);
-        // A priority of 0 would be a success that never boots again.
-        let good =
-            SlotAttributes { priority: attributes.priority.max(1), tries: 0, successful: true };
-        (attributes != good).then(|| self.with(running, good))
+        slots::ready(self, running)
     }
 
     /// The other slot is next, on trial. `other` says whether its header is good.
@@ -124,26 +98,11 @@ impl Slots {
     /// Says why not.
     pub fn can_boot(self, slot: Slot, header: Result<(), String>) -> Result<(), Refusal> {
         header.map_err(|problem| Refusal::OtherSlotUnusable { slot, problem })?;
-        let SlotAttributes { successful, tries, priority } = self.get(slot);
-        if priority > 0 && (successful || tries > 0) {
+        if starts::is_bootable(self.get(slot)) {
             Ok(())
         } else {
             Err(Refusal::OtherSlotFailed { slot })
         }
-    }
-
-    /// Gives `slot` the highest priority, renumbering where the field is full.
-    fn first(self, slot: Slot) -> Self {
-        let behind = self.get(slot.other());
-        let highest = self.a.priority.max(self.b.priority);
-        let (behind_priority, priority) = if highest < FIELD_MAX {
-            (behind.priority, highest + 1)
-        } else {
-            // Whoever had a priority keeps one.
-            (behind.priority.min(1), 2)
-        };
-        self.with(slot.other(), SlotAttributes { priority: behind_priority, ..behind })
-            .with(slot, SlotAttributes { priority, ..self.get(slot) })
     }
 }
 
@@ -210,7 +169,6 @@ mod tests {
                 let other = running.other();
                 let good = before.mark_good(running).unwrap_or(before);
                 assert!(good.get(running).successful && good.get(running).priority > 0);
-                assert_eq!(good.get(other), before.get(other));
                 assert_eq!(good.mark_good(running), None, "twice is once: {before:?}");
 
                 match before.stage(running, Ok(())) {

@@ -1,13 +1,13 @@
-//! Decides when a slot that was never healthy is given up.
+//! Decides when a slot that does not become ready is left, proven before or not.
 //!
 //! ```text
 //!   OnTrial ──deadline──▶ Judging ──other slot can boot──▶ GivenUp (terminal)
 //!      │                     │ it cannot
-//!      │ proven              ▼
-//!      └──────▶ Proven ◀── Stranded      proven: from every state but GivenUp
+//!      │ ready               ▼
+//!      └──────▶ Ready  ◀── Stranded      ready: from every state but GivenUp
 //! ```
 //!
-//! Sent by: the event loop. `Proven` comes after the slot's attributes were written.
+//! Sent by: the event loop. `Ready` comes after the slot's attributes were written.
 
 #![deny(clippy::wildcard_enum_match_arm, clippy::match_wildcard_for_single_variants)]
 
@@ -19,14 +19,14 @@ enum State {
     Judging,
     Stranded,
     GivenUp,
-    Proven,
+    Ready,
 }
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The running slot is marked successful.
-    Proven,
+    /// The running slot became ready and is marked successful.
+    Ready,
     /// The other slot was looked at.
     OtherSlot {
         /// `Err` says why it cannot boot, for a person.
@@ -57,10 +57,10 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// A slot that was healthy before.
+    /// A slot that stays, ready or not.
     #[must_use]
-    pub const fn proven() -> Self {
-        Self { state: State::Proven }
+    pub const fn endless() -> Self {
+        Self { state: State::Ready }
     }
 
     /// A slot that must become ready until `deadline`.
@@ -74,7 +74,7 @@ impl Trial {
     pub const fn deadline(&self) -> Option<Duration> {
         match self.state {
             State::OnTrial { deadline } => Some(deadline),
-            State::Judging | State::Stranded | State::GivenUp | State::Proven => None,
+            State::Judging | State::Stranded | State::GivenUp | State::Ready => None,
         }
     }
 
@@ -82,7 +82,7 @@ impl Trial {
     pub fn step(&mut self, event: Event, now: Duration) -> Vec<Effect> {
         match self.state {
             State::OnTrial { deadline } => match event {
-                Event::Proven => self.prove(),
+                Event::Ready => self.succeed(),
                 Event::Tick if now >= deadline => {
                     self.state = State::Judging;
                     vec![Effect::JudgeOtherSlot]
@@ -90,7 +90,7 @@ impl Trial {
                 Event::Tick | Event::OtherSlot { .. } => Vec::new(),
             },
             State::Judging => match event {
-                Event::Proven => self.prove(),
+                Event::Ready => self.succeed(),
                 Event::OtherSlot { can_boot: Ok(()) } => {
                     self.state = State::GivenUp;
                     vec![Effect::GiveUp]
@@ -102,17 +102,17 @@ impl Trial {
                 Event::Tick => Vec::new(),
             },
             State::Stranded => match event {
-                Event::Proven => self.prove(),
+                Event::Ready => self.succeed(),
                 Event::Tick | Event::OtherSlot { .. } => Vec::new(),
             },
-            State::GivenUp | State::Proven => match event {
-                Event::Proven | Event::Tick | Event::OtherSlot { .. } => Vec::new(),
+            State::GivenUp | State::Ready => match event {
+                Event::Ready | Event::Tick | Event::OtherSlot { .. } => Vec::new(),
             },
         }
     }
 
-    fn prove(&mut self) -> Vec<Effect> {
-        self.state = State::Proven;
+    fn succeed(&mut self) -> Vec<Effect> {
+        self.state = State::Ready;
         Vec::new()
     }
 }
@@ -126,19 +126,19 @@ mod tests {
         let now = Duration::from_secs(300);
         let early = State::OnTrial { deadline: Duration::from_secs(301) };
         let due = State::OnTrial { deadline: now };
-        let states = [early, due, State::Judging, State::Stranded, State::GivenUp, State::Proven];
+        let states = [early, due, State::Judging, State::Stranded, State::GivenUp, State::Ready];
         let bad = || Event::OtherSlot { can_boot: Err("it is empty".to_owned()) };
         let good = || Event::OtherSlot { can_boot: Ok(()) };
-        let events = [Event::Proven, Event::Tick, good(), bad()];
+        let events = [Event::Ready, Event::Tick, good(), bad()];
         let stay = Effect::Stay { reason: "it is empty".to_owned() };
         let changes = [
-            (early, Event::Proven, State::Proven, vec![]),
-            (due, Event::Proven, State::Proven, vec![]),
+            (early, Event::Ready, State::Ready, vec![]),
+            (due, Event::Ready, State::Ready, vec![]),
             (due, Event::Tick, State::Judging, vec![Effect::JudgeOtherSlot]),
-            (State::Judging, Event::Proven, State::Proven, vec![]),
+            (State::Judging, Event::Ready, State::Ready, vec![]),
             (State::Judging, good(), State::GivenUp, vec![Effect::GiveUp]),
             (State::Judging, bad(), State::Stranded, vec![stay]),
-            (State::Stranded, Event::Proven, State::Proven, vec![]),
+            (State::Stranded, Event::Ready, State::Ready, vec![]),
         ];
         for state in states {
             for event in &events {
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn only_a_running_trial_has_a_deadline() {
-        assert_eq!(Trial::proven().deadline(), None);
+        assert_eq!(Trial::endless().deadline(), None);
         let deadline = Duration::from_secs(5);
         assert_eq!(Trial::until(deadline).deadline(), Some(deadline));
     }

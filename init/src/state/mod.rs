@@ -24,19 +24,17 @@ use std::path::Path;
 
 use ferrite_schema::names;
 use ferrite_schema::timeline::Phase;
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 
 use crate::boot::mounts::{MountError, mount_on};
-use crate::disk::SystemDisk;
+use crate::disk::{OEM_PARTITION, SystemDisk};
 use crate::fatal::chain;
 use crate::log;
 use crate::state::clock::Clock;
 use crate::state::errors::ErrorCount;
 use crate::state::volume::Volume;
 use crate::timeline::Recorder;
-
-/// GPT number of OEM.
-const OEM_PARTITION: u32 = 8;
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -153,12 +151,15 @@ fn mount_rescue() -> Result<(), MountError> {
     mount_on("tmpfs", names::STATE_DIR, flags, c"mode=0755,size=10%,nr_inodes=16k")
 }
 
-fn mount_oem(disk: &SystemDisk) -> Result<(), MountError> {
+/// Mounts OEM, read-only. Already being mounted counts as done.
+///
+/// # Errors
+/// It holds no file system that the kernel can mount.
+pub fn mount_oem(disk: &SystemDisk) -> Result<(), MountError> {
     let device = disk.partition_path(OEM_PARTITION);
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount(&device, names::OEM_DIR, "ext4", flags, c"").map_err(|source| MountError::Mount {
-        kind: "ext4",
-        path: names::OEM_DIR.into(),
-        source,
-    })
+    match mount(&device, names::OEM_DIR, "ext4", flags, c"") {
+        Ok(()) | Err(Errno::BUSY) => Ok(()),
+        Err(source) => Err(MountError::Mount { kind: "ext4", path: names::OEM_DIR.into(), source }),
+    }
 }

@@ -73,6 +73,18 @@ pub(super) fn read_both(
     (primary.map(Copy::into_primary_form), backup)
 }
 
+/// The size of sectors for which the disk has a table, where that is not its own: an image that was written to the wrong
+/// kind of disk.
+pub(super) fn other_sectors(
+    disk: &mut (impl Read + Seek),
+    disk_bytes: u64,
+    sector_bytes: u64,
+) -> Option<u64> {
+    let other_bytes = if sector_bytes == 512 { 4096 } else { 512 };
+    let geometry = Geometry::of(disk_bytes, other_bytes).ok()?;
+    read_header(disk, geometry, PRIMARY_LBA).ok().map(|_| other_bytes)
+}
+
 impl Copy {
     /// The same table with its header as the primary copy has it, checksums left out: what does not depend
     /// on where a copy lies.

@@ -128,8 +128,8 @@ fn state_takes_what_a_bigger_disk_has() {
     disk.resize(disk.len() * 2 + 700, 0);
     let disk_bytes = disk.len() as u64;
     let mut table = read(&disk).unwrap();
-    assert!(table.needs_repair(), "the backup is not at the end");
-    assert_eq!(table.grow(1, disk_bytes, MIB), Ok(true));
+    assert!(table.disk_bytes() < disk_bytes, "the backup is not at the end");
+    assert_eq!((table.extend(disk_bytes), table.grow(1, MIB)), (Ok(true), Ok(true)));
     let state = table.partition(1).unwrap();
     assert_eq!((state.offset_bytes, state.end_bytes()), (3 * MIB, 15 * MIB));
     for write in table.writes().unwrap() {
@@ -137,17 +137,69 @@ fn state_takes_what_a_bigger_disk_has() {
     }
     let mut again = read(&disk).unwrap();
     assert!(again.same_content(&table) && !again.needs_repair());
-    assert_eq!(again.grow(1, disk_bytes, MIB), Ok(false));
+    assert_eq!((again.extend(disk_bytes), again.grow(1, MIB)), (Ok(false), Ok(false)));
+}
+
+/// The kind: whatever keeps STATE from growing keeps nobody from writing the table.
+#[test]
+fn a_table_whose_last_partition_cannot_grow_can_still_be_written() {
+    let behind = |table: &mut Table| table.add(&partition(20, 7 * MIB, MIB / 2)).unwrap();
+    let without = |table: &mut Table| *table.entry_mut(1).unwrap() = GPTPartitionEntry::empty();
+    for change in [behind as fn(&mut Table), without] {
+        for extend in [true, false] {
+            let mut made = table();
+            change(&mut made);
+            let mut disk = disk_with(&made);
+            disk.resize(disk.len() * 2, 0);
+            let mut found = read(&disk).unwrap();
+            if extend {
+                assert_eq!(found.extend(disk.len() as u64), Ok(true));
+            }
+            assert!(found.grow(1, MIB).is_err());
+            found.set_slot(Slot::A, trial(1, 2)).unwrap();
+            for write in found.writes().unwrap() {
+                apply(&mut disk, &write);
+            }
+            found.check_written(&mut Cursor::new(&disk)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_table_for_other_sectors_is_called_that() {
+    let disk = disk_with(&table());
+    let error = Table::read(&mut Cursor::new(&disk), 4096).unwrap_err();
+    assert!(matches!(error, ReadTable::OtherSectors { made_for: 512, found: 4096 }), "{error}");
+    let mut large = Table::new(64 * MIB, 4096, Uuid::from_u128(7)).unwrap();
+    large.add(&partition(2, MIB, MIB)).unwrap();
+    let error = read(&disk_with(&large)).unwrap_err();
+    assert!(matches!(error, ReadTable::OtherSectors { made_for: 4096, found: 512 }), "{error}");
+}
+
+#[test]
+fn other_identities_are_all_that_changes() {
+    let before = table();
+    let mut after = table();
+    let mut next = 100;
+    after.renew_identities(|| {
+        next += 1;
+        Uuid::from_u128(next)
+    });
+    assert_eq!(after.disk_guid(), Uuid::from_u128(101));
+    let guids: Vec<Uuid> = after.partitions().map(|partition| partition.guid).collect();
+    assert_eq!(guids, [102, 103, 104].map(Uuid::from_u128));
+    for (one, other) in before.partitions().zip(after.partitions()) {
+        assert_eq!(Partition { guid: one.guid, ..other }, one);
+    }
 }
 
 #[test]
 fn growing_what_cannot_grow_is_refused() {
     let mut table = table();
-    assert_eq!(table.grow(9, DISK, MIB), Err(EditTable::Absent { number: 9 }));
-    assert_eq!(table.grow(2, DISK, MIB), Err(EditTable::NotLast { number: 2, after: 1 }));
+    assert_eq!(table.grow(9, MIB), Err(EditTable::Absent { number: 9 }));
+    assert_eq!(table.grow(2, MIB), Err(EditTable::NotLast { number: 2, after: 1 }));
     for disk_bytes in [0, 1000, 7 * MIB] {
-        let too_small = EditTable::DiskTooSmall { number: 1, disk_bytes };
-        assert_eq!(table.grow(1, disk_bytes, MIB), Err(too_small));
+        assert_eq!(table.extend(disk_bytes), Err(EditTable::DiskTooSmall { disk_bytes }));
     }
     assert!(table.same_content(&self::table()), "a refused change changed something");
 }
@@ -220,7 +272,8 @@ fn rewrites() -> Vec<Rewrite> {
     newer.set_slot(Slot::A, trial(1, 3)).unwrap();
     apply(&mut stale_backup, &newer.writes().unwrap()[1]);
     let mut grown = rewrite("a bigger disk", [whole.clone(), vec![0; whole.len()]].concat());
-    grown.new.grow(1, 2 * DISK, MIB).unwrap();
+    grown.new.extend(2 * DISK).unwrap();
+    grown.new.grow(1, MIB).unwrap();
     vec![
         rewrite("a whole disk", whole),
         rewrite("no primary", no_primary),
@@ -412,7 +465,8 @@ proptest! {
             disk[usize::try_from(other * SECTOR).unwrap()] = 0;
         }
         if let Ok(mut table) = read(&disk) {
-            drop(table.grow(1, DISK * 2, MIB));
+            drop(table.extend(DISK * 2));
+            drop(table.grow(1, MIB));
             for write in table.writes().unwrap() {
                 prop_assert!(write.offset_bytes < DISK * 2);
             }

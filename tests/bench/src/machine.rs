@@ -74,7 +74,7 @@ pub(crate) fn node_with_client(
     let boot = Boot::Direct {
         kernel: absolute(&image.join("kernel"))?,
         initramfs: Some(absolute(&image.join("initramfs"))?),
-        command_line: command_line.trim().to_owned(),
+        command_line: format!("{} ferrite.disk=vda", command_line.trim()),
     };
     let mut machine = plain(directory, boot, timing);
     let base = absolute(&image.join("disk.raw"))?;
