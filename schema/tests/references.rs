@@ -18,10 +18,8 @@ fn is_stricter(theirs: &Theirs) -> bool {
     });
     // With the registry that a short name belongs to it may be longer than any registry takes.
     let too_long = theirs.registry().len() + 1 + theirs.repository().len() > 255;
-    // Upper case alone makes no registry here: a name that is written in lower case must mean the same.
-    let registry = theirs.registry();
-    let upper =
-        !registry.contains(['.', ':']) && registry.bytes().any(|byte| byte.is_ascii_uppercase());
+    // Upper case alone makes no registry here; theirs takes it for one and then for a folder.
+    let upper = theirs.repository().bytes().any(|byte| byte.is_ascii_uppercase());
     bad_port || other_digest || too_long || upper
 }
 
