@@ -65,6 +65,13 @@ impl Owners {
         self.ids.map_or(0, |ids| ids.first)
     }
 
+    /// What the container calls the node's ID `id`; `None` where that is none of its own. The kernel shows such an owner as
+    /// nobody, and gives him no rights.
+    pub(super) fn inside(&self, id: u32) -> Option<u32> {
+        let Some(ids) = self.ids else { return Some(id) };
+        id.checked_sub(ids.first).filter(|inside| *inside < ids.count)
+    }
+
     /// Whether it has this ID.
     pub(super) fn has(&self, id: u32) -> bool {
         self.ids.is_none_or(|ids| id < ids.count)

@@ -23,6 +23,9 @@ use super::quota::{self, QuotaProblem};
 
 mod xattrs;
 
+/// The user and group that the kernel shows for those that a namespace does not have (`/proc/sys/kernel/overflowuid`).
+const NOBODY: u32 = 65_534;
+
 /// A volume could not be filled.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SeedProblem {
@@ -132,7 +135,8 @@ fn entry(
         FileType::Symlink => {
             let link = rustix::fs::readlinkat(from, name, Vec::new())?;
             rustix::fs::symlinkat(&link, &*to, name)?;
-            let (user, group) = on_disk(stat, owners);
+            let Owner { user, group, .. } = on_disk(stat, owners);
+            let (user, group) = (Some(user), Some(group));
             rustix::fs::chownat(&*to, name, user, group, AtFlags::SYMLINK_NOFOLLOW)?;
         }
         _ => return Ok(None),
@@ -143,10 +147,10 @@ fn entry(
 /// Owner, mode, attributes and times. The owner first: changing it drops set-id bits and file capabilities.
 fn properties(from: BorrowedFd<'_>, to: BorrowedFd<'_>, owners: &Owners) -> io::Result<()> {
     let stat = rustix::fs::fstat(from)?;
-    let (user, group) = on_disk(&stat, owners);
-    rustix::fs::fchown(to, user, group)?;
-    rustix::fs::fchmod(to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
-    xattrs::copy(from, to, owners.root())?;
+    let Owner { user, group, mode, is_own } = on_disk(&stat, owners);
+    rustix::fs::fchown(to, Some(user), Some(group))?;
+    rustix::fs::fchmod(to, mode)?;
+    xattrs::copy(from, to, owners, is_own)?;
     let time = |seconds, nanoseconds: u64| Timespec {
         tv_sec: seconds,
         tv_nsec: i64::try_from(nanoseconds).unwrap_or_default(),
@@ -158,16 +162,64 @@ fn properties(from: BorrowedFd<'_>, to: BorrowedFd<'_>, owners: &Owners) -> io::
     Ok(rustix::fs::futimens(to, &times)?)
 }
 
-/// The container's own IDs, which volumes have on disk.
-fn on_disk(stat: &Stat, owners: &Owners) -> (Option<Uid>, Option<Gid>) {
-    let own = |id: u32| id.saturating_sub(owners.root());
-    (Some(Uid::from_raw(own(stat.st_uid))), Some(Gid::from_raw(own(stat.st_gid))))
+/// Whom a file of a volume belongs to on disk, in the container's own IDs, and what it may therefore be.
+#[derive(Debug, PartialEq, Eq)]
+struct Owner {
+    user: Uid,
+    group: Gid,
+    mode: Mode,
+    /// Both are the container's own.
+    is_own: bool,
+}
+
+/// An owner whom the container does not have becomes nobody, as the kernel shows him in the container's layers, never its
+/// root; and what the kernel does not grant in his name there (set-id bits, file capabilities) is not granted in a volume.
+fn on_disk(stat: &Stat, owners: &Owners) -> Owner {
+    let (user, group) = (owners.inside(stat.st_uid), owners.inside(stat.st_gid));
+    let mut mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+    let is_own = user.is_some() && group.is_some();
+    let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    if !is_own && !is_folder {
+        mode.remove(Mode::SUID | Mode::SGID);
+    }
+    let user = Uid::from_raw(user.unwrap_or(NOBODY));
+    Owner { user, group: Gid::from_raw(group.unwrap_or(NOBODY)), mode, is_own }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use ferrite_schema::shim::IdRange;
+
+    #[test]
+    fn an_owner_whom_the_container_does_not_have_is_nobody_and_grants_nothing() {
+        let ids = IdRange { first: 1_048_576, count: 65_536 };
+        let (own, all) = (Owners::without_namespace(ids), Owners::new(None).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let mut stat = rustix::fs::stat(folder.path()).unwrap();
+        for (seen, kind, owners, user, expected) in [
+            // Its root, its last user, and the first of its neighbour.
+            (1_048_576, 0o100_000, &own, 0, 0o6755),
+            (1_114_111, 0o100_000, &own, 65_535, 0o6755),
+            (1_114_112, 0o100_000, &own, NOBODY, 0o755),
+            // The kernel's word for an owner that the layers' mount does not have.
+            (65_534, 0o100_000, &own, NOBODY, 0o755),
+            (0, 0o100_000, &own, NOBODY, 0o755),
+            (u32::MAX - 1, 0o100_000, &own, NOBODY, 0o755),
+            // A folder's bit says whose group its files get.
+            (65_534, 0o040_000, &own, NOBODY, 0o6755),
+            // One that shares the node's users has them all.
+            (70_000, 0o100_000, &all, 70_000, 0o6755),
+        ] {
+            (stat.st_uid, stat.st_gid, stat.st_mode) = (seen, seen, kind | 0o6755);
+            let owner = on_disk(&stat, owners);
+            let found = (owner.user.as_raw(), owner.group.as_raw(), owner.mode.as_raw_mode());
+            assert_eq!(found, (user, user, expected), "{seen}");
+            assert_eq!(owner.is_own, user != NOBODY, "{seen}");
+        }
+    }
 
     #[test]
     fn any_depth_is_copied_with_its_modes() {

@@ -44,12 +44,18 @@ impl Reference {
     /// Says which part is wrong.
     pub fn parse(text: &str, default_registry: &str) -> Result<Self, NotAReference> {
         let refuse = |why| NotAReference { text: text.chars().take(NAME_MAX_BYTES).collect(), why };
+        // People paste addresses out of their browsers.
+        if text.contains("://") {
+            return Err(refuse("leave out what is before `://`: a registry is named by its host"));
+        }
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest)),
             None => (text, None),
         };
         if digest.is_some_and(|digest| !is_digest(digest)) {
-            return Err(refuse("a digest is `sha256:` and 64 lower-case hexadecimal digits"));
+            return Err(refuse(
+                "a digest is `sha256:` and 64 lower-case hexadecimal digits, other algorithms are not taken",
+            ));
         }
         let (name, tag) = match rest.rsplit_once(':') {
             // A colon before a slash belongs to the registry's port.
@@ -63,15 +69,18 @@ impl Reference {
             Some((first, rest)) if is_registry(first) => (first, rest),
             Some(_) | None => (default_registry, name),
         };
-        if !is_host(registry) {
-            return Err(refuse("its registry is not a host with or without a port"));
-        }
+        let registry = canonical_host(registry)
+            .ok_or_else(|| refuse("its registry is not a host with or without a port"))?;
         if !repository.split('/').all(is_component) {
             return Err(refuse(
                 "its repository is not made of lower-case letters, digits and single separators",
             ));
         }
-        let registry = if DOCKER_HUB_ALIASES.contains(&registry) { DOCKER_HUB } else { registry };
+        let registry = if DOCKER_HUB_ALIASES.contains(&registry.as_str()) {
+            DOCKER_HUB.to_owned()
+        } else {
+            registry
+        };
         let repository = if registry == DOCKER_HUB && !repository.contains('/') {
             format!("{LIBRARY}/{repository}")
         } else {
@@ -85,7 +94,7 @@ impl Reference {
             (tag, _) => tag,
         };
         Ok(Self {
-            registry: registry.to_ascii_lowercase(),
+            registry,
             repository,
             tag: tag.map(str::to_owned),
             digest: digest.map(str::to_owned),
@@ -167,29 +176,34 @@ pub fn is_registry(first: &str) -> bool {
 /// A host name, an IPv4 address or an IPv6 address in brackets, with or without a port.
 #[must_use]
 pub fn is_host(text: &str) -> bool {
-    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, rest)) => {
-            let valid = address.parse::<std::net::Ipv6Addr>().is_ok();
-            match (valid, rest.strip_prefix(':'), rest) {
-                (true, Some(port), _) => ("", Some(port)),
-                (true, None, "") => ("", None),
-                _ => return false,
-            }
-        }
-        None => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
+    canonical_host(text).is_some()
+}
+
+/// The one spelling of a host with or without a port: rules are about names, so a registry must not have several.
+fn canonical_host(text: &str) -> Option<String> {
+    if let Some((address, rest)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        let address: std::net::Ipv6Addr = address.parse().ok()?;
+        let port = rest.strip_prefix(':').map_or(rest.is_empty(), is_port);
+        return port.then(|| format!("[{address}]{rest}"));
+    }
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (text, None),
     };
-    let bracketed = text.starts_with('[');
     let label = |label: &str| {
         !label.is_empty()
             && !label.starts_with('-')
             && !label.ends_with('-')
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
-    (bracketed || host.split('.').all(label))
-        && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
+    (host.split('.').all(label) && port.is_none_or(is_port)).then(|| text.to_ascii_lowercase())
+}
+
+/// 1 to 65535, in digits alone: neither `+80` nor `080` is another way to say 80.
+fn is_port(port: &str) -> bool {
+    port.bytes().all(|byte| byte.is_ascii_digit())
+        && !port.starts_with('0')
+        && port.parse::<u16>().is_ok()
 }
 
 fn is_tag(tag: &str) -> bool {
@@ -249,6 +263,10 @@ mod tests {
         check("quay.example/app", "quay.example/app:latest");
         check("10.0.2.2:5000/app", "10.0.2.2:5000/app:latest");
         check("[::1]:5000/app", "[::1]:5000/app:latest");
+        check("[0:0:0:0:0:0:0:1]:5000/app", "[::1]:5000/app:latest");
+        // A rule for Docker Hub, or for a host, cannot be spelled away.
+        check("Docker.io/nginx", "docker.io/library/nginx:latest");
+        check("Index.Docker.IO/nginx", "docker.io/library/nginx:latest");
         check("Registry.example/app", "registry.example/app:latest");
         assert!("Registry/app".parse::<Reference>().is_err());
         check("local/hello:1.0", "docker.io/local/hello:1.0");
@@ -288,6 +306,16 @@ mod tests {
             "x.y:0/a",
             "x.y:99999/a",
             "x.y:/a",
+            "x.y:+80/a",
+            "x.y:080/a",
+            ":1",
+            "@",
+            "http://x/y",
+            "https://x.y/a:1",
+            "x.y:80:80/a",
+            "[fe80::1%25eth0]/a",
+            "[::1]:/a",
+            "[::1]x/a",
             "-x.y/a",
             "[::1/a",
             "[zz]:1/a",

@@ -15,7 +15,7 @@ const NO_FILE: libc::c_long = -1;
 
 /// Each of them gets along without a privilege, so that `EPERM` can only be a filter's. Null pointers are all
 /// that the kernel is given to read or write.
-const ATTEMPTS: [Attempt; 16] = [
+const ATTEMPTS: [Attempt; 17] = [
     ("add_key", libc::SYS_add_key, [0, 0, 0]),
     // The kernel refuses a user namespace to one that shares its root folder, so that this never makes a process.
     ("clone", libc::SYS_clone, [NEW_USER_BUT_SAME_ROOT, 0, 0]),
@@ -31,15 +31,55 @@ const ATTEMPTS: [Attempt; 16] = [
     ("set_mempolicy", libc::SYS_set_mempolicy, [0, 0, 0]),
     ("setns", libc::SYS_setns, [NO_FILE, 0, 0]),
     ("socket vsock", libc::SYS_socket, [40, 1, 0]),
+    // Of the family the kernel takes the lower half.
+    ("socket vsock in the lower half", libc::SYS_socket, [(1 << 32) | 40, 1, 0]),
     ("sysfs", libc::SYS_sysfs, [3, 0, 0]),
     ("unshare", libc::SYS_unshare, [1, 0, 0]),
 ];
+
+/// The same by the numbers of 32-bit programs, through the entry that is theirs. `socketcall` finds no memory at its
+/// second argument, where it would look for a socket's family.
+const ATTEMPTS_32: [(&str, u32, [u32; 2]); 2] =
+    [("32-bit socket vsock", 359, [40, 1]), ("32-bit socketcall", 102, [1, 0])];
 
 /// Makes each call. It may leave a socket open and change this process's personality: not for a process that
 /// goes on to do anything else.
 #[must_use]
 pub fn make() -> Vec<(&'static str, Result<(), Errno>)> {
-    ATTEMPTS.into_iter().map(|(name, number, arguments)| (name, call(number, arguments))).collect()
+    let native =
+        ATTEMPTS.into_iter().map(|(name, number, arguments)| (name, call(number, arguments)));
+    let of_32_bits =
+        ATTEMPTS_32.into_iter().map(|(name, number, arguments)| (name, call_32(number, arguments)));
+    native.chain(of_32_bits).collect()
+}
+
+/// Makes a call as 32-bit programs make them; 64-bit ones may use their entry too.
+fn call_32(number: u32, [first, second]: [u32; 2]) -> Result<(), Errno> {
+    let mut result = u64::from(number);
+    // SAFETY: the table above is all that is called: its calls take no pointers, or null ones, which the kernel refuses.
+    // The entry changes rax, and r8 to r11 on older kernels, which are named; rbx, which the compiler keeps for itself,
+    // is put back.
+    unsafe {
+        std::arch::asm!(
+            "xchg rbx, {first}",
+            "int 0x80",
+            "xchg rbx, {first}",
+            first = inout(reg) u64::from(first) => _,
+            inout("rax") result,
+            in("rcx") u64::from(second),
+            in("rdx") 0_u64,
+            in("rsi") 0_u64,
+            in("rdi") 0_u64,
+            out("r8") _,
+            out("r9") _,
+            out("r10") _,
+            out("r11") _,
+        );
+    }
+    // Negative in 32 bits or in 64, as the kernel's version has it.
+    let low = (result & 0xffff_ffff) as u32;
+    let code = low.cast_signed();
+    if (-4095..0).contains(&code) { Err(Errno::from_raw_os_error(-code)) } else { Ok(()) }
 }
 
 fn call(number: libc::c_long, [first, second, third]: [libc::c_long; 3]) -> Result<(), Errno> {

@@ -12,7 +12,8 @@ use libcontainer::oci_spec::runtime::{
 
 /// What a denied call answers: programs know it and go on.
 const EPERM: u32 = 1;
-/// What `clone3` answers: its flags are in memory, where a filter cannot look, and libraries fall back to `clone`.
+/// What `clone3` and `socketcall` answer: what they are to do is in memory, where a filter cannot look, and libraries
+/// fall back to `clone` and `socket`.
 const ENOSYS: u32 = 38;
 
 /// Files and folders.
@@ -63,8 +64,7 @@ const EVENTS: &str = "adjtimex clock_adjtime clock_adjtime64 clock_getres clock_
 const MESSAGES: &str = "accept accept4 bind connect getpeername getsockname getsockopt ipc listen mq_getsetattr \
     mq_notify mq_open mq_timedreceive mq_timedreceive_time64 mq_timedsend mq_timedsend_time64 mq_unlink msgctl \
     msgget msgrcv msgsnd recv recvfrom recvmmsg recvmmsg_time64 recvmsg semctl semget semop semtimedop \
-    semtimedop_time64 send sendmmsg sendmsg sendto setsockopt shmat shmctl shmdt shmget shutdown socketcall \
-    socketpair";
+    semtimedop_time64 send sendmmsg sendmsg sendto setsockopt shmat shmctl shmdt shmget shutdown socketpair";
 
 /// What each capability brings along: the calls that the kernel lets only its holders make.
 const WITH_CAPABILITY: [(Capability, &str); 14] = [
@@ -94,6 +94,9 @@ const NAMESPACE_FLAGS: u64 =
     0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x2000_0000 | 0x4000_0000 | 0x0002_0000;
 /// `AF_VSOCK`: reaches the hypervisor, whatever the container's network is.
 const AF_VSOCK: u64 = 40;
+/// Bits that families of addresses have; beyond them there are none.
+const FAMILY_BITS: u32 = 6;
+const _: () = assert!(AF_VSOCK < 1 << FAMILY_BITS);
 /// Personalities that change nothing dangerous: Linux, 32-bit Linux, both with an old version's name, and asking.
 const PERSONALITIES: [u64; 5] = [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
@@ -114,23 +117,41 @@ pub(crate) fn profile(capabilities: &[Capability]) -> Result<LinuxSeccomp, OciSp
     for personality in PERSONALITIES {
         calls.push(when("personality", equal, personality, None)?);
     }
-    calls.push(when("socket", LinuxSeccompOperator::ScmpCmpNe, AF_VSOCK, None)?);
+    calls.extend(sockets()?);
     if !capabilities.contains(&Capability::SysAdmin) {
         let masked = LinuxSeccompOperator::ScmpCmpMaskedEq;
         calls.push(when("clone", masked, NAMESPACE_FLAGS, Some(0))?);
-        calls.push(
-            LinuxSyscallBuilder::default()
-                .names(vec!["clone3".to_owned()])
-                .action(LinuxSeccompAction::ScmpActErrno)
-                .errno_ret(ENOSYS)
-                .build()?,
-        );
+        calls.push(unknown("clone3")?);
     }
     LinuxSeccompBuilder::default()
         .default_action(LinuxSeccompAction::ScmpActErrno)
         .default_errno_ret(EPERM)
         .architectures(vec![Arch::ScmpArchX86_64, Arch::ScmpArchX86])
         .syscalls(calls)
+        .build()
+}
+
+/// `socket` of every family but `AF_VSOCK`. The kernel takes 32 bits of the argument for the family and the filter sees
+/// 64, so that a comparison of the whole is led around by a higher bit: each bit in which a family differs allows it.
+///
+/// 32-bit programs have a second way to make sockets, `socketcall`, with the family in memory: it is not there. It is
+/// named after the others, since libseccomp allows it along with each of them.
+fn sockets() -> Result<Vec<LinuxSyscall>, OciSpecError> {
+    let masked = LinuxSeccompOperator::ScmpCmpMaskedEq;
+    let bits = (0..FAMILY_BITS).map(|bit| 1 << bit);
+    let mut calls = bits
+        .map(|bit| when("socket", masked, bit, Some(!AF_VSOCK & bit)))
+        .collect::<Result<Vec<_>, _>>()?;
+    calls.push(unknown("socketcall")?);
+    Ok(calls)
+}
+
+/// A call that answers as if the kernel had never heard of it.
+fn unknown(name: &str) -> Result<LinuxSyscall, OciSpecError> {
+    LinuxSyscallBuilder::default()
+        .names(vec![name.to_owned()])
+        .action(LinuxSeccompAction::ScmpActErrno)
+        .errno_ret(ENOSYS)
         .build()
 }
 
@@ -186,6 +207,7 @@ mod tests {
             "setns",
             "settimeofday",
             "socket",
+            "socketcall",
             "swapon",
             "umount2",
             "unshare",
@@ -209,7 +231,7 @@ mod tests {
             let calls = all.syscalls().as_ref().unwrap();
             calls.iter().skip(1).filter(|call| call.names()[0] == name).count()
         };
-        assert_eq!((conditional("clone"), conditional("clone3"), conditional("socket")), (0, 0, 1));
+        assert_eq!((conditional("clone"), conditional("clone3"), conditional("socket")), (0, 0, 6));
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// What names HTTPS's port where a host may do without.
+const HTTPS_PORT: &str = ":443";
+
 /// One rule. The first whose pattern fits an image's name counts; an image that none fits is accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,10 +31,19 @@ pub enum SignaturePolicy {
 }
 
 impl SignatureRule {
-    /// Whether the rule is about `name`, a registry and repository.
+    /// Whether the rule is about `name`, a registry and repository. A registry at HTTPS's own port is the same one as
+    /// without a port: neither spelling leads around a rule for the other.
     #[must_use]
     pub fn fits(&self, name: &str) -> bool {
-        fits(&self.name, name)
+        let (host, path) = name.split_once('/').unwrap_or((name, ""));
+        let other = match host.strip_suffix(HTTPS_PORT) {
+            Some(host) => format!("{host}/{path}"),
+            None if host.ends_with(']') || !host.contains(':') => {
+                format!("{host}{HTTPS_PORT}/{path}")
+            }
+            None => return fits(&self.name, name),
+        };
+        fits(&self.name, name) || fits(&self.name, &other)
     }
 
     /// What is wrong with it, as one sentence.
@@ -67,7 +79,23 @@ fn fits(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::fits;
+    use super::{SignaturePolicy, SignatureRule, fits};
+
+    #[test]
+    fn a_port_that_goes_without_saying_leads_around_no_rule() {
+        for (pattern, name, expected) in [
+            ("quay.example/*", "quay.example:443/a", true),
+            ("quay.example:443/a", "quay.example/a", true),
+            ("quay.example/a", "quay.example:443/a", true),
+            ("quay.example/*", "quay.example:5000/a", false),
+            ("quay.example/*", "quay.example:4430/a", false),
+            ("*:443/*", "quay.example:5000/a", false),
+        ] {
+            let (name_of, policy) = (pattern.to_owned(), SignaturePolicy::Reject);
+            let rule = SignatureRule { name: name_of, policy, keys: Vec::new() };
+            assert_eq!(rule.fits(name), expected, "{pattern} {name}");
+        }
+    }
 
     #[test]
     fn stars_stand_for_any_characters() {

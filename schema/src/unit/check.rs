@@ -5,6 +5,7 @@ use super::life_check;
 use super::names::{NAME_MAX_BYTES, is_unit_name};
 use super::template;
 use super::{BadValue, Unit};
+use crate::reference::Reference;
 
 /// Longest label name and value.
 const LABEL_MAX_BYTES: usize = 256;
@@ -67,10 +68,12 @@ fn name(unit: &Unit) -> Result<(), BadValue> {
 }
 
 fn image(unit: &Unit) -> Result<(), BadValue> {
-    if unit.image.is_empty() || !unit.image.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return bad(["image"], "use printable characters without spaces, at least one");
+    match unit.image.parse::<Reference>() {
+        Ok(_) => Ok(()),
+        Err(problem) => {
+            bad(["image"], format!("this is no reference to an image: {}", problem.why))
+        }
     }
-    Ok(())
 }
 
 fn words(key: &[&str], words: &[String]) -> Result<(), BadValue> {

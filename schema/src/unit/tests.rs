@@ -287,7 +287,7 @@ fn unit() -> impl Strategy<Value = Unit> {
         proptest::option::of(0.0..4.0_f64),
         proptest::option::of(0_u64..1 << 30),
     );
-    (word(), word(), container, life).prop_map(|(name, image, container, life)| {
+    (word(), "[a-z][a-z0-9]{0,8}", container, life).prop_map(|(name, image, container, life)| {
         let mut unit: Unit = toml::from_str("name = \"x\"\nimage = \"x\"").unwrap();
         (unit.name, unit.image) = (name, image);
         let (command, env, volume, cpus, memory) = container;
@@ -375,4 +375,15 @@ fn the_reference_page_has_exactly_the_keys_that_there_are() {
         let row = page.lines().find(|line| line.starts_with(&format!("| `{key}`"))).unwrap();
         assert!(words.iter().all(|word| row.contains(&format!("`{word}`"))), "{row}: {words:?}");
     }
+}
+
+#[test]
+fn an_image_is_named_by_a_reference() {
+    for image in ["a:", ":1", "http://x/y", "a:b:c", "a@sha256:12", "A", "a b", ""] {
+        let problem = parse(&format!("name = \"a\"\nimage = \"{image}\"\n")).unwrap_err();
+        assert!(problem.to_string().contains("no reference to an image"), "{image}: {problem}");
+    }
+    // What a template's values mean shows in an instance.
+    parse("name = \"a@\"\nimage = \"nginx:%i\"\n").unwrap();
+    assert!(parse("name = \"a@\"\nimage = \"nginx:%i:%i\"\n").is_err());
 }

@@ -10,6 +10,8 @@ use super::*;
 
 const X86_64: u32 = 0xc000_003e;
 const X86: u32 = 0x4000_0003;
+/// The bit that x32 has in its numbers.
+const X32: i32 = 0x4000_0000;
 const ALLOWED: u32 = 0x7fff_0000;
 const ERRNO: u32 = 0x0005_0000;
 /// More than there are numbers of calls.
@@ -101,6 +103,9 @@ fn arguments_decide_where_the_profile_says_so() {
         ("clone", fork | new_network, ERRNO | 1),
         ("socket", 2, ALLOWED),
         ("socket", 40, ERRNO | 1),
+        // The kernel looks at the lower half alone.
+        ("socket", (1 << 32) | 40, ERRNO | 1),
+        ("socket", (0xffff_ffff << 32) | 40, ERRNO | 1),
         ("personality", 0, ALLOWED),
         ("personality", 0xffff_ffff, ALLOWED),
         ("personality", 0x0040_0000, ERRNO | 1),
@@ -118,6 +123,60 @@ fn other_architectures_have_their_own_numbers_or_none() {
     assert_eq!(run(&program, &on(X86, 3)), ALLOWED);
     assert_eq!(run(&program, &on(X86, 21)), ERRNO | 1);
     assert_ne!(run(&program, &on(0xc000_00b7, 63)), ALLOWED);
+    // The numbers of x32, of which every one is a call of x86-64 with another bit.
+    for number in 0..NUMBERS {
+        assert_ne!(run(&program, &on(X86_64, X32 | number)), ALLOWED, "{number}");
+    }
+}
+
+#[test]
+fn no_architecture_has_a_way_to_the_hypervisors_sockets() {
+    let (socket_32, socketcall) = (359, 102);
+    for capabilities in [vec![], vec![Capability::SysAdmin]] {
+        let program = compiled(&profile(&capabilities).unwrap());
+        let call = |architecture, number, first| Call {
+            architecture,
+            number,
+            arguments: [first, 1, 0, 0, 0, 0],
+        };
+        for high in [0, 1 << 32, 1 << 63] {
+            for family in 0..64 {
+                let expected = if family == 40 { ERRNO | 1 } else { ALLOWED };
+                for (architecture, number) in [(X86_64, number("socket")), (X86, socket_32)] {
+                    let answer = run(&program, &call(architecture, number, high | family));
+                    assert_eq!(answer, expected, "{architecture:#x} {family}");
+                }
+            }
+            // Its second argument points to the family: whatever the first says, it is not there.
+            for sub in 0..32 {
+                let answer = run(&program, &call(X86, socketcall, high | sub));
+                assert_eq!(answer, ERRNO | 38, "{sub}");
+            }
+        }
+    }
+}
+
+/// A 32-bit program may make the calls that a 64-bit one may, under their own numbers, and no others.
+#[test]
+fn every_32_bit_call_is_answered_as_the_profile_says() {
+    let profile = profile(&[]).unwrap();
+    let program = compiled(&profile);
+    let calls = profile.syscalls().as_ref().unwrap();
+    for wanted in 0..NUMBERS {
+        let name = ScmpSyscall::from(wanted).get_name_by_arch(ScmpArch::X86).unwrap_or_default();
+        let rules = || calls.iter().filter(|call| call.names().contains(&name));
+        if rules().any(|call| call.args().is_some()) {
+            continue;
+        }
+        let expected = match rules().next() {
+            Some(call) if call.action() == LinuxSeccompAction::ScmpActAllow => ALLOWED,
+            Some(call) => ERRNO | call.errno_ret().unwrap(),
+            None => ERRNO | 1,
+        };
+        // What `ipc` does says its first argument; libseccomp allows each of its parts, and the whole is listed.
+        let call = Call { architecture: X86, number: wanted, arguments: [0; 6] };
+        assert_eq!(run(&program, &call), expected, "{wanted} {name}");
+    }
 }
 
 fn one(
