@@ -52,28 +52,12 @@ const API_AGAIN: std::time::Duration = std::time::Duration::from_secs(3);
 /// The node cannot be managed: PID 1 starts the agent again.
 pub async fn run() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
-    let step = Step::begin("configuration");
-    // Before anything is written: what the node keeps is nobody else's, whatever folder a unit is given.
-    let mut made: Vec<String> = Vec::new();
-    made.extend(
-        Quarantine::at(Path::new(names::QUARANTINE_DIR)).make_folder(Path::new(names::LIB_DIR)),
-    );
-    durable::private_folder(Path::new(names::RUN_DIR))
-        .context("make the agent's folder in memory")?;
-    let Loaded { config, mut warnings } = config::load(&Sources {
-        files: vec![names::FW_CFG_CLOUD_CONFIG.into(), names::OEM_CLOUD_CONFIG.into()],
-        last_good: LAST_GOOD_CONFIG.into(),
-    });
-    for warning in &warnings {
-        tracing::warn!("{warning}");
-    }
-    step.end();
+    let (config, mut warnings) = configuration()?;
     let step = Step::begin("network");
     let (network, news) =
         Network::begin("/etc/resolv.conf".into()).context("begin to set up the network")?;
     step.end();
     let step = Step::begin("images and units");
-    warnings.extend(made);
     let (id, problem) = identity::machine_id(Path::new(names::MACHINE_ID_FILE))?;
     warnings.extend(problem);
     let places = containers::Places {
@@ -127,6 +111,26 @@ pub async fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Reads the configuration; with it comes what a person should know.
+fn configuration() -> anyhow::Result<(NodeConfig, Vec<String>)> {
+    let step = Step::begin("configuration");
+    // Before anything is written: what the node keeps is nobody else's, whatever folder a unit is given.
+    let made =
+        Quarantine::at(Path::new(names::QUARANTINE_DIR)).make_folder(Path::new(names::LIB_DIR));
+    durable::private_folder(Path::new(names::RUN_DIR))
+        .context("make the agent's folder in memory")?;
+    let Loaded { config, mut warnings } = config::load(&Sources {
+        files: vec![names::FW_CFG_CLOUD_CONFIG.into(), names::OEM_CLOUD_CONFIG.into()],
+        last_good: LAST_GOOD_CONFIG.into(),
+    });
+    warnings.extend(made);
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    step.end();
+    Ok((config, warnings))
+}
+
 /// Tells PID 1 how long it is to wait for the units, each time that fewer are left. Never ends.
 async fn tell_of_stops(mut units: Units) {
     while let Some(stopping) = units.next_stopping().await {
@@ -172,18 +176,8 @@ async fn prepare(
     warnings.extend(layers.problems().iter().cloned());
     let puller = Puller::new(images.clone(), layers.clone(), config.into());
     let logs = lib.join("logs");
-    let run = PathBuf::from(names::RUN_DIR).join("units");
-    let (volumes, scratch) = (lib.join("volumes"), lib.join("scratch"));
-    let places = Places {
-        run: run.clone(),
-        scratch: scratch.clone(),
-        logs: logs.clone(),
-        shim_cgroup: "/sys/fs/cgroup/system/shims".into(),
-        unit_cgroup: "/units".to_owned(),
-        volumes: volumes.clone(),
-        ids: Ranges::at(&lib.join("ids.json"), Evidence { scratch, run: run.clone() }),
-        allowed: config.containers.clone(),
-    };
+    let places = places(config, lib);
+    let (run, volumes) = (places.run.clone(), places.volumes.clone());
     let store = UnitStore::at(&lib.join("units"));
     let events = Events::default();
     let tools = Tools {
@@ -227,6 +221,22 @@ async fn prepare(
         standing: Mutex::default(),
     };
     Ok((Arc::new(node), init.proven, places, supervisor))
+}
+
+/// The folders that containers live in, with `lib` on STATE.
+fn places(config: &NodeConfig, lib: &Path) -> Places {
+    let run = PathBuf::from(names::RUN_DIR).join("units");
+    let scratch = lib.join("scratch");
+    Places {
+        scratch: scratch.clone(),
+        logs: lib.join("logs"),
+        shim_cgroup: "/sys/fs/cgroup/system/shims".into(),
+        unit_cgroup: "/units".to_owned(),
+        volumes: lib.join("volumes"),
+        ids: Ranges::at(&lib.join("ids.json"), Evidence { scratch, run: run.clone() }),
+        run,
+        allowed: config.containers.clone(),
+    }
 }
 
 /// What PID 1 knows of this boot.

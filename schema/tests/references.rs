@@ -1,6 +1,8 @@
 //! Names of images are read as the field reads them: the grammar of the distribution project's `reference`, as crate
 //! oci-spec carries it, beside ours.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail at any step")]
+
 use ferrite_schema::reference::Reference;
 use oci_spec::distribution::Reference as Theirs;
 use proptest::prelude::*;

@@ -376,17 +376,20 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path().join("layers")).unwrap().count(), 0);
     }
 
+    /// A name, and how a layer becomes it.
+    type Spoil = (&'static str, fn(&Path));
+
     #[test]
     fn a_layer_that_is_not_whole_is_unpacked_again() {
         let (digest, blob) = (Digest::of(&tar()), tar());
-        let spoil: [(&str, fn(&Path)); 4] = [
+        let spoil: [Spoil; 4] = [
             ("emptied", |path| fs::remove_file(path.join("a")).unwrap()),
             ("another folder", |path| {
-                fs::remove_dir_all(path).unwrap();
+                ferrite_files::removal::remove(path).unwrap();
                 fs::create_dir(path).unwrap();
             }),
             ("a file", |path| {
-                fs::remove_dir_all(path).unwrap();
+                ferrite_files::removal::remove(path).unwrap();
                 fs::write(path, "x").unwrap();
             }),
             ("a link", |path| {

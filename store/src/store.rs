@@ -249,7 +249,8 @@ impl ImageStore {
     /// checks every byte.
     #[must_use]
     pub fn holds(&self, digest: &Digest, size_bytes: u64) -> bool {
-        let length = fs::metadata(self.blob(digest)).map(|meta| meta.is_file().then(|| meta.len()));
+        let length =
+            fs::metadata(self.blob(digest)).map(|meta| meta.is_file().then_some(meta.len()));
         match length {
             Ok(Some(length)) if length != size_bytes => false,
             Ok(Some(length)) if length <= DOCUMENT_MAX_BYTES => {

@@ -245,7 +245,7 @@ fn files_know_one_another_in_one_direction() {
                     prefixes.any(|prefix| files.contains(&prefix.as_str()))
                 };
                 let there = |file: &&str| circle.iter().any(|module| module.join("::") == **file);
-                name == member && circle.iter().all(covers) && files.iter().all(|file| there(&file))
+                name == member && circle.iter().all(covers) && files.iter().all(there)
             });
             match excepted {
                 Some(index) => drop(used.insert(index)),

@@ -58,8 +58,10 @@ const QUICK: &str =
 /// The last line of a unit's log that contains `word`, and when it was written.
 fn logged_us(node: &Node, unit: &str, word: &str) -> Result<u64> {
     let log = node.ferrite(&["unit", "logs", unit, "-o", "json"])?;
-    let lines = log.lines().filter(|line| line.contains(word));
-    let line = lines.last().with_context(|| format!("find {word:?} in {log}"))?;
+    let mut lines = log.lines().rev();
+    let line = lines
+        .find(|line| line.contains(word))
+        .with_context(|| format!("find {word:?} in {log}"))?;
     let line: serde_json::Value = serde_json::from_str(line)?;
     line["time_us"].as_u64().with_context(|| format!("find the time in {line}"))
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -37,8 +37,11 @@ fn order(node: &mut Node, words: &[&str]) -> Result<()> {
     node.wait_for("resetting the machine", SOON).map(drop)
 }
 
+/// What is done to a STATE that was taken out of its disk.
+type Damage<'a> = &'a dyn Fn(&Path) -> Result<()>;
+
 /// Takes STATE out of the disk, has `change` do something to it, and puts it back. Returns it as it is now.
-fn change(node: &Node, change: impl FnOnce(&PathBuf) -> Result<()>) -> Result<PathBuf> {
+fn change(node: &Node, change: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let state = extract(&node.disk(), 1)?;
     let changed = state.with_file_name("changed-state");
     fs::rename(state, &changed)?;
@@ -47,7 +50,7 @@ fn change(node: &Node, change: impl FnOnce(&PathBuf) -> Result<()>) -> Result<Pa
     Ok(changed)
 }
 
-fn put(node: &Node, state: &PathBuf) -> Result<()> {
+fn put(node: &Node, state: &Path) -> Result<()> {
     let start = partition_start(&node.disk(), 1)?;
     let mut copy = Command::new("dd");
     copy.args(["bs=1M", "conv=notrunc", "status=none", "oflag=seek_bytes"]);
@@ -56,7 +59,7 @@ fn put(node: &Node, state: &PathBuf) -> Result<()> {
     succeed(&mut copy).map(drop)
 }
 
-fn debugfs(state: &PathBuf, request: &str) -> Result<()> {
+fn debugfs(state: &Path, request: &str) -> Result<()> {
     succeed(Command::new("debugfs").args(["-w", "-R", request]).arg(state)).map(drop)
 }
 
@@ -119,14 +122,14 @@ fn what_is_not_ours_to_repair_stays_byte_for_byte_and_the_node_is_reachable() ->
     let good = extract(&node.disk(), 1)?.with_file_name("good-state");
     fs::rename(good.with_file_name("partition-1"), &good)?;
 
-    let luks = |state: &PathBuf| write(state, 0, b"LUKS\xba\xbe\0\x02");
-    let xfs = |state: &PathBuf| {
+    let luks = |state: &Path| write(state, 0, b"LUKS\xba\xbe\0\x02");
+    let xfs = |state: &Path| {
         zero(state, 0, 1 << 20)?;
         write(state, 0, b"XFSB")
     };
-    let incompatible = |state: &PathBuf| debugfs(state, "feature FEATURE_I30");
-    let read_only = |state: &PathBuf| debugfs(state, "feature FEATURE_R30");
-    let cases: [(&str, &dyn Fn(&PathBuf) -> Result<()>); 4] = [
+    let incompatible = |state: &Path| debugfs(state, "feature FEATURE_I30");
+    let read_only = |state: &Path| debugfs(state, "feature FEATURE_R30");
+    let cases: [(&str, Damage); 4] = [
         ("LUKS", &luks),
         ("XFS", &xfs),
         ("e2fsck could not work", &incompatible),
@@ -197,13 +200,13 @@ fn damage_at_run_time_is_checked_a_bounded_number_of_times() -> Result<()> {
     Ok(())
 }
 
-fn write(state: &PathBuf, offset_bytes: u64, bytes: &[u8]) -> Result<()> {
+fn write(state: &Path, offset_bytes: u64, bytes: &[u8]) -> Result<()> {
     let file = OpenOptions::new().write(true).open(state)?;
     file.write_all_at(bytes, offset_bytes).context("write into STATE")
 }
 
 /// Changes every block bitmap that is there, so that none has the checksum that its descriptor says.
-fn damage_bitmaps(state: &PathBuf) -> Result<()> {
+fn damage_bitmaps(state: &Path) -> Result<()> {
     let text = succeed(Command::new("dumpe2fs").arg(state))?;
     let mut is_there = false;
     let mut damaged = 0;

@@ -27,11 +27,12 @@ pub fn programs() -> Result<Vec<(&'static str, PathBuf)>> {
         lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let program = |name: &str| {
         let artifact = artifacts.iter().find(|artifact| {
-            artifact["profile"]["test"] == true
-                && artifact["target"]["kind"][0] == "lib"
-                && artifact["target"]["name"] == name.replace('-', "_")
+            let says = |pointer: &str| artifact.pointer(pointer).cloned().unwrap_or_default();
+            says("/profile/test") == true
+                && says("/target/kind/0") == "lib"
+                && says("/target/name") == name.replace('-', "_")
         });
-        artifact.and_then(|artifact| artifact["executable"].as_str()).map(PathBuf::from)
+        artifact.and_then(|artifact| artifact.get("executable")?.as_str()).map(PathBuf::from)
     };
     let found = CRATES.iter().map(|(name, _)| {
         Ok((*name, program(name).with_context(|| format!("find the tests of {name}"))?))

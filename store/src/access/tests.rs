@@ -132,7 +132,7 @@ fn every_part_is_looked_at() {
         says(use_it(&place, &[], "team/app:1"), what, false);
     }
     let (place, record) = fresh();
-    fs::remove_dir_all(place.layers.path(&record.layers[0].parse().unwrap())).unwrap();
+    ferrite_files::removal::remove(&place.layers.path(&record.layers[0].parse().unwrap())).unwrap();
     says(use_it(&place, &[], "team/app:1"), &record.layers[0], false);
     says(use_it(&place, &[], "team/app:1"), "pull or import the image again", false);
     let (place, record) = fresh();

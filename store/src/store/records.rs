@@ -68,6 +68,9 @@ impl Record {
     }
 }
 
+/// Records with the time of their last use, and the first problem with one that the disk does not give.
+pub(crate) type RecordsRead = (Vec<(Record, u64)>, Option<Store>);
+
 impl ImageStore {
     fn record_path(&self, name: &str) -> PathBuf {
         // A reference holds `/` and `:`; its digest is a file name of fixed length.
@@ -137,7 +140,7 @@ impl ImageStore {
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub fn records_read(&self) -> Result<(Vec<(Record, u64)>, Option<Store>), Store> {
+    pub(crate) fn records_read(&self) -> Result<RecordsRead, Store> {
         let folder = self.records();
         let unreadable = |source| Store::Read { path: folder.clone(), source };
         let (mut records, mut unread) = (Vec::new(), None);

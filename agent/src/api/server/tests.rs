@@ -117,9 +117,9 @@ async fn a_handshake_byte_by_byte_ends() {
     let (mut reader, mut writer) = stranger.split();
     let drip = async {
         // A header that promises much, and then its bytes, each well within the patience.
-        let mut bytes =
+        let bytes =
             [0x16, 3, 1, 0x3f, 0xff, 1, 0, 0x3f, 0xfb].into_iter().chain(std::iter::repeat(0));
-        while let Some(byte) = bytes.next() {
+        for byte in bytes {
             if writer.write_all(&[byte]).await.is_err() {
                 return;
             }

@@ -77,7 +77,7 @@ impl Scene {
 #[tokio::test]
 async fn a_missing_layer_is_unpacked_from_its_blob_without_a_registry() {
     let scene = Scene::begin().await;
-    fs::remove_dir_all(scene.layer()).unwrap();
+    ferrite_files::removal::remove(&scene.layer()).unwrap();
     let (one, two) = (scene.name(), scene.name());
     let puller = &scene.node.puller;
     let (one, two) = tokio::join!(puller.ensure(&one), puller.ensure(&two));
@@ -97,11 +97,11 @@ async fn what_is_missing_or_changed_is_pulled_again() {
     };
     // Layer and blob; a blob that changed; the documents. The manifest is asked for each time.
     let scene = Scene::begin().await;
-    fs::remove_dir_all(scene.layer()).unwrap();
+    ferrite_files::removal::remove(&scene.layer()).unwrap();
     fs::remove_file(scene.blob(&scene.made.layer)).unwrap();
     scene.is_mended_with(2).await;
     let scene = Scene::begin().await;
-    fs::remove_dir_all(scene.layer()).unwrap();
+    ferrite_files::removal::remove(&scene.layer()).unwrap();
     spoil(&scene.blob(&scene.made.layer));
     scene.is_mended_with(2).await;
     let scene = Scene::begin().await;
@@ -120,7 +120,7 @@ async fn what_is_missing_or_changed_is_pulled_again() {
 async fn what_cannot_be_mended_says_what_is_wrong_and_what_was_tried() {
     let scene = Scene::begin().await;
     scene.dead.store(true, Ordering::Relaxed);
-    fs::remove_dir_all(scene.layer()).unwrap();
+    ferrite_files::removal::remove(&scene.layer()).unwrap();
     fs::remove_file(scene.blob(&scene.made.layer)).unwrap();
     let digest = Digest::of(&scene.made.layer).to_string();
     let words = [&digest, "is not on this node to its end", "pulling it again", "does not have it"];
