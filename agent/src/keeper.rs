@@ -14,12 +14,17 @@ use crate::node::Node;
 const LOOK: Duration = Duration::from_secs(30);
 
 /// Who needs what on this node now.
-pub async fn needs(node: &Node) -> Needs {
+///
+/// # Errors
+/// What a container runs on cannot be read.
+pub async fn needs(node: &Node) -> Result<Needs, Collect> {
+    // Before the units are asked: whoever begins after that is counted as well.
+    let census = node.images.census();
     let units: Vec<(String, String)> =
         node.units.list().await.into_iter().map(|unit| (unit.name, unit.image)).collect();
     let images = node.images.clone();
     let run = Path::new(names::RUN_DIR).join("units");
-    let work = move || Needs::new(&images, &units, &run);
+    let work = move || Needs::new(&images, census, &units, &run);
     // The task is joined here and does not panic; without an answer nothing would be needed, so it is asked again.
     match tokio::task::spawn_blocking(work).await {
         Ok(needs) => needs,
@@ -47,6 +52,7 @@ async fn round(node: &Arc<Node>, until_percent: u64) {
     let needs = needs(node).await;
     let node = Arc::clone(node);
     let work = move || {
+        let needs = needs?;
         let folder = node.layers.root().to_owned();
         let enough = || free_percent(&folder) >= until_percent;
         collect::prune(&node.images, &node.layers, &needs, enough)

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrite_files::removal;
@@ -16,7 +17,7 @@ use ferrite_schema::shim;
 use super::digest::Digest;
 use super::documents::{self, DOCUMENT_MAX_BYTES, Document};
 use super::layer::Layers;
-use super::store::{ImageStore, Record, Store};
+use super::store::{Census, Claim, ImageStore, Record, Store};
 
 /// An unfinished download that nothing was added to for so long is given up.
 const PARTIAL_STAYS: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -40,6 +41,22 @@ pub enum Collect {
     /// Somebody pulls or imports.
     #[error("collect images while one is being pulled or imported; try again later")]
     Busy,
+    /// Somebody uses the image this very moment.
+    #[error(
+        "remove image {name}: a unit is being started with it, or it is being exported; try again later"
+    )]
+    Leased {
+        /// Its name.
+        name: String,
+    },
+    /// What a shim was asked for cannot be read.
+    #[error("read {}, which says what a container runs on", path.display())]
+    Look {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Units name the image.
     #[error("remove image {name}: units use it: {units}")]
     InUse {
@@ -63,31 +80,57 @@ pub struct Needs {
     pub units: BTreeMap<String, Vec<String>>,
     /// Layers that a shim has mounted or is about to.
     pub layers: BTreeSet<Digest>,
+    /// Remembers who began to use what since the first look.
+    _census: Option<Arc<Census>>,
 }
 
 impl Needs {
-    /// What `units`, pairs of unit and image, name, and what the shims in `run` were asked for.
-    #[must_use]
-    pub fn new(images: &ImageStore, units: &[(String, String)], run: &Path) -> Self {
-        let mut needs = Self::default();
+    /// What `units`, pairs of unit and image, name, and what the shims in `run` were asked for. The census was begun before
+    /// somebody looked which units there are.
+    ///
+    /// # Errors
+    /// What a shim was asked for cannot be read: it may be any layer.
+    pub fn new(
+        images: &ImageStore,
+        census: Census,
+        units: &[(String, String)],
+        run: &Path,
+    ) -> Result<Self, Collect> {
+        let mut needs = Self { _census: Some(Arc::new(census)), ..Self::default() };
         for (unit, image) in units {
             needs.units.entry(images.key(image)).or_default().push(unit.clone());
         }
-        for entry in fs::read_dir(run).into_iter().flatten().flatten() {
-            needs.layers.extend(mounted(&entry.path().join(shim::REQUEST)));
+        let looking = |source| Collect::Look { path: run.to_owned(), source };
+        let folders = match fs::read_dir(run) {
+            Ok(folders) => folders,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(needs),
+            Err(error) => return Err(looking(error)),
+        };
+        for entry in folders {
+            let path = entry.map_err(looking)?.path().join(shim::REQUEST);
+            let layers = mounted(&path).map_err(|source| Collect::Look { path, source })?;
+            needs.layers.extend(layers);
         }
-        needs
+        Ok(needs)
     }
 }
 
-/// The layers of a request; a request that cannot be read was never carried out.
-fn mounted(request: &Path) -> Vec<Digest> {
-    let text = fs::read(request).unwrap_or_default();
-    let request: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+/// The layers of a request; without one, nothing was mounted.
+fn mounted(request: &Path) -> io::Result<Vec<Digest>> {
+    let text = match fs::read(request) {
+        Ok(text) => text,
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(error),
+    };
+    let request: serde_json::Value = serde_json::from_slice(&text)?;
     let folders = request.get("layers").and_then(|layers| layers.as_array()).cloned();
     let folders = folders.unwrap_or_default();
     let names = folders.iter().filter_map(|folder| Path::new(folder.as_str()?).file_name());
-    names.filter_map(|name| Digest::from_hex(&name.to_string_lossy()).ok()).collect()
+    Ok(names.filter_map(|name| Digest::from_hex(&name.to_string_lossy()).ok()).collect())
 }
 
 /// Everything that a record stands for.
@@ -179,7 +222,8 @@ pub fn remove(
     if let Some(units) = needs.units.get(&images.key(name)) {
         return Err(Collect::InUse { name: name.to_owned(), units: units.join(", ") });
     }
-    if !images.forget(name)? {
+    let forgotten = images.unless_leased(name, || images.forget(name));
+    if !forgotten.ok_or_else(|| Collect::Leased { name: name.to_owned() })?? {
         return Err(Collect::Find { name: name.to_owned() });
     }
     // Where somebody pulls just now, the next sweep takes what is left.
@@ -211,7 +255,12 @@ pub fn prune(
         if enough() {
             break;
         }
-        images.forget(&record.name)?;
+        // Somebody began to use it since `needs` was looked up.
+        let Some(forgotten) = images.unless_leased(&record.name, || images.forget(&record.name))
+        else {
+            continue;
+        };
+        forgotten?;
         let freed = sweep(images, layers, needs)?;
         tracing::info!(image = record.name, freed_bytes = freed, "image-collected");
         pruned.images.push(record.name);
@@ -230,13 +279,43 @@ pub(super) fn idle(now: Duration, touched: Duration) -> Duration {
     }
 }
 
+/// Removes what somebody made who then failed, so far as no record needs it and nobody leases it. No shim can have mounted
+/// what no record ever named. Does nothing while others are at work: they may be counting on it.
+///
+/// # Errors
+/// See [`Collect`].
+pub fn discard(images: &ImageStore, layers: &Layers, made: &Claim) -> Result<(), Collect> {
+    let work = |leased: &Claim| -> Result<Vec<PathBuf>, Collect> {
+        let mut left = made.clone();
+        let records = images.records_by_use()?;
+        let named = records.iter().map(|(record, _)| parts(images, record));
+        let named = named.collect::<Result<Vec<_>, _>>()?;
+        let kept = named.iter().map(|parts| (&parts.blobs, &parts.layers));
+        for (blobs, layers) in kept.chain([(&leased.blobs, &leased.layers)]) {
+            left.blobs.retain(|blob| !blobs.contains(blob));
+            left.layers.retain(|layer| !layers.contains(layer));
+        }
+        let removing = |source| Collect::Remove { path: layers.root().to_owned(), source };
+        let here = left.layers.iter().filter(|layer| layers.path(layer).exists());
+        let doomed =
+            here.map(|layer| layers.doom(layer).map_err(removing)).collect::<Result<_, _>>()?;
+        for blob in &left.blobs {
+            delete(&images.blob(blob))?;
+        }
+        Ok(doomed)
+    };
+    take_away(layers, &images.alone(work).ok_or(Collect::Busy)??);
+    Ok(())
+}
+
 /// Removes blobs and layers that no record and no shim needs. Returns how many bytes that freed.
 ///
 /// # Errors
 /// See [`Collect`]. A record that cannot be read keeps everything.
 pub fn sweep(images: &ImageStore, layers: &Layers, needs: &Needs) -> Result<u64, Collect> {
-    let work = || -> Result<(u64, Vec<PathBuf>), Collect> {
-        let mut keep = Parts { blobs: BTreeSet::new(), layers: needs.layers.clone() };
+    let work = |leased: &Claim| -> Result<(u64, Vec<PathBuf>), Collect> {
+        let layers_kept = needs.layers.union(&leased.layers).copied().collect();
+        let mut keep = Parts { blobs: leased.blobs.clone(), layers: layers_kept };
         for (record, _) in images.records_by_use()? {
             let parts = parts(images, &record)?;
             keep.blobs.extend(parts.blobs);
@@ -263,10 +342,15 @@ pub fn sweep(images: &ImageStore, layers: &Layers, needs: &Needs) -> Result<u64,
         Ok((freed, doomed))
     };
     let (freed, doomed) = images.alone(work).ok_or(Collect::Busy)??;
-    for folder in doomed {
-        layers.throw_away(&folder);
-    }
+    take_away(layers, &doomed);
     Ok(freed)
+}
+
+/// Removes what has no layer's name any more.
+fn take_away(layers: &Layers, doomed: &[PathBuf]) {
+    for folder in doomed {
+        layers.throw_away(folder);
+    }
 }
 
 fn delete(path: &Path) -> Result<(), Collect> {

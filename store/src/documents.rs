@@ -5,6 +5,7 @@
 
 use serde::Deserialize;
 
+use super::bounded::{Bounded, Known};
 use super::digest::{Digest, NotADigest};
 
 /// Largest index, manifest or configuration.
@@ -14,12 +15,19 @@ pub const DOCUMENT_MAX_BYTES: u64 = 4 << 20;
 pub const LAYERS_MAX: usize = 500;
 /// Most entries of an index.
 const ENTRIES_MAX: usize = 1000;
+/// Most addresses that a layer names; none is taken.
+const URLS_MAX: usize = 16;
 /// Largest blob that is taken from anybody.
 pub const BLOB_MAX_BYTES: u64 = 32 << 30;
 /// Annotation that holds an image's name in the index of an archive.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The same, as containerd and Docker write it: with registry and repository.
 const IMAGE_NAME: &str = "io.containerd.image.name";
+
+/// Annotation of a signature's payload with the signature, base64; cosign's.
+pub const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
+/// The annotations that are taken in.
+pub(super) const KNOWN_ANNOTATIONS: [&str; 3] = [REF_NAME, IMAGE_NAME, SIGNATURE];
 
 /// Media types of indexes.
 pub const INDEX_TYPES: [&str; 2] = [
@@ -99,9 +107,9 @@ pub enum Document {
 struct Wire {
     schema_version: Option<u64>,
     media_type: Option<String>,
-    manifests: Option<Vec<WireBlob>>,
+    manifests: Option<Bounded<WireBlob, ENTRIES_MAX>>,
     config: Option<WireBlob>,
-    layers: Option<Vec<WireBlob>>,
+    layers: Option<Bounded<WireBlob, LAYERS_MAX>>,
     fs_layers: Option<serde::de::IgnoredAny>,
     artifact_type: Option<String>,
 }
@@ -114,10 +122,10 @@ struct WireBlob {
     digest: String,
     size: u64,
     #[serde(default)]
-    urls: Option<Vec<String>>,
+    urls: Option<Bounded<String, URLS_MAX>>,
     platform: Option<Platform>,
     #[serde(default)]
-    annotations: Option<Annotations>,
+    annotations: Option<Known>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -164,8 +172,8 @@ pub fn parse(bytes: &[u8], announced: Option<&str>) -> Result<Document, Refuse> 
     let called = own.or(announced.filter(|name| known(name)));
     let is = |types: &[&str]| called.is_none_or(|name| types.contains(&name));
     match (wire.manifests, wire.config, wire.layers) {
-        (Some(manifests), None, None) if is(&INDEX_TYPES) => index(manifests),
-        (None, Some(config), Some(layers)) if is(&MANIFEST_TYPES) => manifest(config, layers),
+        (Some(manifests), None, None) if is(&INDEX_TYPES) => index(manifests.0),
+        (None, Some(config), Some(layers)) if is(&MANIFEST_TYPES) => manifest(config, layers.0),
         (Some(_), _, _) if wire.artifact_type.is_none() => {
             Err(refuse("it could be taken for an index and for a manifest"))
         }
@@ -174,14 +182,11 @@ pub fn parse(bytes: &[u8], announced: Option<&str>) -> Result<Document, Refuse> 
 }
 
 fn index(entries: Vec<WireBlob>) -> Result<Document, Refuse> {
-    if entries.len() > ENTRIES_MAX {
-        return Err(refuse(format!("its index has more than {ENTRIES_MAX} entries")));
-    }
     let mut fitting = Vec::new();
     for mut entry in entries {
         let is_index = INDEX_TYPES.contains(&entry.media_type.as_str());
         let fits = entry.platform.as_ref().is_none_or(Platform::fits);
-        let name = entry.annotations.take().and_then(|mut all| {
+        let name = entry.annotations.take().and_then(|Known(mut all)| {
             let full = all.remove(IMAGE_NAME);
             full.or_else(|| all.remove(REF_NAME))
         });
@@ -194,13 +199,10 @@ fn index(entries: Vec<WireBlob>) -> Result<Document, Refuse> {
 }
 
 fn manifest(config: WireBlob, layers: Vec<WireBlob>) -> Result<Document, Refuse> {
-    if layers.len() > LAYERS_MAX {
-        return Err(refuse(format!("it has more than {LAYERS_MAX} layers")));
-    }
     let config = blob(&config)?;
     let blobs = layers.iter().map(blob).collect::<Result<Vec<Blob>, Refuse>>()?;
     let annotations =
-        layers.into_iter().map(|layer| layer.annotations.unwrap_or_default()).collect();
+        layers.into_iter().map(|layer| layer.annotations.unwrap_or_default().0).collect();
     Ok(Document::Manifest(Manifest { config, layers: blobs, annotations }))
 }
 
@@ -211,7 +213,7 @@ fn blob(wire: &WireBlob) -> Result<Blob, Refuse> {
             wire.size
         )));
     }
-    if wire.urls.as_ref().is_some_and(|urls| !urls.is_empty()) {
+    if wire.urls.as_ref().is_some_and(|urls| !urls.0.is_empty()) {
         return Err(refuse("a layer of it is to be fetched from an address of its own"));
     }
     Ok(Blob {
@@ -270,6 +272,23 @@ mod tests {
         refused(&layer(r#","size":99999999999999"#), None, "larger than");
         refused(&layer(r#","size":-1"#), None, "read the image's");
         parse(layer(r#","size":1"#).as_bytes(), None).unwrap();
+    }
+
+    #[test]
+    fn lists_without_end_are_refused_at_their_first_entry_too_many() {
+        let blob = |more: &str| format!(r#"{{"digest":"{HEX}","size":1{more}}}"#);
+        let layers = vec![blob(""); 30_000].join(",");
+        let text = format!(r#"{{"schemaVersion":2,"config":{},"layers":[{layers}"#, blob(""));
+        refused(&text, None, "more than 500 entries");
+        let text = format!(r#"{{"schemaVersion":2,"manifests":[{layers}"#);
+        refused(&text, None, "more than 1000 entries");
+        // Annotations that mean nothing here are not kept.
+        let many: Vec<String> = (0..50_000).map(|number| format!(r#""{number}":"""#)).collect();
+        let noted = format!(r#","annotations":{{{},"{REF_NAME}":"a"}}"#, many.join(","));
+        let text =
+            format!(r#"{{"schemaVersion":2,"config":{},"layers":[{}]}}"#, blob(""), blob(&noted));
+        let Document::Manifest(manifest) = parse(text.as_bytes(), None).unwrap() else { panic!() };
+        assert_eq!(manifest.annotations[0].len(), 1);
     }
 
     #[test]

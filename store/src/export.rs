@@ -6,9 +6,11 @@ use std::io::{self, Write};
 use ferrite_schema::api::ExportFormat;
 use serde_json::json;
 
+use super::access::{self, Opened, Unusable};
 use super::digest::{Digest, NotADigest};
-use super::documents::{self, DOCUMENT_MAX_BYTES, Document, MANIFEST_TYPES, Refuse};
-use super::store::{ImageStore, Store};
+use super::documents::{self, MANIFEST_TYPES};
+use super::signature::Policy;
+use super::store::{ImageStore, Lease, Store};
 
 /// A tar's block.
 const BLOCK_BYTES: u64 = 512;
@@ -16,18 +18,12 @@ const BLOCK_BYTES: u64 = 512;
 /// An image could not be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum Export {
-    /// There is none.
-    #[error("find image {name}")]
-    Find {
-        /// Its name.
-        name: String,
-    },
+    /// It cannot be used.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] Store),
-    /// Its manifest cannot be read.
-    #[error(transparent)]
-    Document(#[from] Refuse),
     /// The archive cannot be written.
     #[error("write the archive")]
     Write(#[source] io::Error),
@@ -35,7 +31,7 @@ pub enum Export {
 
 impl From<NotADigest> for Export {
     fn from(error: NotADigest) -> Self {
-        Self::Document(error.into())
+        Self::Unusable(error.into())
     }
 }
 
@@ -51,20 +47,25 @@ enum Content {
 pub struct Plan {
     images: ImageStore,
     files: Vec<(String, Content, u64)>,
+    /// Its blobs stay until it is written.
+    _lease: Lease,
 }
 
-/// Looks up what belongs to the image.
+/// Looks up what belongs to the image. The rules hold for it as for a unit: what may not run here does not leave as if
+/// it were fine either.
 ///
 /// # Errors
-/// It is not there, or not whole.
-pub fn plan(images: &ImageStore, name: &str, format: ExportFormat) -> Result<Plan, Export> {
-    let record = images.get(name)?.ok_or_else(|| Export::Find { name: name.to_owned() })?;
+/// It cannot be used, or a blob of it is not here.
+pub fn plan(
+    images: &ImageStore,
+    policy: &Policy,
+    name: &str,
+    format: ExportFormat,
+) -> Result<Plan, Export> {
+    let Opened { record, manifest, manifest_bytes: bytes, lease, .. } =
+        access::open(images, policy, name)?;
     let digest: Digest = record.manifest.parse()?;
-    let bytes = images.read_document(&digest, DOCUMENT_MAX_BYTES)?;
-    let Document::Manifest(manifest) = documents::parse(&bytes, None)? else {
-        return Err(Export::Find { name: name.to_owned() });
-    };
-    let mut plan = Plan { images: images.clone(), files: Vec::new() };
+    let mut plan = Plan { images: images.clone(), files: Vec::new(), _lease: lease };
     let key = images.key(&record.name);
     match format {
         ExportFormat::Oci => {

@@ -13,15 +13,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ferrite_files::removal;
-use oci_spec::image::ImageConfiguration;
 use serde::de::DeserializeOwned;
 
 use self::archive::{ArchiveContent, read_small};
+use super::collect;
+use super::config::ImageConfig;
 use super::digest::{Digest, NotADigest};
 use super::documents::{self, DOCUMENT_MAX_BYTES, Document, Entry, Refuse};
 use super::layer::{Layer, Layers};
 use super::signature::{self, Policy};
-use super::store::{self, ImageStore, Record, Store};
+use super::store::{Claim, ImageStore, Record, Store};
 
 /// Most indexes in one another.
 const INDEX_DEPTH_MAX: usize = 4;
@@ -32,6 +33,9 @@ pub enum Import {
     /// The archive could not be read.
     #[error("read the archive")]
     ReadArchive(#[source] io::Error),
+    /// It is no tar that is read here.
+    #[error("read the archive")]
+    ReadTar(#[from] ferrite_archive::TarProblem),
     /// It is not an archive of an image.
     #[error("refuse the archive: {why}")]
     RefuseArchive {
@@ -44,6 +48,18 @@ pub enum Import {
         /// Its name in the archive.
         name: String,
         /// What it is.
+        found: Digest,
+    },
+    /// A name is pinned to another image.
+    #[error(
+        "refuse the name {name}: the archive's image has the digest {found}, not {wanted}; leave the digest out, or take the archive that has it"
+    )]
+    RefuseName {
+        /// The name.
+        name: String,
+        /// Its digest.
+        wanted: String,
+        /// Digest of the archive's manifest.
         found: Digest,
     },
     /// A document names a blob that neither the archive nor the store has.
@@ -88,7 +104,7 @@ pub enum Import {
 /// Imports the archive at `path` as `name`, or under the name that it gives itself.
 ///
 /// # Errors
-/// The image is not in the store; blobs and layers that were good may be.
+/// The image is not in the store, and nothing of it is.
 pub fn import(
     path: &Path,
     name: Option<&str>,
@@ -96,18 +112,24 @@ pub fn import(
     policy: &Policy,
 ) -> Result<Record, Import> {
     if let Some(name) = name {
-        store::check_name(name)?;
-        policy.check_import(&images.key(name))?;
+        policy.check_import(&images.reference(name).map_err(Store::Name)?)?;
     }
-    let _in_use = images.begin_use();
+    let in_use = images.begin_use();
+    let mut made = Claim::default();
     let folder = images
         .staging()
         .join(format!("import-{}", path.file_name().unwrap_or_default().to_string_lossy()));
     fs::create_dir_all(&folder).map_err(|source| Import::Stage { path: folder.clone(), source })?;
-    let result = archive::read(path, &folder)
-        .and_then(|archive| Adoption { archive, images, layers, policy }.run(name, &folder));
+    let result = archive::read(path, &folder).and_then(|archive| {
+        Adoption { archive, images, layers, policy, made: &mut made }.run(name, &folder)
+    });
     // Left-overs are removed at the next start too; what counts is the import's own result.
     drop(removal::remove(&folder));
+    drop(in_use);
+    if result.is_err() {
+        // What is left where somebody else is at work, the next sweep takes.
+        drop(collect::discard(images, layers, &made));
+    }
     result
 }
 
@@ -125,6 +147,8 @@ struct Adoption<'a> {
     images: &'a ImageStore,
     layers: &'a Layers,
     policy: &'a Policy,
+    /// Blobs and layers that were not there before.
+    made: &'a mut Claim,
 }
 
 /// An image in the archive: its manifest, and the name that it has there.
@@ -132,6 +156,8 @@ struct Found {
     digest: Digest,
     manifest: documents::Manifest,
     name: Option<String>,
+    /// Indexes in the archive that led to it, without the archive's own, which no registry has.
+    indexes: Vec<Digest>,
 }
 
 impl Adoption<'_> {
@@ -147,11 +173,19 @@ impl Adoption<'_> {
             (None, Some(own)) => own.clone(),
             (None, None) => return Err(refuse("it does not name its image: give a name")),
         };
-        store::check_name(&name)?;
-        self.policy.check_import(&self.images.key(&name))?;
-        let config: ImageConfiguration =
+        let reference = self.images.reference(&name).map_err(Store::Name)?;
+        self.policy.check_import(&reference)?;
+        if let Some(digest) = reference.digest()
+            && !std::iter::once(&found.digest)
+                .chain(&found.indexes)
+                .any(|one| one.to_string() == digest)
+        {
+            let (wanted, found) = (digest.to_owned(), found.digest);
+            return Err(Import::RefuseName { name, wanted, found });
+        }
+        let config: ImageConfig =
             parse(&self.document(&found.manifest.config.digest)?, "configuration")?;
-        let tars = config.rootfs().diff_ids();
+        let tars = config.tars()?;
         if tars.len() != found.manifest.layers.len() {
             return Err(refuse("its manifest and configuration name different numbers of layers"));
         }
@@ -159,10 +193,12 @@ impl Adoption<'_> {
         needed.extend(found.manifest.layers.iter().map(|layer| layer.digest));
         let size_bytes = self.keep(&needed)?;
         let mut unpacked = Vec::new();
-        for (layer, tar) in found.manifest.layers.iter().zip(tars) {
-            let digest: Digest = tar.to_string().parse()?;
-            self.layers.ensure(&digest, &self.images.blob(&layer.digest))?;
-            unpacked.push(digest.to_string());
+        for (layer, tar) in found.manifest.layers.iter().zip(&tars) {
+            if !self.layers.is_whole(tar) {
+                self.made.layers.insert(*tar);
+            }
+            self.layers.ensure(tar, &self.images.blob(&layer.digest))?;
+            unpacked.push(tar.to_string());
         }
         let record = Record {
             name,
@@ -172,6 +208,8 @@ impl Adoption<'_> {
             size_bytes,
             blobs: needed.iter().skip(2).map(Digest::to_string).collect(),
             signed_by: None,
+            key: Some(reference.to_string()),
+            indexes: found.indexes.iter().map(Digest::to_string).collect(),
         };
         self.images.put(&record)?;
         Ok(record)
@@ -180,16 +218,22 @@ impl Adoption<'_> {
     /// The manifest for this machine. Of several images the one that is called as it shall be called is meant.
     fn choose(&self, index: &[u8], wanted: Option<&str>) -> Result<Found, Import> {
         let mut name = None;
+        let mut indexes = Vec::new();
         let mut bytes = index.to_vec();
         let mut digest = Digest::of(&bytes);
         for _ in 0..=INDEX_DEPTH_MAX {
             match documents::parse(&bytes, None)? {
-                Document::Manifest(manifest) => return Ok(Found { digest, manifest, name }),
+                Document::Manifest(manifest) => {
+                    return Ok(Found { digest, manifest, name, indexes });
+                }
                 Document::Index(entries) => {
                     let entry = self.one_of(&entries, wanted)?;
                     name = name.or(entry.name.clone());
                     digest = entry.blob.digest;
                     bytes = self.document(&digest)?;
+                    if entry.is_index {
+                        indexes.push(digest);
+                    }
                 }
             }
         }
@@ -224,7 +268,7 @@ impl Adoption<'_> {
     }
 
     /// Moves what is needed into the store; returns its size.
-    fn keep(&self, needed: &[Digest]) -> Result<u64, Import> {
+    fn keep(&mut self, needed: &[Digest]) -> Result<u64, Import> {
         let mut moves = Vec::new();
         let mut size_bytes = 0_u64;
         let mut unique = needed.to_vec();
@@ -233,6 +277,9 @@ impl Adoption<'_> {
         for digest in &unique {
             if let Some((path, bytes)) = self.archive.blobs.get(digest) {
                 moves.push((*digest, path.clone()));
+                if !self.images.blob(digest).exists() {
+                    self.made.blobs.insert(*digest);
+                }
                 size_bytes = size_bytes.saturating_add(*bytes);
             } else {
                 let stored = fs::metadata(self.images.blob(digest));

@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,8 +31,11 @@ const RATIO_MAX: u64 = 100;
 /// Prefix of folders that are being filled.
 const UNFINISHED: &str = "tmp-";
 
-/// Attribute of a layer's folder with the bytes of its files. Containers do not see the `trusted` ones.
-const BYTES: &str = "trusted.ferrite.bytes";
+/// Attribute that only a layer has which was unpacked to its end: the bytes of its files, and when its root was last
+/// changed. Containers do not see `trusted` ones. Ordinary users, who run tests, may not set those and have the other.
+const MARKS: [&str; 2] = ["trusted.ferrite.bytes", "user.ferrite.bytes"];
+/// Longest mark.
+const MARK_MAX_BYTES: usize = 80;
 
 /// Distinguishes layers unpacked at the same time by this process.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -142,11 +146,18 @@ impl Layers {
     /// Bytes of the layer's files, as they were counted when it was unpacked; counted again where that was not noted.
     #[must_use]
     pub fn bytes(&self, digest: &Digest) -> u64 {
-        let mut text = [0; 20];
-        let noted = rustix::fs::getxattr(self.path(digest), BYTES, &mut text).ok();
-        let text = noted.and_then(|length| std::str::from_utf8(text.get(..length)?).ok());
-        text.and_then(|text| text.parse().ok())
-            .unwrap_or_else(|| walk::count(&self.path(digest)).bytes)
+        let path = self.path(digest);
+        Mark::of(&path).map_or_else(|| walk::count(&path).bytes, |mark| mark.bytes)
+    }
+
+    /// Whether the layer is here, unpacked to its end, and its root is as it was then.
+    #[must_use]
+    pub fn is_whole(&self, digest: &Digest) -> bool {
+        let path = self.path(digest);
+        let Ok(meta) = fs::symlink_metadata(&path) else { return false };
+        let changed = Changed { s: meta.mtime(), ns: meta.mtime_nsec() };
+        meta.is_dir()
+            && Mark::of(&path).is_some_and(|mark| mark.changed.is_none_or(|then| then == changed))
     }
 
     /// Digests of all layers that are here.
@@ -177,20 +188,34 @@ impl Layers {
     /// # Errors
     /// The layer is not there, and nothing of it is left.
     pub fn ensure(&self, digest: &Digest, blob: &Path) -> Result<(), Layer> {
-        if self.path(digest).is_dir() {
+        if self.is_whole(digest) {
             return Ok(());
         }
+        self.set_aside(digest)?;
         let folder = self.unfinished("");
         let result = self.fill(digest, blob, &folder);
         if result.is_err() {
             // Reported is why the layer failed.
             self.throw_away(&folder);
             // Another import unpacked the same layer meanwhile: its work is as good.
-            if self.path(digest).is_dir() {
+            if self.is_whole(digest) {
                 return Ok(());
             }
         }
         result
+    }
+
+    /// Makes room for a layer where something else has its name. What was there is removed at the next start: a
+    /// container may run on it.
+    fn set_aside(&self, digest: &Digest) -> Result<(), Layer> {
+        match self.doom(digest) {
+            Ok(folder) => {
+                tracing::warn!(%digest, aside = %folder.display(), "layer-not-whole");
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(Layer::Prepare { path: self.path(digest), source }),
+        }
     }
 
     fn fill(&self, digest: &Digest, blob: &Path, folder: &Path) -> Result<(), Layer> {
@@ -212,12 +237,7 @@ impl Layers {
         if found != *digest {
             return Err(Layer::RefuseContent { expected: *digest, found });
         }
-        // Without the note the files are counted whenever somebody asks.
-        let noted =
-            rustix::fs::fsetxattr(&root, BYTES, bytes.to_string().as_bytes(), XattrFlags::empty());
-        if let Err(error) = noted {
-            tracing::debug!(%error, %digest, "layer-size-not-noted");
-        }
+        Mark::set(&root, bytes).map_err(prepare)?;
         rustix::fs::syncfs(&root).map_err(|errno| prepare(errno.into()))?;
         let place = self.path(digest);
         if fs::symlink_metadata(&place).is_ok_and(|meta| !meta.is_dir()) {
@@ -225,6 +245,47 @@ impl Layers {
             self.throw_away(&place);
         }
         fs::rename(folder, place).and_then(|()| durable::sync_folder(&self.root)).map_err(prepare)
+    }
+}
+
+/// When a folder was last changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Changed {
+    s: i64,
+    ns: i64,
+}
+
+/// What a layer's folder says about itself.
+#[derive(Debug)]
+struct Mark {
+    bytes: u64,
+    /// Older versions did not note it.
+    changed: Option<Changed>,
+}
+
+impl Mark {
+    fn of(folder: &Path) -> Option<Self> {
+        let mut text = [0; MARK_MAX_BYTES];
+        let read = |name: &&str| rustix::fs::lgetxattr(folder, *name, &mut text[..]).ok();
+        let length = MARKS.iter().find_map(read)?;
+        let text = std::str::from_utf8(text.get(..length)?).ok()?;
+        let mut words = text.split(' ').map(str::parse::<i64>);
+        let bytes = u64::try_from(words.next()?.ok()?).ok()?;
+        let changed = match (words.next(), words.next()) {
+            (Some(s), Some(ns)) => Some(Changed { s: s.ok()?, ns: ns.ok()? }),
+            _ => None,
+        };
+        Some(Self { bytes, changed })
+    }
+
+    /// Marks a folder that is not changed any more.
+    fn set(folder: &File, bytes: u64) -> io::Result<()> {
+        let meta = folder.metadata()?;
+        let text = format!("{bytes} {} {}", meta.mtime(), meta.mtime_nsec());
+        let set =
+            |name: &str| rustix::fs::fsetxattr(folder, name, text.as_bytes(), XattrFlags::empty());
+        let [trusted, of_user] = MARKS;
+        Ok(set(trusted).or_else(|_not_permitted| set(of_user))?)
     }
 }
 
@@ -313,6 +374,51 @@ mod tests {
         let (folder, _, result) = ensure(&zstd[..zstd.len() - 5], &Digest::of(&tar()));
         assert!(result.is_err());
         assert_eq!(fs::read_dir(folder.path().join("layers")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_layer_that_is_not_whole_is_unpacked_again() {
+        let (digest, blob) = (Digest::of(&tar()), tar());
+        let spoil: [(&str, fn(&Path)); 4] = [
+            ("emptied", |path| fs::remove_file(path.join("a")).unwrap()),
+            ("another folder", |path| {
+                fs::remove_dir_all(path).unwrap();
+                fs::create_dir(path).unwrap();
+            }),
+            ("a file", |path| {
+                fs::remove_dir_all(path).unwrap();
+                fs::write(path, "x").unwrap();
+            }),
+            ("a link", |path| {
+                fs::rename(path, path.with_extension("elsewhere")).unwrap();
+                std::os::unix::fs::symlink(path.with_extension("elsewhere"), path).unwrap();
+            }),
+        ];
+        for (what, spoil) in spoil {
+            let (folder, layers, result) = ensure(&blob, &digest);
+            result.unwrap();
+            assert!(layers.is_whole(&digest), "{what}");
+            spoil(&layers.path(&digest));
+            assert!(!layers.is_whole(&digest), "{what}");
+            layers.ensure(&digest, &folder.path().join("blob")).unwrap();
+            assert!(layers.is_whole(&digest), "{what}");
+            assert_eq!(fs::read(layers.path(&digest).join("a")).unwrap(), b"abc", "{what}");
+        }
+    }
+
+    #[test]
+    fn a_layer_of_an_older_version_is_whole_by_its_bytes_alone() {
+        let (_folder, layers, result) = ensure(&tar(), &Digest::of(&tar()));
+        result.unwrap();
+        let path = layers.path(&Digest::of(&tar()));
+        for name in MARKS {
+            // The one of the two that is there.
+            if rustix::fs::lgetxattr(&path, name, &mut [0_u8; MARK_MAX_BYTES][..]).is_ok() {
+                rustix::fs::setxattr(&path, name, b"3", XattrFlags::REPLACE).unwrap();
+            }
+        }
+        assert!(layers.is_whole(&Digest::of(&tar())));
+        assert_eq!(layers.bytes(&Digest::of(&tar())), 3);
     }
 
     #[test]

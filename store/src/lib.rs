@@ -1,7 +1,10 @@
 //! OCI images on STATE: a content-addressed store, its imports, and layers unpacked for overlayfs.
 
+pub mod access;
 pub mod beside;
+mod bounded;
 pub mod collect;
+pub mod config;
 pub mod digest;
 pub mod documents;
 pub mod export;

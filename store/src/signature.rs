@@ -54,6 +54,17 @@ pub enum Refused {
     },
 }
 
+impl Refused {
+    /// Nothing that a registry has could change it.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Rejected { .. } | Self::ReadKey { .. } => true,
+            Self::Unsigned { .. } => false,
+        }
+    }
+}
+
 /// What was found out about an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -144,38 +155,40 @@ impl Policy {
         }
     }
 
-    /// Whether what is stored under the full name `key` may be used: rules may have changed since it came. `false`
-    /// asks for another pull, which looks for a signature.
+    /// Refuses what is stored under a name: rules may have changed since it came.
     ///
     /// # Errors
-    /// It is rejected.
-    pub fn accepts_stored(&self, record: &Record, key: &str) -> Result<bool, Refused> {
-        let Some(rule) = self.rule(&repository(key)) else { return Ok(true) };
-        match rule.policy {
-            SignaturePolicy::Accept => Ok(true),
-            SignaturePolicy::Reject => {
-                Err(Refused::Rejected { name: key.to_owned(), pattern: rule.name.clone() })
-            }
-            SignaturePolicy::Signed => {
-                let keys = keys(rule)?;
-                Ok(keys.iter().any(|key| record.signed_by == Some(key.digest.to_string())))
-            }
+    /// It is rejected, or wants a signature that its record does not tell of. [`Refused::is_final`] says which.
+    pub fn check_stored(&self, record: &Record, reference: &Reference) -> Result<(), Refused> {
+        self.check_name(reference)?;
+        let Some(rule) = self.rule(&reference.name()) else { return Ok(()) };
+        if rule.policy != SignaturePolicy::Signed {
+            return Ok(());
         }
+        let keys = keys(rule)?;
+        if keys.iter().any(|key| record.signed_by == Some(key.digest.to_string())) {
+            return Ok(());
+        }
+        let why = match &record.signed_by {
+            Some(_) => {
+                "the key that let in the one on this node is not among the rule's keys any more"
+            }
+            None => "none was asked for when the one on this node was pulled or imported",
+        };
+        Err(refuse(rule, reference, why))
     }
 
     /// Refuses an archive under a name that a rule rejects or wants signed: an archive carries no signature.
     ///
     /// # Errors
     /// It is refused.
-    pub fn check_import(&self, key: &str) -> Result<(), Refused> {
-        let Some(rule) = self.rule(&repository(key)) else { return Ok(()) };
-        let (name, pattern) = (key.to_owned(), rule.name.clone());
-        match rule.policy {
-            SignaturePolicy::Accept => Ok(()),
-            SignaturePolicy::Reject => Err(Refused::Rejected { name, pattern }),
-            SignaturePolicy::Signed => {
-                Err(Refused::Unsigned { name, pattern, why: "an archive has none".to_owned() })
+    pub fn check_import(&self, reference: &Reference) -> Result<(), Refused> {
+        self.check_name(reference)?;
+        match self.rule(&reference.name()) {
+            Some(rule) if rule.policy == SignaturePolicy::Signed => {
+                Err(refuse(rule, reference, "an archive has none"))
             }
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -217,9 +230,9 @@ impl Demand {
     }
 }
 
-/// Registry and repository of a full name.
-fn repository(key: &str) -> String {
-    key.parse::<Reference>().map_or_else(|_| key.to_owned(), |reference| reference.name())
+fn refuse(rule: &SignatureRule, reference: &Reference, why: &str) -> Refused {
+    let (name, pattern) = (reference.to_string(), rule.name.clone());
+    Refused::Unsigned { name, pattern, why: why.to_owned() }
 }
 
 fn keys(rule: &SignatureRule) -> Result<Vec<Key>, Refused> {

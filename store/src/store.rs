@@ -6,23 +6,24 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrite_files::durable;
 use ferrite_files::quarantine::{Quarantine, SetAside};
 use ferrite_schema::reference::{DOCKER_HUB, NotAReference, Reference};
 
-use super::digest::{Digest, NotADigest};
+use super::digest::{Digest, Hashing, NotADigest};
+use super::documents::DOCUMENT_MAX_BYTES;
 
+mod ledger;
 mod records;
 
+use self::ledger::Ledger;
+pub use self::ledger::{Census, Claim, InUse, Lease};
 pub use self::records::Record;
 #[cfg(test)]
 pub(crate) use self::records::empty_record;
-
-/// Longest image reference.
-const NAME_MAX_BYTES: usize = 255;
 
 /// The store failed.
 #[derive(Debug, thiserror::Error)]
@@ -69,11 +70,8 @@ pub enum Store {
     #[error(transparent)]
     Digest(#[from] NotADigest),
     /// A name that cannot be one of an image.
-    #[error("refuse image name {name:?}: use 1 to 255 printable characters without spaces")]
-    RefuseName {
-        /// The name.
-        name: String,
-    },
+    #[error(transparent)]
+    Name(#[from] NotAReference),
 }
 
 /// The store's folders.
@@ -81,22 +79,9 @@ pub enum Store {
 pub struct ImageStore {
     root: PathBuf,
     default_registry: String,
-    users: Arc<Mutex<usize>>,
+    ledger: Ledger,
     quarantine: Quarantine,
     problems: Arc<[String]>,
-}
-
-/// While one of these lives, nothing is collected: its owner has blobs or layers that no record names yet.
-#[derive(Debug)]
-pub struct InUse {
-    users: Arc<Mutex<usize>>,
-}
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        *users = users.saturating_sub(1);
-    }
 }
 
 impl ImageStore {
@@ -108,7 +93,7 @@ impl ImageStore {
         let mut store = Self {
             root: root.to_owned(),
             default_registry: DOCKER_HUB.to_owned(),
-            users: Arc::default(),
+            ledger: Ledger::default(),
             quarantine: quarantine.clone(),
             problems: Arc::default(),
         };
@@ -152,15 +137,42 @@ impl ImageStore {
     /// Keeps everything from being collected while the answer lives.
     #[must_use]
     pub fn begin_use(&self) -> InUse {
-        *self.users.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        InUse { users: Arc::clone(&self.users) }
+        self.ledger.begin_use()
     }
 
-    /// Runs `work` while nobody has anything in the store that no record names; `None` where somebody has. `work`
-    /// must be short: who wants to begin waits for it.
-    pub fn alone<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
-        let users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        (*users == 0).then(work)
+    /// The record of a name, with a lease on everything that it stands for.
+    ///
+    /// # Errors
+    /// It is there and cannot be read.
+    pub fn lease(&self, name: &str) -> Result<Option<(Record, Lease)>, Store> {
+        self.ledger.lease(|| {
+            let Some(record) = self.get(name)? else { return Ok(None) };
+            let mut claim = record.claim()?;
+            claim.names.insert(self.key(name));
+            Ok(Some((record, claim)))
+        })
+    }
+
+    /// Notes that somebody who is being counted may not have been seen: a unit names this image from now on.
+    pub fn mention(&self, name: &str) {
+        self.ledger.mention(self.key(name));
+    }
+
+    /// Begins to look who needs what.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        self.ledger.census()
+    }
+
+    /// Runs `work` while nobody has anything in the store that no record names, with what is leased; `None` where somebody
+    /// has. `work` must be short: who wants to begin waits for it.
+    pub fn alone<T>(&self, work: impl FnOnce(&Claim) -> T) -> Option<T> {
+        self.ledger.alone(work)
+    }
+
+    /// Runs `work` unless the image is leased, or was in a census that goes on; nobody leases it meanwhile.
+    pub fn unless_leased<T>(&self, name: &str, work: impl FnOnce() -> T) -> Option<T> {
+        self.ledger.unless_claimed(&self.key(name), work)
     }
 
     /// Where downloads are that have not ended; they survive the agent.
@@ -233,6 +245,35 @@ impl ImageStore {
         read().map_err(|source| Store::Read { path: path.clone(), source })
     }
 
+    /// Whether the blob is here. A small one is read and hashed; of a large one the length must fit, and unpacking it
+    /// checks every byte.
+    #[must_use]
+    pub fn holds(&self, digest: &Digest, size_bytes: u64) -> bool {
+        let length = fs::metadata(self.blob(digest)).map(|meta| meta.is_file().then(|| meta.len()));
+        match length {
+            Ok(Some(length)) if length != size_bytes => false,
+            Ok(Some(length)) if length <= DOCUMENT_MAX_BYTES => {
+                self.read_document(digest, DOCUMENT_MAX_BYTES).is_ok()
+            }
+            Ok(Some(_)) => true,
+            Ok(None) | Err(_) => false,
+        }
+    }
+
+    /// Reads a whole blob; `false` where its bytes are not, or no longer, what its name says.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn is_right(&self, digest: &Digest) -> Result<bool, Store> {
+        let path = self.blob(digest);
+        let hash = || {
+            let mut reader = Hashing::new(fs::File::open(&path)?);
+            io::copy(&mut reader, &mut io::sink())?;
+            Ok(reader.finish().0 == *digest)
+        };
+        hash().map_err(|source| Store::Read { path: path.clone(), source })
+    }
+
     /// Digests of the files in the folder of blobs.
     ///
     /// # Errors
@@ -269,34 +310,9 @@ impl ImageStore {
     }
 }
 
-/// Checks an image's name.
-///
-/// # Errors
-/// It is empty, too long, or not printable ASCII without spaces.
-pub fn check_name(name: &str) -> Result<(), Store> {
-    let printable = name.bytes().all(|byte| byte.is_ascii_graphic());
-    if printable && !name.is_empty() && name.len() <= NAME_MAX_BYTES {
-        Ok(())
-    } else {
-        Err(Store::RefuseName { name: name.chars().take(NAME_MAX_BYTES).collect() })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_is_collected_while_somebody_is_at_work() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = ImageStore::open(folder.path());
-        let one = store.begin_use();
-        let two = store.clone().begin_use();
-        drop(one);
-        assert_eq!(store.alone(|| 1), None);
-        drop(two);
-        assert_eq!(store.alone(|| 1), Some(1));
-    }
 
     #[test]
     fn an_interrupted_import_is_forgotten_and_a_changed_blob_refused() {
@@ -312,13 +328,5 @@ mod tests {
         assert_eq!(store.read_document(&digest, 100).unwrap(), b"content");
         fs::write(store.blob(&digest), b"Content").unwrap();
         assert!(store.read_document(&digest, 100).is_err());
-    }
-
-    #[test]
-    fn names_with_spaces_or_control_characters_are_refused() {
-        for name in ["", "a b", "a\n", "é"] {
-            assert!(check_name(name).is_err(), "{name:?}");
-        }
-        check_name("registry.example/a/b:1@sha256:00").unwrap();
     }
 }

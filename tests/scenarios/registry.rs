@@ -10,9 +10,10 @@ use ferrite_tests::agent_death::Ambush;
 use ferrite_tests::cutter::Cutter;
 use ferrite_tests::demo;
 use ferrite_tests::images::Kind;
-use ferrite_tests::node::Node;
+use ferrite_tests::node::{Node, SOON};
 use ferrite_tests::programs::{said, succeed};
 use ferrite_tests::registry::{HOST, PASSWORD, Registry, certificates};
+use ferrite_tests::units;
 use rcgen::KeyPair;
 
 fn refuses(node: &Node, name: &str, expected: &str) -> Result<()> {
@@ -123,7 +124,8 @@ fn a_node_pulls_from_a_registry_with_tls_and_passwords() -> Result<()> {
     only_signed_images_are_taken(&node, &format!("{HOST}:{}/closed", registry.port))?;
     let large = name(cutter.port, "large:1");
     a_killed_agent_begins_no_image_twice(&mut node, &large)?;
-    a_killed_agent_imports_nothing_by_half(&mut node, &large)
+    a_killed_agent_imports_nothing_by_half(&mut node, &large)?;
+    later_rules_hold_for_what_is_here(&mut node)
 }
 
 /// Where the node's rule wants a signature by one of its keys.
@@ -203,6 +205,52 @@ fn a_killed_agent_imports_nothing_by_half(node: &mut Node, image: &str) -> Resul
         ensure!(images.contains("taken-in"), "{images}");
         nothing_half_done_is_left(node)?;
         node.ferrite(&["images", "remove", "taken-in"])?;
+    }
+    Ok(())
+}
+
+/// Rules that came after the images: nothing of them starts or leaves after the next boot, which is none the less ready;
+/// what a rule wants signed looks for a signature, and says that there is none.
+fn later_rules_hold_for_what_is_here(node: &mut Node) -> Result<()> {
+    let busybox = demo::busybox()?.display().to_string();
+    let zeros = format!("later/app@sha256:{}", "0".repeat(64));
+    for name in ["a:", ":1", "http://x/y", "a:b:c", &zeros] {
+        let output = node.ferrite_output(&["import", &busybox, "--name", name])?;
+        ensure!(!output.status.success(), "{name} was taken: {}", said(&output));
+    }
+    for name in ["rejected", "unproven"] {
+        // Nobody listens there.
+        let image = format!("{HOST}:9/{name}/app:1");
+        node.ferrite(&["import", &busybox, "--name", &image])?;
+        let text = format!(
+            "name = \"{name}\"\nimage = \"{image}\"\ncommand = [\"/bin/sleep\", \"1000000\"]\nstop_grace_s = 0\n"
+        );
+        fs::write(node.machine.directory.join(format!("{name}.toml")), text)?;
+        node.ferrite(&["unit", "start", &format!("{name}.toml")])?;
+    }
+    node.ferrite(&["machine", "poweroff"])?;
+    node.wait_off(SOON)?;
+    let key = KeyPair::generate()?.public_key_pem();
+    let rules = format!(
+        "\n[registries.\"{HOST}:9\"]\nplain_http = true\n\
+         [[signatures]]\nname = \"{HOST}:9/rejected/*\"\npolicy = \"reject\"\n\
+         [[signatures]]\nname = \"{HOST}:9/unproven/*\"\npolicy = \"signed\"\nkeys = ['''\n{key}''']\n"
+    );
+    let mut config =
+        OpenOptions::new().append(true).open(node.machine.directory.join("cloud-config"))?;
+    config.write_all(rules.as_bytes())?;
+    node.boot()?;
+    for (name, words) in [
+        ("rejected", &["rejects it", "[[signatures]]"][..]),
+        ("unproven", &["wants a signature, and none was asked for", "pulling it again"]),
+    ] {
+        units::until(node, name, |status| {
+            let why = status["why"].as_str().unwrap_or_default();
+            status["state"] == "backing-off" && words.iter().all(|word| why.contains(word))
+        })?;
+        let image = format!("{HOST}:9/{name}/app:1");
+        let output = node.ferrite_output(&["images", "export", &image, "-f", "taken.tar"])?;
+        ensure!(!output.status.success() && said(&output).contains(words[0]), "{}", said(&output));
     }
     Ok(())
 }

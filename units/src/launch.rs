@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use ferrite_schema::node_config::ContainersConfig;
 use ferrite_schema::shim::{Network, Request};
 use ferrite_schema::unit::{NetworkMode, Unit};
-use ferrite_store::digest::{Digest, NotADigest};
-use ferrite_store::documents::DOCUMENT_MAX_BYTES;
+use ferrite_store::access::Unusable;
+use ferrite_store::config::ImageConfig;
 use ferrite_store::layer::Layers;
-use ferrite_store::store::{ImageStore, Store};
+use ferrite_store::pull::Puller;
+use ferrite_store::store::Lease;
 use nix::sys::signal::Signal;
-use oci_spec::image::ImageConfiguration;
 
 use crate::ids::{IdsProblem, Ranges};
 use crate::rights::{self, Refused};
@@ -22,28 +22,9 @@ const HOSTNAME_MAX_BYTES: usize = 64;
 /// A unit cannot be started as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum Prepare {
-    /// Its image is not here.
-    #[error("image {image} is not on this node; import it first")]
-    FindImage {
-        /// Reference.
-        image: String,
-    },
-    /// A layer is not here: somebody removed it.
-    #[error("layer {digest} of image {image} is not on this node; import the image again")]
-    FindLayer {
-        /// Reference.
-        image: String,
-        /// The layer.
-        digest: Digest,
-    },
-    /// The image's configuration is not one.
-    #[error("read the configuration of image {image}")]
-    ReadConfig {
-        /// Reference.
-        image: String,
-        /// Why.
-        source: serde_json::Error,
-    },
+    /// Its image cannot be used as it is on this node.
+    #[error(transparent)]
+    Image(#[from] Unusable),
     /// Neither unit nor image says what to run.
     #[error("neither the unit nor image {image} says which program to run")]
     NoProgram {
@@ -56,12 +37,6 @@ pub enum Prepare {
     /// It has no range of user IDs.
     #[error(transparent)]
     Ids(#[from] IdsProblem),
-    /// A record of the store is damaged.
-    #[error(transparent)]
-    Digest(#[from] NotADigest),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] Store),
 }
 
 /// Folders that containers live in.
@@ -85,41 +60,46 @@ pub struct Places {
     pub allowed: ContainersConfig,
 }
 
-/// Looks up everything that the shim needs.
+/// A request, and what keeps its layers until it stands in the shim's run folder.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What the shim is asked for.
+    pub request: Request,
+    /// To be given back once the request is written.
+    pub lease: Lease,
+}
+
+/// Looks up everything that the shim needs. Reads files.
 ///
 /// # Errors
 /// The unit cannot be started now.
 pub fn prepare(
     unit: &Unit,
-    images: &ImageStore,
+    puller: &Puller,
     layers: &Layers,
     places: &Places,
-) -> Result<Request, Prepare> {
+) -> Result<Prepared, Prepare> {
     rights::check(unit, &places.allowed)?;
-    let image = || unit.image.clone();
-    let record = images.get(&unit.image)?.ok_or_else(|| Prepare::FindImage { image: image() })?;
-    let config = images.read_document(&record.config.parse()?, DOCUMENT_MAX_BYTES)?;
-    let config: ImageConfiguration = serde_json::from_slice(&config)
-        .map_err(|source| Prepare::ReadConfig { image: image(), source })?;
-    let mut folders = Vec::new();
-    for layer in &record.layers {
-        let digest: Digest = layer.parse()?;
-        let folder = layers.path(&digest);
-        if !folder.is_dir() {
-            return Err(Prepare::FindLayer { image: image(), digest });
-        }
-        folders.push(text(&folder));
-    }
-    let args = program(unit, &config);
+    let opened = puller.open(&unit.image)?;
+    let folders = opened.folders(layers)?.iter().map(|folder| text(folder)).collect();
+    let request = request(unit, &opened.config, folders, places)?;
+    Ok(Prepared { request, lease: opened.lease })
+}
+
+fn request(
+    unit: &Unit,
+    config: &ImageConfig,
+    folders: Vec<String>,
+    places: &Places,
+) -> Result<Request, Prepare> {
+    let args = program(unit, config);
     if args.is_empty() {
-        return Err(Prepare::NoProgram { image: image() });
+        return Err(Prepare::NoProgram { image: unit.image.clone() });
     }
-    let inner = config.config().as_ref();
-    let cwd = inner.and_then(|config| config.working_dir().clone()).filter(|cwd| !cwd.is_empty());
-    let cwd = unit.workdir.clone().or(cwd);
-    let user = unit.user.clone().or_else(|| inner.and_then(|config| config.user().clone()));
-    let signal =
-        unit.stop_signal.clone().or_else(|| inner.and_then(|config| config.stop_signal().clone()));
+    let said = |text: Option<&str>| text.map(str::to_owned);
+    let cwd = unit.workdir.clone().or(said(config.working_dir().filter(|cwd| !cwd.is_empty())));
+    let user = unit.user.clone().or_else(|| said(config.user()));
+    let signal = unit.stop_signal.clone().or_else(|| said(config.stop_signal()));
     let shares_users = unit.privileged || unit.host_user_namespace.is_some();
     // Its root is counted and bounded by the number of its range, whether it uses the range or not.
     let project = u32::from(places.ids.number(&unit.name)?);
@@ -129,7 +109,7 @@ pub fn prepare(
         layers: folders,
         scratch: text(&places.scratch.join(&unit.name)),
         args,
-        env: environment(unit, &config),
+        env: environment(unit, config),
         cwd: cwd.unwrap_or_else(|| "/".to_owned()),
         user: user.unwrap_or_default(),
         hostname: hostname_of(unit),
@@ -191,28 +171,23 @@ fn text(path: &Path) -> String {
 }
 
 /// As Docker does: an entrypoint of the unit's own also drops the image's command.
-fn program(unit: &Unit, config: &ImageConfiguration) -> Vec<String> {
-    let inner = config.config().as_ref();
-    let own = |pick: fn(&oci_spec::image::Config) -> Option<Vec<String>>| {
-        inner.and_then(pick).unwrap_or_default()
-    };
+fn program(unit: &Unit, config: &ImageConfig) -> Vec<String> {
     let mut args = match &unit.entrypoint {
         Some(entrypoint) => entrypoint.clone(),
-        None => own(|config| config.entrypoint().clone()),
+        None => config.entrypoint().to_vec(),
     };
     match (&unit.command, &unit.entrypoint) {
         (Some(command), _) => args.extend(command.iter().cloned()),
-        (None, None) => args.extend(own(|config| config.cmd().clone())),
+        (None, None) => args.extend(config.cmd().iter().cloned()),
         (None, Some(_)) => {}
     }
     args.extend(unit.args.iter().cloned());
     args
 }
 
-fn environment(unit: &Unit, config: &ImageConfiguration) -> BTreeMap<String, String> {
-    let of_image =
-        config.config().as_ref().and_then(|config| config.env().clone()).unwrap_or_default();
-    let mut all: BTreeMap<String, String> = of_image
+fn environment(unit: &Unit, config: &ImageConfig) -> BTreeMap<String, String> {
+    let mut all: BTreeMap<String, String> = config
+        .env()
         .iter()
         .filter_map(|pair| pair.split_once('='))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -250,7 +225,7 @@ pub fn signal_number(text: &str) -> Option<i32> {
 mod tests {
     use super::*;
 
-    fn config(entrypoint: &str, cmd: &str) -> ImageConfiguration {
+    fn config(entrypoint: &str, cmd: &str) -> ImageConfig {
         let text = format!(
             r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":[]}},"history":[],
             "config":{{"Env":["A=1","B=2"],"Entrypoint":{entrypoint},"Cmd":{cmd}}}}}"#

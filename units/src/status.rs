@@ -49,6 +49,13 @@ pub(super) fn status(entry: &Entry, image_digest: Option<String>) -> UnitStatus 
     status
 }
 
+/// Says of a unit that runs that its image could not be started now.
+pub(super) fn note_objection(status: &mut UnitStatus, objection: &str) {
+    let note = format!("it keeps running, but is not started again: {objection}");
+    status.why = format!("{}; {note}", status.why);
+    status.notes.push(note);
+}
+
 /// In one line, why a unit is not running, or that it is.
 fn why(status: &UnitStatus, failing: Option<(u64, String)>) -> String {
     if status.template {

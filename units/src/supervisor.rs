@@ -207,7 +207,8 @@ impl Supervisor {
             state: entry.machine.state(),
             tried: entry.machine.tried(),
             ran: entry.machine.ran(),
-            ran_before: entry.ran_before,
+            // One whose image the node's own rules forbid says nothing about the OS.
+            ran_before: entry.ran_before && !self.is_forbidden(entry),
         });
         let settled = readiness::settled(seen);
         self.settled.send_if_modified(|current| std::mem::replace(current, settled) != settled);
@@ -249,7 +250,25 @@ impl Supervisor {
 
     fn status(&self, entry: &Entry) -> UnitStatus {
         let record = self.tools.images.get(&entry.unit.image).ok().flatten();
-        status::status(entry, record.map(|record| record.manifest))
+        let mut status = status::status(entry, record.map(|record| record.manifest));
+        if let Some(objection) = self.objection(entry) {
+            status::note_objection(&mut status, &objection);
+        }
+        status
+    }
+
+    /// It was tried and did not run, and could not have: the node's rules are against its image.
+    fn is_forbidden(&self, entry: &Entry) -> bool {
+        let idle = entry.wanted && entry.machine.tried() && !entry.machine.ran();
+        idle && self.tools.puller.objection(&entry.unit.image).is_some()
+    }
+
+    /// What the node's rules say against the image that a unit's container runs on. Rules hold for starts: what ran before an
+    /// agent with other rules came goes on running, and says so.
+    fn objection(&self, entry: &Entry) -> Option<String> {
+        let launched = entry.launched.as_ref().filter(|_| entry.machine.is_alive())?;
+        let objection = self.tools.puller.objection(&launched.image)?;
+        Some(ferrite_schema::chain(&objection))
     }
 
     fn look(&self, name: &str) -> Option<Other> {

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ferrite_schema::api::{ApiError, ExportFormat, PullEvent};
+use ferrite_store::access::Unusable;
 use ferrite_store::export::{self, Export};
 use ferrite_store::pull::Pull;
 use ferrite_store::store::Record;
@@ -48,7 +49,7 @@ pub(super) async fn pull(
     State(node): State<Arc<Node>>,
     Query(query): Query<PullQuery>,
 ) -> Result<Response, Failure> {
-    node.images.reference(&query.name).map_err(|error| Failure::bad_request(error.to_string()))?;
+    super::images::is_reference(&node, &query.name)?;
     let (lines, queue) = mpsc::channel::<PullEvent>(1);
     let work = async move {
         let mut progress = node.puller.watch(&query.name);
@@ -128,20 +129,23 @@ pub(super) async fn export(
     State(node): State<Arc<Node>>,
     Query(query): Query<ExportQuery>,
 ) -> Result<Response, Failure> {
-    let plan = export::plan(&node.images, &query.name, query.format).map_err(|error| {
+    super::images::is_reference(&node, &query.name)?;
+    let (images, puller) = (node.images.clone(), node.puller.clone());
+    let work = move || export::plan(&images, puller.policy(), &query.name, query.format);
+    let planned = tokio::task::spawn_blocking(work).await;
+    let plan = planned.map_err(|error| Failure::internal(&error))?.map_err(|error| {
         let status = match &error {
-            Export::Find { .. } => axum::http::StatusCode::NOT_FOUND,
-            Export::Store(_) | Export::Document(_) | Export::Write(_) => {
-                axum::http::StatusCode::INTERNAL_SERVER_ERROR
+            Export::Unusable(Unusable::Absent { .. }) => StatusCode::NOT_FOUND,
+            Export::Unusable(Unusable::Policy(_)) => StatusCode::FORBIDDEN,
+            Export::Unusable(_) | Export::Store(_) | Export::Write(_) => {
+                StatusCode::INTERNAL_SERVER_ERROR
             }
         };
         Failure::new(status, ferrite_schema::chain(&error))
     })?;
     let (pieces, queue) = mpsc::channel(PIECES_MAX);
-    let in_use = node.images.begin_use();
     let length = plan.archive_bytes();
     let work = move || {
-        let _in_use = in_use;
         let mut out = Pieces { pieces, pending: Vec::new() };
         let result = plan.write(&mut out).and_then(|()| out.flush().map_err(Export::Write));
         if let Err(error) = result {

@@ -12,7 +12,7 @@ use ferrite_schema::api::{ApiError, Image, Pruned};
 use ferrite_store::collect::{self, Collect};
 use ferrite_store::import::{self, Import};
 use ferrite_store::layer::Layer;
-use ferrite_store::store::{self, Store};
+use ferrite_store::store::Store;
 use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
@@ -36,7 +36,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
     responses((status = 200, description = "The images in the store", body = Vec<Image>), (status = "default", description = "Refused or not possible", body = ApiError)),
 )]
 pub(super) async fn list(State(node): State<Arc<Node>>) -> Result<Json<Vec<Image>>, Failure> {
-    let needs = keeper::needs(&node).await;
+    let needs = keeper::needs(&node).await.map_err(|error| Failure::internal(&error))?;
     let work = move || collect::list(&node.images, &node.layers, &needs);
     match tokio::task::spawn_blocking(work).await {
         Ok(listed) => listed.map(Json).map_err(|error| Failure::internal(&error)),
@@ -66,7 +66,7 @@ pub(super) async fn import(
     body: Body,
 ) -> Result<(StatusCode, Json<Image>), Failure> {
     if let Some(name) = &query.name {
-        store::check_name(name).map_err(|error| Failure::bad_request(error.to_string()))?;
+        is_reference(&node, name)?;
     }
     let policy = node.puller.policy().clone();
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -103,7 +103,7 @@ pub(super) async fn remove(
     Query(query): Query<NameQuery>,
 ) -> Result<Json<Pruned>, Failure> {
     let needs = keeper::needs(&node).await;
-    let work = move || collect::remove(&node.images, &node.layers, &needs, &query.name);
+    let work = move || collect::remove(&node.images, &node.layers, &needs?, &query.name);
     collected(tokio::task::spawn_blocking(work).await)
 }
 
@@ -115,8 +115,16 @@ pub(super) async fn remove(
 )]
 pub(super) async fn prune(State(node): State<Arc<Node>>) -> Result<Json<Pruned>, Failure> {
     let needs = keeper::needs(&node).await;
-    let work = move || collect::prune(&node.images, &node.layers, &needs, || false);
+    let work = move || collect::prune(&node.images, &node.layers, &needs?, || false);
     collected(tokio::task::spawn_blocking(work).await)
+}
+
+/// Refuses what is no name of an image, before anything is done for it.
+pub(super) fn is_reference(node: &Node, name: &str) -> Result<(), Failure> {
+    match node.images.reference(name) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::bad_request(error.to_string())),
+    }
 }
 
 fn collected(
@@ -126,9 +134,13 @@ fn collected(
         Ok(Ok(pruned)) => Ok(Json(pruned)),
         Ok(Err(error)) => {
             let status = match &error {
-                Collect::Busy | Collect::InUse { .. } => StatusCode::CONFLICT,
+                Collect::Busy | Collect::InUse { .. } | Collect::Leased { .. } => {
+                    StatusCode::CONFLICT
+                }
                 Collect::Find { .. } => StatusCode::NOT_FOUND,
-                Collect::Store(_) | Collect::Remove { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+                Collect::Store(_) | Collect::Remove { .. } | Collect::Look { .. } => {
+                    StatusCode::INTERNAL_SERVER_ERROR
+                }
             };
             Err(Failure::new(status, ferrite_schema::chain(&error)))
         }
@@ -173,13 +185,15 @@ fn disk(error: &std::io::Error) -> Failure {
 fn status_of(error: &Import) -> StatusCode {
     match error {
         Import::ReadArchive(_)
+        | Import::ReadTar(_)
         | Import::RefuseArchive { .. }
         | Import::RefuseBlob { .. }
         | Import::FindBlob { .. }
         | Import::ReadDocument { .. }
         | Import::Document(_)
         | Import::Digest(_)
-        | Import::Store(Store::RefuseName { .. })
+        | Import::RefuseName { .. }
+        | Import::Store(Store::Name(_))
         | Import::Layer(
             Layer::Decompress { .. } | Layer::Unpack { .. } | Layer::RefuseContent { .. },
         ) => StatusCode::UNPROCESSABLE_ENTITY,

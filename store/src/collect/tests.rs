@@ -66,7 +66,8 @@ impl Place {
 fn units(place: &Place, units: &[(&str, &str)]) -> Needs {
     let pairs: Vec<_> =
         units.iter().map(|(unit, image)| ((*unit).to_owned(), (*image).to_owned())).collect();
-    Needs::new(&place.images, &pairs, &place.folder.path().join("run"))
+    let run = place.folder.path().join("run");
+    Needs::new(&place.images, place.images.census(), &pairs, &run).unwrap()
 }
 
 #[test]
@@ -156,4 +157,99 @@ fn what_was_touched_under_a_clock_that_was_ahead_is_not_kept_until_then() {
     assert_eq!(idle(at(1000), at(400)), at(600));
     assert_eq!(idle(at(1000), at(1010)), Duration::ZERO);
     assert_eq!(idle(at(1000), at(1_000_000)), Duration::MAX);
+}
+
+/// What a supervisor does to start a unit, with the collector's steps in between.
+#[test]
+fn a_unit_that_starts_while_the_collector_works_keeps_its_layers() {
+    let request = |place: &Place, layer: &str| {
+        let folder = place.folder.path().join("run/unit");
+        fs::create_dir_all(&folder).unwrap();
+        let layer = place.layers.path(&Digest::of(format!("tar of {layer}").as_bytes()));
+        let text = serde_json::json!({ "layers": [layer] }).to_string();
+        fs::write(folder.join(shim::REQUEST), text).unwrap();
+    };
+    // Moments of the collector: 0 before the census, 1 after the units were looked up, 2 after the run folders were,
+    // 3 after it has worked. The unit takes its lease at one and has given it back at the next or the one after.
+    for begin in 0..=2 {
+        for end in begin..=3 {
+            let place = place();
+            place.image("one", &["base"]);
+            let mut lease = None;
+            let mut needs = None;
+            let mut census = None;
+            for moment in 0..=3 {
+                if moment == begin {
+                    lease = place.images.lease("one").unwrap();
+                    assert!(lease.is_some());
+                }
+                if moment == end {
+                    request(&place, "base");
+                    lease = None;
+                }
+                match moment {
+                    0 => census = Some(place.images.census()),
+                    1 => {
+                        let run = place.folder.path().join("run");
+                        let census = census.take().unwrap();
+                        needs = Some(Needs::new(&place.images, census, &[], &run).unwrap());
+                    }
+                    2 => {
+                        // Its name may go where nobody has it any more; what runs may not.
+                        let needs = needs.as_ref().unwrap();
+                        prune(&place.images, &place.layers, needs, || false).unwrap();
+                    }
+                    _ => {}
+                }
+                if moment >= begin {
+                    assert!(place.has_layer("base"), "lease from {begin} to {end}, at {moment}");
+                }
+                if lease.is_some() {
+                    assert_eq!(place.names(), ["one"], "lease from {begin} to {end}, at {moment}");
+                }
+            }
+            drop(lease);
+        }
+    }
+}
+
+#[test]
+fn an_image_is_not_removed_under_the_hands_of_who_uses_it() {
+    let place = place();
+    place.image("one", &["base"]);
+    let stale = units(&place, &[]);
+    let (_, lease) = place.images.lease("docker.io/library/one").unwrap().unwrap();
+    let removed = remove(&place.images, &place.layers, &stale, "one");
+    assert!(matches!(removed, Err(Collect::Leased { .. })), "{removed:?}");
+    assert!(prune(&place.images, &place.layers, &stale, || false).unwrap().images.is_empty());
+    drop(lease);
+    // The census knows that it was in use; the next one does not.
+    let removed = remove(&place.images, &place.layers, &stale, "one");
+    assert!(matches!(removed, Err(Collect::Leased { .. })), "{removed:?}");
+    // A unit that names it was submitted after the units had been counted.
+    drop(stale);
+    let stale = units(&place, &[]);
+    place.images.mention("one");
+    assert!(prune(&place.images, &place.layers, &stale, || false).unwrap().images.is_empty());
+    drop(stale);
+    let needs = units(&place, &[]);
+    assert_eq!(remove(&place.images, &place.layers, &needs, "one").unwrap().images, ["one"]);
+    assert!(!place.has_layer("base"));
+}
+
+#[test]
+fn what_a_container_runs_on_is_never_guessed() {
+    let place = place();
+    let folder = place.folder.path().join("run/unit");
+    fs::create_dir_all(&folder).unwrap();
+    let look = || {
+        let run = place.folder.path().join("run");
+        Needs::new(&place.images, place.images.census(), &[], &run)
+    };
+    assert!(look().is_ok(), "no request, nothing mounted");
+    fs::write(folder.join(shim::REQUEST), "{ \"layers\": [").unwrap();
+    assert!(matches!(look(), Err(Collect::Look { .. })));
+    fs::remove_file(folder.join(shim::REQUEST)).unwrap();
+    fs::create_dir(folder.join(shim::REQUEST)).unwrap();
+    assert!(matches!(look(), Err(Collect::Look { .. })), "it cannot be read");
 }

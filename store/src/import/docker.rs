@@ -7,11 +7,15 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::archive::{ArchiveContent, Place};
+use super::archive::{ArchiveContent, BLOBS, Place};
 use super::{Found, Import, parse, refuse};
+use crate::bounded::Bounded;
 use crate::digest::Digest;
-use crate::documents::{self, Document, MANIFEST_TYPES};
+use crate::documents::{self, Document, LAYERS_MAX, MANIFEST_TYPES};
 
+/// Most images of an archive, and most names of one.
+const IMAGES_MAX: usize = 256;
+const TAGS_MAX: usize = 64;
 /// Most links from one to the next.
 const LINKS_MAX: usize = 8;
 
@@ -20,8 +24,14 @@ const LINKS_MAX: usize = 8;
 struct Saved {
     config: String,
     #[serde(default)]
-    repo_tags: Option<Vec<String>>,
-    layers: Vec<String>,
+    repo_tags: Option<Bounded<String, TAGS_MAX>>,
+    layers: Bounded<String, LAYERS_MAX>,
+}
+
+impl Saved {
+    fn tags(&self) -> &[String] {
+        self.repo_tags.as_ref().map_or(&[], |tags| &tags.0)
+    }
 }
 
 /// The image in the archive, with a manifest that is put beside its blobs.
@@ -30,9 +40,9 @@ pub(super) fn convert(
     wanted: Option<&str>,
     folder: &Path,
 ) -> Result<Found, Import> {
-    let saved: Vec<Saved> = parse(archive.docker.as_deref().unwrap_or_default(), "manifest.json")?;
-    let called =
-        |one: &&Saved| one.repo_tags.iter().flatten().any(|tag| Some(tag.as_str()) == wanted);
+    let Bounded(saved): Bounded<Saved, IMAGES_MAX> =
+        parse(archive.docker.as_deref().unwrap_or_default(), "manifest.json")?;
+    let called = |one: &&Saved| one.tags().iter().any(|tag| Some(tag.as_str()) == wanted);
     let one = match saved.as_slice() {
         [] => return Err(refuse("it holds no image")),
         [only] => only,
@@ -49,7 +59,7 @@ pub(super) fn convert(
     let descriptor = |kind: &str, (digest, size): (Digest, u64)| json!({ "mediaType": kind, "digest": digest.to_string(), "size": size });
     let config = descriptor("application/vnd.oci.image.config.v1+json", blob(&one.config)?);
     let mut layers = Vec::new();
-    for layer in &one.layers {
+    for layer in &one.layers.0 {
         layers.push(descriptor("application/vnd.oci.image.layer.v1.tar", blob(layer)?));
     }
     let manifest = json!({
@@ -68,17 +78,20 @@ pub(super) fn convert(
         .map_err(|error| Import::Stage { path: error.path, source: error.source })?;
     let length = fs::metadata(&path).map_or(0, |meta| meta.len());
     archive.blobs.insert(digest, (path, length));
-    let name = one.repo_tags.iter().flatten().next().cloned();
-    Ok(Found { digest, manifest, name })
+    let name = one.tags().first().cloned();
+    Ok(Found { digest, manifest, name, indexes: Vec::new() })
 }
 
 fn find(archive: &ArchiveContent, path: &str) -> Result<Digest, Import> {
     let mut path = path.strip_prefix("./").unwrap_or(path);
     for _ in 0..LINKS_MAX {
-        match archive.files.get(path) {
-            Some(Place::Blob(digest)) => return Ok(*digest),
-            Some(Place::Link(target)) => path = target,
-            None => {
+        let blob = path.strip_prefix(BLOBS).and_then(|hex| Digest::from_hex(hex).ok());
+        let blob = blob.filter(|digest| archive.blobs.contains_key(digest));
+        match (blob, archive.files.get(path)) {
+            (Some(digest), _) => return Ok(digest),
+            (None, Some(Place::Blob(digest))) => return Ok(*digest),
+            (None, Some(Place::Link(target))) => path = target,
+            (None, None) => {
                 return Err(refuse(format!("it holds no file {path:?}, which its manifest names")));
             }
         }

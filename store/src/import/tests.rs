@@ -68,9 +68,16 @@ fn run(place: &Place, files: &[(String, Vec<u8>)], name: Option<&str>) -> Result
         "something half-written stays"
     );
     if result.is_err() {
-        assert!(place.images.list().unwrap().is_empty());
+        nothing_is_left(place);
     }
     result
+}
+
+fn nothing_is_left(place: &Place) {
+    assert!(place.images.list().unwrap().is_empty());
+    assert_eq!(place.images.blobs_here().unwrap(), []);
+    assert_eq!(fs::read_dir(place.layers.root()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(place.images.staging()).unwrap().count(), 0);
 }
 
 #[test]
@@ -134,7 +141,7 @@ fn what_is_no_archive_is_refused_as_such() {
     let archive = place.folder.path().join("archive");
     fs::write(&archive, vec![9; 4096]).unwrap();
     let result = import_it(&place, &archive, None);
-    assert!(matches!(result, Err(Import::ReadArchive(_))), "{result:?}");
+    assert!(matches!(result, Err(Import::ReadTar(_))), "{result:?}");
     fs::write(&archive, b"").unwrap();
     let result = import_it(&place, &archive, None);
     assert!(matches!(result, Err(Import::RefuseArchive { .. })), "{result:?}");
@@ -192,7 +199,8 @@ fn what_docker_saves_is_imported_and_exported_again() {
     for format in
         [ferrite_schema::api::ExportFormat::Oci, ferrite_schema::api::ExportFormat::Docker]
     {
-        let plan = crate::export::plan(&place.images, "saved:1", format).unwrap();
+        let plan =
+            crate::export::plan(&place.images, &Policy::default(), "saved:1", format).unwrap();
         let mut bytes = Vec::new();
         plan.write(&mut bytes).unwrap();
         assert_eq!(bytes.len() as u64, plan.archive_bytes(), "{format:?}");
@@ -248,4 +256,150 @@ fn rules_about_names_hold_for_archives_too() {
     assert!(matches!(run(Some("own")), Err(Import::Policy(_))));
     assert!(matches!(run(Some("quay.example/a")), Err(Import::Policy(_))));
     run(Some("other")).unwrap();
+}
+
+#[test]
+fn what_is_no_reference_is_no_name_of_an_image() {
+    let place = place();
+    let archive = archive_of(&place, &files(), |bytes| bytes);
+    for name in ["a:", ":1", "http://x/y", "a:b:c", "A", "a b", "", "a@sha256:00", "../a"] {
+        let result = import_it(&place, &archive, Some(name));
+        assert!(matches!(result, Err(Import::Store(Store::Name(_)))), "{name}: {result:?}");
+    }
+    // Nor is the name that an archive gives itself.
+    let mut bad = files();
+    bad[1].1 = String::from_utf8(bad[1].1.clone()).unwrap().replace("own:1", "own:").into_bytes();
+    let result = run(&place, &bad, None);
+    assert!(matches!(result, Err(Import::Store(Store::Name(_)))), "{result:?}");
+    run(&place, &bad, Some("own:1")).unwrap();
+}
+
+#[test]
+fn a_name_with_a_digest_is_for_the_image_that_has_it() {
+    let place = place();
+    let archive = archive_of(&place, &files(), |bytes| bytes);
+    let zeros = format!("a@sha256:{}", "0".repeat(64));
+    for name in [zeros.clone(), zeros.replace("a@", "a:1@")] {
+        let result = import_it(&place, &archive, Some(&name));
+        assert!(matches!(result, Err(Import::RefuseName { .. })), "{result:?}");
+    }
+    assert!(place.images.list().unwrap().is_empty());
+    let right = format!("a@{}", Digest::of(&files()[2].1));
+    let record = import_it(&place, &archive, Some(&right)).unwrap();
+    assert_eq!(format!("a@{}", record.manifest), right);
+    assert!(crate::access::open(&place.images, &Policy::default(), &right).is_ok());
+}
+
+/// An archive of these entries, as they come.
+fn raw(place: &Place, entries: &[(tar::EntryType, &str, &[u8])]) -> PathBuf {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (kind, path, content) in entries {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(*kind);
+        header.set_size(content.len() as u64);
+        builder.append_data(&mut header, path, *content).unwrap();
+    }
+    let archive = place.folder.path().join("raw");
+    fs::write(&archive, builder.into_inner().unwrap()).unwrap();
+    archive
+}
+
+/// Two files of one name: which of them was checked, and which is used? Once the second made the next file overwrite
+/// another one's bytes, which were then kept under the wrong digest.
+#[test]
+fn a_file_that_is_there_twice_is_refused() {
+    for (index, expected) in [(0, "oci-layout"), (1, "index.json"), (2, "blobs/sha256/")] {
+        let place = place();
+        let mut twice = files();
+        let copy = twice[index].clone();
+        twice.insert(index, copy);
+        twice.push(("other".to_owned(), b"other content".to_vec()));
+        let error = run(&place, &twice, None).unwrap_err().to_string();
+        assert!(error.contains("twice") && error.contains(expected), "{error}");
+        // With a harmless difference in its spelling, too.
+        let mut spelled = files();
+        let copy = (format!("./{}", spelled[index].0), spelled[index].1.clone());
+        spelled.push(copy);
+        assert!(run(&place, &spelled, None).unwrap_err().to_string().contains("twice"));
+        assert!(run(&place, &files(), None).is_ok(), "the next import is none the worse");
+    }
+}
+
+#[test]
+fn archives_without_end_are_refused_early_and_leave_nothing() {
+    let place = place();
+    let refused = |archive: &Path, expected: &str| {
+        let error = import_it(&place, archive, Some("a")).unwrap_err();
+        let text = ferrite_schema::chain(&error);
+        assert!(text.contains(expected), "{expected:?} is not in {text}");
+        nothing_is_left(&place);
+    };
+    let file = tar::EntryType::Regular;
+    let names: Vec<String> = (0..10_001).map(|number| format!("f{number}")).collect();
+    let links: Vec<_> =
+        names.iter().map(|name| (tar::EntryType::Symlink, name.as_str(), &b""[..])).collect();
+    refused(&raw(&place, &links), "more than 10000 files");
+    let folders: Vec<_> =
+        (0..100_001).map(|_| (tar::EntryType::Directory, "d", &b""[..])).collect();
+    refused(&raw(&place, &folders), "more than 100000 entries");
+    refused(&raw(&place, &[(file, &"p".repeat(600), b"")]), "longer than 512 bytes");
+    let large = vec![b' '; (4 << 20) + 1];
+    for name in ["index.json", "manifest.json", "oci-layout"] {
+        refused(&raw(&place, &[(file, name, &large)]), "larger than");
+    }
+    let layer = format!("[{{\"Config\":\"c\",\"Layers\":[{}\"x\"]}}]", "\"x\",".repeat(100_000));
+    refused(&raw(&place, &[(file, "manifest.json", layer.as_bytes())]), "more than 500 entries");
+    let entry = format!("{{\"digest\":\"{}\",\"size\":1}},", Digest::of(b""));
+    let index = format!("{{\"schemaVersion\":2,\"manifests\":[{}", entry.repeat(40_000));
+    let layout = (file, "oci-layout", &b"{}"[..]);
+    refused(&raw(&place, &[layout, (file, "index.json", index.as_bytes())]), "more than 1000");
+    // A name that GNU's extension says is a gigabyte long, and that never comes.
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::GNULongName);
+    header.set_path("././@LongLink").unwrap();
+    header.set_size(1 << 30);
+    header.set_cksum();
+    let archive = place.folder.path().join("long");
+    fs::write(&archive, header.as_bytes()).unwrap();
+    refused(&archive, "read the tar");
+    fs::write(&archive, vec![7; 2048]).unwrap();
+    refused(&archive, "read the archive");
+}
+
+#[test]
+fn a_refused_import_takes_nothing_that_others_have() {
+    let place = place();
+    run(&place, &files(), Some("kept")).unwrap();
+    let record = place.images.get("kept").unwrap().unwrap();
+    // The same layer and configuration, behind a manifest of which one layer is not what it is called.
+    let other = vec![1_u8; 512];
+    let mut bad = files();
+    let config = String::from_utf8(bad[3].1.clone()).unwrap();
+    let layer = Digest::of(&bad[4].1);
+    let config = config.replace(
+        &format!("\"{layer}\""),
+        &format!("\"{layer}\",\"{}\"", Digest::of(b"something else")),
+    );
+    let blob = |content: &[u8]| format!("blobs/sha256/{}", Digest::of(content).hex());
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"config":{{"digest":"{}","size":{}}},"layers":[{{"digest":"{layer}","size":1024}},
+        {{"digest":"{}","size":512}}]}}"#,
+        Digest::of(config.as_bytes()),
+        config.len(),
+        Digest::of(&other)
+    );
+    let index = String::from_utf8(bad[1].1.clone()).unwrap();
+    bad[1].1 = index
+        .replace(&Digest::of(&bad[2].1).hex(), &Digest::of(manifest.as_bytes()).hex())
+        .into_bytes();
+    bad[2] = (blob(manifest.as_bytes()), manifest.into_bytes());
+    bad[3] = (blob(config.as_bytes()), config.into_bytes());
+    bad.push((blob(&other), other));
+    let archive = archive_of(&place, &bad, |bytes| bytes);
+    let result = import_it(&place, &archive, Some("bad"));
+    assert!(matches!(result, Err(Import::Layer(_))), "{result:?}");
+    assert_eq!(place.images.blobs_here().unwrap().len(), 3, "those of the one that was there");
+    assert_eq!(place.layers.here().unwrap(), [record.layers[0].parse().unwrap()]);
+    let opened = crate::access::open(&place.images, &Policy::default(), "kept").unwrap();
+    opened.folders(&place.layers).unwrap();
 }

@@ -12,11 +12,9 @@ use super::document;
 use super::problem::Pull;
 use super::registry::{Place, Registry, patiently};
 use crate::digest::Digest;
-use crate::documents::{Annotations, Document};
+use crate::documents::{Annotations, Document, SIGNATURE};
 use crate::signature::{Policy, Verdict};
 
-/// Annotation with the signature, base64.
-const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 /// Media type of payloads.
 const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 /// Largest payload.

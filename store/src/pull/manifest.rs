@@ -22,6 +22,8 @@ pub(super) struct Found {
     pub(super) digest: Digest,
     pub(super) bytes: Vec<u8>,
     pub(super) verdict: Verdict,
+    /// The indexes that led to it.
+    pub(super) indexes: Vec<Digest>,
     /// The places, the one that had the manifest first.
     pub(super) places: Vec<Place>,
 }
@@ -81,8 +83,9 @@ impl Search<'_> {
             match document {
                 Document::Manifest(manifest) => {
                     let verdict = cosign::check(self.policy, reference, place, &digests).await?;
-                    let places = Vec::new();
-                    return Ok(Found { manifest, digest, bytes, verdict, places });
+                    digests.pop();
+                    let (indexes, places) = (digests, Vec::new());
+                    return Ok(Found { manifest, digest, bytes, verdict, indexes, places });
                 }
                 Document::Index(entries) => {
                     let entry = entries.first();

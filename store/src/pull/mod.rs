@@ -22,17 +22,18 @@ use ferrite_schema::api::{LayerPhase, LayerProgress, PullProgress};
 use ferrite_schema::node_config::{NodeConfig, RegistryConfig, SignatureRule};
 use ferrite_schema::reference::Reference;
 use futures_util::stream::{FuturesUnordered, TryStreamExt};
-use oci_spec::image::ImageConfiguration;
 use tokio::sync::watch;
 
 use self::http::Client;
 use self::manifest::Found;
 use self::trust::Trust;
+use super::access::{self, Opened, Unusable};
 use super::beside::beside;
+use super::config::ImageConfig;
 use super::digest::Digest;
 use super::documents::{Blob, DOCUMENT_MAX_BYTES, Manifest, Refuse};
-use super::layer::Layers;
-use super::signature::Policy;
+use super::layer::{Layer, Layers};
+use super::signature::{Policy, Refused};
 use super::store::{ImageStore, Record};
 
 pub use self::problem::Pull;
@@ -80,6 +81,12 @@ impl From<&NodeConfig> for Settings {
     }
 }
 
+impl Shared {
+    fn open(&self, name: &str) -> Result<Opened, Unusable> {
+        access::open(&self.images, &self.policy, name)
+    }
+}
+
 impl Puller {
     /// Pulls into these stores.
     #[must_use]
@@ -104,16 +111,51 @@ impl Puller {
         &self.shared.policy
     }
 
-    /// The image called `name`, pulled only where it is not here. Dropping the future ends the pull; what was
+    /// The image called `name`, pulled only where what is here cannot be used. Dropping the future ends the pull; what was
     /// downloaded is kept for the next one.
     ///
     /// # Errors
     /// The image cannot be used.
     pub async fn ensure(&self, name: &str) -> Result<Record, Pull> {
-        if let Some(record) = self.here(name)? {
-            return Ok(record);
+        match self.look(name).await {
+            Ok(record) => Ok(record),
+            Err(problem) if problem.is_final() => Err(problem.into()),
+            Err(_) => self.pull_unless(name, true).await,
         }
-        self.pull_unless(name, true).await
+    }
+
+    /// The image called `name`, if it is here, whole, and the rules let it be used.
+    ///
+    /// # Errors
+    /// It cannot be used as it is; [`Unusable::is_final`] says whether a pull could help.
+    pub async fn look(&self, name: &str) -> Result<Record, Unusable> {
+        let (shared, own) = (Arc::clone(&self.shared), name.to_owned());
+        let work = move || {
+            let opened = shared.open(&own)?;
+            opened.folders(&shared.layers)?;
+            shared.images.note_use(&opened.record);
+            Ok(opened.record)
+        };
+        beside(work).await
+    }
+
+    /// Opens the image called `name`, which is on this node. Reads files.
+    ///
+    /// # Errors
+    /// It cannot be used as it is.
+    pub fn open(&self, name: &str) -> Result<Opened, Unusable> {
+        self.shared.open(name)
+    }
+
+    /// What the node's rules say against what is kept as `name`, in memory but for its record.
+    #[must_use]
+    pub fn objection(&self, name: &str) -> Option<Refused> {
+        let reference = self.shared.images.reference(name).ok()?;
+        let policy = &self.shared.policy;
+        match self.shared.images.get(name) {
+            Ok(Some(record)) => policy.check_stored(&record, &reference).err(),
+            Ok(None) | Err(_) => policy.check_name(&reference).err(),
+        }
     }
 
     /// The image called `name` as the registry has it now.
@@ -146,31 +188,59 @@ impl Puller {
         Arc::clone(jobs.entry(key.to_owned()).or_insert_with(new))
     }
 
-    /// The image, if it is here, whole, and the rules let it be used.
-    fn here(&self, name: &str) -> Result<Option<Record>, Pull> {
-        let Some(record) = self.shared.images.get(name)? else { return Ok(None) };
-        let whole = record.layers.iter().all(|layer| {
-            layer.parse().is_ok_and(|digest: Digest| self.shared.layers.path(&digest).is_dir())
-        });
-        let known = self.shared.policy.accepts_stored(&record, &self.key(name))?;
-        self.shared.images.note_use(&record);
-        Ok((whole && known).then_some(record))
-    }
-
     async fn pull_unless(&self, name: &str, here_is_enough: bool) -> Result<Record, Pull> {
         let reference = self.shared.images.reference(name)?;
         let key = reference.to_string();
         let job = self.job(&key);
         let _turn = job.turn.lock().await;
-        if here_is_enough && let Some(record) = self.here(name)? {
-            return Ok(record);
-        }
         let _in_use = self.shared.images.begin_use();
+        let mut problem = None;
+        if here_is_enough {
+            match self.mended(name).await {
+                Ok(record) => return Ok(record),
+                Err(why) if why.is_final() => return Err(why.into()),
+                Err(why) => {
+                    problem = Some(why).filter(|why| !matches!(why, Unusable::Absent { .. }))
+                }
+            }
+        }
         job.progress.send_modify(|progress| progress.layers.clear());
         tracing::info!(image = key, "pull-begun");
-        let record = self.run(&reference, &key, &job.progress).await?;
+        let pulled = self.run(&reference, &key, &job.progress).await;
+        let record = match (pulled, problem) {
+            (Ok(record), _) => record,
+            (Err(source), None) => return Err(source),
+            (Err(source), Some(problem)) => {
+                return Err(Pull::Again { problem: Box::new(problem), source: Box::new(source) });
+            }
+        };
         tracing::info!(image = key, digest = record.manifest, "pull-done");
         Ok(record)
+    }
+
+    /// The image as it is here, after layers that are missing were unpacked again from their blobs.
+    async fn mended(&self, name: &str) -> Result<Record, Unusable> {
+        let problem = match self.look(name).await {
+            Err(problem @ Unusable::Layer { .. }) => problem,
+            other => return other,
+        };
+        let (shared, own) = (Arc::clone(&self.shared), name.to_owned());
+        let work = move || {
+            let opened = shared.open(&own)?;
+            for (tar, blob) in opened.tars.iter().zip(&opened.manifest.layers) {
+                let blob = shared.images.blob(&blob.digest);
+                if !shared.layers.is_whole(tar)
+                    && let Err(error) = shared.layers.ensure(tar, &blob)
+                {
+                    let error = ferrite_schema::chain(&error);
+                    tracing::warn!(error, image = own, "layer-not-unpacked-again");
+                    return Err(problem);
+                }
+            }
+            Ok(())
+        };
+        beside(work).await?;
+        self.look(name).await
     }
 
     async fn run(
@@ -191,13 +261,10 @@ impl Puller {
         let images = &self.shared.images;
         let config_digest = found.manifest.config.digest;
         let config = images.read_document(&config_digest, DOCUMENT_MAX_BYTES)?;
-        let config: ImageConfiguration = serde_json::from_slice(&config)
+        let config: ImageConfig = serde_json::from_slice(&config)
             .map_err(|source| Pull::ReadConfig { name: name.to_owned(), source })?;
-        let mut tars: Vec<Digest> = Vec::new();
-        for tar in config.rootfs().diff_ids() {
-            let digest = tar.to_string().parse().map_err(Refuse::Digest);
-            tars.push(digest.map_err(|source| Pull::Document { name: name.to_owned(), source })?);
-        }
+        let tars = config.tars().map_err(Refuse::Digest);
+        let tars = tars.map_err(|source| Pull::Document { name: name.to_owned(), source })?;
         let unfit = |why| Pull::Unfit { name: name.to_owned(), why };
         if tars.len() != found.manifest.layers.len() {
             return Err(unfit("its manifest and configuration name different numbers of layers"));
@@ -230,6 +297,8 @@ impl Puller {
                 .saturating_add(found.bytes.len() as u64),
             blobs: found.manifest.layers.iter().map(|blob| blob.digest.to_string()).collect(),
             signed_by: found.verdict.key(),
+            key: Some(name.to_owned()),
+            indexes: found.indexes.iter().map(Digest::to_string).collect(),
         };
         let (images, kept) = (self.shared.images.clone(), record.clone());
         let (digest, document) = (found.digest, found.bytes.clone());
@@ -246,7 +315,7 @@ impl Puller {
         progress: &watch::Sender<PullProgress>,
     ) {
         let layers = manifest.layers.iter().zip(tars).map(|(blob, tar)| {
-            let here = self.shared.layers.path(tar).is_dir();
+            let here = self.shared.layers.is_whole(tar);
             LayerProgress {
                 digest: blob.digest.to_string(),
                 size_bytes: blob.size_bytes,
@@ -275,15 +344,40 @@ impl Puller {
         let downloaded = |bytes| set(LayerPhase::Downloading, bytes);
         self.blob(found, blob, name, &downloaded).await?;
         set(LayerPhase::Unpacking, blob.size_bytes);
-        let (layers, path) = (self.shared.layers.clone(), self.shared.images.blob(&blob.digest));
-        let work = move || layers.ensure(&tar, &path);
-        match tokio::task::spawn_blocking(work).await {
-            Ok(Ok(())) => {}
-            Ok(Err(source)) => return Err(Pull::Layer { name: name.to_owned(), source }),
-            Err(_) => return Err(Pull::GoingDown { name: name.to_owned() }),
+        if !self.unpack(blob, tar, name).await? {
+            // What the disk has under the blob's name is not the blob any more.
+            self.blob(found, blob, name, &downloaded).await?;
+            set(LayerPhase::Unpacking, blob.size_bytes);
+            self.unpack(blob, tar, name).await?;
         }
         set(LayerPhase::Done, blob.size_bytes);
         Ok(())
+    }
+
+    /// Unpacks a layer; `false` where its blob turned out to be wrong and was removed.
+    async fn unpack(&self, blob: &Blob, tar: Digest, name: &str) -> Result<bool, Pull> {
+        let (shared, digest) = (Arc::clone(&self.shared), blob.digest);
+        let work = move || {
+            let path = shared.images.blob(&digest);
+            match shared.layers.ensure(&tar, &path) {
+                Ok(()) => Ok(true),
+                Err(Layer::Prepare { path, source }) => Err(Layer::Prepare { path, source }),
+                Err(error) => match shared.images.is_right(&digest) {
+                    Ok(false) => {
+                        tracing::warn!(%digest, "blob-changed-on-disk");
+                        // One that stays is refused once more.
+                        drop(std::fs::remove_file(&path));
+                        Ok(false)
+                    }
+                    Ok(true) | Err(_) => Err(error),
+                },
+            }
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(Ok(unpacked)) => Ok(unpacked),
+            Ok(Err(source)) => Err(Pull::Layer { name: name.to_owned(), source }),
+            Err(_) => Err(Pull::GoingDown { name: name.to_owned() }),
+        }
     }
 
     async fn blob(
@@ -299,7 +393,7 @@ impl Puller {
             Arc::clone(turns.entry(blob.digest).or_default())
         };
         let _turn = turn.lock().await;
-        if self.shared.images.blob(&blob.digest).exists() {
+        if self.shared.images.holds(&blob.digest, blob.size_bytes) {
             return Ok(());
         }
         blob::fetch(blob, &found.places, &self.shared.images, progress)

@@ -4,6 +4,7 @@ use ferrite_schema::reference::NotAReference;
 
 use super::blob::Download;
 use super::registry::Registry;
+use crate::access::Unusable;
 use crate::digest::Digest;
 use crate::documents::Refuse;
 use crate::layer::Layer;
@@ -77,10 +78,34 @@ pub enum Pull {
         /// Why.
         source: Layer,
     },
+    /// What is here cannot be used.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+    /// What is here cannot be used, and neither can another be had.
+    #[error("{}; pulling it again", ferrite_schema::chain(problem))]
+    Again {
+        /// What is wrong with the one that is here.
+        problem: Box<Unusable>,
+        /// Why there is no other.
+        source: Box<Pull>,
+    },
     /// The agent goes down.
     #[error("pull image {name}: the agent goes down")]
     GoingDown {
         /// Its name.
         name: String,
     },
+}
+
+impl Pull {
+    /// A rule of the node's configuration is why.
+    #[must_use]
+    pub fn is_by_rule(&self) -> bool {
+        match self {
+            Self::Policy(_) => true,
+            Self::Unusable(problem) => problem.is_by_rule(),
+            Self::Again { problem, source } => problem.is_by_rule() || source.is_by_rule(),
+            _ => false,
+        }
+    }
 }

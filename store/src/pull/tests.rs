@@ -14,6 +14,8 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::documents::MANIFEST_TYPES;
 
+mod repair;
+
 type Answer = Response<Full<Bytes>>;
 
 /// A registry without TLS on the loopback that may behave as badly as it likes.
@@ -147,6 +149,10 @@ fn known(user: &str, password: &str) -> RegistryConfig {
 }
 
 fn node(registries: &[(&Server, RegistryConfig)]) -> Node {
+    node_with(registries, Vec::new())
+}
+
+fn node_with(registries: &[(&Server, RegistryConfig)], signatures: Vec<SignatureRule>) -> Node {
     let folder = tempfile::tempdir().unwrap();
     let images = ImageStore::open(&folder.path().join("images"));
     let layers = Layers::open(&folder.path().join("layers"));
@@ -154,7 +160,7 @@ fn node(registries: &[(&Server, RegistryConfig)]) -> Node {
         .iter()
         .map(|(server, config)| (server.authority.clone(), config.clone()))
         .collect();
-    let settings = Settings { registries, signatures: Vec::new() };
+    let settings = Settings { registries, signatures };
     let puller = Puller::new(images.clone(), layers.clone(), settings);
     Node { _folder: folder, images, layers, puller }
 }

@@ -69,15 +69,19 @@ fn the_first_rule_counts_for_names_imports_and_what_is_stored() {
     ]);
     let name = |text: &str| policy.check_name(&text.parse().unwrap()).is_ok();
     assert!(name("nginx") && name("quay.example/a") && !name("evil.example/a"));
-    let import = |text: &str| policy.check_import(text).is_ok();
+    let import = |text: &str| policy.check_import(&text.parse().unwrap()).is_ok();
     assert!(import("nginx") && !import("quay.example/a") && !import("evil.example/a"));
     let stored = |signed_by: Option<String>, text: &str| {
         let record = Record { signed_by, ..crate::store::empty_record() };
-        policy.accepts_stored(&record, text)
+        policy.check_stored(&record, &text.parse().unwrap()).map_err(|refused| refused.is_final())
     };
-    assert!(stored(None, "nginx").unwrap());
-    assert!(!stored(None, "quay.example/a").unwrap());
-    assert!(!stored(Some(Digest::of(b"old key").to_string()), "quay.example/a").unwrap());
-    assert!(stored(Some(key.to_string()), "quay.example/a").unwrap());
-    assert!(stored(Some(key.to_string()), "evil.example/a").is_err());
+    let (old, now) = (Digest::of(b"old key").to_string(), key.to_string());
+    assert_eq!(stored(None, "nginx"), Ok(()));
+    assert_eq!(stored(None, "quay.example/a"), Err(false));
+    assert_eq!(stored(Some(old), "quay.example/a"), Err(false));
+    assert_eq!(stored(Some(now.clone()), "quay.example/a"), Ok(()));
+    // A key that counts elsewhere does not count against a rejection, however the name is written.
+    for name in ["evil.example/a", "evil.example:443/a:2", "Evil.Example/a"] {
+        assert_eq!(stored(Some(now.clone()), name), Err(true), "{name}");
+    }
 }

@@ -9,7 +9,7 @@ use ferrite_files::durable;
 use ferrite_schema::api::Image;
 use serde::{Deserialize, Serialize};
 
-use super::{ImageStore, Store};
+use super::{Claim, ImageStore, Store};
 use crate::digest::Digest;
 
 /// An image that can be run: everything it names is in the store.
@@ -31,9 +31,31 @@ pub struct Record {
     /// Digest of the key whose signature let the image in, where one was asked for.
     #[serde(default)]
     pub signed_by: Option<String>,
+    /// Full name that it is kept under. Records of older versions lack it.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// Digests of the indexes that led to its manifest: a name with one of them means this image too.
+    #[serde(default)]
+    pub indexes: Vec<String>,
 }
 
 impl Record {
+    /// Whether a name that is pinned to this digest means it.
+    #[must_use]
+    pub fn is_at(&self, digest: &str) -> bool {
+        self.manifest == digest || self.indexes.iter().any(|index| index == digest)
+    }
+
+    /// Everything that it stands for, but for its name.
+    pub(super) fn claim(&self) -> Result<Claim, Store> {
+        let blobs = [&self.manifest, &self.config].into_iter().chain(&self.blobs);
+        Ok(Claim {
+            blobs: blobs.map(|blob| blob.parse()).collect::<Result<_, _>>()?,
+            layers: self.layers.iter().map(|layer| layer.parse()).collect::<Result<_, _>>()?,
+            ..Claim::default()
+        })
+    }
+
     /// What the API shows.
     #[must_use]
     pub fn summary(&self) -> Image {
@@ -189,6 +211,8 @@ pub(crate) fn empty_record() -> Record {
         size_bytes: 3,
         blobs: vec![],
         signed_by: None,
+        key: None,
+        indexes: vec![],
     }
 }
 

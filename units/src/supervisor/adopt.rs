@@ -1,6 +1,6 @@
 //! Taking over what an earlier agent left: documents, lives, shims.
 
-use ferrite_schema::api::UnitState;
+use ferrite_schema::api::{EventKind, UnitState};
 
 use super::super::clock;
 use super::super::machine::{Event, Machine, Policy, RunKind};
@@ -111,6 +111,13 @@ impl Supervisor {
             (Found::Alive(stream), _) => {
                 self.recall(name);
                 self.attach(name, stream);
+                let objection = self.entries.get(name).and_then(|entry| self.objection(entry));
+                if let Some(objection) = objection {
+                    tracing::warn!(unit = name, error = objection, "unit-image-not-allowed");
+                    let message =
+                        format!("it keeps running, but is not started again: {objection}");
+                    self.publish(name, EventKind::Image, message);
+                }
             }
             (Found::Ended(outcome), _) => {
                 let event = shims::event_of(outcome);

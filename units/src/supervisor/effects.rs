@@ -7,10 +7,12 @@ use ferrite_schema::api::EventKind;
 use ferrite_schema::shim::{Command, Network};
 use ferrite_schema::unit::{NetworkMode, Unit};
 use ferrite_schema::utc;
+use ferrite_store::access::Unusable;
 use ferrite_store::beside::beside;
 use tokio::net::UnixStream;
 
 use super::super::handle::Message;
+use super::super::launch::Prepared;
 use super::super::machine::{Effect, Event, Moment, RunKind};
 use super::super::shims::{self, Shim};
 use super::super::{clock, health, launch};
@@ -21,7 +23,7 @@ impl Supervisor {
     pub(super) async fn perform(&mut self, name: &str, effect: Effect) -> Option<Event> {
         match effect {
             Effect::Await => self.changed = true,
-            Effect::Pull => return self.pull(name),
+            Effect::Pull => return self.pull(name).await,
             Effect::CancelPull => {
                 if let Some(pull) = self.entries.get_mut(name)?.pull.take() {
                     pull.abort();
@@ -82,13 +84,24 @@ impl Supervisor {
         self.launch(name, kind);
     }
 
-    fn pull(&mut self, name: &str) -> Option<Event> {
+    /// Asks whether the image that is here may be used, which each start asks anew; where it may not as it is, another one
+    /// may come from a registry.
+    async fn pull(&mut self, name: &str) -> Option<Event> {
         let image = self.entries.get(name)?.unit.image.clone();
-        if matches!(self.tools.images.get(&image), Ok(Some(_))) {
-            return Some(Event::Pulled);
+        match self.tools.puller.look(&image).await {
+            Ok(_) => Some(Event::Pulled),
+            Err(problem) if problem.is_final() => {
+                Some(Event::PullFailed { reason: ferrite_schema::chain(&problem) })
+            }
+            Err(problem) => {
+                self.fetch(name);
+                let why = match problem {
+                    Unusable::Absent { .. } => String::new(),
+                    problem => format!(", since {}", ferrite_schema::chain(&problem)),
+                };
+                Some(Event::Note { reason: format!("pulling {image}{why}") })
+            }
         }
-        self.fetch(name);
-        Some(Event::Note { reason: format!("pulling {image}") })
     }
 
     /// Brings a unit's image in the background.
@@ -130,8 +143,8 @@ impl Supervisor {
         let Some(entry) = self.entries.get(name) else { return };
         let unit = self.for_run(entry.launched.as_ref().unwrap_or(&entry.unit), kind);
         let run = entry.run;
-        let (images, layers, places) =
-            (self.tools.images.clone(), self.tools.layers.clone(), self.tools.places.clone());
+        let (puller, layers, places) =
+            (self.tools.puller.clone(), self.tools.layers.clone(), self.tools.places.clone());
         let (network, queue) = (self.tools.containers.clone(), self.queue.clone());
         let (folder, name) = (self.run_folder(name), name.to_owned());
         self.tasks.spawn(async move {
@@ -143,15 +156,17 @@ impl Supervisor {
                     .await
                     .map_err(|error| ferrite_schema::chain(&error))?;
                 // It looks at the store, and may write a new range of IDs.
-                let prepared = beside(move || launch::prepare(&unit, &images, &layers, &places));
-                let mut request = prepared.await.map_err(|error| ferrite_schema::chain(&error))?;
+                let prepared = beside(move || launch::prepare(&unit, &puller, &layers, &places));
+                let Prepared { mut request, lease } =
+                    prepared.await.map_err(|error| ferrite_schema::chain(&error))?;
                 let addresses = addresses(&files.network);
                 request.network = files.network;
                 let own = std::mem::replace(&mut request.mounts, files.mounts);
                 request.mounts.extend(own);
-                let stream = shims::start(&folder, run, &request)
-                    .await
-                    .map_err(|error| ferrite_schema::chain(&error))?;
+                let started = shims::start(&folder, run, &request).await;
+                // From here on its layers stand in the run folder, where the collector looks.
+                drop(lease);
+                let stream = started.map_err(|error| ferrite_schema::chain(&error))?;
                 Ok(Box::new(Shim { stream, stop_signal: request.stop_signal, addresses }))
             };
             let result = result.await;
@@ -209,7 +224,14 @@ impl Supervisor {
                     self.command(name, Command::Kill);
                 }
             }
-            Err(reason) => self.step(name, Event::StartFailed { reason }).await,
+            Err(reason) => {
+                if let Some(RunKind::PostStop(index)) = entry.machine.run_kind() {
+                    // Its machine goes on to the next one; somebody should know all the same.
+                    let message = format!("post_stop command {} was not run: {reason}", index + 1);
+                    self.publish(name, EventKind::State, message);
+                }
+                self.step(name, Event::StartFailed { reason }).await;
+            }
         }
     }
 

@@ -45,6 +45,8 @@ impl Supervisor {
 
     async fn put(&mut self, unit: Unit) -> Result<String, Refusal> {
         self.refuse_circle(&unit)?;
+        // A collector that counted the units before this one must not take its image.
+        self.tools.images.mention(&unit.image);
         let document = unit.clone();
         self.in_store(move |store| store.put(&document)).await?;
         let name = unit.name.clone();
