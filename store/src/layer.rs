@@ -425,51 +425,6 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_that_is_not_whole_is_unpacked_again() {
-        let (digest, blob) = (Digest::of(&tar()), tar());
-        let spoil: [(&str, fn(&Path)); 4] = [
-            ("emptied", |path| fs::remove_file(path.join("a")).unwrap()),
-            ("another folder", |path| {
-                fs::remove_dir_all(path).unwrap();
-                fs::create_dir(path).unwrap();
-            }),
-            ("a file", |path| {
-                fs::remove_dir_all(path).unwrap();
-                fs::write(path, "x").unwrap();
-            }),
-            ("a link", |path| {
-                fs::rename(path, path.with_extension("elsewhere")).unwrap();
-                std::os::unix::fs::symlink(path.with_extension("elsewhere"), path).unwrap();
-            }),
-        ];
-        for (what, spoil) in spoil {
-            let (folder, layers, result) = ensure(&blob, &digest);
-            result.unwrap();
-            assert!(layers.is_whole(&digest), "{what}");
-            spoil(&layers.path(&digest));
-            assert!(!layers.is_whole(&digest), "{what}");
-            layers.ensure(&digest, &folder.path().join("blob")).unwrap();
-            assert!(layers.is_whole(&digest), "{what}");
-            assert_eq!(fs::read(layers.path(&digest).join("a")).unwrap(), b"abc", "{what}");
-        }
-    }
-
-    #[test]
-    fn a_layer_of_an_older_version_is_whole_by_its_bytes_alone() {
-        let (_folder, layers, result) = ensure(&tar(), &Digest::of(&tar()));
-        result.unwrap();
-        let path = layers.path(&Digest::of(&tar()));
-        for name in MARKS {
-            // The one of the two that is there.
-            if rustix::fs::lgetxattr(&path, name, &mut [0_u8; MARK_MAX_BYTES][..]).is_ok() {
-                rustix::fs::setxattr(&path, name, b"3", XattrFlags::REPLACE).unwrap();
-            }
-        }
-        assert!(layers.is_whole(&Digest::of(&tar())));
-        assert_eq!(layers.bytes(&Digest::of(&tar())), 3);
-    }
-
-    #[test]
     fn an_unfinished_layer_is_removed_at_the_next_start() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("tmp-1-0/usr")).unwrap();
