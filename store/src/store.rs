@@ -17,9 +17,9 @@ use super::digest::{Digest, NotADigest};
 
 mod records;
 
-pub use self::records::Record;
 #[cfg(test)]
 pub(crate) use self::records::empty_record;
+pub use self::records::{Record, Used};
 
 /// Longest image reference.
 const NAME_MAX_BYTES: usize = 255;

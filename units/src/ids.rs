@@ -213,7 +213,7 @@ fn each(folder: &Path, of: impl Fn(&str) -> Option<u16>) -> Vec<(String, u16)> {
 
 fn number_of(first: u32) -> Option<u16> {
     let number = u16::try_from(first / COUNT).ok()?;
-    (first % COUNT == 0 && (FIRST..END).contains(&number)).then_some(number)
+    (first.is_multiple_of(COUNT) && (FIRST..END).contains(&number)).then_some(number)
 }
 
 /// The number after the last one while there is one, so that a range is not soon another unit's.

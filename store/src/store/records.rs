@@ -46,6 +46,9 @@ impl Record {
     }
 }
 
+/// Records with the time of their last use, seconds since the epoch.
+pub type Used = Vec<(Record, u64)>;
+
 impl ImageStore {
     fn record_path(&self, name: &str) -> PathBuf {
         // A reference holds `/` and `:`; its digest is a file name of fixed length.
@@ -106,7 +109,7 @@ impl ImageStore {
     ///
     /// # Errors
     /// The disk does not give a record: what it names must not be taken for unused.
-    pub fn records_by_use(&self) -> Result<Vec<(Record, u64)>, Store> {
+    pub fn records_by_use(&self) -> Result<Used, Store> {
         let (records, unread) = self.records_read()?;
         unread.map_or(Ok(records), Err)
     }
@@ -115,7 +118,7 @@ impl ImageStore {
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub fn records_read(&self) -> Result<(Vec<(Record, u64)>, Option<Store>), Store> {
+    pub fn records_read(&self) -> Result<(Used, Option<Store>), Store> {
         let folder = self.records();
         let unreadable = |source| Store::Read { path: folder.clone(), source };
         let (mut records, mut unread) = (Vec::new(), None);
