@@ -19,10 +19,16 @@ fn is_stricter(theirs: &Theirs) -> bool {
         hex.len() != 64 || hex.bytes().any(|byte| byte.is_ascii_uppercase())
     });
     // With the registry that a short name belongs to it may be longer than any registry takes.
-    let too_long = theirs.registry().len() + 1 + theirs.repository().len() > 255;
+    let hub = theirs.registry().to_ascii_lowercase().ends_with("docker.io");
+    let library = if hub && !theirs.repository().contains('/') { "library/".len() } else { 0 };
+    let too_long = theirs.registry().len() + 1 + library + theirs.repository().len() > 255;
     // Upper case alone makes no registry here; theirs takes it for one and then for a folder.
     let upper = theirs.repository().bytes().any(|byte| byte.is_ascii_uppercase());
-    bad_port || other_digest || too_long || upper
+    // What has a point in it is a registry to both, and theirs does not look whether it can be a host.
+    let no_host = theirs.registry().contains('_');
+    // Its expression's word characters are Unicode's.
+    let foreign = theirs.tag().is_some_and(|tag| !tag.is_ascii());
+    bad_port || other_digest || too_long || upper || no_host || foreign
 }
 
 /// What ours takes and the grammar of that crate has not: addresses of IPv6, which the distribution project's has.
