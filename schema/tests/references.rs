@@ -26,7 +26,9 @@ fn is_stricter(theirs: &Theirs) -> bool {
     let upper = theirs.repository().bytes().any(|byte| byte.is_ascii_uppercase());
     // What has a point in it is a registry to both, and theirs does not look whether it can be a host.
     let no_host = theirs.registry().contains('_');
-    bad_port || other_digest || too_long || upper || no_host
+    // Its expression's word characters are Unicode's.
+    let foreign = theirs.tag().is_some_and(|tag| !tag.is_ascii());
+    bad_port || other_digest || too_long || upper || no_host || foreign
 }
 
 /// What ours takes and the grammar of that crate has not: addresses of IPv6, which the distribution project's has.
