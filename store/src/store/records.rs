@@ -131,7 +131,7 @@ impl ImageStore {
     ///
     /// # Errors
     /// The disk does not give a record: what it names must not be taken for unused.
-    pub fn records_by_use(&self) -> Result<Used, Store> {
+    pub fn records_by_use(&self) -> Result<Vec<(Record, u64)>, Store> {
         let (records, unread) = self.records_read()?;
         unread.map_or(Ok(records), Err)
     }
