@@ -115,7 +115,9 @@ fn limit(
     bound: impl Fn(Bound) -> Bound,
 ) -> Result<bool, QuotaProblem> {
     let failed = |source| QuotaProblem::Limit { path: path.to_owned(), source };
-    let all = rustix::fs::fstatvfs(folder).map_err(|errno| failed(errno.into()))?;
+    // Asked for a folder of a project, ext4 answers with the project's own bounds: each start would get a share of the last.
+    let beside = path.parent().unwrap_or(Path::new("/"));
+    let all = rustix::fs::statvfs(beside).map_err(|errno| failed(errno.into()))?;
     let bytes = all.f_blocks.saturating_mul(all.f_frsize);
     let bound = bound(Bound { bytes, inodes: all.f_files });
     match quota::limit(folder.as_fd(), project, bound.bytes, bound.inodes) {

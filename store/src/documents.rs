@@ -5,7 +5,8 @@
 
 use serde::Deserialize;
 
-use super::bounded::{Bounded, Known};
+use super::annotations::{Annotations, IMAGE_NAME, Known, REF_NAME};
+use super::bounded::Bounded;
 use super::digest::{Digest, NotADigest};
 
 /// Largest index, manifest or configuration.
@@ -19,16 +20,6 @@ const ENTRIES_MAX: usize = 1000;
 const URLS_MAX: usize = 16;
 /// Largest blob that is taken from anybody.
 pub const BLOB_MAX_BYTES: u64 = 32 << 30;
-/// Annotation that holds an image's name in the index of an archive.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// The same, as containerd and Docker write it: with registry and repository.
-const IMAGE_NAME: &str = "io.containerd.image.name";
-
-/// Annotation of a signature's payload with the signature, base64; cosign's.
-pub const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
-/// The annotations that are taken in.
-pub(super) const KNOWN_ANNOTATIONS: [&str; 3] = [REF_NAME, IMAGE_NAME, SIGNATURE];
-
 /// Media types of indexes.
 pub const INDEX_TYPES: [&str; 2] = [
     "application/vnd.oci.image.index.v1+json",
@@ -78,9 +69,6 @@ pub struct Manifest {
     /// Annotations of the layers, in their order; signatures are kept there.
     pub annotations: Vec<Annotations>,
 }
-
-/// Annotations of a descriptor.
-pub type Annotations = std::collections::BTreeMap<String, String>;
 
 /// One of an index's documents.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! OCI images on STATE: a content-addressed store, its imports, and layers unpacked for overlayfs.
 
 pub mod access;
+pub mod annotations;
 pub mod beside;
 mod bounded;
 pub mod collect;

@@ -8,25 +8,26 @@ use utoipa::openapi::{OpenApi as Document, RefOr, Schema};
 
 /// A unit's name, as `ferrite_schema::unit::names::is_unit_name` has it.
 const UNIT: Pattern =
-    Pattern { text: r"^[A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9._-]*)?$", length_max: 64 };
+    Pattern { text: r"^[A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9._-]*)?$", length_max: Some(64) };
 /// A volume's name: a unit's without an instance.
-const VOLUME: Pattern = Pattern { text: r"^[A-Za-z0-9][A-Za-z0-9._-]*$", length_max: 64 };
+const VOLUME: Pattern = Pattern { text: r"^[A-Za-z0-9][A-Za-z0-9._-]*$", length_max: Some(64) };
 /// An image reference, as `ferrite_schema::reference` reads it; hosts that are IPv6 addresses are left out.
 const IMAGE: Pattern = Pattern {
     text: r"^((([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+(:[1-9][0-9]{0,3})?|[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?:[1-9][0-9]{0,3}|localhost)|[a-z0-9]+((_|__|-+)[a-z0-9]+)*)/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*|[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$",
-    length_max: 200,
+    // The parts have their bounds, the whole has none of its own.
+    length_max: None,
 };
 /// The same without a digest: an import gives a name, the content has its digest already.
 const IMPORTED: Pattern = Pattern {
     text: r"^((([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+(:[1-9][0-9]{0,3})?|[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?:[1-9][0-9]{0,3}|localhost)|[a-z0-9]+((_|__|-+)[a-z0-9]+)*)/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*|[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?$",
-    length_max: 128,
+    length_max: None,
 };
 
 /// What a string looks like.
 #[derive(Clone, Copy)]
 struct Pattern {
     text: &'static str,
-    length_max: usize,
+    length_max: Option<usize>,
 }
 
 /// The API's description, whole.
@@ -71,7 +72,7 @@ fn constrain(schema: Option<&mut RefOr<Schema>>, pattern: Pattern) {
     if let Some(RefOr::T(Schema::Object(text))) = schema {
         text.pattern = Some(pattern.text.to_owned());
         text.min_length = Some(1);
-        text.max_length = Some(pattern.length_max);
+        text.max_length = pattern.length_max;
     }
 }
 

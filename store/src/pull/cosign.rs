@@ -11,8 +11,9 @@ use ferrite_schema::reference::Reference;
 use super::document;
 use super::problem::Pull;
 use super::registry::{Place, Registry, patiently};
+use crate::annotations::{Annotations, SIGNATURE};
 use crate::digest::Digest;
-use crate::documents::{Annotations, Document, SIGNATURE};
+use crate::documents::Document;
 use crate::signature::{Policy, Verdict};
 
 /// Media type of payloads.
