@@ -154,7 +154,7 @@ fn a_unit_with_dots_stands_for_itself_only(node: &Node) -> Result<()> {
     let answers = once(node, "asker", &["reach", alone, ours], "")?;
     is_lost(&answers, alone);
     greets(&answers, ours);
-    Ok(())
+    node.ferrite(&["unit", "destroy", "web.example"]).map(drop)
 }
 
 fn other_networks(node: &Node) -> Result<()> {
