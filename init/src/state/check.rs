@@ -2,14 +2,23 @@
 //!
 //! Twice: the first run writes nothing. Asked to repair, e2fsck writes zeros over what it cannot read, so that a loose
 //! cable would end a file system; a disk that cannot be read must be found before that.
+//!
+//! And once more where it stumbles over its own order of work: where a file system has quotas and was not unmounted,
+//! e2fsck (1.47.4 still) counts the quotas before it takes orphans away, for which it reads the bitmaps, and ends at the
+//! first whose checksum is wrong. Without orphans it comes to the passes that make bitmaps and quotas anew. Nothing is
+//! lost by it: those passes find inodes without a name as well, and where the kernel has marked the file system as
+//! damaged, e2fsck itself leaves the list of orphans aside.
 
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use ferrite_schema::names;
 use ferrite_sys::child::{Apart, set_apart};
 
+use super::superblock;
 use crate::irreversible::state::{Backup, Checked};
 use crate::log;
 
@@ -22,6 +31,9 @@ const LINE_MAX_BYTES: u64 = 4096;
 /// What e2fsck says where the disk does not give its bytes.
 const READ_ERRORS: [&str; 4] =
     ["Error reading block", "Input/output error", "short read", "Can't read an inode"];
+/// What e2fsck says where it ends over the quotas, with its exit status.
+const QUOTAS_UNREAD: &str = "Error initializing quota context";
+const OPERATIONAL_ERROR: i32 = 8;
 /// The kernel may end it when memory runs out: better than PID 1.
 const OOM_SCORE_ADJ: &str = "0";
 
@@ -45,7 +57,7 @@ pub fn check(device: PathBuf, from: Option<Backup>) -> (Checked, Vec<String>) {
     if let Some(why) = look.read_error {
         return (Checked::Unreadable { why }, Vec::new());
     }
-    match attempt("-y") {
+    match attempt("-y").and_then(|repair| past_quotas(repair, &device, || attempt("-y"))) {
         Ok(repair) => {
             for line in &repair.lines {
                 log::warn(format_args!("e2fsck: {line}"));
@@ -56,10 +68,31 @@ pub fn check(device: PathBuf, from: Option<Backup>) -> (Checked, Vec<String>) {
     }
 }
 
+/// Repairs `again`, without orphans, where `repair` ended over the quotas.
+fn past_quotas(
+    repair: Run,
+    device: &Path,
+    again: impl FnOnce() -> io::Result<Run>,
+) -> io::Result<Run> {
+    let ended = repair.status.code().is_some_and(|code| code & OPERATIONAL_ERROR != 0);
+    if !ended || !repair.lines.iter().any(|line| line.contains(QUOTAS_UNREAD)) {
+        return Ok(repair);
+    }
+    // The journal was written back by the run that ended: nothing writes over the superblock after this.
+    let file = File::options().read(true).write(true).open(device)?;
+    let mut bytes = [0; superblock::SIZE_BYTES];
+    file.read_exact_at(&mut bytes, superblock::OFFSET_BYTES)?;
+    let Some(changed) = superblock::without_orphans(&bytes) else { return Ok(repair) };
+    file.write_all_at(&changed, superblock::OFFSET_BYTES)?;
+    file.sync_all()?;
+    log::warn(format_args!("e2fsck could not count the quotas; running it again without orphans"));
+    again()
+}
+
 fn checked(run: &Run) -> Checked {
     match run.status.code() {
         Some(code) if code < ERRORS_LEFT => Checked::Sound,
-        Some(ERRORS_LEFT..8) => Checked::ErrorsLeft,
+        Some(ERRORS_LEFT..OPERATIONAL_ERROR) => Checked::ErrorsLeft,
         Some(code) => Checked::Failed {
             why: format!("exit status {code}; {}", run.lines.get(1).map_or("", String::as_str)),
         },

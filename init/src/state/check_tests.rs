@@ -53,6 +53,40 @@ fn a_bitmap_with_a_bad_checksum_is_repaired() {
     assert!(image.kept());
 }
 
+/// The kernel says that there may be orphans for as long as a file system is mounted.
+#[test]
+fn damage_to_one_that_was_not_unmounted_and_has_quotas_is_repaired() {
+    let damages = [
+        &["set_bg 0 block_bitmap_csum 1"][..],
+        &["set_bg 1 inode_bitmap_csum 1", "set_bg 0 block_bitmap_csum 1"],
+        &["set_bg 0 block_bitmap_csum 1", "set_super_value state 2"],
+        // A file that was removed while it was open.
+        &[
+            "set_bg 0 block_bitmap_csum 1",
+            "unlink open",
+            "sif open links_count 0",
+            "ssv last_orphan 15",
+        ],
+        // The quotas' own file: gone, too short, pointing elsewhere, pointing nowhere.
+        &["clri <12>", "set_bg 0 block_bitmap_csum 1"],
+        &["clri <12>"],
+        &["sif <12> size 1024"],
+        &["sif <12> block[5] 40"],
+    ];
+    for damage in damages {
+        let image = Image::ext4(256);
+        image.debugfs("write /etc/passwd open");
+        image.debugfs("feature orphan_present");
+        for request in damage {
+            image.debugfs(request);
+        }
+        let (act, said) = settle(&image);
+        assert_eq!(act, Act::Mount, "{damage:?}: {said:#?}");
+        assert!(image.kept(), "{damage:?}: {said:#?}");
+        assert!(image.is_sound(), "{damage:?}: {said:#?}");
+    }
+}
+
 #[test]
 fn features_that_e2fsck_does_not_know_leave_every_byte_as_it_is() {
     for feature in ["FEATURE_I30", "FEATURE_R30", "casefold"] {

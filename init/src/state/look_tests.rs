@@ -24,15 +24,25 @@ impl Image {
     pub(in crate::state) fn ext4(size_mib: u64) -> Self {
         let image = Self::empty(size_mib);
         let features = "none,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,\
-             huge_file,dir_nlink,extra_isize,metadata_csum,metadata_csum_seed,has_journal,orphan_file,resize_inode";
+             huge_file,dir_nlink,extra_isize,metadata_csum,metadata_csum_seed,has_journal,orphan_file,resize_inode,\
+             quota,project";
         let made = Command::new("/usr/sbin/mke2fs")
             .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-O", features])
-            .args(["-E", "resize=4T,lazy_itable_init=0,lazy_journal_init=0,nodiscard"])
+            .args([
+                "-E",
+                "resize=4T,lazy_itable_init=0,lazy_journal_init=0,nodiscard,quotatype=prjquota",
+            ])
             .arg(&image.path)
             .status()
             .unwrap();
         assert!(made.success());
         image.debugfs(&format!("write {} kept", std::env::current_exe().unwrap().display()));
+        // debugfs does not count what it writes against the quotas.
+        let mut count = Command::new("/usr/sbin/e2fsck");
+        assert_eq!(
+            count.args(["-f", "-y"]).arg(&image.path).output().unwrap().status.code(),
+            Some(1)
+        );
         image
     }
 

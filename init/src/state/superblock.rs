@@ -11,7 +11,9 @@
 //! | 0x58 | 2 | bytes of an inode |
 //! | 0x5A | 2 | group that this copy lies in |
 //! | 0x60 | 4 | incompatible features: bit 7 says that there are high halves |
-//! | 0x64 | 4 | features that only readers may not know: bit 10 says that there is a checksum |
+//! | 0x64 | 4 | features that only readers may not know: bit 10 says that there is a checksum, bit 16 that the orphan |
+//! | | | file may name inodes |
+//! | 0xE8 | 4 | first inode of the list of orphans |
 //! | 0xFE | 2 | bytes of a group descriptor, where there are high halves |
 //! | 0x150 | 4 | number of blocks, high half |
 //! | 0x3FC | 4 | checksum: CRC-32C of what is before it, not inverted |
@@ -35,6 +37,7 @@ const MAGIC: u16 = 0xef53;
 const ERRORS_FOUND: u16 = 1 << 1;
 const INCOMPATIBLE_64BIT: u32 = 1 << 7;
 const READ_ONLY_COMPATIBLE_CHECKSUMS: u32 = 1 << 10;
+const READ_ONLY_COMPATIBLE_ORPHANS_PRESENT: u32 = 1 << 16;
 const CHECKSUM_OFFSET: usize = 0x3fc;
 /// Blocks are 64 KiB at most.
 const BLOCK_SHIFT_MAX: u32 = 6;
@@ -101,6 +104,29 @@ pub fn parse(bytes: &[u8]) -> Option<Superblock> {
         descriptor_bytes: descriptor_bytes.clamp(DESCRIPTOR_BYTES, DESCRIPTOR_BYTES_MAX),
         inode_bytes: u64::from(half(bytes, 0x58)?).max(128),
     })
+}
+
+/// The same superblock, naming no orphans: inodes that were removed while a program had them open, which whoever
+/// mounts or checks next is to take away. `None` where it names none, or is not whole.
+#[must_use]
+pub fn without_orphans(bytes: &[u8]) -> Option<Vec<u8>> {
+    parse(bytes)?;
+    let features = word(bytes, 0x64)?;
+    if features & READ_ONLY_COMPATIBLE_ORPHANS_PRESENT == 0 && word(bytes, 0xe8)? == 0 {
+        return None;
+    }
+    let mut changed = bytes.to_vec();
+    let mut put = |offset: usize, value: u32| {
+        changed.get_mut(offset..offset + 4)?.copy_from_slice(&value.to_le_bytes());
+        Some(())
+    };
+    put(0x64, features & !READ_ONLY_COMPATIBLE_ORPHANS_PRESENT)?;
+    put(0xe8, 0)?;
+    if features & READ_ONLY_COMPATIBLE_CHECKSUMS != 0 {
+        let checksum = !CRC_32C.checksum(changed.get(..CHECKSUM_OFFSET)?);
+        changed.get_mut(CHECKSUM_OFFSET..SIZE_BYTES)?.copy_from_slice(&checksum.to_le_bytes());
+    }
+    Some(changed)
 }
 
 /// A place where a backup superblock may lie.
