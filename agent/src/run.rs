@@ -27,7 +27,7 @@ use tokio::sync::watch;
 
 use crate::api::{
     self,
-    server::{Serve, Server},
+    server::{Ending, Serve, Server},
 };
 use crate::config::{self, Loaded, Sources};
 use crate::control::{self, Step};
@@ -78,7 +78,9 @@ pub async fn run() -> anyhow::Result<()> {
     // Before units are started: none with the node's network takes its port.
     let server = listen(&config, &node).await;
     let (api_seen, api) = watch::channel(Api::Unasked);
-    let serve = serve(&config, &node, server, api_seen);
+    let (end, ending) = Ending::new();
+    let serve = serve(&config, &node, server, api_seen, ending);
+    tokio::pin!(serve);
     let (link_seen, link) = watch::channel(false);
     let record = LinkRecord::in_folder(Path::new(names::LIB_DIR));
     let sources = ready::Sources { units: node.units.settled(), link, api, record, places };
@@ -100,13 +102,16 @@ pub async fn run() -> anyhow::Result<()> {
             }
         }
         () = supervisor => anyhow::bail!("the supervisor ended"),
-        () = serve => anyhow::bail!("the API ended"),
+        () = &mut serve => anyhow::bail!("the API ended"),
         () = keeper::work(&node, &config.images) => anyhow::bail!("the image store's task ended"),
         () = unit_names => anyhow::bail!("the units' names ended"),
         () = network.work(node.hostname.clone()) => anyhow::bail!("the network's task ended"),
         () = links::listen(&node, news, link_seen) => anyhow::bail!("the network's news ended"),
         () = ready => {}
     }
+    // Who asked for this is told that it happens.
+    end.send_replace(true);
+    serve.await;
     // PID 1 writes everything to disk: it watches how that goes.
     Ok(())
 }
@@ -285,23 +290,24 @@ async fn listen(config: &NodeConfig, node: &Node) -> Option<Result<Server, Serve
     Some(server)
 }
 
-/// Serves the API; a port that somebody else has for now is tried again. Never ends.
+/// Serves the API until `ending` says so; a port that somebody else has for now is tried again.
 async fn serve(
     config: &NodeConfig,
     node: &Arc<Node>,
     mut server: Option<Result<Server, Serve>>,
     seen: watch::Sender<Api>,
+    mut ending: Ending,
 ) {
     let about = "api".to_owned();
     let mut told = None;
     loop {
         match server.take() {
-            None => return std::future::pending().await,
+            None => return ending.comes().await,
             Some(Ok(server)) => {
                 tracing::info!(port = names::API_PORT, "api-listening");
                 seen.send_replace(Api::Listens);
                 node.stand(about, None);
-                return server.serve(api::router(Arc::clone(node))).await;
+                return server.serve(api::router(Arc::clone(node)), ending).await;
             }
             Some(Err(error)) => {
                 let why = ferrite_schema::chain(&error);
@@ -310,12 +316,14 @@ async fn serve(
                     node.stand(about.clone(), Some(format!("no API is served: {why}")));
                     told = Some(why);
                 }
-                if !matches!(error, Serve::Listen { .. }) {
-                    return std::future::pending().await;
-                }
-                tokio::time::sleep(API_AGAIN).await;
-                if let Some(api) = &config.api {
-                    server = Some(Server::listen(api, names::API_PORT).await);
+                if matches!(error, Serve::Listen { .. }) {
+                    tokio::select! {
+                        () = tokio::time::sleep(API_AGAIN) => {}
+                        () = ending.comes() => return,
+                    }
+                    if let Some(api) = &config.api {
+                        server = Some(Server::listen(api, names::API_PORT).await);
+                    }
                 }
             }
         }

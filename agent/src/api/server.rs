@@ -10,7 +10,7 @@ use ferrite_schema::node_config::ApiConfig;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
@@ -23,6 +23,8 @@ const CONNECTIONS_MAX: usize = 64;
 const QUEUE_MAX: usize = 64;
 /// What a peer gets for its whole handshake, however it spends it; for a place; and for a request's header.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// What the answers that are on their way get after the server was told to end; streams without end are cut then.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Delay after the kernel refused a connection, for want of file descriptors for example.
 const REFUSED_DELAY: Duration = Duration::from_millis(100);
 
@@ -40,6 +42,24 @@ pub enum Serve {
         /// Why.
         source: io::Error,
     },
+}
+
+/// Word that the server is to end.
+#[derive(Debug, Clone)]
+pub struct Ending(watch::Receiver<bool>);
+
+impl Ending {
+    /// With it comes what sends the word.
+    #[must_use]
+    pub fn new() -> (watch::Sender<bool>, Self) {
+        let (sender, receiver) = watch::channel(false);
+        (sender, Self(receiver))
+    }
+
+    /// Waits for the word; nobody left to send it is one, too.
+    pub async fn comes(&mut self) {
+        self.0.wait_for(|ends| *ends).await.ok();
+    }
 }
 
 /// A server that listens.
@@ -80,9 +100,10 @@ impl Server {
         Ok(Self { listener, acceptor, patience: PATIENCE })
     }
 
-    /// Serves for ever.
-    pub async fn serve(self, router: Router) {
+    /// Serves until `ending` comes: who asked for the end hears that it comes.
+    pub async fn serve(self, router: Router, mut ending: Ending) {
         let desk = Arc::new(Desk {
+            ending: ending.clone(),
             acceptor: self.acceptor,
             router,
             patience: self.patience,
@@ -109,13 +130,19 @@ impl Server {
                     }
                 },
                 Some(_) = connections.join_next() => {}
+                () = ending.comes() => break,
             }
+        }
+        let answered = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(FAREWELL, answered).await.is_err() {
+            tracing::info!("api-streams-cut");
         }
     }
 }
 
 /// What connections share.
 struct Desk {
+    ending: Ending,
     acceptor: TlsAcceptor,
     router: Router,
     patience: Duration,
@@ -149,8 +176,16 @@ async fn connection(stream: TcpStream, peer: SocketAddr, desk: Arc<Desk>, number
         .timer(TokioTimer::new())
         .header_read_timeout(desk.patience)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(desk.router.clone()))
-        .with_upgrades()
-        .await;
+        .with_upgrades();
+    tokio::pin!(served);
+    let mut ending = desk.ending.clone();
+    let served = tokio::select! {
+        served = &mut served => served,
+        () = ending.comes() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
     if let (Err(error), _) = (served, nodelay) {
         tracing::debug!(%peer, %error, "api-connection-ended");
     }

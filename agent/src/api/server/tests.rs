@@ -19,8 +19,8 @@ const FOR_EVER: Duration = Duration::from_secs(3600);
 struct Fixture {
     address: SocketAddr,
     connector: TlsConnector,
-    #[expect(dead_code, reason = "the server ends with it")]
     running: JoinSet<()>,
+    end: watch::Sender<bool>,
 }
 
 fn certificate(issuer: &Issuer<'_, KeyPair>, name: &str) -> (String, String) {
@@ -53,9 +53,23 @@ async fn fixture(patience: Duration) -> Fixture {
         )
         .unwrap();
     let mut running = JoinSet::new();
-    let router = Router::new().route("/", get(|| async { "here" }));
-    running.spawn(Server { patience, ..server }.serve(router));
-    Fixture { address, connector: TlsConnector::from(Arc::new(config)), running }
+    let (end, ending) = Ending::new();
+    let told = end.clone();
+    let down = move || async move {
+        told.send_replace(true);
+        // The answer is not ready when the server is told to end.
+        tokio::task::yield_now().await;
+        "going down"
+    };
+    let stream = || async {
+        axum::body::Body::from_stream(futures_util::stream::pending::<io::Result<Vec<u8>>>())
+    };
+    let router = Router::new()
+        .route("/", get(|| async { "here" }))
+        .route("/down", get(down))
+        .route("/stream", get(stream));
+    running.spawn(Server { patience, ..server }.serve(router, ending));
+    Fixture { address, connector: TlsConnector::from(Arc::new(config)), running, end }
 }
 
 impl Fixture {
@@ -70,7 +84,14 @@ impl Fixture {
 }
 
 async fn asks(stream: &mut TlsStream<TcpStream>) -> String {
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: node\r\n\r\n").await.unwrap();
+    asks_for(stream, "/").await
+}
+
+async fn asks_for(stream: &mut TlsStream<TcpStream>, path: &str) -> String {
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nHost: node\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
     let mut answer = vec![0; 4096];
     let count = stream.read(&mut answer).await.unwrap();
     String::from_utf8_lossy(&answer[..count]).into_owned()
@@ -149,4 +170,20 @@ async fn a_full_house_answers_when_somebody_leaves() {
     drop(house.pop());
     let answer = tokio::time::timeout(SOON, asks(&mut late)).await.unwrap();
     assert!(answer.ends_with("here"), "{answer}");
+}
+
+#[tokio::test]
+async fn who_asks_for_the_end_is_answered_and_streams_do_not_hold_it_up() {
+    let mut fixture = fixture(FOR_EVER).await;
+    let mut idle = fixture.operator().await;
+    assert!(asks(&mut idle).await.ends_with("here"));
+    let mut follower = fixture.operator().await;
+    assert!(asks_for(&mut follower, "/stream").await.starts_with("HTTP/1.1 200"));
+    let _stranger = fixture.stranger().await;
+    let mut operator = fixture.operator().await;
+    let answer = asks_for(&mut operator, "/down").await;
+    assert!(answer.ends_with("going down"), "{answer:?}");
+    assert!(*fixture.end.borrow());
+    let ended = tokio::time::timeout(SOON, fixture.running.join_next());
+    ended.await.unwrap().unwrap().unwrap();
 }
