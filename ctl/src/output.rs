@@ -115,6 +115,16 @@ pub fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
 }
 
+/// A figure, and the most that it may be where it is bounded; `-` where nobody counts it.
+#[must_use]
+pub fn of(value: Option<u64>, most: Option<u64>, text: fn(u64) -> String) -> String {
+    match (value, most) {
+        (Some(value), Some(most)) => format!("{} of {}", text(value), text(most)),
+        (Some(value), None) => text(value),
+        (None, _) => "-".to_owned(),
+    }
+}
+
 /// A length of time for a person, its two largest parts: `3d 4h`, `4m 10s`.
 #[must_use]
 pub fn seconds(count: u64) -> String {

@@ -108,6 +108,10 @@ fn bounds(node: &Node) -> Result<()> {
     let figure = units.iter().find(|unit| unit["unit"] == "bounded").context("its figures")?;
     assert_eq!(figure["inodes_max"], 100, "{figure}");
     assert_eq!(figure["disk_max_bytes"], 4 << 20, "{figure}");
+    let status = node.ask(&["unit", "status", "bounded"])?;
+    assert_eq!(status["usage"]["disk_max_bytes"], 4 << 20, "{status}");
+    let status = node.ferrite(&["unit", "status", "bounded"])?;
+    assert!(status.contains("4.00 MiB") && status.contains(" of 100"), "{status}");
     // One that says nothing does not take all there are either.
     let greedy = file(node, "greedy", &[FOREVER], "")?;
     node.ferrite(&["unit", "start", &greedy])?;

@@ -257,6 +257,14 @@ impl Client {
         self.lines("watch what units use", &path, true).await
     }
 
+    /// What the node and its containers use now.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn usage(&self) -> Result<Stats, ClientError> {
+        self.get("ask what units use", "/v1/stats").await
+    }
+
     async fn lines<T>(
         &self,
         act: &str,

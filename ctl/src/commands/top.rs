@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::cli::{SortBy, TopArguments};
 use crate::failure::Failure;
-use crate::output::{self, Format, OutputError, bytes, columns, printable};
+use crate::output::{self, Format, OutputError, bytes, columns, of, printable};
 use crate::session::Session;
 
 /// Time between the two samples of `--once`.
@@ -187,11 +187,6 @@ fn table(figures: &Figures) -> String {
 fn row(unit: &UnitFigures) -> [String; 10] {
     let stats = &unit.stats;
     let known = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), bytes);
-    let of = |value: Option<u64>, most: Option<u64>, text: fn(u64) -> String| match (value, most) {
-        (Some(value), Some(most)) => format!("{} of {}", text(value), text(most)),
-        (Some(value), None) => text(value),
-        (None, _) => "-".to_owned(),
-    };
     let number: fn(u64) -> String = |number| number.to_string();
     [
         printable(&stats.unit),

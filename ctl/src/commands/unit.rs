@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use ferrite_schema::api::{Exit, UnitState, UnitStatus};
+use ferrite_schema::api::{Stats, UnitState, UnitStatus};
 use ferrite_schema::unit::{self, Unit};
 
 use super::{cp, exec, unit_logs, unit_select, verdicts};
@@ -12,10 +12,13 @@ use crate::cli::{Selection, UnitCommand, Until, WaitArguments};
 use crate::client::UnitVerb;
 use crate::document;
 use crate::failure::Failure;
-use crate::output::{columns, facts, printable, seconds};
+use crate::output::{columns, printable, seconds};
 use crate::session::Session;
 
+mod status;
 mod wait;
+
+use status::Shown;
 
 pub(super) fn run(command: UnitCommand, session: &mut Session<'_>) -> Result<(), Failure> {
     match command {
@@ -98,7 +101,7 @@ fn act(
         })?;
         done.push(status);
     }
-    show_some(selection, &done, session)?;
+    show_some(selection, &done, None, session)?;
     match done.iter().find_map(|status| Some((status.name.clone(), trouble(status)?))) {
         Some((name, what)) if verb == UnitVerb::Restart && within.is_some() => {
             Err(Failure::Unit { name, what })
@@ -120,19 +123,24 @@ fn some(selection: &Selection, session: &mut Session<'_>) -> Result<Vec<UnitStat
 
 fn status(selection: &Selection, session: &mut Session<'_>) -> Result<(), Failure> {
     let units = some(selection, session)?;
-    show_some(selection, &units, session)
+    let client = session.client()?;
+    // What is known of a unit is shown whether or not what it uses can be asked.
+    let usage = session.wait_for(async { Ok(client.usage().await.ok()) })?;
+    show_some(selection, &units, usage.as_ref(), session)
 }
 
 /// One unit that was named is shown as itself; several, or those of a pattern, as a list.
 fn show_some(
     selection: &Selection,
     units: &[UnitStatus],
+    usage: Option<&Stats>,
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
-    match (unit_select::single(selection), units) {
-        (Some(_), [one]) => session.show(one, status_table),
+    let shown: Vec<Shown<'_>> = units.iter().map(|unit| Shown::new(unit, usage)).collect();
+    match (unit_select::single(selection), &shown[..]) {
+        (Some(_), [one]) => session.show(one, status::table),
         _ => session
-            .show(&units, |units| units.iter().map(status_table).collect::<Vec<_>>().join("\n\n")),
+            .show(&shown, |shown| shown.iter().map(status::table).collect::<Vec<_>>().join("\n\n")),
     }
 }
 
@@ -192,7 +200,7 @@ fn start(units: &[String], wait: &WaitArguments, session: &mut Session<'_>) -> R
             .wait_for(wait::until(&client, before, wait.timeout, |state| reached(state, until)))?;
     }
     match &started[..] {
-        [one] => session.show(one, status_table)?,
+        [one] => session.show(&Shown::new(one, None), status::table)?,
         several => session.show(&several, |several| list_table(several, now_s()))?,
     }
     match started.iter().find_map(|status| Some((status.name.clone(), trouble(status)?))) {
@@ -251,13 +259,6 @@ fn trouble(status: &UnitStatus) -> Option<String> {
     })
 }
 
-fn exit_words(exit: &Exit) -> String {
-    match exit {
-        Exit::Status { code } => format!("exit status {code}"),
-        Exit::Signal { signal } => format!("killed by signal {signal}"),
-    }
-}
-
 fn as_toml(unit: &Unit) -> String {
     // Every value of a unit has a TOML form; what cannot be written would be our bug.
     toml::to_string(unit).unwrap_or_else(|error| format!("# {error}"))
@@ -265,47 +266,6 @@ fn as_toml(unit: &Unit) -> String {
 
 fn now_s() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-fn status_table(status: &UnitStatus) -> String {
-    let mut rows = vec![
-        ("unit", status.name.clone()),
-        ("image", status.image.clone()),
-        ("state", status.state.word().to_owned()),
-    ];
-    let mut more = |name, value: Option<String>| rows.extend(value.map(|value| (name, value)));
-    more("reason", status.reason.clone());
-    more("health", status.health.map(|health| health.word().to_owned()));
-    more("next start", status.next_start_s.map(timestamp));
-    more("pid", status.pid.map(|pid| pid.to_string()));
-    let oom = if status.oom_killed { ", out of memory" } else { "" };
-    more("last end", status.last_exit.as_ref().map(|exit| format!("{}{oom}", exit_words(exit))));
-    more("restarts", Some(status.restarts.to_string()));
-    more("since", Some(timestamp(status.since_s)));
-    more("digest", status.image_digest.clone());
-    for (name, values) in [
-        ("address", &status.addresses),
-        ("port", &status.ports),
-        ("volume", &status.volumes),
-        ("note", &status.notes),
-    ] {
-        for value in values {
-            more(name, Some(value.clone()));
-        }
-    }
-    for (name, value) in &status.labels {
-        more("label", Some(format!("{name}={value}")));
-    }
-    if status.outdated {
-        let words = "a newer document was submitted; `ferrite unit restart` takes it";
-        more("note", Some(words.to_owned()));
-    }
-    facts(&rows)
-}
-
-fn timestamp(epoch_s: u64) -> String {
-    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(epoch_s));
-    time.map_or_else(String::new, |time| humantime::format_rfc3339_seconds(time).to_string())
 }
 
 /// That memory ran out is seen at once, among many units too.

@@ -1,6 +1,6 @@
-use super::{as_toml, is_file, list_table, reached, status_table, trouble};
+use super::{as_toml, is_file, list_table, reached, status, trouble};
 use crate::cli::Until;
-use ferrite_schema::api::{Exit, UnitState, UnitStatus};
+use ferrite_schema::api::{Exit, NodeStats, Stats, UnitState, UnitStats, UnitStatus};
 use ferrite_schema::unit;
 
 const STATES: [UnitState; 10] = [
@@ -16,7 +16,7 @@ const STATES: [UnitState; 10] = [
     UnitState::Scheduled,
 ];
 
-fn status(state: UnitState) -> UnitStatus {
+fn unit_in(state: UnitState) -> UnitStatus {
     UnitStatus {
         name: "hello".to_owned(),
         image: "busybox".to_owned(),
@@ -46,7 +46,7 @@ fn what_ends_each_wait() {
 
 #[test]
 fn only_failed_and_restarting_units_are_trouble() {
-    let found = STATES.map(|state| trouble(&status(state)));
+    let found = STATES.map(|state| trouble(&unit_in(state)));
     let expected = [
         None,
         None,
@@ -74,12 +74,29 @@ fn a_file_is_told_from_a_name() {
 #[test]
 fn tables() {
     assert_eq!(
-        status_table(&status(UnitState::Failed)),
+        status::table(&status::Shown::new(&unit_in(UnitState::Failed), None)),
         "unit      hello\nimage     busybox\nstate     failed\nreason    exit status 3\n\
          last end  exit status 3\nrestarts  2\nsince     2001-09-09T01:46:40Z"
     );
+    let used = Stats {
+        time_us: 0,
+        node: NodeStats::default(),
+        units: vec![UnitStats {
+            unit: "hello".to_owned(),
+            memory_bytes: Some(1 << 20),
+            inodes: Some(7),
+            inodes_max: Some(64),
+            ..UnitStats::default()
+        }],
+    };
+    let running = UnitStatus { reason: None, last_exit: None, ..unit_in(UnitState::Running) };
     assert_eq!(
-        list_table(&[status(UnitState::Failed)], 1_000_000_075),
+        status::table(&status::Shown::new(&running, Some(&used))),
+        "unit      hello\nimage     busybox\nstate     running\nrestarts  2\n\
+         since     2001-09-09T01:46:40Z\nmemory    1.00 MiB\nfiles     7 of 64"
+    );
+    assert_eq!(
+        list_table(&[unit_in(UnitState::Failed)], 1_000_000_075),
         "UNIT   STATE   HEALTH  FOR     RESTARTS  IMAGE    PORTS\n\
          hello  failed          1m 15s  2         busybox"
     );
