@@ -1,7 +1,8 @@
 //! The node's configuration: where it comes from, and what happens when it is bad.
 //!
-//! A configuration is used whole or not at all. The last good one is kept on STATE; a node whose new one is
-//! bad runs with that, and says so on the console and in its status.
+//! A configuration is used whole or not at all. The last good one is kept on STATE; a node whose new one is bad, or is
+//! not there any more, runs with that, and says so on the console and in its status. A node that cannot read the last
+//! good one either has rules that it does not know: it runs no image and grants no exception until it knows them.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +10,11 @@ use std::path::{Path, PathBuf};
 
 use ferrite_files::durable;
 use ferrite_files::quarantine::Quarantine;
+use ferrite_files::small::{ReadSmall, read_small};
 use ferrite_schema::node_config::{self, NodeConfig};
+
+/// Longest document that is read.
+const DOCUMENT_MAX_BYTES: u64 = 4 << 20;
 
 /// Where configurations are looked for.
 #[derive(Debug, Clone)]
@@ -25,6 +30,8 @@ pub struct Sources {
 pub struct Loaded {
     /// What the node runs with.
     pub config: NodeConfig,
+    /// It is what somebody has written, or nobody has ever written anything.
+    pub known: bool,
     /// What a person should know.
     pub warnings: Vec<String>,
 }
@@ -39,7 +46,7 @@ pub fn load(sources: &Sources) -> Loaded {
             Ok(Some(text)) => match node_config::parse(&text) {
                 Ok(config) => {
                     keep(&sources.last_good, &text, &mut warnings);
-                    return Loaded { config, warnings };
+                    return Loaded { config, known: true, warnings };
                 }
                 Err(problem) => {
                     warnings
@@ -56,25 +63,27 @@ pub fn load(sources: &Sources) -> Loaded {
     warnings.push(
         "there is no configuration: neither from QEMU (fw_cfg) nor on the OEM partition".to_owned(),
     );
-    Loaded { config: NodeConfig::default(), warnings }
+    match std::fs::symlink_metadata(&sources.last_good) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Loaded { config: NodeConfig::default(), known: true, warnings }
+        }
+        _ => last_good(sources, warnings),
+    }
 }
 
 /// A text of bytes that are not UTF-8 is a text with a problem, not a file that cannot be read.
-fn read(path: &Path) -> io::Result<Option<String>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+fn read(path: &Path) -> Result<Option<String>, ReadSmall> {
+    let bytes = read_small(path, DOCUMENT_MAX_BYTES)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 fn keep(path: &Path, text: &str, warnings: &mut Vec<String>) {
     let private = std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o077 == 0);
     // An earlier version let everybody read it.
-    if private && std::fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+    if private && read(path).is_ok_and(|old| old.as_deref() == Some(text)) {
         return;
     }
-    if std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) {
+    if std::fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file()) {
         warnings.extend(Quarantine::beside(path).keep(path, "a file should be there"));
     }
     if let Err(error) = durable::write(path, text.as_bytes()) {
@@ -87,31 +96,22 @@ fn keep(path: &Path, text: &str, warnings: &mut Vec<String>) {
 
 fn last_good(sources: &Sources, mut warnings: Vec<String>) -> Loaded {
     let path = sources.last_good.display();
-    let (config, said) = match read(&sources.last_good) {
-        Ok(None) => {
-            (None, "there is no last good configuration: the node runs with none".to_owned())
-        }
+    let problem = match read(&sources.last_good) {
+        Ok(None) => "there is no last good configuration".to_owned(),
         Ok(Some(text)) => match node_config::parse(&text) {
             Ok(config) => {
-                (Some(config), "the node runs with its last good configuration".to_owned())
+                warnings.push("the node runs with its last good configuration".to_owned());
+                return Loaded { config, known: true, warnings };
             }
             // It stays: the other slot may understand it.
-            Err(problem) => (
-                None,
-                format!(
-                    "the last good configuration {path} is not used, the node runs with none: {problem}"
-                ),
-            ),
+            Err(problem) => format!("the last good configuration {path} is not used: {problem}"),
         },
-        Err(error) => (
-            None,
-            format!(
-                "the last good configuration {path} cannot be read, the node runs with none: {error}"
-            ),
-        ),
+        Err(error) => format!("the last good configuration {path} cannot be read: {error}"),
     };
-    warnings.push(said);
-    Loaded { config: config.unwrap_or_default(), warnings }
+    warnings.push(format!(
+        "{problem}; the node does not know its rules, and until it has a configuration that it can read it runs no image"
+    ));
+    Loaded { config: NodeConfig::closed(), known: false, warnings }
 }
 
 #[cfg(test)]
@@ -138,6 +138,7 @@ mod tests {
         let loaded = load(&Sources { files, last_good: last_good.clone() });
         assert_eq!(loaded.config.hostname.as_deref(), hostname);
         assert_eq!(loaded.warnings.len(), warnings, "{:?}", loaded.warnings);
+        assert_eq!(loaded.known, loaded.config != NodeConfig::closed());
         if warnings == 0 {
             assert_eq!(std::fs::read_to_string(last_good).unwrap(), GOOD);
         }
@@ -161,7 +162,10 @@ mod tests {
     fn the_first_that_is_there_counts_and_is_kept() {
         check([Some(GOOD), Some(BAD)], None, Some("a"), 0);
         check([None, Some(GOOD)], Some(BAD), Some("a"), 0);
-        check([None, None], Some(GOOD), None, 1);
+        // What was configured once does not fall open because a drive is missing.
+        check([None, None], Some(GOOD), Some("a"), 2);
+        check([None, None], None, None, 1);
+        check([None, None], Some(BAD), None, 2);
     }
 
     #[test]
@@ -171,10 +175,17 @@ mod tests {
         std::fs::create_dir_all(last_good.join("x")).unwrap();
         let sources = Sources { files: vec![file.clone()], last_good: last_good.clone() };
         std::fs::write(&file, BAD).unwrap();
-        assert!(load(&sources).warnings[1].contains("cannot be read"));
+        let loaded = load(&sources);
+        assert!(loaded.warnings[1].contains("cannot be read"));
+        assert_eq!((loaded.known, loaded.config), (false, NodeConfig::closed()));
         std::fs::write(&file, GOOD).unwrap();
         assert!(load(&sources).warnings[0].contains("set aside"));
         assert_eq!(std::fs::read_to_string(&last_good).unwrap(), GOOD);
+        // Nobody writes into a FIFO: reading it would never end.
+        std::fs::remove_file(&last_good).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&last_good).status().unwrap();
+        assert!(made.success());
+        assert!(load(&sources).warnings[0].contains("set aside"));
         std::fs::write(&last_good, b"\xff").unwrap();
         assert!(load(&sources).warnings.is_empty());
         assert_eq!(std::fs::read_to_string(&last_good).unwrap(), GOOD);

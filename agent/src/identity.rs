@@ -1,12 +1,14 @@
 //! Who this machine is: its ID, made once; its name; the OS that it runs.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use ferrite_files::durable;
 use ferrite_files::quarantine::Quarantine;
+use ferrite_files::small::{ReadSmall, read_small};
 
+/// Longest file that is read for it.
+const FILE_MAX_BYTES: u64 = 4096;
 /// Bytes of a machine ID; 32 hexadecimal digits.
 const ID_BYTES: usize = 16;
 
@@ -33,20 +35,20 @@ pub enum Identity {
 /// # Errors
 /// There is none and none can be drawn.
 pub fn machine_id(path: &Path) -> Result<(String, Option<String>), Identity> {
-    let why = match fs::read(path) {
-        Ok(bytes) => match std::str::from_utf8(&bytes).map(str::trim) {
+    let why = match read_small(path, FILE_MAX_BYTES) {
+        Ok(Some(bytes)) => match std::str::from_utf8(&bytes).map(str::trim) {
             Ok(id) if is_id(id) => return Ok((id.to_owned(), None)),
             Ok(_) | Err(_) => Some("it is no machine ID".to_owned()),
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory => Some(error.to_string()),
-        Err(error) => {
+        Ok(None) => None,
+        Err(ReadSmall::Read(error)) => {
             let said = format!(
                 "the machine's ID is another in this boot: read {}: {error}",
                 path.display()
             );
             return Ok((draw()?, Some(said)));
         }
+        Err(other) => Some(other.to_string()),
     };
     let quarantine = Quarantine::beside(path);
     let mut said = path.parent().and_then(|folder| quarantine.make_folder(folder));
@@ -104,6 +106,8 @@ pub fn os_release(text: &str, key: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -123,7 +127,11 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         assert!(machine_id(&path).unwrap().1.is_some());
-        assert_eq!(Quarantine::beside(&path).names().len(), 4);
+        fs::remove_file(&path).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        assert!(machine_id(&path).unwrap().1.unwrap().contains("FIFO"));
+        assert_eq!(Quarantine::beside(&path).names().len(), 5);
         // Nothing can be kept at all.
         let (id, said) = machine_id(Path::new("/proc/none/machine-id")).unwrap();
         assert!(is_id(&id) && said.unwrap().contains("this boot's only"));

@@ -2,9 +2,9 @@
 
 pub mod backwards;
 
-use std::fs::File;
 use std::path::Path;
 
+use ferrite_files::small::open_file;
 use ferrite_schema::api::{LogLine, Stream};
 
 pub use ferrite_schema::shim::{LOG_CURRENT as CURRENT, LOG_PREVIOUS as PREVIOUS};
@@ -14,7 +14,7 @@ pub use ferrite_schema::shim::{LOG_CURRENT as CURRENT, LOG_PREVIOUS as PREVIOUS}
 pub fn previous_run(folder: &Path) -> Option<u64> {
     let last_of = |filter: Filter| {
         [CURRENT, PREVIOUS].into_iter().find_map(|name| {
-            let file = File::open(folder.join(name)).ok()?;
+            let file = open_file(&folder.join(name)).ok()??;
             backwards::last_line(&file, &filter).ok()?.map(|line| line.run)
         })
     };

@@ -31,8 +31,12 @@ pub enum Api {
 pub struct Evidence {
     /// The slot was good in an earlier boot, or in this one before the agent was started again.
     pub proven: bool,
+    /// The configuration is known, or there never was one.
+    pub configured: bool,
     /// What the units say.
     pub units: Settled,
+    /// They have had their time: one that takes longer to start says nothing about the OS.
+    pub late: bool,
     /// What a container of the OS's own says, where it was asked.
     pub containers: Containers,
     /// The API.
@@ -57,8 +61,9 @@ pub enum Verdict {
 /// Judges.
 #[must_use]
 pub fn judge(seen: &Evidence) -> Verdict {
-    if !seen.units.tried {
-        return Verdict::Wait(vec!["units are being started".to_owned()]);
+    let starting = (!seen.units.tried).then(|| "units are being started".to_owned());
+    if !seen.late && starting.is_some() {
+        return Verdict::Wait(starting.into_iter().collect());
     }
     // Where the slot was good before, only units that do not run any more give a reason to doubt it.
     let doubted = !seen.units.ran && (!seen.proven || seen.units.suspect);
@@ -68,6 +73,9 @@ pub fn judge(seen: &Evidence) -> Verdict {
         Containers::Unknown | Containers::Shown | Containers::Failed(_) => None,
     };
     let mut missing = Vec::new();
+    if !seen.configured {
+        missing.push("the configuration cannot be read".to_owned());
+    }
     if let Api::Failed(why) = &seen.api {
         missing.push(format!("the API is not served: {why}"));
     }
@@ -75,7 +83,7 @@ pub fn judge(seen: &Evidence) -> Verdict {
         missing.push("no link has an address, and one had in an earlier boot".to_owned());
     }
     if broken.is_none() && (seen.proven || missing.is_empty()) {
-        return Verdict::Ready(missing);
+        return Verdict::Ready(missing.into_iter().chain(starting).collect());
     }
     Verdict::Wait(broken.into_iter().chain(missing).collect())
 }
@@ -87,7 +95,7 @@ mod tests {
     fn all() -> Vec<Evidence> {
         let failed = || "broken".to_owned();
         let mut all = Vec::new();
-        for bits in 0..64_u32 {
+        for bits in 0..256_u32 {
             let bit = |number: u32| bits >> number & 1 == 1;
             let units = Settled { tried: bit(1), ran: bit(2), suspect: bit(3) && !bit(2) };
             for containers in [Containers::Unknown, Containers::Shown, Containers::Failed(failed())]
@@ -100,6 +108,8 @@ mod tests {
                         api,
                         link_before: bit(4),
                         link_now: bit(5),
+                        configured: bit(6),
+                        late: bit(7),
                     });
                 }
             }
@@ -111,7 +121,8 @@ mod tests {
     fn a_slot_on_trial_is_kept_only_by_what_it_has_shown() {
         for seen in all().iter().filter(|seen| !seen.proven) {
             let Verdict::Ready(missing) = judge(seen) else { continue };
-            assert!(missing.is_empty() && seen.units.tried, "{seen:?}");
+            assert_eq!(missing.len(), usize::from(!seen.units.tried), "{seen:?}");
+            assert!(seen.configured && (seen.units.tried || seen.late), "{seen:?}");
             assert!(seen.units.ran || seen.containers == Containers::Shown, "{seen:?}");
             assert!(seen.link_now || !seen.link_before, "{seen:?}");
             assert!(!matches!(seen.api, Api::Failed(_)), "{seen:?}");
@@ -120,8 +131,10 @@ mod tests {
 
     #[test]
     fn a_slot_that_was_good_is_not_given_up_for_a_cable_and_says_what_is_missing() {
-        for seen in all().iter().filter(|seen| seen.proven && seen.units.tried) {
+        for seen in all().iter().filter(|seen| seen.proven && (seen.units.tried || seen.late)) {
             let lacks = usize::from(seen.link_before && !seen.link_now)
+                + usize::from(!seen.configured)
+                + usize::from(!seen.units.tried)
                 + usize::from(matches!(seen.api, Api::Failed(_)));
             match judge(seen) {
                 Verdict::Ready(missing) => assert_eq!(missing.len(), lacks, "{seen:?}"),
@@ -139,6 +152,7 @@ mod tests {
                 Verdict::Ready(_) => {}
             }
             let well = Evidence {
+                configured: true,
                 units: Settled { tried: true, ..seen.units },
                 containers: Containers::Shown,
                 api: Api::Listens,
@@ -149,10 +163,25 @@ mod tests {
         }
     }
 
+    /// A database is migrated for an hour before its first container: that is no reason to restart a node.
+    #[test]
+    fn a_unit_that_takes_long_to_start_is_waited_for_so_long_and_then_said() {
+        for seen in all().iter().filter(|seen| !seen.units.tried && seen.proven) {
+            let verdict = judge(seen);
+            if !seen.late {
+                assert!(matches!(verdict, Verdict::Wait(_)), "{seen:?}");
+            } else if !seen.units.suspect {
+                assert!(matches!(verdict, Verdict::Ready(_)), "{seen:?}: {verdict:?}");
+            }
+        }
+    }
+
     #[test]
     fn a_node_that_never_had_a_network_is_ready_without() {
         let seen = Evidence {
             proven: false,
+            configured: true,
+            late: false,
             units: Settled { tried: true, ran: false, suspect: false },
             containers: Containers::Shown,
             api: Api::Unasked,

@@ -20,6 +20,8 @@ use crate::readiness::{self, Api, Containers, Evidence, Verdict};
 const AGAIN: Duration = Duration::from_secs(10);
 /// What comes within this time of the agent's start is not missed: a link takes a moment.
 const LATE: Duration = Duration::from_secs(30);
+/// What a unit may take to its first container without being said to be late; well within what PID 1 gives the node.
+const UNITS_LATE: Duration = Duration::from_secs(120);
 /// What the node's status says these things are about.
 const ABOUT: &str = "readiness";
 /// Says by being there that a good boot of this node had a link with an address.
@@ -53,6 +55,8 @@ impl LinkRecord {
 /// Where what is seen comes from.
 #[derive(Debug)]
 pub struct Sources {
+    /// The configuration is known, or there never was one.
+    pub configured: bool,
     /// The units.
     pub units: watch::Receiver<Settled>,
     /// Whether a link has an address.
@@ -74,11 +78,14 @@ pub async fn work(node: &Node, proven: bool, mut sources: Sources) {
     let mut containers = Containers::Unknown;
     let mut said = None;
     let late = Instant::now() + LATE;
+    let units_late = Instant::now() + UNITS_LATE;
     let before = sources.record.exists();
     loop {
         let evidence = Evidence {
             proven: proven || node.ready.load(Ordering::Relaxed),
+            configured: sources.configured,
             units: *sources.units.borrow_and_update(),
+            late: Instant::now() >= units_late,
             containers: containers.clone(),
             api: sources.api.borrow_and_update().clone(),
             link_before: before,
@@ -112,6 +119,7 @@ pub async fn work(node: &Node, proven: bool, mut sources: Sources) {
             Ok(()) = sources.link.changed() => {}
             Ok(()) = sources.api.changed() => {}
             () = tokio::time::sleep_until(late), if early => {}
+            () = tokio::time::sleep_until(units_late), if !evidence.late => {}
             () = tokio::time::sleep(AGAIN), if failed => containers = Containers::Unknown,
         }
     }

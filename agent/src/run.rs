@@ -52,7 +52,7 @@ const API_AGAIN: std::time::Duration = std::time::Duration::from_secs(3);
 /// The node cannot be managed: PID 1 starts the agent again.
 pub async fn run() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
-    let (config, mut warnings) = configuration()?;
+    let Loaded { config, known, mut warnings } = configuration()?;
     let step = Step::begin("network");
     let (network, news) =
         Network::begin("/etc/resolv.conf".into()).context("begin to set up the network")?;
@@ -83,7 +83,14 @@ pub async fn run() -> anyhow::Result<()> {
     tokio::pin!(serve);
     let (link_seen, link) = watch::channel(false);
     let record = LinkRecord::in_folder(Path::new(names::LIB_DIR));
-    let sources = ready::Sources { units: node.units.settled(), link, api, record, places };
+    let sources = ready::Sources {
+        configured: known,
+        units: node.units.settled(),
+        link,
+        api,
+        record,
+        places,
+    };
     let ready = ready::work(&node, proven, sources);
     let stopped = async {
         let asked = terminate.recv().await;
@@ -117,23 +124,23 @@ pub async fn run() -> anyhow::Result<()> {
 }
 
 /// Reads the configuration; with it comes what a person should know.
-fn configuration() -> anyhow::Result<(NodeConfig, Vec<String>)> {
+fn configuration() -> anyhow::Result<Loaded> {
     let step = Step::begin("configuration");
     // Before anything is written: what the node keeps is nobody else's, whatever folder a unit is given.
     let made =
         Quarantine::at(Path::new(names::QUARANTINE_DIR)).make_folder(Path::new(names::LIB_DIR));
     durable::private_folder(Path::new(names::RUN_DIR))
         .context("make the agent's folder in memory")?;
-    let Loaded { config, mut warnings } = config::load(&Sources {
+    let mut loaded = config::load(&Sources {
         files: vec![names::FW_CFG_CLOUD_CONFIG.into(), names::OEM_CLOUD_CONFIG.into()],
         last_good: LAST_GOOD_CONFIG.into(),
     });
-    warnings.extend(made);
-    for warning in &warnings {
+    loaded.warnings.extend(made);
+    for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     step.end();
-    Ok((config, warnings))
+    Ok(loaded)
 }
 
 /// Tells PID 1 how long it is to wait for the units, each time that fewer are left. Never ends.

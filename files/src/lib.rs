@@ -3,4 +3,5 @@
 pub mod durable;
 pub mod quarantine;
 pub mod removal;
+pub mod small;
 pub mod walk;

@@ -9,6 +9,7 @@ mod stamp;
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ferrite_layout::disk_layout::DiskLayout;
@@ -201,6 +202,9 @@ pub fn build(
     progress.begin("make qcow2, manifest and bill of materials");
     qcow2::convert(&disk.raw, &scratch.join("disk.qcow2"))?;
     let manifest = describe(request, &made, &disk, (&tools, scratch))?;
+    if !request.oem.is_empty() {
+        keep_private(scratch)?;
+    }
     publish(scratch, &request.out)?;
     stamp.write(&request.out)?;
     progress.end(&format!("{} packages", manifest.packages.len()));
@@ -315,6 +319,16 @@ fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), BuildErr
 
 /// Moves everything into the output folder. Its manifest goes first and comes last, so that a folder with a
 /// manifest is never half of one build and half of another.
+/// An OEM document has keys and passwords in it, and so has a disk with that document.
+fn keep_private(scratch: &Path) -> Result<(), BuildError> {
+    for name in OUTPUTS.into_iter().filter(|name| name.starts_with("disk.")) {
+        let path = scratch.join(name);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+            .map_err(access("keep to its owner", &path))?;
+    }
+    Ok(())
+}
+
 fn publish(scratch: &Path, out: &Path) -> Result<(), BuildError> {
     let stale = out.join(MANIFEST);
     match fs::remove_file(&stale) {

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ferrite_files::quarantine::Quarantine;
+use ferrite_files::small::open_file;
 use ferrite_files::{durable, walk};
 use rustix::fs::XattrFlags;
 
@@ -297,9 +298,10 @@ fn limits(blob_bytes: u64) -> Limits {
 
 /// Opens a blob; its first bytes, not what a document calls it, say how it is compressed.
 pub(super) fn decompress(blob: &Path) -> io::Result<Box<dyn Read>> {
+    let open = || io::Result::Ok(open_file(blob)?.ok_or(io::ErrorKind::NotFound)?);
     let mut magic = [0; 4];
-    let length = File::open(blob)?.read(&mut magic)?;
-    let file = BufReader::with_capacity(64 * 1024, File::open(blob)?);
+    let length = open()?.read(&mut magic)?;
+    let file = BufReader::with_capacity(64 * 1024, open()?);
     Ok(match magic.get(..length).unwrap_or_default() {
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
         [0x28, 0xb5, 0x2f, 0xfd] => Box::new(zstd::Decoder::with_buffer(file)?),

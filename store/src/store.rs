@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrite_files::durable;
 use ferrite_files::quarantine::{Quarantine, SetAside};
+use ferrite_files::small::{open_file, read_small};
 use ferrite_schema::reference::{DOCKER_HUB, NotAReference, Reference};
 
 use super::digest::{Digest, Hashing, NotADigest};
@@ -234,9 +235,8 @@ impl ImageStore {
     pub fn read_document(&self, digest: &Digest, max_bytes: u64) -> Result<Vec<u8>, Store> {
         let path = self.blob(digest);
         let read = || {
-            let bytes = fs::read(&path)?;
-            let right = bytes.len() as u64 <= max_bytes && Digest::of(&bytes) == *digest;
-            if right {
+            let bytes = read_small(&path, max_bytes)?.ok_or(io::ErrorKind::NotFound)?;
+            if Digest::of(&bytes) == *digest {
                 Ok(bytes)
             } else {
                 Err(io::Error::other("content does not match the digest"))
@@ -268,7 +268,7 @@ impl ImageStore {
     pub fn is_right(&self, digest: &Digest) -> Result<bool, Store> {
         let path = self.blob(digest);
         let hash = || {
-            let mut reader = Hashing::new(fs::File::open(&path)?);
+            let mut reader = Hashing::new(open_file(&path)?.ok_or(io::ErrorKind::NotFound)?);
             io::copy(&mut reader, &mut io::sink())?;
             Ok(reader.finish().0 == *digest)
         };

@@ -9,8 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ferrite_files::durable;
 use ferrite_files::quarantine::{Quarantine, SetAside};
+use ferrite_files::small::{ReadSmall, read_small};
 use ferrite_schema::shim::{self, IdRange};
 
+/// Longest list of ranges that is read.
+const GIVEN_MAX_BYTES: u64 = 16 << 20;
 /// IDs of a range: as many as programs know.
 const COUNT: u32 = 1 << 16;
 /// First range that is given away; what is below is the node's own.
@@ -134,17 +137,17 @@ impl Ranges {
     }
 
     fn read(&self) -> Result<Given, IdsProblem> {
-        let why = match fs::read(&self.path) {
-            Ok(bytes) => match understand(&bytes) {
+        let why = match read_small(&self.path, GIVEN_MAX_BYTES) {
+            Ok(Some(bytes)) => match understand(&bytes) {
                 Ok(given) => return Ok(given),
                 Err(why) => why,
             },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // It may have been set aside, and the power gone before it was written anew.
-                return Ok(self.evidence.given());
+            // It may have been set aside, and the power gone before it was written anew.
+            Ok(None) => return Ok(self.evidence.given()),
+            Err(ReadSmall::Read(source)) => {
+                return Err(IdsProblem::Read { path: self.path.clone(), source });
             }
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory => error.to_string(),
-            Err(source) => return Err(IdsProblem::Read { path: self.path.clone(), source }),
+            Err(other) => other.to_string(),
         };
         Quarantine::beside(&self.path).keep(&self.path, &why)?;
         let given = self.evidence.given();

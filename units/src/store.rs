@@ -5,8 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ferrite_files::quarantine::Quarantine;
+use ferrite_files::small::{ReadSmall, read_small_text};
 use ferrite_files::{durable, removal};
 use ferrite_schema::unit::{self, Unit};
+
+/// Longest document of a unit, and longest mark, that is read.
+const DOCUMENT_MAX_BYTES: u64 = 4 << 20;
+const MARK_MAX_BYTES: u64 = 64;
 
 /// The store failed.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +77,7 @@ impl UnitStore {
     }
 
     fn number(&self, name: &str, mark: Mark) -> Option<u64> {
-        fs::read_to_string(self.mark(name, mark)).ok()?.trim().parse().ok()
+        read_small_text(&self.mark(name, mark), MARK_MAX_BYTES).ok()??.trim().parse().ok()
     }
 
     /// Makes the folder, and reads all units; a sentence for each file that is none. Each is taken alone: nothing that is
@@ -203,12 +208,13 @@ enum NoUnit {
 }
 
 fn read(path: &Path) -> Result<Unit, NoUnit> {
-    let bytes = fs::read(path).map_err(|error| match error.kind() {
-        io::ErrorKind::IsADirectory => NoUnit::SetAside(error.to_string()),
+    let text = match read_small_text(path, DOCUMENT_MAX_BYTES) {
+        Ok(Some(text)) => text,
+        Ok(None) => return Err(NoUnit::Leave("it is gone".to_owned())),
         // The disk may give it another time.
-        _ => NoUnit::Leave(error.to_string()),
-    })?;
-    let text = String::from_utf8(bytes).map_err(|error| NoUnit::SetAside(error.to_string()))?;
+        Err(ReadSmall::Read(error)) => return Err(NoUnit::Leave(error.to_string())),
+        Err(other) => return Err(NoUnit::SetAside(other.to_string())),
+    };
     let unit = unit::parse(&text).map_err(|problem| NoUnit::Leave(problem.to_string()))?;
     match path.file_stem().is_some_and(|stem| stem == unit.name.as_str()) {
         true => Ok(unit),
@@ -283,15 +289,22 @@ mod tests {
         put("newer.toml", b"name = \"newer\"\nfrom_the_future = true\n");
         put("empty.toml", b"");
         fs::create_dir(root.join("folder.toml")).unwrap();
+        // What would keep a reader for ever.
+        let made =
+            std::process::Command::new("mkfifo").arg(root.join("fifo.toml")).status().unwrap();
+        assert!(made.success());
+        std::os::unix::fs::symlink(root.join("fifo.toml"), root.join("link.toml")).unwrap();
+        fs::File::create(root.join("endless.toml")).unwrap().set_len(1 << 40).unwrap();
+        std::os::unix::fs::symlink(root.join("fifo.toml"), root.join("web.made")).unwrap();
         // Marks that are no numbers, or no files.
         put("web.fired", b"\xff");
         fs::create_dir(root.join("web.stopped")).unwrap();
         let (units, warnings) = store.load();
         assert_eq!(units.len(), 1);
         assert_eq!((units[0].fired, units[0].stopped), (None, None));
-        assert_eq!(warnings.len(), 5, "{warnings:?}");
+        assert_eq!(warnings.len(), 8, "{warnings:?}");
         assert!(warnings.iter().any(|warning| warning.contains("bytes.toml")), "{warnings:?}");
-        assert_eq!(fs::read_dir(&aside).unwrap().count(), 3);
+        assert_eq!(fs::read_dir(&aside).unwrap().count(), 6);
         assert!(root.join("newer.toml").exists());
         store.remove("web").unwrap();
         // A file where the folder should be.

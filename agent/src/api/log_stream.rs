@@ -13,6 +13,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
+use ferrite_files::small::open_file;
 use futures_util::Stream;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::unix::AsyncFd;
@@ -142,11 +143,7 @@ fn taken(lines: &[u8], filter: &Filter) -> Vec<u8> {
 }
 
 fn open_optional(path: &Path) -> io::Result<Option<File>> {
-    match File::open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    Ok(open_file(path)?)
 }
 
 impl Reader {

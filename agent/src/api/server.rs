@@ -9,6 +9,7 @@ use axum::Router;
 use ferrite_schema::node_config::ApiConfig;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -23,6 +24,13 @@ const CONNECTIONS_MAX: usize = 64;
 const QUEUE_MAX: usize = 64;
 /// What a peer gets for its whole handshake, however it spends it; for a place; and for a request's header.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// When a connection on which nothing comes is asked whether somebody is there, and how often: a computer that sleeps
+/// or was unplugged says nothing, and its place is another's.
+const ALIVE_AFTER: Duration = Duration::from_secs(60);
+const ALIVE_EVERY: Duration = Duration::from_secs(10);
+const ALIVE_TIMES: u32 = 6;
+/// What is sent and not acknowledged for so long ends the connection.
+const UNACKNOWLEDGED_MAX_MS: u32 = 120_000;
 /// What the answers that are on their way get after the server was told to end; streams without end are cut then.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Delay after the kernel refused a connection, for want of file descriptors for example.
@@ -154,7 +162,9 @@ struct Desk {
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, desk: Arc<Desk>, number: u64) {
-    let nodelay = stream.set_nodelay(true);
+    if let Err(error) = watch_over(&stream) {
+        tracing::debug!(%peer, %error, "api-connection-not-watched");
+    }
     let accepted = tokio::time::timeout(desk.patience, desk.acceptor.accept(stream)).await;
     desk.waiting.lock().unwrap_or_else(PoisonError::into_inner).leave(number);
     let stream = match accepted {
@@ -186,9 +196,20 @@ async fn connection(stream: TcpStream, peer: SocketAddr, desk: Arc<Desk>, number
             served.await
         }
     };
-    if let (Err(error), _) = (served, nodelay) {
+    if let Err(error) = served {
         tracing::debug!(%peer, %error, "api-connection-ended");
     }
+}
+
+/// Ends the connection when nobody is at its other end any more.
+fn watch_over(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, ALIVE_AFTER)?;
+    sockopt::set_tcp_keepintvl(stream, ALIVE_EVERY)?;
+    sockopt::set_tcp_keepcnt(stream, ALIVE_TIMES)?;
+    sockopt::set_tcp_user_timeout(stream, UNACKNOWLEDGED_MAX_MS)?;
+    Ok(())
 }
 
 impl Desk {

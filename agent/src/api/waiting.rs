@@ -53,7 +53,8 @@ impl<T> Waiting<T> {
         let goes = if self.count(source) >= PER_SOURCE_MAX {
             Some(source)
         } else if self.peers.len() >= WAITING_MAX {
-            let largest = self.peers.iter().max_by_key(|(_, source, _)| self.count(*source));
+            // Of equals `max_by_key` takes the last that it sees: here the one that came first.
+            let largest = self.peers.iter().rev().max_by_key(|(_, source, _)| self.count(*source));
             largest.map(|(_, source, _)| *source)
         } else {
             None
@@ -110,6 +111,12 @@ mod tests {
         let left = left(&all);
         assert_eq!(left.len(), WAITING_MAX);
         assert!(left.contains(&0) && left.contains(&(all.len() - 1)), "{left:?}");
+    }
+
+    #[test]
+    fn of_many_sources_with_a_peer_each_the_oldest_goes_and_not_who_came_just_now() {
+        let all: Vec<_> = (0..100_u8).map(|n| source(&format!("2001:db8:0:{n}::1"))).collect();
+        assert_eq!(left(&all), (100 - WAITING_MAX..100).collect::<Vec<_>>());
     }
 
     #[test]

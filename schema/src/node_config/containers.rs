@@ -17,6 +17,19 @@ pub struct ContainersConfig {
     pub allow_host_user_namespace: bool,
 }
 
+impl ContainersConfig {
+    /// No exception is granted.
+    #[must_use]
+    pub const fn closed() -> Self {
+        Self {
+            allow_privileged: false,
+            allow_host_paths: false,
+            allow_host_network: false,
+            allow_host_user_namespace: false,
+        }
+    }
+}
+
 impl Default for ContainersConfig {
     fn default() -> Self {
         Self {

@@ -53,6 +53,23 @@ pub struct NodeConfig {
     pub signatures: Vec<SignatureRule>,
 }
 
+impl NodeConfig {
+    /// What a node runs with that has rules and does not know them: no image is used, no exception granted.
+    #[must_use]
+    pub fn closed() -> Self {
+        let nothing = SignatureRule {
+            name: "*".to_owned(),
+            policy: SignaturePolicy::Reject,
+            keys: Vec::new(),
+        };
+        Self {
+            containers: ContainersConfig::closed(),
+            signatures: vec![nothing],
+            ..Self::default()
+        }
+    }
+}
+
 /// The API's identity and whom it trusts. PEM texts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

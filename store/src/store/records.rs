@@ -1,16 +1,19 @@
 //! A record per name: what makes an image one that can be run.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ferrite_files::durable;
+use ferrite_files::small::{ReadSmall, read_small};
 use ferrite_schema::api::Image;
 use serde::{Deserialize, Serialize};
 
 use super::{Claim, ImageStore, Store};
 use crate::digest::Digest;
+
+/// Longest record of an image that is read.
+const RECORD_MAX_BYTES: u64 = 4 << 20;
 
 /// An image that can be run: everything it names is in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,14 +168,16 @@ impl ImageStore {
 
     /// Reads a record; one that cannot be understood is set aside, and its image is not here any more.
     fn read_record(&self, path: &Path) -> Result<Option<Record>, Store> {
-        let why = match fs::read(path) {
-            Ok(bytes) => match understand(&bytes) {
+        let why = match read_small(path, RECORD_MAX_BYTES) {
+            Ok(Some(bytes)) => match understand(&bytes) {
                 Ok(record) => return Ok(Some(record)),
                 Err(why) => why,
             },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory => error.to_string(),
-            Err(source) => return Err(Store::Read { path: path.to_owned(), source }),
+            Ok(None) => return Ok(None),
+            Err(ReadSmall::Read(source)) => {
+                return Err(Store::Read { path: path.to_owned(), source });
+            }
+            Err(other) => other.to_string(),
         };
         self.quarantine.keep(path, &why)?;
         Ok(None)
@@ -249,10 +254,13 @@ mod tests {
         fs::write(store.record_path("torn"), "{\"name\":").unwrap();
         fs::write(store.record_path("digest"), serde_json::to_vec(&no_digest).unwrap()).unwrap();
         fs::create_dir(store.record_path("folder")).unwrap();
+        let made =
+            std::process::Command::new("mkfifo").arg(store.record_path("fifo")).status().unwrap();
+        assert!(made.success());
         assert_eq!(store.get("torn").unwrap(), None);
         let names: Vec<_> = store.list().unwrap().into_iter().map(|image| image.name).collect();
         assert_eq!(names, ["good"]);
-        assert_eq!(store.quarantine.names().len(), 4);
+        assert_eq!(store.quarantine.names().len(), 5);
         assert_eq!(store.records_by_use().unwrap().len(), 1);
     }
 
