@@ -4,9 +4,9 @@
 //! Each jump is counted first ([`ferrite_layout::arguments`]), and so is forgotten only when the node became ready.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
+use ferrite_files::small;
 use ferrite_layout::arguments::{Arguments, Step, Tried};
 use ferrite_layout::boot_params;
 use ferrite_layout::gpt::EditTable;
@@ -20,6 +20,9 @@ use crate::fatal::chain;
 use crate::log;
 use crate::timeline;
 use crate::watchdog;
+
+/// Most that is read of the file: far more than arguments may have, so that these say how much too long they are.
+const FILE_MAX_BYTES: u64 = 64 * 1024;
 
 /// What has become of the arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,17 +82,12 @@ pub fn prove(disk: &SystemDisk) -> Result<(), PlatformError> {
 
 /// The file's arguments; `None` where there is no file or nothing in it.
 fn read(path: &Path) -> Result<Option<Arguments>, String> {
-    match fs::read(path) {
-        Ok(bytes) => {
-            let text = String::from_utf8(bytes).map_err(|_not_text| "it is no text".to_owned())?;
-            let arguments: Arguments = text
-                .parse()
-                .map_err(|error: ferrite_layout::arguments::ReadArguments| error.to_string())?;
-            Ok((!arguments.is_empty()).then_some(arguments))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.to_string()),
-    }
+    let read = small::read_small_text(path, FILE_MAX_BYTES).map_err(|error| error.to_string())?;
+    let Some(text) = read else { return Ok(None) };
+    let arguments: Arguments = text
+        .parse()
+        .map_err(|error: ferrite_layout::arguments::ReadArguments| error.to_string())?;
+    Ok((!arguments.is_empty()).then_some(arguments))
 }
 
 fn apply(
@@ -150,6 +148,10 @@ fn count(disk: &SystemDisk, tried: Tried) -> Result<(), PlatformError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
     use super::*;
 
     #[test]
@@ -165,5 +167,22 @@ mod tests {
         assert!(read(&path).unwrap_err().contains("no text"));
         fs::write(&path, "ferrite.slot=B").unwrap();
         assert!(read(&path).unwrap_err().contains("ferrite.slot"));
+        fs::write(&path, "x".repeat(2000)).unwrap();
+        assert!(read(&path).unwrap_err().contains("2000 bytes"));
+    }
+
+    #[test]
+    fn what_is_no_file_does_not_hold_up_the_boot() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        mkfifoat(CWD, at("FIFO"), Mode::RUSR | Mode::WUSR).unwrap();
+        symlink("/dev/zero", at("link")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        for name in ["FIFO", "link", "folder"] {
+            let problem = read(&at(name)).unwrap_err();
+            assert!(problem.contains(&format!("a {name}, no file")), "{problem}");
+        }
+        fs::File::create(at("huge")).unwrap().set_len(1 << 40).unwrap();
+        assert!(read(&at("huge")).unwrap_err().contains("larger than"));
     }
 }

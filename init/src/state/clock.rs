@@ -7,10 +7,12 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrite_schema::{names, utc};
+use rustix::fs::{AtFlags, CWD, Timestamps, UTIME_OMIT};
 use rustix::time::{ClockId, Timespec, clock_settime};
 
 use crate::irreversible::clock::{self, Doubt, Evidence, Verdict};
 use crate::log;
+use crate::state::memory::Memory;
 
 /// Its time of modification is the time remembered: one `utimensat(2)` without a block of data, so no power cut tears it.
 const FILE: &str = "/var/lib/ferrite/clock";
@@ -28,7 +30,8 @@ impl Clock {
     /// keep its time. Call it before anything is written.
     #[must_use]
     pub fn read() -> Self {
-        let image_s = modified_s(Path::new(names::OS_RELEASE)).unwrap_or_default();
+        let image_s =
+            fs::metadata(names::OS_RELEASE).ok().as_ref().and_then(of_metadata).unwrap_or_default();
         let clock = Self { image_s, kernel_start_s: now_s().saturating_sub(running_s()) };
         let verdict = clock.judge(None);
         if matches!(verdict.doubt, Some(Doubt::BeforeImage | Doubt::BeyondLife)) {
@@ -43,7 +46,8 @@ impl Clock {
     ///
     /// # Errors
     /// STATE does not take it.
-    pub fn settle(&self) -> io::Result<Option<String>> {
+    pub fn settle(&self, memory: &mut Memory) -> io::Result<Option<String>> {
+        memory.free(Path::new(FILE));
         let remembered_s = modified_s(Path::new(FILE));
         let verdict = self.judge(remembered_s);
         if verdict.now_s.abs_diff(now_s()) > 1
@@ -78,7 +82,11 @@ impl Clock {
         if let Some(folder) = file.parent() {
             fs::create_dir_all(folder)?;
         }
-        let file = File::options().create(true).write(true).truncate(true).open(file)?;
+        // By its name and without opening it: whatever has the name now, nobody waits for it.
+        if modified_s(file).is_some() {
+            return set_modified(file, kept_s);
+        }
+        let file = File::options().write(true).create_new(true).open(file)?;
         file.set_modified(UNIX_EPOCH + Duration::from_secs(kept_s))
     }
 
@@ -127,12 +135,31 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
+/// Of a file; nothing else remembers a time.
 fn modified_s(path: &Path) -> Option<u64> {
-    fs::metadata(path).and_then(|metadata| metadata.modified()).ok().map(seconds)
+    fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file).as_ref().and_then(of_metadata)
+}
+
+fn of_metadata(found: &fs::Metadata) -> Option<u64> {
+    found.modified().ok().map(seconds)
+}
+
+fn set_modified(path: &Path, time_s: u64) -> io::Result<()> {
+    let tv_sec = i64::try_from(time_s).map_err(io::Error::other)?;
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec, tv_nsec: 0 },
+    };
+    Ok(rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
+    use ferrite_files::quarantine::Quarantine;
+    use rustix::fs::{Mode, mkfifoat};
+
     use super::*;
 
     fn clock(image_s: u64) -> Clock {
@@ -152,6 +179,32 @@ mod tests {
         clock.keep(&file, 10).unwrap();
         assert_eq!(modified_s(&file), Some(seconds(earlier) + 10));
         assert_eq!(fs::metadata(&file).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn what_is_no_file_remembers_no_time_and_holds_nobody_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("clock");
+        let clock = clock(now_s() - 1000);
+        let makes: [&dyn Fn(&Path); 3] = [
+            &|path| mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap(),
+            &|path| symlink("/dev/console", path).unwrap(),
+            &|path| fs::create_dir(path).unwrap(),
+        ];
+        for (number, make) in makes.iter().enumerate() {
+            make(&file);
+            assert_eq!(modified_s(&file), None, "{number}");
+            assert!(clock.keep(&file, 0).is_err(), "{number}");
+            let mut memory = Memory::with(Quarantine::at(&folder.path().join("quarantine")));
+            memory.free(&file);
+            assert_eq!(memory.said().len(), 1, "{number}");
+            clock.keep(&file, 0).unwrap();
+            assert!(modified_s(&file).is_some(), "{number}");
+            let mut memory = Memory::with(Quarantine::at(&folder.path().join("quarantine")));
+            memory.free(&file);
+            assert!(memory.said().is_empty() && file.exists(), "{number}");
+            fs::remove_file(&file).unwrap();
+        }
     }
 
     #[test]

@@ -33,6 +33,7 @@ use crate::fatal::chain;
 use crate::log;
 use crate::state::clock::Clock;
 use crate::state::errors::ErrorCount;
+use crate::state::memory::Memory;
 use crate::state::volume::Volume;
 use crate::timeline::Recorder;
 
@@ -76,16 +77,18 @@ pub fn bring_up(
     let state = volume::bring_up(disk, order, feed);
     recorder.end(Phase::Init, "mount STATE", start);
     storage.take(state)?;
-    match clock.settle() {
+    let mut memory = Memory::on_state();
+    match clock.settle(&mut memory) {
         Ok(doubt) => storage.warnings.extend(doubt),
         Err(error) => storage.warn("remember the time", &error),
     }
-    match memory::ensure_machine_id() {
+    match memory.ensure_machine_id() {
         Ok(true) if storage.rescue.is_none() => volume::give_own_identity(),
         Ok(_) => {}
         Err(error) => storage.warn("make the machine's ID", &error),
     }
-    storage.check("write a random seed for the next boot", memory::refresh_seed());
+    storage.check("write a random seed for the next boot", memory.refresh_seed());
+    storage.warnings.extend(memory.said());
 
     let oem = recorder.step(Phase::Init, "read OEM", || mount_oem(disk));
     storage.check("mount OEM", oem.as_ref().copied());

@@ -3,10 +3,10 @@
 //! It holds the node's keys, and whoever made the partition chose who may read them. So it is read once, into a file that
 //! is root's alone, and is not mounted any more when containers come.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
+use ferrite_files::small;
 use ferrite_schema::names;
 
 use crate::state::durable;
@@ -25,15 +25,7 @@ pub(super) fn take(mounted: &Path) -> io::Result<()> {
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let mut file = match File::open(from) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        file => file?,
-    };
-    let mut content = Vec::new();
-    file.by_ref().take(DOCUMENT_MAX_BYTES + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > DOCUMENT_MAX_BYTES {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
+    let Some(content) = small::read_small(from, DOCUMENT_MAX_BYTES)? else { return Ok(()) };
     if let Some(folder) = to.parent() {
         durable::private_folder(folder)?;
     }
@@ -42,8 +34,10 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::fs::{self, File};
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use rustix::fs::{CWD, Mode, mkfifoat};
 
     use super::*;
 
@@ -61,5 +55,19 @@ mod tests {
         File::create(&from).unwrap().set_len(DOCUMENT_MAX_BYTES + 1).unwrap();
         assert!(copy(&from, &to).is_err());
         assert_eq!(fs::read(&to).unwrap(), b"key");
+    }
+
+    #[test]
+    fn what_is_no_file_is_named_and_holds_nobody_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        mkfifoat(CWD, at("FIFO"), Mode::RUSR | Mode::WUSR).unwrap();
+        symlink("/dev/zero", at("link")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        for name in ["FIFO", "link", "folder"] {
+            let error = copy(&at(name), &at("to")).unwrap_err();
+            assert!(error.to_string().contains(&format!("a {name}, no file")), "{error}");
+            assert!(!at("to").exists());
+        }
     }
 }
