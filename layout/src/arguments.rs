@@ -23,6 +23,11 @@ const _: () = assert!(STARTS_MAX < crate::slot::FRESH_TRIES && STARTS_MAX <= 3);
 
 /// Longest file, in bytes: the kernel takes 2047 for everything.
 const FILE_MAX_BYTES: usize = 1024;
+/// PID 1's parameters that a platform may set for good, with their least and greatest value: nothing there takes a file on OEM
+/// back but another image, so that none of them may empty STATE, name a slot, or keep the node from being left alone.
+/// A slot needs a minute to become ready, and a day is no time to wait for one.
+const BOUNDED: [(&str, u32, u32); 2] =
+    [(boot_params::FATAL_DELAY_S, 0, 600), (boot_params::READY_TIMEOUT_S, 60, 86_400)];
 const FINGERPRINT_SHIFT: u32 = 48;
 const FINGERPRINT_MASK: u64 = 0x1ff;
 const STARTS_SHIFT: u32 = 57;
@@ -42,8 +47,13 @@ pub enum ReadArguments {
     TooLong { found: usize },
     #[error("line {line} has a character that no kernel argument has")]
     Character { line: usize },
-    #[error("line {line} sets {name}, which is PID 1's own")]
+    #[error(
+        "line {line} sets {name}, which cannot be set for good: an order for one boot belongs on the command line of the \
+         loader"
+    )]
     Reserved { line: usize, name: String },
+    #[error("line {line} sets {name} to {value:?}, and it can be {least} to {most} here")]
+    OutOfBounds { line: usize, name: &'static str, value: String, least: u32, most: u32 },
 }
 
 /// How often which arguments were tried.
@@ -117,8 +127,6 @@ impl FromStr for Arguments {
         if text.len() > FILE_MAX_BYTES {
             return Err(ReadArguments::TooLong { found: text.len() });
         }
-        let reserved =
-            [boot_params::SLOT, boot_params::DISK, boot_params::KEXEC_TSC, boot_params::ARGUMENTS];
         let mut words = Vec::new();
         let lines = (1..).zip(text.lines()).filter(|(_, text)| !text.trim().starts_with('#'));
         for (line, text) in lines {
@@ -128,14 +136,34 @@ impl FromStr for Arguments {
                 return Err(ReadArguments::Character { line });
             }
             for word in boot_params::words(text) {
-                let name = boot_params::name(word);
-                if reserved.contains(&name) || name == "--" {
-                    return Err(ReadArguments::Reserved { line, name: name.to_owned() });
-                }
+                may_be_set(word, line)?;
                 words.push(word.to_owned());
             }
         }
         Ok(Self { words })
+    }
+}
+
+/// Whether a file on OEM may say `word`, in that line.
+fn may_be_set(word: &str, line: usize) -> Result<(), ReadArguments> {
+    let name = boot_params::name(word);
+    if let Some((name, least, most)) = BOUNDED.into_iter().find(|(bounded, ..)| *bounded == name) {
+        let value = boot_params::value(word, name).unwrap_or_default();
+        let is_within =
+            |number: &u32| (least..=most).contains(number) && value == number.to_string();
+        return if value.parse().as_ref().is_ok_and(is_within) {
+            Ok(())
+        } else {
+            Err(ReadArguments::OutOfBounds { line, name, value: value.to_owned(), least, most })
+        };
+    }
+    // PID 1 goes by blanks alone: within quotes too there may be a word for it.
+    let parts = || word.split_ascii_whitespace().map(|part| part.trim_matches('"'));
+    match parts().find(|part| *part == "--" || part.starts_with(boot_params::PREFIX)) {
+        Some(part) => {
+            Err(ReadArguments::Reserved { line, name: boot_params::name(part).to_owned() })
+        }
+        None => Ok(()),
     }
 }
 
@@ -179,6 +207,48 @@ mod tests {
         assert!(refused("a\0b").contains("line 1"));
         assert!(refused("naïve").contains("line 1"));
         assert!(refused(&"x".repeat(1025)).contains("1025 bytes"));
+    }
+
+    #[test]
+    fn nothing_that_cannot_be_taken_back_is_set_for_good() {
+        let read = |text: &str| text.parse::<Arguments>();
+        for name in [
+            boot_params::SLOT,
+            boot_params::STAY,
+            boot_params::DISK,
+            boot_params::STATE,
+            boot_params::HOLD,
+            boot_params::KEXEC_TSC,
+            boot_params::ARGUMENTS,
+            "ferrite.of_a_later_version",
+        ] {
+            for word in [name.to_owned(), format!("{name}=recreate"), format!("\"{name}=A\"")] {
+                let refused = read(&format!("quiet\nnomodeset {word}")).unwrap_err();
+                assert!(matches!(refused, ReadArguments::Reserved { line: 2, .. }), "{word}");
+                assert!(refused.to_string().contains(name), "{refused}");
+            }
+        }
+        // PID 1 looks for blanks only, and so sees what the kernel takes for a value.
+        assert!(read("dyndbg=\"x ferrite.state=recreate y\"").is_err());
+        for word in
+            ["ferrite.ready_timeout_s=60", "ferrite.ready_timeout_s=900", "ferrite.fatal_delay_s=0"]
+        {
+            assert_eq!(read(word).unwrap().words(), [word]);
+            assert!(read(&format!("\"{word}\"")).is_err());
+        }
+        for word in [
+            "ferrite.ready_timeout_s=0",
+            "ferrite.ready_timeout_s=59",
+            "ferrite.ready_timeout_s=86401",
+            "ferrite.ready_timeout_s=soon",
+            "ferrite.ready_timeout_s=+90",
+            "ferrite.ready_timeout_s",
+            "ferrite.fatal_delay_s=601",
+            "ferrite.fatal_delay_s=-1",
+        ] {
+            let refused = read(word).unwrap_err();
+            assert!(matches!(refused, ReadArguments::OutOfBounds { .. }), "{word}: {refused}");
+        }
     }
 
     #[test]

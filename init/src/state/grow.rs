@@ -138,6 +138,7 @@ mod tests {
             first_block: 0,
             descriptor_bytes: 64,
             inode_bytes: 256,
+            descriptor_blocks: 1,
         };
         steps(superblock, partition_blocks * 4096).collect()
     }

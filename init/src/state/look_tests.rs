@@ -13,7 +13,7 @@ pub(in crate::state) struct Image {
 }
 
 impl Image {
-    fn empty(size_mib: u64) -> Self {
+    pub(in crate::state) fn empty(size_mib: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         File::create(&path).unwrap().set_len(size_mib << 20).unwrap();
@@ -191,6 +191,86 @@ fn a_mark_in_front_of_a_whole_superblock_is_not_repaired_away() {
     let image = Image::ext4(256);
     image.write(0, b"LUKS\xba\xbe");
     assert_eq!(look(&image.path), Content::Foreign { name: "LUKS, an encrypted volume" });
+}
+
+/// The bytes that a tool writes into an empty partition; on a disk, those that it does not write stay as they were.
+fn made_by(command: &str, arguments: &[&str]) -> Vec<u8> {
+    let partition = Image::empty(256);
+    let output = Command::new(command).args(arguments).arg(&partition.path).output().unwrap();
+    assert!(output.status.success(), "{command}: {output:?}");
+    std::fs::read(&partition.path).unwrap()
+}
+
+#[test]
+fn who_writes_behind_a_superblock_that_stays_is_not_repaired_away() {
+    let check = |image: &Image, expected: &'static str| {
+        assert!(superblock::parse(&std::fs::read(&image.path).unwrap()[1024..2048]).is_some());
+        assert_eq!(look(&image.path), Content::Foreign { name: expected });
+    };
+    for kind in ["-B", "-C"] {
+        let bytes = made_by("/usr/sbin/make-bcache", &[kind]);
+        assert!(bytes[..4096].iter().all(|byte| *byte == 0), "{kind}");
+        let image = Image::ext4(256);
+        image.write(4096, &bytes[4096..8192]);
+        check(&image, "bcachefs or bcache");
+    }
+    let bytes = made_by("/usr/sbin/mkfs.btrfs", &["-q"]);
+    let image = Image::ext4(256);
+    image.write(64 << 10, &bytes[64 << 10..68 << 10]);
+    check(&image, "btrfs");
+    // mdadm --create, version 1.2 as it is unless one asks for another; it needs a kernel with RAID.
+    let image = Image::ext4(256);
+    let mut raid = vec![0; 4096];
+    raid[..12].copy_from_slice(b"\xfc\x4e\x2b\xa9\x01\x00\x00\x00\x01\x00\x00\x00");
+    raid[16..32].fill(0x5a);
+    image.write(4096, &raid);
+    check(&image, "a member of a Linux RAID");
+    // cryptsetup's second header, the first of which somebody has lost.
+    let image = Image::ext4(256);
+    image.write(16 << 10, b"SKUL\xba\xbe\x00\x02");
+    check(&image, "LUKS, an encrypted volume");
+    // The first label of a ZFS leaves the first eight KiB alone; a list of pairs, as nvlist_pack writes it.
+    let image = Image::ext4(256);
+    image.write(
+        16 << 10,
+        b"\x01\x01\0\0\0\0\0\0\0\0\0\x01\0\0\0\x24\0\0\0\x20\0\0\0\x07version\0\0\0\0\x08",
+    );
+    check(&image, "ZFS");
+}
+
+/// Every byte of the front of one that was grown, filled and damaged is its own.
+#[test]
+fn ours_is_never_taken_for_somebody_elses() {
+    let image = Image::ext4(256);
+    File::options().write(true).open(&image.path).unwrap().set_len(300 << 30).unwrap();
+    let grown = Command::new("/usr/sbin/resize2fs").arg(&image.path).output().unwrap();
+    assert!(grown.status.success(), "{grown:?}");
+    // 2400 groups: their descriptors reach beyond all marks.
+    let whole = Ext4 { backup: None, flagged: false, top: true };
+    assert_eq!(found(&image), whole);
+    let bytes = File::open(&image.path).unwrap();
+    let mut front = vec![0; foreign::FRONT_BYTES];
+    bytes.read_exact_at(&mut front, 0).unwrap();
+    let superblock = superblock::parse(&front[1024..2048]).unwrap();
+    assert!(superblock.front_bytes() > foreign::FRONT_BYTES as u64, "{superblock:?}");
+    assert!(
+        front[4096..].chunks(64).all(|descriptor| descriptor[..12].iter().any(|byte| *byte != 0))
+    );
+    // Counts, flags and checksums may be anything, and each block of descriptors may be gone or garbage.
+    for fill in [0x00, 0x01, 0x53, 0xff] {
+        for descriptor in front[4096..].chunks_mut(64) {
+            descriptor[0x0c..0x14].fill(fill);
+            descriptor[0x18..0x20].fill(fill);
+            descriptor[0x2c..0x34].fill(fill);
+            descriptor[0x38..0x3c].fill(fill);
+        }
+        image.write(0, &front);
+        assert!(matches!(look(&image.path), Content::Ext4(_)), "{fill}");
+    }
+    for fill in [0x00, 0x01, 0x53, 0xff] {
+        image.write(4096, &vec![fill; foreign::FRONT_BYTES - 4096]);
+        assert!(matches!(look(&image.path), Content::Ext4(_)), "all {fill}");
+    }
 }
 
 #[test]

@@ -6,15 +6,18 @@
 //! | 0x04 | 4 | number of blocks, low half |
 //! | 0x14 | 4 | first data block: 1 where blocks have 1024 bytes |
 //! | 0x18 | 4 | block size: 1024 shifted left by this |
+//! | 0x20 | 4 | blocks of a group |
 //! | 0x38 | 2 | magic 0xEF53 |
 //! | 0x3A | 2 | state: bit 1 set after the kernel found errors |
 //! | 0x58 | 2 | bytes of an inode |
 //! | 0x5A | 2 | group that this copy lies in |
-//! | 0x60 | 4 | incompatible features: bit 7 says that there are high halves |
+//! | 0x60 | 4 | incompatible features: bit 4 says that groups have descriptors of their own, bit 7 that there are high halves |
 //! | 0x64 | 4 | features that only readers may not know: bit 10 says that there is a checksum, bit 16 that the orphan |
 //! | | | file may name inodes |
+//! | 0xCE | 2 | blocks behind the descriptors that are kept for more of them |
 //! | 0xE8 | 4 | first inode of the list of orphans |
 //! | 0xFE | 2 | bytes of a group descriptor, where there are high halves |
+//! | 0x104 | 4 | blocks of descriptors at the front, where groups have some of their own |
 //! | 0x150 | 4 | number of blocks, high half |
 //! | 0x3FC | 4 | checksum: CRC-32C of what is before it, not inverted |
 //!
@@ -35,6 +38,7 @@ pub const BLOCK_SIZES: [u64; 3] = [4096, 1024, 2048];
 
 const MAGIC: u16 = 0xef53;
 const ERRORS_FOUND: u16 = 1 << 1;
+const INCOMPATIBLE_META_BG: u32 = 1 << 4;
 const INCOMPATIBLE_64BIT: u32 = 1 << 7;
 const READ_ONLY_COMPATIBLE_CHECKSUMS: u32 = 1 << 10;
 const READ_ONLY_COMPATIBLE_ORPHANS_PRESENT: u32 = 1 << 16;
@@ -68,6 +72,8 @@ pub struct Superblock {
     pub descriptor_bytes: usize,
     /// Bytes of an inode.
     pub inode_bytes: u64,
+    /// Blocks at the front that hold group descriptors, or are kept for more of them.
+    pub descriptor_blocks: u64,
 }
 
 impl Superblock {
@@ -75,6 +81,14 @@ impl Superblock {
     #[must_use]
     pub const fn descriptors_offset(&self) -> u64 {
         (self.first_block + 1) * self.block_bytes
+    }
+
+    /// Bytes at the start of the partition that hold nothing but what ext4 itself puts there: zeros, the superblock and group
+    /// descriptors. What a file, a name or the use of blocks can change there are counts and checksums.
+    #[must_use]
+    pub const fn front_bytes(&self) -> u64 {
+        self.descriptors_offset()
+            .saturating_add(self.descriptor_blocks.saturating_mul(self.block_bytes))
     }
 }
 
@@ -91,18 +105,29 @@ pub fn parse(bytes: &[u8]) -> Option<Superblock> {
         return None;
     }
     let shift = word(bytes, 0x18).filter(|shift| *shift <= BLOCK_SHIFT_MAX)?;
-    let is_64bit = word(bytes, 0x60)? & INCOMPATIBLE_64BIT != 0;
+    let incompatible = word(bytes, 0x60)?;
+    let is_64bit = incompatible & INCOMPATIBLE_64BIT != 0;
     let high = if is_64bit { word(bytes, 0x150)? } else { 0 };
     let descriptor_bytes =
         if is_64bit { usize::from(half(bytes, 0xfe)?) } else { DESCRIPTOR_BYTES };
+    let descriptor_bytes = descriptor_bytes.clamp(DESCRIPTOR_BYTES, DESCRIPTOR_BYTES_MAX);
+    let block_bytes = 1024 << shift;
+    let blocks = u64::from(high) << 32 | u64::from(word(bytes, 0x04)?);
+    let of_descriptors = if incompatible & INCOMPATIBLE_META_BG != 0 {
+        u64::from(word(bytes, 0x104)?)
+    } else {
+        let groups = blocks.div_ceil(u64::from(word(bytes, 0x20)?).max(1));
+        groups.saturating_mul(descriptor_bytes as u64).div_ceil(block_bytes)
+    };
     Some(Superblock {
-        block_bytes: 1024 << shift,
-        blocks: u64::from(high) << 32 | u64::from(word(bytes, 0x04)?),
+        block_bytes,
+        blocks,
         has_errors: half(bytes, 0x3a)? & ERRORS_FOUND != 0,
         group: half(bytes, 0x5a)?,
         first_block: u64::from(word(bytes, 0x14)?),
-        descriptor_bytes: descriptor_bytes.clamp(DESCRIPTOR_BYTES, DESCRIPTOR_BYTES_MAX),
+        descriptor_bytes,
         inode_bytes: u64::from(half(bytes, 0x58)?).max(128),
+        descriptor_blocks: of_descriptors.saturating_add(u64::from(half(bytes, 0xce)?)),
     })
 }
 
@@ -221,6 +246,7 @@ mod tests {
         bytes[0x04] = 10;
         bytes[0x3a] = 1;
         bytes[0x59] = 1;
+        bytes[0x21] = 0x80;
         for (offset, edit) in edits {
             bytes[*offset..offset + edit.len()].copy_from_slice(edit);
         }
@@ -237,12 +263,24 @@ mod tests {
             first_block: 0,
             descriptor_bytes: 32,
             inode_bytes: 256,
+            descriptor_blocks: 1,
         };
         assert_eq!(parse(&bytes(&[])), Some(plain));
         assert_eq!(parse(&bytes(&[(0x3a, &[3])])), Some(Superblock { has_errors: true, ..plain }));
         let large = bytes(&[(0x60, &[0x80]), (0x150, &[1]), (0xfe, &[64])]);
-        let expected = Superblock { blocks: (1 << 32) + 10, descriptor_bytes: 64, ..plain };
+        let expected = Superblock {
+            blocks: (1 << 32) + 10,
+            descriptor_bytes: 64,
+            descriptor_blocks: 2049,
+            ..plain
+        };
         assert_eq!(parse(&large), Some(expected));
+        // A terabyte has 8192 groups, whose descriptors of 64 bytes fill 128 blocks; 3 are kept for more of them.
+        let kept = bytes(&[(0x04, &[0, 0, 0, 0x10]), (0x60, &[0x80]), (0xfe, &[64]), (0xce, &[3])]);
+        assert_eq!(parse(&kept).unwrap().descriptor_blocks, 131);
+        assert_eq!(parse(&kept).unwrap().front_bytes(), 132 * 4096);
+        let of_groups = bytes(&[(0x04, &[0, 0, 0, 0x10]), (0x60, &[0x10]), (0x104, &[5])]);
+        assert_eq!(parse(&of_groups).unwrap().descriptor_blocks, 5);
         // Without the feature the high half is something else.
         assert_eq!(parse(&bytes(&[(0x150, &[1])])), Some(plain));
     }
