@@ -28,9 +28,21 @@ const ERRORS_LEFT: i32 = 4;
 const LINES_MAX: usize = 20;
 /// Longest line that is looked at: lists of blocks can be longer than memory.
 const LINE_MAX_BYTES: u64 = 4096;
-/// What e2fsck says where the disk does not give its bytes.
-const READ_ERRORS: [&str; 4] =
-    ["Error reading block", "Input/output error", "short read", "Can't read an inode"];
+/// How a line begins that says of a block that the disk does not give it. Further on in other lines there are names of files,
+/// which say what they like.
+///
+/// Source: e2fsprogs, `e2fsck/ehandler.c`.
+const UNREAD_BLOCK: &str = "Error reading block ";
+/// What else says so, behind the program's name or in the place of it.
+///
+/// Source: e2fsprogs, `lib/ext2fs/ext2_err.et.in`; strerror(3).
+const UNREAD: [&str; 5] = [
+    "Input/output error",
+    "Attempt to read block from filesystem resulted in short read",
+    "Can't read an inode",
+    "Can't read a block bitmap",
+    "Can't read group descriptors",
+];
 /// What e2fsck says where it ends over the quotas, with its exit status.
 const QUOTAS_UNREAD: &str = "Error initializing quota context";
 const OPERATIONAL_ERROR: i32 = 8;
@@ -121,20 +133,32 @@ fn run(mut command: Command) -> io::Result<Run> {
     let mut read_error = None;
     let mut reader = BufReader::new(reader);
     let mut line = Vec::new();
+    let mut is_rest = false;
     loop {
         line.clear();
         if reader.by_ref().take(LINE_MAX_BYTES).read_until(b'\n', &mut line)? == 0 {
             break;
         }
         let text = String::from_utf8_lossy(&line).trim().to_owned();
-        if read_error.is_none() && READ_ERRORS.iter().any(|error| text.contains(error)) {
+        if read_error.is_none() && !is_rest && is_read_error(&text) {
             read_error = Some(text.clone());
         }
+        // A name may be so long that the next piece of the line begins in it.
+        is_rest = line.last() != Some(&b'\n');
         if lines.len() < LINES_MAX && !text.is_empty() {
             lines.push(text);
         }
     }
     Ok(Run { status: child.wait()?, lines, read_error })
+}
+
+/// A whole line of e2fsck says that the disk does not give its bytes.
+fn is_read_error(line: &str) -> bool {
+    let own = [names::E2FSCK, "e2fsck"]
+        .iter()
+        .find_map(|program| line.strip_prefix(program)?.strip_prefix(": "))
+        .unwrap_or(line);
+    line.starts_with(UNREAD_BLOCK) || UNREAD.iter().any(|error| own.starts_with(error))
 }
 
 #[cfg(test)]

@@ -130,6 +130,44 @@ fn what_a_disk_does_not_give_is_not_written_over() {
     assert!(run.read_error.unwrap().contains("block 33"));
 }
 
+/// Whoever runs in a container chooses the names that e2fsck prints.
+#[test]
+fn a_files_name_is_no_error_of_the_disk() {
+    for name in ["short read", "Can't read an inode", "Error reading block 7 (short read)"] {
+        let image = Image::ext4(256);
+        image.debugfs(&format!("write /etc/passwd \"{name}\""));
+        image.debugfs(&format!("clri \"{name}\""));
+        let (act, said) = settle(&image);
+        assert!(said.iter().any(|line| line.contains(name)), "{name}: {said:?}");
+        assert_eq!(act, Act::Mount, "{name}: {said:?}");
+        assert!(image.kept() && image.is_sound(), "{name}: {said:?}");
+    }
+}
+
+#[test]
+fn only_beginnings_of_lines_say_that_the_disk_does_not_read() {
+    for line in [
+        "Error reading block 33 (Input/output error) while getting next inode from scan.  Ignore error? no",
+        "e2fsck: Input/output error while trying to open /dev/vda1",
+        "/usr/sbin/e2fsck: Attempt to read block from filesystem resulted in short read while trying to open /dev/vda1",
+        "e2fsck: Can't read an inode bitmap while retrying to read bitmaps for /dev/vda1",
+    ] {
+        assert!(is_read_error(line), "{line}");
+    }
+    for line in [
+        "Entry 'e2fsck: Input/output error' in /x (12) has deleted/unused inode 15.  Clear? no",
+        "Entry 'a' in /Error reading block 3 (12) has deleted/unused inode 15.  Clear? no",
+        "/dev/vda1: Input/output error",
+        "",
+    ] {
+        assert!(!is_read_error(line), "{line}");
+    }
+    // A line in pieces, the second of which begins with a name.
+    let mut command = Command::new("/usr/bin/printf");
+    command.arg(format!("{:4096}Error reading block 3\\n", "Entry '"));
+    assert_eq!(super::run(command).unwrap().read_error, None);
+}
+
 #[test]
 fn much_output_is_read_and_little_of_it_kept() {
     let mut command = Command::new("/usr/bin/seq");
