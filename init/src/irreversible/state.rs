@@ -45,7 +45,8 @@ pub struct Order {
 /// What STATE's partition holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// Nothing: zeros wherever a file system, its backups or anything else was looked for.
+    /// Nothing: zeros wherever a file system, its backups or anything else was looked for; or beside zeros the beginning of the
+    /// empty file system that STATE is made of, where making it was cut short.
     Zeros,
     /// An ext4 file system.
     Ext4(Ext4),

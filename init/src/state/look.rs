@@ -1,15 +1,20 @@
 //! What STATE's partition holds: reads and never writes.
 //!
-//! An ext4 file system with its own superblock is known by that. Where it is gone, a backup says that there was one;
+//! An ext4 file system with its own superblock is known by that, unless somebody else has signed what is its own front.
+//! Where it is gone, a backup says that there was one;
 //! whether there still is, say the bytes before the first inode table: they are as ext4 has them, or zeros. Anything
 //! else there is somebody else's, who may have come later. "Zeros" is said only after looking at everything that could
 //! be a beginning, an end or a backup, and at samples of all the rest, so close together that no file system fits
-//! between them.
+//! between them. What a power cut has left of making STATE anew counts as zeros: each sector of the template's length
+//! has to be read for that, and to be zeros or the template's own.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+
+use ferrite_layout::sparse::{self, SparseImage};
+use ferrite_schema::names;
 
 use super::foreign;
 use super::superblock::{self, Superblock};
@@ -23,13 +28,21 @@ const SAMPLES: u64 = 4096;
 const SAMPLE_BYTES: u64 = 64 * 1024;
 /// What one block at the start holds: boot block, superblock, and zeros.
 const FIRST_BYTES: usize = 4096;
+/// What a disk writes wholly or not at all.
+const SECTOR_BYTES: usize = 512;
 
 /// What is in the partition `device`.
 #[must_use]
 pub fn look(device: &Path) -> Content {
+    look_with(device, Path::new(names::STATE_TEMPLATE))
+}
+
+/// The same with another template than the image's.
+#[must_use]
+pub(super) fn look_with(device: &Path, template: &Path) -> Content {
     match File::open(device).and_then(|mut file| {
         let size_bytes = file.seek(SeekFrom::End(0))?;
-        content(&Partition { file, size_bytes })
+        content(&Partition { file, size_bytes }, template)
     }) {
         Ok(content) => content,
         Err(error) => Content::Unreadable { why: error.to_string() },
@@ -53,20 +66,23 @@ impl Partition {
     }
 }
 
-fn content(partition: &Partition) -> io::Result<Content> {
+fn content(partition: &Partition, template: &Path) -> io::Result<Content> {
     let first = partition.read(0, FIRST_BYTES)?;
+    let front = partition.read(0, foreign::FRONT_BYTES)?;
     let primary = first.get(1024..).and_then(superblock::parse);
     if let Some(primary) = primary {
-        // Its own place is whole, but somebody else signed the block: never to be repaired away.
-        if let Some(name) = foreign::owner(&first) {
+        // Its own place is whole, but somebody else signed what is beside it: never to be repaired away.
+        if let Some(name) = foreign::owner_over(&front, primary.front_bytes()) {
             return Ok(Content::Foreign { name });
         }
         let top = top_is_there(partition, &primary, None);
         return Ok(Content::Ext4(Ext4 { backup: None, flagged: primary.has_errors, top }));
     }
-    let front = partition.read(0, foreign::FRONT_BYTES)?;
     if let Some(name) = foreign::owner(&front) {
         return Ok(Content::Foreign { name });
+    }
+    if is_unfinished(partition, &first, template)? {
+        return Ok(Content::Zeros);
     }
     match find_backup(partition)? {
         Some((backup, superblock)) => {
@@ -152,10 +168,18 @@ fn is_zero(partition: &Partition) -> io::Result<bool> {
     if !range_is_zero(partition, 0, start)? || !range_is_zero(partition, end, size_bytes)? {
         return Ok(false);
     }
+    rest_is_zero(partition, start)
+}
+
+/// Backups and samples of what is behind `start`.
+fn rest_is_zero(partition: &Partition, start: u64) -> io::Result<bool> {
+    let size_bytes = partition.size_bytes;
     for block_bytes in superblock::BLOCK_SIZES {
         for place in superblock::backup_places(block_bytes, size_bytes) {
             let offset_bytes = place.offset_bytes();
-            if !range_is_zero(partition, offset_bytes, offset_bytes + block_bytes)? {
+            if offset_bytes >= start
+                && !range_is_zero(partition, offset_bytes, offset_bytes + block_bytes)?
+            {
                 return Ok(false);
             }
         }
@@ -169,6 +193,42 @@ fn is_zero(partition: &Partition) -> io::Result<bool> {
         offset_bytes += step;
     }
     Ok(true)
+}
+
+/// It holds the beginning of the template and nothing else. A file system that was used has other superblocks than the template (it has
+/// grown and has an identity of its own), and so has each backup of one.
+fn is_unfinished(partition: &Partition, first: &[u8], template: &Path) -> io::Result<bool> {
+    // The superblock is written last, and may be cut in two.
+    if first.get(..1024).is_none_or(|boot| boot.iter().any(|byte| *byte != 0)) {
+        return Ok(false);
+    }
+    let Ok(bytes) = fs::read(template) else { return Ok(false) };
+    let Ok(image) = sparse::decode(&bytes) else { return Ok(false) };
+    if image.size_bytes > partition.size_bytes {
+        return Ok(false);
+    }
+    let end = partition.size_bytes;
+    Ok(holds_only(partition, &image)?
+        && rest_is_zero(partition, image.size_bytes)?
+        && range_is_zero(partition, end.saturating_sub(END_BYTES).max(image.size_bytes), end)?)
+}
+
+/// Each sector of the template's length is zeros, or as the template has it.
+fn holds_only(partition: &Partition, image: &SparseImage<'_>) -> io::Result<bool> {
+    let mut offset_bytes = 0;
+    for block in &image.blocks {
+        if !range_is_zero(partition, offset_bytes, block.offset_bytes)? {
+            return Ok(false);
+        }
+        let found = partition.read(block.offset_bytes, block.bytes.len())?;
+        let is_ours =
+            |(found, ours): (&[u8], &[u8])| found == ours || found.iter().all(|byte| *byte == 0);
+        if !found.chunks(SECTOR_BYTES).zip(block.bytes.chunks(SECTOR_BYTES)).all(is_ours) {
+            return Ok(false);
+        }
+        offset_bytes = block.offset_bytes + block.bytes.len() as u64;
+    }
+    range_is_zero(partition, offset_bytes, image.size_bytes)
 }
 
 fn range_is_zero(partition: &Partition, from: u64, to: u64) -> io::Result<bool> {

@@ -7,7 +7,7 @@ use std::io::{self, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use ferrite_layout::sparse::{self, DecodeSparse};
+use ferrite_layout::sparse::{self, Block, DecodeSparse, SparseImage};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
@@ -31,7 +31,9 @@ pub enum Recreate {
     Write { path: PathBuf, source: io::Error },
 }
 
-/// Writes the file system that `template` holds to `device`, and syncs it.
+/// Writes the file system that `template` holds to `device`, and syncs it. Its first block, with the superblock, is zeros until
+/// all the rest is on the disk: what is cut short is no file system, not half of one. Where it was made because there
+/// were only zeros, the next boot sees that nothing else came since ([`super::look`]), and begins again.
 ///
 /// What the template leaves out must be zero: file systems rely on it. Backup superblocks of what was there before
 /// are ended as well, so that no later repair takes one of them for its own.
@@ -57,6 +59,8 @@ pub fn recreate(device: &Path, template: &Path) -> Result<(), Recreate> {
         return Err(Recreate::TooSmall { path, template_bytes, size_bytes });
     }
     zero(&file, 0, template_bytes).map_err(write)?;
+    // The old superblock is gone before anything of the new file system is there.
+    file.sync_all().map_err(write)?;
     for block_bytes in superblock::BLOCK_SIZES {
         for place in superblock::backup_places(block_bytes, size_bytes) {
             if place.offset_bytes() >= template_bytes {
@@ -64,10 +68,19 @@ pub fn recreate(device: &Path, template: &Path) -> Result<(), Recreate> {
             }
         }
     }
-    for block in &image.blocks {
-        file.write_all_at(block.bytes, block.offset_bytes).map_err(write)?;
+    write_blocks(&file, &image).map_err(write)
+}
+
+fn write_blocks(file: &File, image: &SparseImage<'_>) -> io::Result<()> {
+    let (first, others): (Vec<&Block<'_>>, Vec<_>) =
+        image.blocks.iter().partition(|block| block.offset_bytes == 0);
+    for blocks in [others, first] {
+        for block in blocks {
+            file.write_all_at(block.bytes, block.offset_bytes)?;
+        }
+        file.sync_all()?;
     }
-    file.sync_all().map_err(write)
+    Ok(())
 }
 
 /// ZERO_RANGE lets the device do it where it can; where the kernel cannot at all, zeros are written.
@@ -89,7 +102,7 @@ fn zero(file: &File, offset_bytes: u64, length: u64) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::look::{look, tests::Image};
+    use super::super::look::{look, look_with, tests::Image};
     use super::*;
     use crate::irreversible::state::{Content, Ext4};
 
@@ -111,6 +124,63 @@ mod tests {
             let is_new = place.offset_bytes() < 256 << 20;
             assert_eq!(superblock::parse(&bytes).is_some(), is_new, "{place:?}");
         }
+    }
+
+    /// A power cut after any number of writes, which a disk may have done in any order up to the sync before the first block.
+    #[test]
+    fn what_is_cut_short_is_begun_anew_and_what_was_used_is_not() {
+        let (template, new) = (tempfile::NamedTempFile::new().unwrap(), Image::ext4(256));
+        let encoded = sparse::encode(&mut File::open(&new.path).unwrap(), 256 << 20).unwrap();
+        fs::write(template.path(), &encoded).unwrap();
+        let image = sparse::decode(&encoded).unwrap();
+        let count = image.blocks.len();
+        let others = 1..count;
+        let cut = |written: &dyn Fn(usize) -> bool| {
+            let partition = Image::empty(1024);
+            for number in others.clone().filter(|number| written(*number)) {
+                let block = &image.blocks[number];
+                partition.write(block.offset_bytes, block.bytes);
+            }
+            partition
+        };
+        let ways: [&dyn Fn(usize) -> bool; 5] = [
+            &|number| number == 1,
+            &|number| number < count / 2,
+            &|number| number > count / 2,
+            &|number| number % 3 == 0,
+            &|_| true,
+        ];
+        for (number, way) in ways.iter().enumerate() {
+            assert_eq!(look_with(&cut(way).path, template.path()), Content::Zeros, "way {number}");
+        }
+        // Half of the superblock, and what follows on the next boot.
+        let partition = cut(&|_| true);
+        partition.write(1024, &image.blocks[0].bytes[1024..1536]);
+        assert_eq!(look_with(&partition.path, template.path()), Content::Zeros);
+        recreate(&partition.path, template.path()).unwrap();
+        let whole = Content::Ext4(Ext4 { backup: None, flagged: false, top: true });
+        assert_eq!(look_with(&partition.path, template.path()), whole);
+        // One byte that nobody's making put there; before the template's end, behind it, and in front.
+        for offset_bytes in [3, 5 << 20, (200 << 20) + 7, 256 << 20, 384 << 20, (1 << 30) - 1] {
+            let partition = cut(&|_| true);
+            partition.write(offset_bytes, &[1]);
+            assert_ne!(
+                look_with(&partition.path, template.path()),
+                Content::Zeros,
+                "{offset_bytes}"
+            );
+        }
+        // One that was used and has lost all that is before its first backup.
+        let used = cut(&|_| true);
+        used.write(0, image.blocks[0].bytes);
+        let grown =
+            std::process::Command::new("/usr/sbin/resize2fs").arg(&used.path).output().unwrap();
+        assert!(grown.status.success(), "{grown:?}");
+        used.zero(0, 128 << 20);
+        assert!(matches!(
+            look_with(&used.path, template.path()),
+            Content::Ext4(Ext4 { top: false, .. })
+        ));
     }
 
     #[test]
