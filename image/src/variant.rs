@@ -295,7 +295,15 @@ mod tests {
             assert_eq!(variant.name, name);
             let line = variant.kernel.command_line();
             assert!(line.starts_with("console=tty0 console=ttyS0,115200 "), "{line}");
-            for word in ["panic=10", "oops=panic"] {
+            // What makes a kernel that has lost its way start again: `docs/operating.md`.
+            for word in [
+                "panic=10",
+                "oops=panic",
+                "watchdog_thresh=60",
+                "softlockup_panic=1",
+                "nmi_watchdog=panic",
+                "watchdog.stop_on_reboot=0",
+            ] {
                 assert!(line.split(' ').any(|found| found == word), "{word}");
             }
             for module in ["virtio_blk", "overlay"] {

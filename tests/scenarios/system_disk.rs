@@ -137,6 +137,22 @@ fn one_of_two_is_never_taken_by_a_guess_and_a_person_can_say_which() -> Result<(
     Ok(())
 }
 
+/// Its driver is loaded only after those of swift disks, one of which is trusted as well.
+#[test]
+fn a_second_one_on_a_slower_bus_is_seen_before_one_is_taken() -> Result<()> {
+    let mut node = Node::new("disk-slower", Kind::Product)?;
+    let second = attach(&mut node, "second.raw", Bus::Sata)?;
+    let before = [digest(&node.disk())?, digest(&second)?];
+    node.expected.push("FATAL");
+    node.power_on()?;
+    let message = node.wait_for(FATAL, BOOT)?;
+    assert!(message.contains("vda") && message.contains("sda"), "{message}");
+    assert!(message.contains("copies of one image"), "{message}");
+    node.cut()?;
+    assert_eq!(before, [digest(&node.disk())?, digest(&second)?]);
+    Ok(())
+}
+
 #[test]
 fn a_partition_behind_state_keeps_nobody_from_becoming_good() -> Result<()> {
     let mut node = Node::new("disk-partition-behind", Kind::Product)?;

@@ -21,9 +21,10 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const SWIFT: Duration = Duration::from_millis(500);
 /// A disk that the loader came from and that is not there after this long is none that we could use.
 const LATE: Duration = Duration::from_secs(25);
-/// Where nothing says which disk it is, and one would do: how long no other disk was announced. Disks of one controller
-/// follow one another within milliseconds.
-const QUIET: Duration = Duration::from_millis(100);
+/// Where nothing says which disk it is, and one would do: how long no other disk was announced, since the drivers of all were
+/// loaded. A port of SATA takes so long to say that there is no disk. Controllers that take longer are why a person or a
+/// loader should say it.
+const QUIET: Duration = Duration::from_secs(1);
 /// After this long a person gets to know what is being waited for.
 const SAY_AFTER: Duration = Duration::from_secs(3);
 
@@ -44,7 +45,8 @@ pub(super) fn for_system_disk(
     swift: bool,
 ) -> Found {
     let start = Instant::now();
-    let (mut said, mut searching) = (false, false);
+    let mut said = false;
+    let mut searching: Option<Instant> = None;
     let mut looked = search::look(keys);
     let mut last_news = start;
     loop {
@@ -52,18 +54,19 @@ pub(super) fn for_system_disk(
         let candidates: Vec<Candidate> =
             looked.iter().map(|looked| looked.candidate.clone()).collect();
         let now = Instant::now();
-        let waiting_for = match choose(&candidates, origin, patience(now - start, now - last_news))
-        {
+        let quiet_from = searching.map(|since| since.max(last_news));
+        let patience = patience(now - start, quiet_from.map(|since| now - since));
+        let waiting_for = match choose(&candidates, origin, patience) {
             Choice::Use { name, others } => return found(looked, &name, &others),
             Choice::Refuse(reason) => give_up_slowly(&reason),
             Choice::Wait(reason) => reason,
         };
         let is_there = candidates.iter().any(|candidate| candidate.kind == Kind::Trusted);
-        if !searching && now - start >= SWIFT || !searching && !swift && !is_there {
+        if searching.is_none() && is_to_search(now - start, origin, Swift { swift, is_there }) {
             // Slow hardware keeps nobody waiting then: whoever waits does so for the disk.
-            searching = true;
             hotplug.loader().set_probe(Probe::InBackground);
             hotplug.coldplug();
+            searching = Some(Instant::now());
             continue;
         }
         if now - start >= SAY_AFTER && !said {
@@ -71,7 +74,7 @@ pub(super) fn for_system_disk(
             let seconds = DEADLINE.as_secs();
             log::warn(format_args!("waiting, up to {seconds} s: {waiting_for}"));
         }
-        let end = next_look(start, last_news, now).min(now + FEED_EVERY);
+        let end = next_look(start, quiet_from, now).min(now + FEED_EVERY);
         if wait_for_disk(hotplug, end) {
             last_news = Instant::now();
             looked = search::look(keys);
@@ -79,12 +82,29 @@ pub(super) fn for_system_disk(
     }
 }
 
-fn patience(waited: Duration, quiet: Duration) -> Patience {
+/// What is known of disks that answer at once.
+#[derive(Debug, Clone, Copy)]
+struct Swift {
+    /// Their drivers found hardware.
+    swift: bool,
+    /// A disk that is trusted here is there.
+    is_there: bool,
+}
+
+/// Whether drivers of all disks are to be loaded now. A disk that is named is there without them, or is waited for; where
+/// none is, the one that was faster than all others must not be taken for the only one.
+fn is_to_search(waited: Duration, origin: &Origin, Swift { swift, is_there }: Swift) -> bool {
+    let may_be_others = is_there && *origin == Origin::Unknown;
+    may_be_others || waited >= SWIFT || !swift && !is_there
+}
+
+/// `quiet`: how long no disk was announced since drivers of all were loaded; nothing where they were not.
+fn patience(waited: Duration, quiet: Option<Duration>) -> Patience {
     if waited >= DEADLINE {
         Patience::Over
     } else if waited >= LATE {
         Patience::Late
-    } else if quiet >= QUIET {
+    } else if quiet.is_some_and(|quiet| quiet >= QUIET) {
         Patience::Quiet
     } else {
         Patience::Fresh
@@ -92,9 +112,10 @@ fn patience(waited: Duration, quiet: Duration) -> Patience {
 }
 
 /// The next moment at which time alone changes something.
-fn next_look(start: Instant, last_news: Instant, now: Instant) -> Instant {
-    [last_news + QUIET, start + SWIFT, start + SAY_AFTER, start + LATE, start + DEADLINE]
+fn next_look(start: Instant, quiet_from: Option<Instant>, now: Instant) -> Instant {
+    [start + SWIFT, start + SAY_AFTER, start + LATE, start + DEADLINE]
         .into_iter()
+        .chain(quiet_from.map(|since| since + QUIET))
         .filter(|moment| *moment > now)
         .min()
         .unwrap_or(now + SAY_AFTER)
@@ -175,16 +196,36 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_nobody_named_waits_for_the_drivers_of_all_others() {
+        let named = Origin::Device("vda".to_owned());
+        let (swift_there, swift_none, none) = (
+            Swift { swift: true, is_there: true },
+            Swift { swift: true, is_there: false },
+            Swift { swift: false, is_there: false },
+        );
+        let at_once = |origin: &Origin, swift| is_to_search(Duration::ZERO, origin, swift);
+        assert!(at_once(&Origin::Unknown, swift_there));
+        assert!(!at_once(&named, swift_there));
+        for origin in [&Origin::Unknown, &named] {
+            assert!(!at_once(origin, swift_none));
+            assert!(at_once(origin, none));
+            assert!(is_to_search(SWIFT, origin, swift_none));
+        }
+    }
+
+    #[test]
     fn patience_ends() {
         let seconds = Duration::from_secs;
-        assert_eq!(patience(seconds(0), seconds(0)), Patience::Fresh);
-        assert_eq!(patience(seconds(1), QUIET), Patience::Quiet);
-        assert_eq!(patience(LATE, seconds(0)), Patience::Late);
-        assert_eq!(patience(DEADLINE, seconds(0)), Patience::Over);
+        assert_eq!(patience(seconds(0), Some(seconds(0))), Patience::Fresh);
+        assert_eq!(patience(seconds(1), Some(QUIET)), Patience::Quiet);
+        // However quiet it is: drivers of other disks have not been asked.
+        assert_eq!(patience(LATE - QUIET, None), Patience::Fresh);
+        assert_eq!(patience(LATE, Some(seconds(0))), Patience::Late);
+        assert_eq!(patience(DEADLINE, None), Patience::Over);
         let start = Instant::now();
         let mut now = start;
-        while patience(now - start, now - start) != Patience::Over {
-            let next = next_look(start, start, now);
+        while patience(now - start, Some(now - start)) != Patience::Over {
+            let next = next_look(start, Some(start), now);
             assert!(next > now);
             now = next;
         }

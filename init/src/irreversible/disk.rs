@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `ferrite.disk=` (a person's, or the kernel's before this one) | that one, or none |
 //! | the loader says which partition or file system it came from | the disk that has it, or none where that is not ours |
-//! | nothing (PXE, QEMU's `-kernel`), or the loader came from what is no disk of ours | the only one that is trusted here; none where there are several |
+//! | nothing (PXE, QEMU's `-kernel`), or the loader came from what is no disk of ours | the only one that is trusted here, of those that are there a second after drivers of all were loaded; none where there are several |
 //!
 //! A disk is ours where a key that is trusted here vouches for a slot of it. Everything else is not even written to.
 
@@ -58,7 +58,7 @@ pub enum Origin {
 pub enum Patience {
     /// Disks may still be announced at any moment.
     Fresh,
-    /// No disk was announced for a while.
+    /// Drivers of all disks were loaded, and no disk was announced for a while.
     Quiet,
     /// A disk that is not there by now is hardly late.
     Late,
@@ -189,6 +189,12 @@ fn ambiguous(several: &[&Candidate]) -> String {
         if let Some(guid) = candidate.guid {
             text.push_str(&format!(" ({guid}, at {})", slot_of(&candidate.place)));
         }
+    }
+    if several.windows(2).all(|pair| matches!(pair, [one, other] if one.guid == other.guid)) {
+        text.push_str(
+            ". They are copies of one image or of one disk, alike to the last bit, so that no loader can tell them apart. One that \
+             was started while the others were out has an identity of its own",
+        );
     }
     text.push_str(
         ". Nothing was written to any of them. Start with ferrite.disk= and one of these identities, or places where they are \

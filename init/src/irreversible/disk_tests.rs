@@ -110,6 +110,12 @@ fn a_person_gets_to_know_what_to_do() {
     };
     assert!(text.contains("ferrite.disk=") && text.contains("vda (00000000-"), "{text}");
     assert!(text.contains("at 0000:00:05.0"), "{text}");
+    assert!(!text.contains("copies of one image"), "{text}");
+    let alike = [candidate("vda", HERE, Kind::Trusted), candidate("vdb", HERE, Kind::Trusted)];
+    let Choice::Refuse(text) = choose(&alike, &Origin::Partition(HERE), Patience::Fresh) else {
+        panic!("one of two was taken")
+    };
+    assert!(text.contains("copies of one image") && text.contains("ferrite.disk="), "{text}");
     let [_, not_trusted, _] = kinds();
     let foreign = [candidate("vda", HERE, not_trusted)];
     let Choice::Refuse(text) = choose(&foreign, &Origin::Partition(HERE), Patience::Fresh) else {

@@ -116,5 +116,14 @@ mod tests {
         let count = keys.len();
         keys.dedup();
         assert_eq!(keys.len(), count, "a key is set twice");
+        // What makes a kernel that has lost its way, or its disk, start again.
+        for (key, value) in [
+            ("kernel.panic", "10"),
+            ("kernel.panic_on_oops", "1"),
+            ("kernel.hung_task_timeout_secs", "600"),
+            ("kernel.hung_task_panic", "1"),
+        ] {
+            assert!(settings.iter().any(|it| (it.key, it.value) == (key, value)), "{key}={value}");
+        }
     }
 }
