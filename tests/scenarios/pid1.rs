@@ -106,6 +106,31 @@ fn printed_at(line: &str) -> Option<f64> {
     line.split_once('[')?.1.split_once(']')?.0.trim().parse().ok()
 }
 
+/// What the running kernel goes by, whoever was to set it: the command line, the file of settings, PID 1.
+#[test]
+fn a_kernel_that_has_lost_its_way_ends_and_little_waits_to_be_written() -> Result<()> {
+    let mut node = Node::new("kernel-bounds", Kind::Probed)?;
+    node.boot()?;
+    let mut value = |name: &str| -> Result<String> {
+        let text = node.probe(&["read", &format!("/proc/sys/{name}")])?;
+        Ok(text.as_str().with_context(|| format!("{name}: {text}"))?.trim().to_owned())
+    };
+    for (name, expected) in [
+        ("kernel/panic", "10"),
+        ("kernel/panic_on_oops", "1"),
+        ("kernel/softlockup_panic", "1"),
+        ("kernel/watchdog_thresh", "60"),
+        ("kernel/hung_task_timeout_secs", "600"),
+        ("kernel/hung_task_panic", "1"),
+    ] {
+        assert_eq!(value(name)?, expected, "{name}");
+    }
+    let limit: u64 = value("vm/dirty_bytes")?.parse()?;
+    let background: u64 = value("vm/dirty_background_bytes")?.parse()?;
+    assert!((8 << 20..=256 << 20).contains(&limit) && background == limit / 4, "{limit}");
+    Ok(())
+}
+
 #[test]
 fn nothing_but_our_programs_can_be_executed_and_only_the_api_listens() -> Result<()> {
     let mut node = Node::new("exact", Kind::Probed)?;

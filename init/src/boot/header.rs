@@ -41,11 +41,9 @@ pub fn load(
 /// Reads all keys of a directory: `NAME.pub`, 64 hexadecimal digits. A file that is no key is left out, loudly.
 #[must_use]
 pub fn trusted_keys(directory: &Path) -> Vec<TrustedKey> {
-    let Ok(entries) = fs::read_dir(directory) else {
-        log::error(format_args!("no keys for slot signatures in {}", directory.display()));
-        return Vec::new();
-    };
-    let mut keys: Vec<TrustedKey> = entries
+    let mut keys: Vec<TrustedKey> = fs::read_dir(directory)
+        .into_iter()
+        .flatten()
         .flatten()
         .filter_map(|entry| {
             let path = entry.path();
@@ -58,6 +56,12 @@ pub fn trusted_keys(directory: &Path) -> Vec<TrustedKey> {
         })
         .collect();
     keys.sort_by(|one, other| one.name.cmp(&other.name));
+    if keys.is_empty() {
+        let folder = directory.display();
+        log::error(format_args!(
+            "there is no key for slot signatures in {folder}: no slot can be started; build the image with one"
+        ));
+    }
     keys
 }
 

@@ -107,8 +107,9 @@ fn kind(slots: &[(Slot, Result<SlotDocument, LoadHeader>)]) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::irreversible::disk::{Choice, Origin, Patience, choose};
     use ferrite_layout::gpt::Partition;
-    use ferrite_layout::slot_header::ReadHeader;
+    use ferrite_layout::slot_header::{self, Blob, ReadHeader, Root};
     use uuid::Uuid;
 
     fn table(partitions: &[(u32, Uuid)]) -> Table {
@@ -138,6 +139,63 @@ mod tests {
         assert_eq!(slots(&[(4, types::KERNEL), (5, types::ROOT)]), [Slot::B]);
         assert_eq!(slots(&[(2, types::KERNEL), (5, types::ROOT)]), []);
         assert_eq!(slots(&[(2, types::ROOT), (3, types::ROOT)]), []);
+    }
+
+    fn signed(secret: &ed25519_dalek::SigningKey) -> Vec<u8> {
+        let blob = Blob { offset_bytes: 16_384, size_bytes: 1, sha256: "00".repeat(32) };
+        let document = SlotDocument {
+            version: "1".to_owned(),
+            variant: "cloud".to_owned(),
+            boot_id: "b007".to_owned(),
+            kernel: blob.clone(),
+            initramfs: Blob { offset_bytes: 24_576, ..blob },
+            cmdline: String::new(),
+            root: Root {
+                data_bytes: 4096,
+                hash_offset_bytes: 4096,
+                root_hash: "11".repeat(32),
+                salt: String::new(),
+            },
+            key: "release".to_owned(),
+            development: false,
+        };
+        slot_header::encode(&document, secret).unwrap()
+    }
+
+    /// An image that was built without keys trusts nobody, and not everybody.
+    #[test]
+    fn without_keys_no_disk_is_ours_and_nothing_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+        let kern = folder.path().join("kern");
+        fs::write(&kern, signed(&secret)).unwrap();
+        let (empty, filled) = (folder.path().join("empty"), folder.path().join("filled"));
+        fs::create_dir(&empty).unwrap();
+        fs::create_dir(&filled).unwrap();
+        let public = hex::encode(secret.verifying_key().to_bytes());
+        fs::write(filled.join("release.pub"), public).unwrap();
+        let kind_by =
+            |keys: &Path| kind(&[(Slot::A, header::load(&kern, 0, &header::trusted_keys(keys)))]);
+        assert_eq!(kind_by(&filled), Kind::Trusted);
+        for keys in [&empty, &folder.path().join("none")] {
+            let kind = kind_by(keys);
+            let Kind::NotTrusted(why) = &kind else { panic!("{kind:?}") };
+            assert!(why.contains("release"), "{why}");
+            let guid = Uuid::from_u128(1);
+            let name = "vda".to_owned();
+            let disk = Candidate {
+                name: name.clone(),
+                place: String::new(),
+                guid: Some(guid),
+                partitions: Vec::new(),
+                fat_serial: None,
+                kind,
+            };
+            for origin in [Origin::Unknown, Origin::Device(name), Origin::Disk(guid)] {
+                let choice = choose(std::slice::from_ref(&disk), &origin, Patience::Over);
+                assert!(matches!(choice, Choice::Refuse(_)), "{origin:?}: {choice:?}");
+            }
+        }
     }
 
     #[test]
