@@ -1,4 +1,4 @@
-//! What a node remembers of itself across boots: its ID and some randomness; its clock is [`super::clock`].
+//! What a node remembers of itself across boots: its ID and some randomness; its clock is a file of its own.
 //!
 //! What has one of these names on STATE and is no such file, whoever put it there, is set aside, named, and made anew. Nothing
 //! there is waited for or followed.

@@ -33,7 +33,7 @@ pub enum Recreate {
 
 /// Writes the file system that `template` holds to `device`, and syncs it. Its first block, with the superblock, is zeros until
 /// all the rest is on the disk: what is cut short is no file system, not half of one. Where it was made because there
-/// were only zeros, the next boot sees that nothing else came since ([`super::look`]), and begins again.
+/// were only zeros, the next boot sees that nothing else came since, and begins again.
 ///
 /// What the template leaves out must be zero: file systems rely on it. Backup superblocks of what was there before
 /// are ended as well, so that no later repair takes one of them for its own.
