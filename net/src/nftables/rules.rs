@@ -291,9 +291,8 @@ impl Rules<'_> {
         let not_itself = meta_is_not(Meta::InName, &interface(LOOPBACK));
         let to_loopback = [of_family(IPV4), address(16, &Ipv4Addr::LOCALHOST.octets(), 8)].concat();
         let ipv4 = [of_family(IPV4), address(16, &ground.ipv4.0.octets(), 32)].concat();
-        let ipv6 = ground
-            .ipv6
-            .map(|(own, _)| [of_family(IPV6), address(24, &own.octets(), 128)].concat());
+        let ipv6 =
+            ground.ipv6.map(|(own, _)| [of_family(IPV6), address(24, &own.octets(), 128)].concat());
         let stop = Expression::Verdict(Verdict::Drop);
         self.add("strangers", &[&not_itself, &to_loopback], stop.clone());
         let not_units = meta_is_not(Meta::InName, &self.bridge);
