@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn a_rule_that_fits_nothing_is_none() {
-        for pattern in ["nginx", "team/*", "docker.io", "docker.io/", "a.b./*", "10.0.514/*", "A/*"] {
+        for pattern in ["nginx", "team/*", "docker.io", "docker.io/", "a.b./*", "10.0.514/*", "A/*"]
+        {
             let problem = rule(pattern, SignaturePolicy::Reject).problem().unwrap();
             assert!(problem.contains("fits no image"), "{problem}");
         }
