@@ -3,8 +3,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::reference::DOCKER_HUB;
-
+/// The registry that names without one belong to, unless a node is configured otherwise.
+pub const DOCKER_HUB: &str = "docker.io";
 /// Other names of [`DOCKER_HUB`] that images and credentials go by.
 const DOCKER_HUB_ALIASES: [&str; 2] = ["index.docker.io", "registry-1.docker.io"];
 /// What names HTTPS's port where a host does without.

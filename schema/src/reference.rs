@@ -4,9 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::host;
+pub use crate::host::DOCKER_HUB;
 
-/// The registry that names without one belong to, unless a node is configured otherwise.
-pub const DOCKER_HUB: &str = "docker.io";
 /// Folder of Docker Hub's own images.
 const LIBRARY: &str = "library";
 /// The tag that is meant where neither tag nor digest is given.
