@@ -20,6 +20,10 @@ use crate::streams::Streams;
 
 /// Most warnings that are kept: the newest.
 const WARNINGS_MAX: usize = 100;
+/// Most warnings of a start: what comes later has a place beside them.
+pub(crate) const WARNINGS_AT_START_MAX: usize = 40;
+/// Most that the node's status says of what was set aside.
+const SET_ASIDE_MAX: usize = 40;
 
 /// The node.
 #[derive(Debug)]
@@ -62,6 +66,17 @@ pub struct Node {
     pub standing: Mutex<BTreeMap<String, String>>,
 }
 
+/// The first of these, and how many more there are: ten thousand damaged files are one trouble, and a status that
+/// nobody can read is another.
+pub(crate) fn bounded(mut sentences: Vec<String>, most: usize) -> Vec<String> {
+    if sentences.len() > most {
+        let left = sentences.len() - most;
+        sentences.truncate(most);
+        sentences.push(format!("and {left} more like these"));
+    }
+    sentences
+}
+
 impl Node {
     /// Keeps a warning for the node's status and logs it.
     pub fn warn(&self, warning: String) {
@@ -92,6 +107,7 @@ impl Node {
         let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec;
         let warnings = self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let standing = self.standing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let set_aside = Quarantine::at(Path::new(names::QUARANTINE_DIR)).sentences();
         Machine {
             id: self.id.clone(),
             hostname: self.hostname.clone(),
@@ -107,8 +123,20 @@ impl Node {
                 .chain(standing.values())
                 .cloned()
                 .chain(stats::state_is_full(&self.logs))
-                .chain(Quarantine::at(Path::new(names::QUARANTINE_DIR)).sentences())
+                .chain(bounded(set_aside, SET_ASIDE_MAX))
                 .collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bounded;
+
+    #[test]
+    fn many_sentences_become_few() {
+        let many = |count: usize| (0..count).map(|one| one.to_string()).collect::<Vec<_>>();
+        assert_eq!(bounded(many(3), 3), ["0", "1", "2"]);
+        assert_eq!(bounded(many(9_953), 3), ["0", "1", "2", "and 9950 more like these"]);
     }
 }

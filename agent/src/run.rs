@@ -34,7 +34,7 @@ use crate::control::{self, Step};
 use crate::identity;
 use crate::keeper;
 use crate::links;
-use crate::node::Node;
+use crate::node::{self, Node, WARNINGS_AT_START_MAX};
 use crate::readiness::Api;
 use crate::ready::{self, LinkRecord};
 use crate::stats;
@@ -54,8 +54,8 @@ pub async fn run() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
     let Loaded { config, known, mut warnings } = configuration()?;
     let step = Step::begin("network");
-    let (network, news) =
-        Network::begin("/etc/resolv.conf".into()).context("begin to set up the network")?;
+    let (network, news) = Network::begin("/etc/resolv.conf".into(), &config.network)
+        .context("begin to set up the network")?;
     step.end();
     let step = Step::begin("images and units");
     let (id, problem) = identity::machine_id(Path::new(names::MACHINE_ID_FILE))?;
@@ -229,7 +229,7 @@ async fn prepare(
         streams: Streams::default(),
         logs,
         ready: AtomicBool::new(false),
-        warnings: Mutex::new(warnings),
+        warnings: Mutex::new(node::bounded(warnings, WARNINGS_AT_START_MAX)),
         standing: Mutex::default(),
     };
     Ok((Arc::new(node), init.proven, places, supervisor))

@@ -16,9 +16,9 @@ use rustix::io::Errno;
 /// on the smallest STATE it is some hundred megabytes, where honest roots write a few: data belongs into volumes.
 const ROOT_PARTS: u64 = 4;
 /// A volume is what a node is there for, so its space has no bound of its own: the file system keeps the last of it from
-/// containers. Of files it keeps none back: a volume that says nothing gets one part in so many, so that one unit with a
-/// root and a volume never takes all.
-const VOLUME_PARTS: u64 = 2;
+/// containers. Of files it keeps none back: the volumes of a unit that says nothing share one part in so many, however
+/// many they are, so that one unit never takes all. A volume of several units has what the one that started last gives it.
+const VOLUMES_PARTS: u64 = 2;
 /// The numbers of volumes' projects begin here; below are those of roots, which are 16 bits.
 const VOLUMES_FIRST: u32 = 1 << 16;
 
@@ -36,6 +36,13 @@ pub(super) enum QuotaProblem {
         "bound the unit's disk and inodes: this node's STATE was made without quotas; leave resources.disk and resources.inodes out"
     )]
     Unavailable,
+}
+
+/// What a unit asks for, and among how many volumes of its own its share is divided.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Claim<'a> {
+    pub(super) resources: &'a Resources,
+    pub(super) volumes: u64,
 }
 
 /// How much.
@@ -67,12 +74,13 @@ fn wanted(bound: Bound, resources: &Resources) -> Bound {
     }
 }
 
-fn of_volume(all: Bound, resources: &Resources) -> Bound {
-    wanted(Bound { bytes: UNBOUNDED, ..share(all, VOLUME_PARTS) }, resources)
+fn of_volume(all: Bound, claim: Claim<'_>) -> Bound {
+    let parts = VOLUMES_PARTS.saturating_mul(claim.volumes.max(1));
+    wanted(Bound { bytes: UNBOUNDED, ..share(all, parts) }, claim.resources)
 }
 
 /// Gives a new, empty volume a project of its own among those beside it, and bounds it. The caller holds the volumes' lock.
-pub(super) fn new_volume(path: &Path, resources: &Resources) -> Result<(), QuotaProblem> {
+pub(super) fn new_volume(path: &Path, claim: Claim<'_>) -> Result<(), QuotaProblem> {
     let beside = fs::read_dir(path.parent().unwrap_or(Path::new("/"))).into_iter().flatten();
     let folders =
         beside.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
@@ -81,17 +89,17 @@ pub(super) fn new_volume(path: &Path, resources: &Resources) -> Result<(), Quota
         quota::project(folder.as_fd()).ok()
     });
     let last = taken.max().unwrap_or(0).max(VOLUMES_FIRST);
-    set(path, last.saturating_add(1), |all| of_volume(all, resources)).map(drop)
+    set(path, last.saturating_add(1), |all| of_volume(all, claim)).map(drop)
 }
 
 /// Bounds a volume that is there: STATE may have grown, or its unit asks for something else. One of an older version has
 /// no project and no bound.
-pub(super) fn volume(path: &Path, resources: &Resources) -> Result<(), QuotaProblem> {
+pub(super) fn volume(path: &Path, claim: Claim<'_>) -> Result<(), QuotaProblem> {
     let failed = |source| QuotaProblem::Limit { path: path.to_owned(), source };
     let folder = File::open(path).map_err(failed)?;
     match quota::project(folder.as_fd()) {
         Ok(project) if project > VOLUMES_FIRST => {
-            limit(&folder, path, project, |all| of_volume(all, resources)).map(drop)
+            limit(&folder, path, project, |all| of_volume(all, claim)).map(drop)
         }
         Ok(_) | Err(_) => Ok(()),
     }
@@ -149,16 +157,30 @@ mod tests {
         let asks = Resources { disk: Some(Bytes(1 << 30)), ..Resources::default() };
         root(memory, None, &asks).unwrap();
         assert!(matches!(root(memory, Some(20), &asks), Err(QuotaProblem::Unavailable)));
-        volume(memory, &asks).unwrap();
+        volume(memory, Claim { resources: &asks, volumes: 1 }).unwrap();
     }
 
     #[test]
     fn a_share_is_never_without_bound() {
         let all = Bound { bytes: 1 << 30, inodes: 2 };
         assert_eq!(share(all, ROOT_PARTS), Bound { bytes: 1 << 28, inodes: 1 });
-        let volume = of_volume(Bound { bytes: 1 << 30, inodes: 100 }, &Resources::default());
+        let resources = &Resources::default();
+        let hundred = Bound { bytes: 1 << 30, inodes: 100 };
+        let volume = of_volume(hundred, Claim { resources, volumes: 1 });
         assert_eq!(volume, Bound { bytes: UNBOUNDED, inodes: 50 });
-        let asks = Resources { inodes: Some(7), ..Resources::default() };
-        assert_eq!(of_volume(all, &asks).inodes, 7);
+        let resources = &Resources { inodes: Some(7), ..Resources::default() };
+        assert_eq!(of_volume(all, Claim { resources, volumes: 3 }).inodes, 7);
+    }
+
+    #[test]
+    fn a_unit_that_says_nothing_never_takes_all_files() {
+        let all = Bound { bytes: 1 << 40, inodes: 1 << 20 };
+        let resources = &Resources::default();
+        for volumes in 0..64 {
+            let root = wanted(share(all, ROOT_PARTS), resources).inodes;
+            let each = of_volume(all, Claim { resources, volumes }).inodes;
+            let taken = root + volumes * each;
+            assert!(taken <= all.inodes / 4 * 3, "{volumes} volumes and the root take {taken}");
+        }
     }
 }

@@ -13,13 +13,12 @@ use std::path::{Path, PathBuf};
 use ferrite_files::quarantine::{Quarantine, Stays};
 use ferrite_files::walk::{self, Next, Place, Step};
 use ferrite_schema::names;
-use ferrite_schema::unit::Resources;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::process::{Gid, Uid};
 
 use super::inside::Root;
 use super::owners::Owners;
-use super::quota::{self, QuotaProblem};
+use super::quota::{self, Claim, QuotaProblem};
 
 mod xattrs;
 
@@ -45,11 +44,11 @@ pub(super) fn seed(
     root: &Root,
     target: &str,
     owners: &Owners,
-    resources: &Resources,
+    claim: Claim<'_>,
 ) -> Result<(), SeedProblem> {
     if path.exists() {
         // A file that was made for the container has no bound of its own.
-        return if path.is_dir() { Ok(quota::volume(path, resources)?) } else { Ok(()) };
+        return if path.is_dir() { Ok(quota::volume(path, claim)?) } else { Ok(()) };
     }
     let failed = |source| SeedProblem::Make { path: path.to_owned(), source };
     let parent = path.parent().unwrap_or(Path::new("/"));
@@ -66,7 +65,7 @@ pub(super) fn seed(
     let beside = parent.join(format!(".new-{name}"));
     Quarantine::at(Path::new(names::QUARANTINE_DIR)).remove(&beside)?;
     fs::create_dir(&beside).map_err(failed)?;
-    quota::new_volume(&beside, resources)?;
+    quota::new_volume(&beside, claim)?;
     fill(&beside, root, target, owners).map_err(|source| SeedProblem::Copy {
         target: target.to_owned(),
         path: path.to_owned(),
@@ -188,6 +187,8 @@ fn on_disk(stat: &Stat, owners: &Owners) -> Owner {
 
 #[cfg(test)]
 mod tests {
+    use ferrite_schema::unit::Resources;
+
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -233,7 +234,8 @@ mod tests {
         }
         let (root, owners) = (Root::open(&image).unwrap(), Owners::new(None).unwrap());
         let volume = folder.path().join("volumes/one");
-        seed(&volume, &root, "/data", &owners, &Resources::default()).unwrap();
+        let nothing = Claim { resources: &Resources::default(), volumes: 1 };
+        seed(&volume, &root, "/data", &owners, nothing).unwrap();
         let deepest = volume.join("d/".repeat(levels)).join("file");
         assert_eq!(fs::read_to_string(deepest).unwrap(), "text");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
@@ -253,13 +255,14 @@ mod tests {
         symlink("/etc/passwd", image.join("data/link")).unwrap();
         let (root, owners) = (Root::open(&image).unwrap(), Owners::new(None).unwrap());
         let volume = folder.path().join("volumes/one");
-        seed(&volume, &root, "/data", &owners, &Resources::default()).unwrap();
+        let nothing = Claim { resources: &Resources::default(), volumes: 1 };
+        seed(&volume, &root, "/data", &owners, nothing).unwrap();
         assert_eq!(fs::read_to_string(volume.join("deep/file")).unwrap(), "text");
         let mode = fs::metadata(volume.join("deep")).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o711);
         assert_eq!(fs::read_link(volume.join("link")).unwrap(), Path::new("/etc/passwd"));
         fs::remove_file(volume.join("link")).unwrap();
-        seed(&volume, &root, "/data", &owners, &Resources::default()).unwrap();
+        seed(&volume, &root, "/data", &owners, nothing).unwrap();
         assert!(!volume.join("link").exists());
         assert_eq!(fs::read_dir(folder.path().join("volumes")).unwrap().count(), 1);
     }

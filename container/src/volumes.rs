@@ -1,5 +1,6 @@
 //! Volumes and files that are mounted into a container's root, before anything of the container runs.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,6 +13,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use super::inside::{self, Missing, Root};
 use super::owners::{self, Owners, OwnersProblem};
+use super::quota::Claim;
 use super::seed::{self, SeedProblem};
 
 /// Where shared memory is: mounted with `/dev`, so a volume there only says its size.
@@ -50,6 +52,7 @@ pub(super) fn mount(
     };
     let opened = Root::open(root).map_err(look("/"))?;
     let mut ordered: Vec<&BindMount> = mounts.iter().filter(|mount| !sizes_shm(mount)).collect();
+    let claim = Claim { resources, volumes: named(&ordered) };
     ordered.sort_by_key(|mount| mount.target.split('/').filter(|part| !part.is_empty()).count());
     for mount in ordered {
         let target = mount.target.as_str();
@@ -66,9 +69,20 @@ pub(super) fn mount(
             let source_path = source_of(mount).to_owned();
             return Err(VolumeProblem::Kind { source_path, path: target.to_owned() });
         }
-        one((mount, resources), owners, &opened, &place)?;
+        one((mount, claim), owners, &opened, &place)?;
     }
     Ok(())
+}
+
+/// How many named volumes there are: folders of the node's, each counted once. Files are made for the container.
+fn named(mounts: &[&BindMount]) -> u64 {
+    let volumes: BTreeSet<&str> = mounts
+        .iter()
+        .filter(|mount| matches!(mount.source, MountSource::Owned(_)))
+        .filter(|mount| kind_of(mount).is_ok_and(|kind| kind == Missing::Folder))
+        .map(|mount| source_of(mount))
+        .collect();
+    u64::try_from(volumes.len()).unwrap_or(u64::MAX)
 }
 
 /// The size that is asked for shared memory, if one is.
@@ -110,7 +124,7 @@ fn kind_of(mount: &BindMount) -> Result<Missing, VolumeProblem> {
 }
 
 fn one(
-    (mount, resources): (&BindMount, &Resources),
+    (mount, claim): (&BindMount, Claim<'_>),
     owners: &Owners,
     root: &Root,
     place: &File,
@@ -120,7 +134,7 @@ fn one(
     let made = match &mount.source {
         MountSource::Owned(source) => {
             let source = Path::new(source);
-            seed::seed(source, root, &mount.target, owners, resources)?;
+            seed::seed(source, root, &mount.target, owners, claim)?;
             let made = owners.translated(source)?;
             // STATE forbids these for the node itself; the container lives in its own IDs.
             let clear = Flags::NO_EXECUTION.and(Flags::NO_SET_ID);

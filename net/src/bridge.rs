@@ -100,3 +100,33 @@ pub(super) fn unplug(link: &str) {
     // Mostly it went with the container's namespace already.
     drop(Socket::open(Family::Route).and_then(|socket| socket.carry_out(batch)));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::namespace::{self, ip};
+
+    #[test]
+    fn links_take_addresses_from_routers_whenever_they_come() {
+        let name = "links_take_addresses_from_routers_whenever_they_come";
+        namespace::inside(&format!("{}::{name}", module_path!()), || {
+            let ground = Ground {
+                bridge: "ferrite0".to_owned(),
+                ipv4: ([10, 120, 0, 1].into(), 16),
+                ipv6: Some(("fd00:1:2::1".parse().unwrap(), 64)),
+            };
+            ip("link add eth0 type veth peer name eth9");
+            ip("link add ferrite0 type bridge");
+            forward(&ground).unwrap();
+            ip("link add eth1 type veth peer name eth8");
+            let setting = |name: &str| {
+                let text = fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{name}"));
+                text.unwrap().trim().to_owned()
+            };
+            for link in ["eth0", "eth1"] {
+                assert_eq!(setting(&format!("{link}/accept_ra")), "2", "{link}");
+                assert_eq!(setting(&format!("{link}/forwarding")), "1", "{link}");
+            }
+        });
+    }
+}

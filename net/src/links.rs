@@ -5,8 +5,10 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use ferrite_schema::node_config::NetworkConfig;
 use futures_util::StreamExt;
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
@@ -21,7 +23,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::dhcp::{self, Mac, NameServers};
+use crate::dhcp::{self, Mac, NameServers, Surroundings, UnitsNetwork};
 use crate::news::{self, News, Teller};
 
 /// A link neither sends others another way nor lets itself be sent. What `all` says of these is not enough: the
@@ -31,6 +33,9 @@ const HARDENED: [&str; 3] = [
     "/proc/sys/net/ipv4/conf/NAME/accept_redirects",
     "/proc/sys/net/ipv6/conf/NAME/accept_redirects",
 ];
+
+/// A network that no lease is in: an address of it is none.
+const NOBODYS: (Ipv4Addr, u8) = (Ipv4Addr::BROADCAST, 32);
 
 /// The network could not be reached at all.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +49,7 @@ pub struct Network {
     messages: BoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>,
     teller: Teller,
     name_servers: NameServers,
+    units: UnitsNetwork,
 }
 
 impl std::fmt::Debug for Network {
@@ -64,20 +70,27 @@ pub(crate) struct Interface {
 
 impl Network {
     /// Begins to listen; the receiver hears what there is to say about links. The node's name servers are kept in
-    /// the file `resolv_conf`.
+    /// the file `resolv_conf`; `units` says what is the units' network, which leases may be in the way of.
     ///
     /// # Errors
     /// There is no netlink.
-    pub fn begin(resolv_conf: PathBuf) -> Result<(Self, UnboundedReceiver<News>), OpenNetlink> {
+    pub fn begin(
+        resolv_conf: PathBuf,
+        units: &NetworkConfig,
+    ) -> Result<(Self, UnboundedReceiver<News>), OpenNetlink> {
         let (connection, handle, messages) =
             rtnetlink::new_multicast_connection(&[MulticastGroup::Link]).map_err(OpenNetlink)?;
         let (teller, news) = news::channel();
+        // What is configured was checked when it was read.
+        let default = || NetworkConfig::default().ipv4_network();
+        let (units, prefix) = units.ipv4_network().or_else(default).unwrap_or(NOBODYS);
         let network = Self {
             connection: Box::pin(connection),
             handle,
             messages: messages.map(|(message, _)| message).boxed(),
             teller,
             name_servers: NameServers::in_file(resolv_conf),
+            units: UnitsNetwork::new(units, prefix),
         };
         Ok((network, news))
     }
@@ -90,10 +103,10 @@ impl Network {
 
     /// Sets up what is there and what comes, and asks for leases as `hostname`. Never ends.
     pub async fn work(self, hostname: String) {
-        let Self { connection, handle, mut messages, teller, name_servers } = self;
+        let Self { connection, handle, mut messages, teller, name_servers, units } = self;
         let mut interfaces = Interfaces {
             handle,
-            hostname,
+            around: Surroundings { hostname, teller: teller.clone(), units },
             teller: teller.clone(),
             name_servers,
             leases: JoinSet::new(),
@@ -132,7 +145,7 @@ struct Running {
 
 struct Interfaces {
     handle: Handle,
-    hostname: String,
+    around: Surroundings,
     teller: Teller,
     name_servers: NameServers,
     leases: JoinSet<()>,
@@ -201,7 +214,7 @@ impl Interfaces {
                 self.handle.clone(),
                 interface.clone(),
                 self.name_servers.clone(),
-                (self.hostname.clone(), self.teller.clone()),
+                self.around.clone(),
                 receiver,
             );
             let client = self.leases.spawn(client);

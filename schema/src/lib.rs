@@ -5,6 +5,7 @@ pub mod api;
 mod chain;
 pub mod control;
 pub mod document;
+pub mod host;
 pub mod names;
 pub mod node_config;
 pub mod reference;

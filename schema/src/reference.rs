@@ -3,10 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The registry that names without one belong to, unless a node is configured otherwise.
-pub const DOCKER_HUB: &str = "docker.io";
-/// Other names of [`DOCKER_HUB`] that images and credentials go by.
-const DOCKER_HUB_ALIASES: [&str; 2] = ["index.docker.io", "registry-1.docker.io"];
+use crate::host;
+pub use crate::host::DOCKER_HUB;
+
 /// Folder of Docker Hub's own images.
 const LIBRARY: &str = "library";
 /// The tag that is meant where neither tag nor digest is given.
@@ -69,18 +68,13 @@ impl Reference {
             Some((first, rest)) if is_registry(first) => (first, rest),
             Some(_) | None => (default_registry, name),
         };
-        let registry = canonical_host(registry)
+        let registry = host::canonical(registry)
             .ok_or_else(|| refuse("its registry is not a host with or without a port"))?;
         if !repository.split('/').all(is_component) {
             return Err(refuse(
                 "its repository is not made of lower-case letters, digits and single separators",
             ));
         }
-        let registry = if DOCKER_HUB_ALIASES.contains(&registry.as_str()) {
-            DOCKER_HUB.to_owned()
-        } else {
-            registry
-        };
         let repository = if registry == DOCKER_HUB && !repository.contains('/') {
             format!("{LIBRARY}/{repository}")
         } else {
@@ -173,39 +167,6 @@ pub fn is_registry(first: &str) -> bool {
     first == "localhost" || first.contains(['.', ':', '['])
 }
 
-/// A host name, an IPv4 address or an IPv6 address in brackets, with or without a port.
-#[must_use]
-pub fn is_host(text: &str) -> bool {
-    canonical_host(text).is_some()
-}
-
-/// The one spelling of a host with or without a port: rules are about names, so a registry must not have several.
-fn canonical_host(text: &str) -> Option<String> {
-    if let Some((address, rest)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        let address: std::net::Ipv6Addr = address.parse().ok()?;
-        let port = rest.strip_prefix(':').map_or(rest.is_empty(), is_port);
-        return port.then(|| format!("[{address}]{rest}"));
-    }
-    let (host, port) = match text.split_once(':') {
-        Some((host, port)) => (host, Some(port)),
-        None => (text, None),
-    };
-    let label = |label: &str| {
-        !label.is_empty()
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    (host.split('.').all(label) && port.is_none_or(is_port)).then(|| text.to_ascii_lowercase())
-}
-
-/// 1 to 65535, in digits alone: neither `+80` nor `080` is another way to say 80.
-fn is_port(port: &str) -> bool {
-    port.bytes().all(|byte| byte.is_ascii_digit())
-        && !port.starts_with('0')
-        && port.parse::<u16>().is_ok()
-}
-
 fn is_tag(tag: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     tag.len() <= TAG_MAX_BYTES
@@ -268,6 +229,10 @@ mod tests {
         check("Docker.io/nginx", "docker.io/library/nginx:latest");
         check("Index.Docker.IO/nginx", "docker.io/library/nginx:latest");
         check("Registry.example/app", "registry.example/app:latest");
+        check("registry-1.docker.io:443/nginx", "docker.io/library/nginx:latest");
+        check("registry.example:443/app", "registry.example/app:latest");
+        check("[::ffff:10.0.2.2]:5000/app", "10.0.2.2:5000/app:latest");
+        assert!("10.0.514:5000/app".parse::<Reference>().is_err());
         assert!("Registry/app".parse::<Reference>().is_err());
         check("local/hello:1.0", "docker.io/local/hello:1.0");
         let other = Reference::parse("nginx", "quay.example:5000").unwrap();

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/// What ours refuses though the grammar has it: ports that are none or are spelled in a second way, and digests that
-/// nothing here checks.
+/// What ours refuses though the grammar has it: ports that are none or are spelled in a second way, hosts that are
+/// numbers and no addresses, and digests that nothing here checks.
 fn is_stricter(theirs: &Theirs) -> bool {
     let port = theirs.registry().rsplit_once(':').map(|(_, port)| port);
     let bad_port = port.is_some_and(|port| port.starts_with('0') || port.parse::<u16>().is_err());
@@ -22,13 +22,19 @@ fn is_stricter(theirs: &Theirs) -> bool {
     let hub = theirs.registry().to_ascii_lowercase().ends_with("docker.io");
     let library = if hub && !theirs.repository().contains('/') { "library/".len() } else { 0 };
     let too_long = theirs.registry().len() + 1 + library + theirs.repository().len() > 255;
+    let host = theirs.registry().split(':').next().unwrap_or_default().to_ascii_lowercase();
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = last.bytes().all(|byte| byte.is_ascii_digit())
+        || last.strip_prefix("0x").is_some_and(hexadecimal);
+    let no_address = number && host.parse::<std::net::Ipv4Addr>().is_err();
     // Upper case alone makes no registry here; theirs takes it for one and then for a folder.
     let upper = theirs.repository().bytes().any(|byte| byte.is_ascii_uppercase());
     // What has a point in it is a registry to both, and theirs does not look whether it can be a host.
     let no_host = theirs.registry().contains('_');
     // Its expression's word characters are Unicode's.
     let foreign = theirs.tag().is_some_and(|tag| !tag.is_ascii());
-    bad_port || other_digest || too_long || upper || no_host || foreign
+    bad_port || no_address || other_digest || too_long || upper || no_host || foreign
 }
 
 /// What ours takes and the grammar of that crate has not: addresses of IPv6, which the distribution project's has.
@@ -42,8 +48,10 @@ fn compare(text: &str) {
             let registry = theirs.registry().to_ascii_lowercase();
             // Theirs knows one other name of Docker Hub, and that in lower case alone.
             if ours.registry() == "docker.io" {
-                assert!(registry.ends_with("docker.io"), "{text}: {theirs}");
+                let host = registry.strip_suffix(":443").unwrap_or(&registry);
+                assert!(host.ends_with("docker.io"), "{text}: {theirs}");
             } else {
+                let registry = registry.strip_suffix(":443").unwrap_or(&registry);
                 assert_eq!(ours.registry(), registry, "{text}");
                 assert_eq!(ours.repository(), theirs.repository(), "{text}");
             }
@@ -73,8 +81,8 @@ fn piece() -> impl Strategy<Value = String> {
         2 => prop::sample::select(vec!["/", ":", "@", ".", "-", "_", "__", "--", "//", "..", "___"])
             .prop_map(str::to_owned),
         1 => prop::sample::select(vec![
-            "docker.io/", "index.docker.io/", "Docker.io/", "localhost/", "localhost:5000/", "x.y/", "x.y:80/",
-            "x.y:080/", "x.y:+80/", "x.y:70000/", "library/", "http://", "10.0.2.2:5000/", "A", "é", "%2f", " ",
+            "docker.io/", "index.docker.io/", "Docker.io/", "registry-1.docker.io:443/", "localhost/", "localhost:5000/", "x.y/", "x.y:80/",
+            "x.y:080/", "x.y:+80/", "x.y:70000/", "x.y:443/", "10.0.514/", "10.0.514:80/", "library/", "http://", "10.0.2.2:5000/", "A", "é", "%2f", " ",
             "sha512:", "latest",
         ])
         .prop_map(str::to_owned),

@@ -149,10 +149,13 @@ fn one_port_has_one_owner(node: &Node) -> Result<()> {
 /// What units are called is nobody else's name.
 fn a_unit_with_dots_stands_for_itself_only(node: &Node) -> Result<()> {
     start(node, "web.example", &["greet", "80"], "")?;
-    // With the last dot, so that the list of domains to look in is left out.
-    let (alone, ours) = ("tcp4/web.example./80", "tcp4/web.example.ferrite.local/80");
-    let answers = once(node, "asker", &["reach", alone, ours], "")?;
+    // As programs ask: what nobody else knows they look for in the list of domains too.
+    let (alone, below) = ("tcp4/web.example/80", "tcp4/web.example.ferrite.local/80");
+    let (short, ours) = ("tcp4/web-example/80", "tcp4/web-example.ferrite.local/80");
+    let answers = once(node, "asker", &["reach", alone, below, short, ours], "")?;
     is_lost(&answers, alone);
+    is_lost(&answers, below);
+    greets(&answers, short);
     greets(&answers, ours);
     node.ferrite(&["unit", "destroy", "web.example"]).map(drop)
 }

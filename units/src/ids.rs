@@ -47,7 +47,7 @@ pub enum IdsProblem {
 }
 
 /// Who has which range by other evidence than the record, for when that is damaged: every unit that ever ran with a
-/// range has, until it is forgotten, a folder whose owner is the range's first ID; those that run say so themselves.
+/// range has, until it is forgotten, a folder whose owner is in the range (root's, until its container gives it away); those that run say so themselves.
 #[derive(Debug, Clone)]
 pub struct Evidence {
     /// What containers write to their roots, a folder for each unit.
@@ -200,7 +200,7 @@ impl Evidence {
     fn ran(&self) -> Vec<(String, u16)> {
         let of = |unit: &str| {
             let upper = fs::symlink_metadata(self.scratch.join(unit).join("upper")).ok()?;
-            number_of(upper.uid())
+            within(upper.uid())
         };
         each(&self.scratch, of)
     }
@@ -215,8 +215,12 @@ fn each(folder: &Path, of: impl Fn(&str) -> Option<u16>) -> Vec<(String, u16)> {
 }
 
 fn number_of(first: u32) -> Option<u16> {
-    let number = u16::try_from(first / COUNT).ok()?;
-    (first.is_multiple_of(COUNT) && (FIRST..END).contains(&number)).then_some(number)
+    within(first).filter(|_| first.is_multiple_of(COUNT))
+}
+
+/// The number of the range that an ID is in.
+fn within(id: u32) -> Option<u16> {
+    u16::try_from(id / COUNT).ok().filter(|number| (FIRST..END).contains(number))
 }
 
 /// The number after the last one while there is one, so that a range is not soon another unit's.
@@ -268,11 +272,21 @@ mod tests {
         }
     }
 
+    /// The first ID that a container may have.
+    const FIRST_ID: u32 = FIRST as u32 * COUNT;
+
     #[test]
     fn what_runs_counts_more_than_what_ran_and_nothing_counts_twice() {
         assert_eq!(number_of(40 * COUNT), Some(40));
         for none in [0, 15 * COUNT, 40 * COUNT + 1, u32::from(END) * COUNT] {
             assert_eq!(number_of(none), None, "{none}");
+        }
+        // A container may give its root to any of its users, and keeps its range.
+        for owner in [40 * COUNT, 40 * COUNT + 5, 41 * COUNT - 1] {
+            assert_eq!(within(owner), Some(40), "{owner}");
+        }
+        for none in [0, 1000, FIRST_ID - 1, u32::from(END) * COUNT + 7] {
+            assert_eq!(within(none), None, "{none}");
         }
     }
 

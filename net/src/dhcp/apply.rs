@@ -18,8 +18,9 @@ use super::name_servers::{NameServers, Names};
 
 /// Routes of several links do not replace one another: each link's are this much worse than the one's before.
 const METRIC_FIRST: u32 = 1024;
-/// For ever, to the kernel.
-const FOR_EVER: u32 = u32::MAX;
+/// A lease without end, to the kernel: 136 years. What it calls for ever it calls permanent too, and an agent that comes
+/// later could not tell such an address from one that somebody else has set.
+const FOR_EVER: u32 = u32::MAX - 1;
 
 /// A part of a lease could not be applied.
 #[derive(Debug, thiserror::Error)]
@@ -127,10 +128,10 @@ impl Link {
         }
     }
 
-    /// Takes a lease's settings away. Its routes go with its address, whose they are.
-    pub(super) async fn clear(&self, old: &Settings) {
+    /// Takes away what leases have set. Their routes go with the addresses, whose they are.
+    pub(super) async fn clear(&self) {
         for message in self.addresses().await {
-            if address_of(&message) == Some(old.address) {
+            if is_lent(&message) {
                 drop(self.handle.address().del(message).execute().await);
             }
         }
@@ -160,4 +161,48 @@ fn address_of(message: &AddressMessage) -> Option<Ipv4Addr> {
             _ => None,
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::namespace::{self, ip};
+
+    #[test]
+    fn an_address_without_end_is_known_for_a_lease_by_an_agent_that_comes_later() {
+        let name = "an_address_without_end_is_known_for_a_lease_by_an_agent_that_comes_later";
+        namespace::inside(&format!("{}::{name}", module_path!()), || {
+            ip("link add eth0 type veth peer name eth9");
+            ip("link set eth0 up");
+            ip("address add 10.1.0.7/24 dev eth0");
+            let shown = ip("-o link show eth0");
+            let index = shown.split(':').next().unwrap().parse().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+                let connection = tokio::spawn(connection);
+                let folder = tempfile::tempdir().unwrap();
+                let name_servers = NameServers::in_file(folder.path().join("resolv.conf"));
+                let link = Link { handle, index, name: "eth0".to_owned(), name_servers };
+                let lease = |address: [u8; 4]| Settings {
+                    address: address.into(),
+                    prefix: 24,
+                    routes: vec![],
+                    name_servers: vec![],
+                    search: vec![],
+                    mtu: None,
+                };
+                assert!(link.apply(&lease([10, 2, 0, 50]), None).await.is_empty());
+                assert_eq!(link.address().await, Some([10, 2, 0, 50].into()));
+                assert!(link.apply(&lease([10, 3, 0, 50]), None).await.is_empty());
+                let shown = ip("-4 -o address show dev eth0");
+                assert!(shown.contains("10.3.0.50") && !shown.contains("10.2.0.50"), "{shown}");
+                link.clear().await;
+                let shown = ip("-4 -o address show dev eth0");
+                assert!(shown.contains("10.1.0.7") && !shown.contains("10.3"), "{shown}");
+                connection.abort();
+            });
+        });
+    }
 }

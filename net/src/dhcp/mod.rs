@@ -9,19 +9,23 @@ use rtnetlink::Handle;
 use tokio::sync::watch;
 
 use crate::dhcp::apply::Link;
+use crate::dhcp::lease::Lease;
 use crate::dhcp::machine::{Effect, Event, Machine};
+use crate::dhcp::overlap::Overlap;
 use crate::dhcp::socket::Socket;
 use crate::links::Interface;
 use crate::news::{News, Teller};
 
 pub(crate) use message::Mac;
 pub(crate) use name_servers::NameServers;
+pub(crate) use overlap::UnitsNetwork;
 
 mod apply;
 mod lease;
 mod machine;
 mod message;
 mod name_servers;
+mod overlap;
 mod socket;
 
 /// Pause after a socket failed, until it is opened again.
@@ -32,6 +36,7 @@ struct Client {
     link: Link,
     machine: Machine,
     teller: Teller,
+    units: UnitsNetwork,
     /// A lease is applied.
     addressed: bool,
     /// What was said of trouble.
@@ -40,12 +45,23 @@ struct Client {
     asking_from: Option<UdpSocket>,
 }
 
+/// What a client is told when it begins.
+#[derive(Debug, Clone)]
+pub(super) struct Surroundings {
+    /// The node's.
+    pub(super) hostname: String,
+    /// Where news is told.
+    pub(super) teller: Teller,
+    /// What a lease must not be in the way of.
+    pub(super) units: UnitsNetwork,
+}
+
 /// Keeps an interface's address; `carrier` says whether its cable is in. Never ends.
 pub(super) async fn keep(
     handle: Handle,
     interface: Interface,
     name_servers: NameServers,
-    (hostname, teller): (String, Teller),
+    Surroundings { hostname, teller, units }: Surroundings,
     mut carrier: watch::Receiver<bool>,
 ) {
     teller.tell(News::Waits { link: interface.name.clone() });
@@ -53,7 +69,7 @@ pub(super) async fn keep(
     let link = Link { handle, index: interface.index, name: interface.name, name_servers };
     let before = link.address().await;
     let (addressed, told, asking_from) = (false, None, None);
-    let mut client = Client { link, machine, teller, addressed, told, asking_from };
+    let mut client = Client { link, machine, teller, units, addressed, told, asking_from };
     let mut event = Some(Event::Begin(before));
     loop {
         if let Err(error) = client.work(&mut event, &mut carrier).await {
@@ -116,30 +132,52 @@ impl Client {
                 }
             }
             Effect::Apply(lease, valid) => {
-                let failed = self.link.apply(&lease.settings, valid).await;
-                let (address, server) = (lease.settings.address, lease.server);
-                let first = !std::mem::replace(&mut self.addressed, true);
-                for error in &failed {
-                    let error = ferrite_schema::chain(error);
-                    tracing::error!(interface, error, "dhcp-lease-not-applied");
+                let overlap = self.units.overlap(&lease.settings);
+                self.tell_overlap(overlap.as_ref());
+                match overlap {
+                    Some(Overlap::Bridge(_)) => self.withdraw().await,
+                    Some(Overlap::Network(_)) | None => self.apply(&lease, valid).await,
                 }
-                if first {
-                    tracing::info!(interface, %address, %server, ?valid, "dhcp-lease");
-                    self.teller.tell(News::Addressed { link: interface.clone() });
-                }
-                let told = failed.iter().map(|error| ferrite_schema::chain(error));
-                let told = told.reduce(|all, one| format!("{all}; {one}"));
-                let told = told.map(|why| format!("{interface}: the lease is not whole: {why}"));
-                self.teller.stand(format!("dhcp lease {interface}"), told);
             }
             Effect::Drop(lease) => {
                 let address = lease.settings.address;
                 tracing::warn!(interface, %address, "dhcp-lost");
-                self.link.clear(&lease.settings).await;
-                self.addressed = false;
-                self.teller.tell(News::Lost { link: interface.clone() });
+                self.tell_overlap(None);
+                self.withdraw().await;
             }
         }
+    }
+
+    async fn apply(&mut self, lease: &Lease, valid: Option<Duration>) {
+        let interface = &self.link.name;
+        let failed = self.link.apply(&lease.settings, valid).await;
+        let (address, server) = (lease.settings.address, lease.server);
+        let first = !std::mem::replace(&mut self.addressed, true);
+        for error in &failed {
+            let error = ferrite_schema::chain(error);
+            tracing::error!(interface, error, "dhcp-lease-not-applied");
+        }
+        if first {
+            tracing::info!(interface, %address, %server, ?valid, "dhcp-lease");
+            self.teller.tell(News::Addressed { link: interface.clone() });
+        }
+        let told = failed.iter().map(|error| ferrite_schema::chain(error));
+        let told = told.reduce(|all, one| format!("{all}; {one}"));
+        let told = told.map(|why| format!("{interface}: the lease is not whole: {why}"));
+        self.teller.stand(format!("dhcp lease {interface}"), told);
+    }
+
+    /// Takes away what a lease, this agent's or an earlier one's, has set.
+    async fn withdraw(&mut self) {
+        self.link.clear().await;
+        self.addressed = false;
+        self.teller.tell(News::Lost { link: self.link.name.clone() });
+    }
+
+    fn tell_overlap(&self, overlap: Option<&Overlap>) {
+        let interface = &self.link.name;
+        let told = overlap.map(|one| format!("{interface}: {}", self.units.sentence(one)));
+        self.teller.stand(format!("dhcp overlap {interface}"), told);
     }
 
     fn tell_trouble(&mut self) {

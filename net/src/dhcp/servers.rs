@@ -126,6 +126,11 @@ impl Server {
 
 /// The client at work on `eth0`, while `test` looks on.
 fn with_client(lan: &Lan, test: impl AsyncFnOnce(&mut Told)) {
+    with_client_beside(lan, UnitsNetwork::new([10, 120, 0, 0].into(), 16), test);
+}
+
+/// Likewise, on a node whose units have this network.
+fn with_client_beside(lan: &Lan, units: UnitsNetwork, test: impl AsyncFnOnce(&mut Told)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (connection, handle, _) = rtnetlink::new_connection().unwrap();
@@ -142,8 +147,8 @@ fn with_client(lan: &Lan, test: impl AsyncFnOnce(&mut Told)) {
         let (teller, news) = news::channel();
         let (carrier, receiver) = watch::channel(true);
         let servers = NameServers::in_file(resolv_conf(lan.folder.path()));
-        let told = ("node.example.org".to_owned(), teller);
-        let client = tokio::spawn(keep(handle, interface, servers, told, receiver));
+        let around = Surroundings { hostname: "node.example.org".to_owned(), teller, units };
+        let client = tokio::spawn(keep(handle, interface, servers, around, receiver));
         test(&mut Told { news, carrier }).await;
         client.abort();
         drop(client.await);
@@ -257,6 +262,39 @@ fn dnsmasq_gives_an_address_and_another_in_another_network() {
             assert!(!routes.contains("10.77.0.1"), "the old one's routes are gone: {routes}");
             drop(server.end());
         });
+    });
+}
+
+/// Somebody says that the lease is in the way of the units.
+fn overlap(news: &News) -> bool {
+    match news {
+        News::Standing { about, warning: Some(warning) } => {
+            about == "dhcp overlap eth0" && warning.contains("set [network] ipv4")
+        }
+        _ => false,
+    }
+}
+
+#[test]
+fn a_lease_among_the_units_is_said_and_the_bridges_own_address_is_not_taken() {
+    let name = "a_lease_among_the_units_is_said_and_the_bridges_own_address_is_not_taken";
+    inside(name, || {
+        let lan = Lan::new();
+        let own = "host own { hardware ethernet 02:00:00:00:00:02; fixed-address 10.9.0.49; }";
+        let server = lan.isc("10.9.0", &format!("default-lease-time 600; {own}"));
+        with_client_beside(&lan, UnitsNetwork::new([10, 9, 0, 0].into(), 16), async |told| {
+            told.hear(overlap).await;
+            told.addressed().await;
+        });
+        assert!(address().contains("inet 10.9.0.49/24"), "a node is reached all the same");
+        // The agent's successor has another configuration, and asks for the same address.
+        let net = UnitsNetwork::new([10, 9, 0, 48].into(), 28);
+        with_client_beside(&lan, net, async |told| {
+            told.hear(overlap).await;
+            told.hear(|news| matches!(news, News::Lost { .. })).await;
+        });
+        assert!(!address().contains("10.9.0.49"), "{}", address());
+        drop(server.end());
     });
 }
 

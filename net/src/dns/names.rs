@@ -39,14 +39,16 @@ impl Names {
         Self { domain, network, ipv6, units: BTreeMap::new() }
     }
 
-    /// Gives a unit its name, and one that fits where a name must be a hostname: `web-1` for `web@1`.
+    /// Gives a unit its name, and one that fits where a name must be a hostname: `web-1` for `web@1`, and nothing else
+    /// than `github-com` for `github.com`. Programs try every name that is not found, whatever its dots, below the domains
+    /// of `/etc/resolv.conf` too, of which ours is the first.
     pub(crate) fn insert(&mut self, name: &str, ipv4: Ipv4Addr, ipv6: Option<Ipv6Addr>) {
         let unit = Unit { name: name.to_owned(), ipv4, ipv6 };
         let own = name.to_ascii_lowercase();
-        let clean = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
-        let hostname: String = own.chars().map(clean).collect();
-        self.units.entry(hostname).or_insert_with(|| unit.clone());
-        self.units.insert(own, unit);
+        self.units.entry(hostname(&own)).or_insert_with(|| unit.clone());
+        if !own.contains('.') {
+            self.units.insert(own, unit);
+        }
     }
 
     /// Forgets a unit's names.
@@ -63,12 +65,8 @@ impl Names {
             Some(rest) if rest.ends_with('.') => (rest.trim_end_matches('.'), true),
             Some(_) | None => (query.name.as_str(), false),
         };
-        // Alone, only what nobody else can mean: a unit called `github.com` is that below our domain, and nowhere
-        // else; `localhost` is every machine's own (RFC 6761).
-        if !ours && (label.contains('.') || label == "localhost") {
-            return Answer::AskOthers;
-        }
-        match self.units.get(label) {
+        // `localhost` is every machine's own (RFC 6761).
+        match self.units.get(label).filter(|_| label != "localhost") {
             Some(unit) => Answer::Own(Code::Fine, unit.records(query.kind)),
             None if ours => Answer::Own(Code::NoSuchName, Vec::new()),
             None => Answer::AskOthers,
@@ -96,7 +94,9 @@ impl Names {
         };
         Some(match self.units.values().find(has) {
             Some(unit) if query.kind == PTR => {
-                let name = format!("{}.{}", unit.name.to_ascii_lowercase(), self.domain);
+                let own = unit.name.to_ascii_lowercase();
+                let own = if own.contains('.') { hostname(&own) } else { own };
+                let name = format!("{own}.{}", self.domain);
                 Answer::Own(Code::Fine, vec![Record::Name(name)])
             }
             Some(_) => Answer::Own(Code::Fine, Vec::new()),
@@ -113,6 +113,11 @@ impl Unit {
             _ => Vec::new(),
         }
     }
+}
+
+/// What fits as one label of a name.
+fn hostname(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
 }
 
 /// The address of `4.3.2.1.in-addr.arpa`, or of its longer sister.
@@ -180,9 +185,21 @@ mod tests {
             names.insert(name, WEB.0, None);
             let alone = parse(&ask(1, name, A)).unwrap();
             assert_eq!(names.answer(&alone), Answer::AskOthers, "{name}");
-            let ours = parse(&ask(1, &format!("{name}.ferrite.local"), A)).unwrap();
-            assert_eq!(names.answer(&ours), own(&[Record::Ipv4(WEB.0)]), "{name}");
+            // As a program asks next whose search list is ours.
+            let searched = parse(&ask(1, &format!("{name}.ferrite.local"), A)).unwrap();
+            let none = Answer::Own(Code::NoSuchName, vec![]);
+            assert_eq!(names.answer(&searched), none, "{name}");
         }
+        for name in ["github-com", "github-com.ferrite.local"] {
+            let query = parse(&ask(1, name, A)).unwrap();
+            assert_eq!(names.answer(&query), own(&[Record::Ipv4(WEB.0)]), "{name}");
+        }
+        let address = parse(&ask(1, "9.0.120.10.in-addr.arpa", PTR)).unwrap();
+        names.remove("job@1");
+        names.remove("github.com");
+        names.insert("github.com", Ipv4Addr::new(10, 120, 0, 9), None);
+        let name = Record::Name("github-com.ferrite.local".to_owned());
+        assert_eq!(names.answer(&address), own(&[name]));
     }
 
     #[test]

@@ -16,6 +16,8 @@ const IPV6: u8 = 10;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 const DNS_PORT: u16 = 53;
+/// The interface of what the node sends to itself.
+const LOOPBACK: &str = "lo";
 
 /// Hooks of both families.
 const PREROUTING: u32 = 0;
@@ -109,7 +111,7 @@ pub(super) fn inet(transaction: &mut Transaction, ground: &Ground) {
     make_sets(transaction, INET);
     transaction.chain(INET, "publish", None);
     transaction.chain(INET, "metadata", None);
-    transaction.chain(INET, "loopback", chain("filter", PREROUTING, BEFORE_TRACKING));
+    transaction.chain(INET, "strangers", chain("filter", PREROUTING, BEFORE_TRACKING));
     transaction.chain(INET, "prerouting", chain("nat", PREROUTING, NEW_DESTINATION));
     transaction.chain(INET, "output", chain("nat", OUTPUT, NEW_DESTINATION));
     transaction.chain(INET, "postrouting", chain("nat", POSTROUTING, NEW_SOURCE));
@@ -250,9 +252,7 @@ impl Rules<'_> {
             (meta_is(Meta::InName, &self.bridge), meta_is(Meta::OutName, &self.bridge));
         let to_others = meta_is_not(Meta::OutName, &self.bridge);
         let loopback = Ipv4Addr::LOCALHOST.octets();
-        // `route_localnet` lets the node's own 127.0.0.1 out to units, and must let nobody in.
-        let to_loopback = [of_family(IPV4), address(16, &loopback, 8)].concat();
-        self.add("loopback", &[&from_units, &to_loopback], End(Verdict::Drop));
+        self.keep_strangers_out(ground);
 
         let local = [
             Expression::DestinationKind { to: 0 },
@@ -281,6 +281,24 @@ impl Rules<'_> {
 
         self.forward();
         self.guard_node(ground);
+    }
+
+    /// The kernel takes what is meant for any address of the node by whatever card it comes (the weak host model,
+    /// RFC 1122 §3.3.4.2). These addresses mean something on one interface only: the node's loopback, and the bridge's
+    /// own, which are for units. This comes before anything is translated: what is published on one of them alone is no
+    /// more for strangers than what listens there.
+    fn keep_strangers_out(&mut self, ground: &Ground) {
+        let not_itself = meta_is_not(Meta::InName, &interface(LOOPBACK));
+        let to_loopback = [of_family(IPV4), address(16, &Ipv4Addr::LOCALHOST.octets(), 8)].concat();
+        let ipv4 = [of_family(IPV4), address(16, &ground.ipv4.0.octets(), 32)].concat();
+        let ipv6 =
+            ground.ipv6.map(|(own, _)| [of_family(IPV6), address(24, &own.octets(), 128)].concat());
+        let stop = Expression::Verdict(Verdict::Drop);
+        self.add("strangers", &[&not_itself, &to_loopback], stop.clone());
+        let not_units = meta_is_not(Meta::InName, &self.bridge);
+        for to_bridge in [Some(ipv4), ipv6].iter().flatten() {
+            self.add("strangers", &[&not_itself, &not_units, to_bridge], stop.clone());
+        }
     }
 
     /// What passes through the node: what comes from units, and what belongs to that or was published. The node is

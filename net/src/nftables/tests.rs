@@ -102,9 +102,10 @@ fn a_refusal_changes_nothing_and_says_what() {
     });
 }
 
-/// Whether `address` is reached from a room: there somebody refuses, at least.
+/// Whether `address`, at the port behind a slash or else at 9, is reached from a room: there somebody refuses, at least.
 fn reaches(room: &Room, address: &str) -> bool {
-    let connect = format!("exec 3<>/dev/tcp/{address}/9");
+    let (address, port) = address.split_once('/').unwrap_or((address, "9"));
+    let connect = format!("exec 3<>/dev/tcp/{address}/{port}");
     let mut command = room.command(&["timeout", "3", "bash", "-c", &connect]);
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -148,4 +149,55 @@ fn the_node_forwards_for_its_units_and_keeps_the_metadata_from_them() {
         carry_out(replace(Some(&allowed), Some(&own)));
         assert!(!reaches(&unit, "169.254.169.254"));
     });
+}
+
+#[test]
+fn neighbours_reach_neither_the_bridges_addresses_nor_what_is_published_on_loopback() {
+    inside(
+        "neighbours_reach_neither_the_bridges_addresses_nor_what_is_published_on_loopback",
+        || {
+            let (near, unit) = (Room::new(), Room::new());
+            near.cable("lan0", "eth0");
+            let nodad = "/proc/sys/net/ipv6/conf/default/accept_dad";
+            std::fs::write(nodad, "0").unwrap();
+            ip("address add 10.1.0.1/24 dev lan0");
+            ip("address add fd00:9::1/64 dev lan0 nodad");
+            near.ip("address add 10.1.0.2/24 dev eth0");
+            near.ip("address add fd00:9::2/64 dev eth0 nodad");
+            ip("link add ferrite0 type bridge");
+            ip("address add 10.120.0.1/16 dev ferrite0");
+            ip("address add fd00:1:2::1/64 dev ferrite0 nodad");
+            ip("link set ferrite0 up");
+            ip("link set lo up");
+            unit.cable("ferrite-0102", "eth0");
+            ip("link set ferrite-0102 master ferrite0");
+            unit.ip("link set eth0 address 02:fe:00:00:01:02");
+            unit.ip("address add 10.120.1.2/16 dev eth0");
+            unit.ip("route add default via 10.120.0.1");
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+            near.ip("route add 10.120.0.1 via 10.1.0.1");
+            near.ip("route add fd00:1:2::1 via fd00:9::1");
+            // A neighbour who is up to no good: its 127.0.0.1 is the node's.
+            near.ip("address flush dev lo");
+            near.ip("route add 127.0.0.1 via 10.1.0.1 src 10.1.0.2");
+            let lets = "echo 1 > /proc/sys/net/ipv4/conf/eth0/route_localnet";
+            assert!(near.command(&["sh", "-c", lets]).status().unwrap().success());
+            for address in ["10.120.0.1", "fd00:1:2::1"] {
+                assert!(reaches(&near, address), "the aid works: without rules {address} is there");
+            }
+
+            let ports = vec![
+                port(9, 9, Protocol::Tcp, Some("127.0.0.1")),
+                port(10, 9, Protocol::Tcp, Some("10.1.0.1")),
+            ];
+            carry_out_all(install(&ground(), &[Member { ipv6: None, ..member(0x102, ports) }]));
+            for address in ["127.0.0.1", "10.120.0.1", "fd00:1:2::1"] {
+                assert!(!reaches(&near, address), "{address} is not for neighbours");
+            }
+            assert!(reaches(&near, "10.1.0.1/10"), "what is published for them is");
+            assert!(reaches(&near, "10.1.0.1") && reaches(&near, "fd00:9::1"), "as is the node");
+            assert!(!reaches(&unit, "10.120.0.1"), "units ask names there");
+            assert!(reaches(&unit, "10.120.0.1/53"), "and nothing else");
+        },
+    );
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::reference;
+use crate::{host, reference};
 
 /// How one registry, or a mirror, is spoken to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,17 +46,29 @@ pub struct ImagesConfig {
 }
 
 impl RegistryConfig {
+    /// Takes from `other`, which is about the same host, what is not said here.
+    pub fn complete(&mut self, other: Self) {
+        if self.mirrors.is_empty() {
+            self.mirrors = other.mirrors;
+        }
+        self.ca = self.ca.take().or(other.ca);
+        self.plain_http |= other.plain_http;
+        if self.username.is_none() {
+            (self.username, self.password) = (other.username, other.password);
+        }
+    }
+
     /// What is wrong with it, as one sentence.
     #[must_use]
     pub fn problem(&self, host: &str) -> Option<String> {
-        if !reference::is_host(host) {
+        if !host::is_host(host) {
             return Some(format!(
                 "[registries.{host:?}] does not name a host, with or without a port"
             ));
         }
         let bad_mirror = self.mirrors.iter().find(|mirror| {
             let (host, path) = mirror.split_once('/').unwrap_or((mirror, "x"));
-            !reference::is_host(host) || path.is_empty() || path.contains([' ', '?', '#', '@'])
+            !host::is_host(host) || path.is_empty() || path.contains([' ', '?', '#', '@'])
         });
         if let Some(mirror) = bad_mirror {
             return Some(format!(
@@ -82,7 +94,7 @@ impl ImagesConfig {
         if self
             .default_registry
             .as_deref()
-            .is_some_and(|host| !(reference::is_host(host) && reference::is_registry(host)))
+            .is_some_and(|host| !(host::is_host(host) && reference::is_registry(host)))
         {
             return Some(
                 "[images] default_registry is not a host, with or without a port".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ferrite_schema::reference::is_host;
+use ferrite_schema::host::is_host;
 
 /// Longest address that a server may send us to.
 const ADDRESS_MAX_BYTES: usize = 8192;

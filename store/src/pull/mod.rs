@@ -403,4 +403,6 @@ impl Puller {
 }
 
 #[cfg(test)]
+mod spellings;
+#[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ferrite_schema::host;
 use ferrite_schema::reference::{DOCKER_HUB, Reference};
 use hyper::StatusCode;
 use hyper::header;
@@ -170,14 +171,14 @@ pub struct Place {
 pub fn places(reference: &Reference, client: &Client, trust: &Arc<Trust>) -> Vec<Place> {
     let config = trust.host(reference.registry());
     let mirrors = config.map(|config| config.mirrors.clone()).unwrap_or_default();
-    let own = match reference.registry() {
-        DOCKER_HUB => DOCKER_HUB_SERVER,
-        other => other,
-    };
     let place = |text: &str| {
         let (host, prefix) = text.split_once('/').unwrap_or((text, ""));
-        let config = trust.host(&host.to_ascii_lowercase());
-        let plain = config.is_some_and(|config| config.plain_http);
+        let plain = trust.host(host).is_some_and(|config| config.plain_http);
+        // Docker Hub's server has another name than its images.
+        let host = match host::canonical(host)? {
+            hub if hub == DOCKER_HUB => DOCKER_HUB_SERVER.to_owned(),
+            other => other,
+        };
         let prefix = prefix.trim_matches('/');
         let repository = if prefix.is_empty() {
             reference.repository().to_owned()
@@ -187,13 +188,13 @@ pub fn places(reference: &Reference, client: &Client, trust: &Arc<Trust>) -> Vec
         Some(Place {
             client: client.clone(),
             trust: Arc::clone(trust),
-            origin: Origin::of(host, !plain)?,
+            origin: Origin::of(&host, !plain)?,
             base: format!("/v2/{repository}"),
             repository,
             authorization: Arc::default(),
         })
     };
-    mirrors.iter().map(String::as_str).chain([own]).filter_map(place).collect()
+    mirrors.iter().map(String::as_str).chain([reference.registry()]).filter_map(place).collect()
 }
 
 #[derive(Debug, Deserialize)]
@@ -263,12 +264,7 @@ impl Place {
 
     /// `Authorization` of the configured user.
     fn credentials(&self) -> Option<String> {
-        // Docker Hub's server has another name than its images.
-        let config = if self.origin.host == DOCKER_HUB_SERVER {
-            self.trust.host(DOCKER_HUB)
-        } else {
-            self.trust.server(&self.origin)
-        }?;
+        let config = self.trust.server(&self.origin)?;
         let (user, password) = (config.username.as_ref()?, config.password.as_ref()?);
         Some(format!("Basic {}", STANDARD.encode(format!("{user}:{}", password.0))))
     }

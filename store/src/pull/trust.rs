@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ferrite_schema::host;
 use ferrite_schema::node_config::RegistryConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -52,26 +53,33 @@ impl std::fmt::Debug for Trust {
 }
 
 impl Trust {
-    /// Trusts the system's authorities, and for each host its own.
+    /// Trusts the system's authorities, and for each host its own. A host that is configured under several spellings has
+    /// what any of them says, first what its own does.
     #[must_use]
-    pub fn new(hosts: BTreeMap<String, RegistryConfig>) -> Self {
-        let hosts =
-            hosts.into_iter().map(|(host, config)| (host.to_ascii_lowercase(), config)).collect();
+    pub fn new(configured: BTreeMap<String, RegistryConfig>) -> Self {
+        let (own, others): (Vec<_>, Vec<_>) = configured
+            .into_iter()
+            .filter_map(|(host, config)| Some((host::canonical(&host)?, host, config)))
+            .partition(|(canonical, host, _)| canonical == host);
+        let mut hosts = BTreeMap::<String, RegistryConfig>::new();
+        for (host, _, config) in own.into_iter().chain(others) {
+            hosts.entry(host).or_default().complete(config);
+        }
         let system = SYSTEM_AUTHORITIES.iter().map(PathBuf::from).collect();
         Self { hosts, system, made: Mutex::default() }
     }
 
-    /// What the configuration says of a host as it is named in references.
+    /// What the configuration says of a host, however it is spelled.
     #[must_use]
     pub fn host(&self, authority: &str) -> Option<&RegistryConfig> {
-        self.hosts.get(authority)
+        self.hosts.get(&host::canonical(authority)?)
     }
 
     /// What the configuration says of a server. The port counts: another service on the same machine is a stranger.
     #[must_use]
     pub fn server(&self, origin: &Origin) -> Option<&RegistryConfig> {
-        let full = format!("{}:{}", origin.authority(), origin.port);
-        self.hosts.get(&origin.authority()).or_else(|| self.hosts.get(&full))
+        let full = || format!("{}:{}", origin.authority(), origin.port);
+        self.host(&origin.authority()).or_else(|| self.host(&full()))
     }
 
     /// Whether the server may be spoken to without TLS.
