@@ -33,6 +33,8 @@ fn say(text: &str) {
 }
 
 fn run() -> anyhow::Result<()> {
+    // Where the allocator does not take it, the node runs with more memory.
+    let _taken = ferrite_sys::memory::keep_heap_small();
     tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false).init();
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

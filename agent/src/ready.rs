@@ -143,6 +143,7 @@ async fn say(node: &Node) {
         Ok(Response::Done | Response::AlreadySo) => {
             node.ready.store(true, Ordering::Relaxed);
             tracing::info!("ready");
+            ferrite_sys::memory::give_back_free_heap();
             ferrite_sys::memory::forget_start_up_code();
         }
         Ok(other) => node.warn(format!("PID 1 does not take the node as ready: {other:?}")),

@@ -1,8 +1,9 @@
-//! How the house is built: which crate may know which, that files inside a crate do not know one another in circles, and
-//! that no test is passed over. What may be is data, at the top of each file.
+//! How the house is built: which crate may know which, that files inside a crate do not know one another in circles, how
+//! programs are linked, and that no test is passed over. What may be is data, at the top of each file.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod circles;
 mod directions;
+mod linked;
 mod skips;
 mod sources;

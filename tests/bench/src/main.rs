@@ -10,6 +10,7 @@ mod machine;
 mod memory;
 mod report;
 mod size;
+mod start_up;
 
 use std::path::PathBuf;
 
@@ -31,6 +32,27 @@ enum Suite {
     Boot(BootArguments),
     /// Containers: start, unpack, pull, memory, beside those of others.
     Containers(ContainersArguments),
+    /// Writes the order in which the agent's code is linked.
+    StartUp(StartUpArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct StartUpArguments {
+    /// Image with the probe beside the agent.
+    #[arg(long)]
+    probed_image: PathBuf,
+    /// The agent of that image, with its symbols.
+    #[arg(long)]
+    agent: PathBuf,
+    /// The operator's command.
+    #[arg(long)]
+    ferrite: PathBuf,
+    /// OCI archive with busybox.
+    #[arg(long)]
+    busybox: PathBuf,
+    /// The linker script that is written.
+    #[arg(long)]
+    list: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -86,6 +108,7 @@ struct ContainersArguments {
 fn main() -> Result<()> {
     match Arguments::parse().suite {
         Suite::Boot(arguments) => boot_suite(&arguments),
+        Suite::StartUp(arguments) => start_up::write(&arguments),
         Suite::Containers(arguments) => {
             let mut report = Report::default();
             containers::measure(&arguments, &mut report)?;

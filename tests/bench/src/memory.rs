@@ -48,6 +48,14 @@ impl Processes {
         ask(port, &["processes"]).map(Self)
     }
 
+    /// The number of the first process like that.
+    pub(crate) fn pid(&self, wanted: impl Fn(&Value) -> bool) -> Result<i64> {
+        let all = self.0.as_array().into_iter().flatten();
+        all.filter(|process| wanted(process))
+            .find_map(|process| process.get("pid")?.as_i64())
+            .with_context(|| format!("find the process in {}", self.0))
+    }
+
     /// What the first process like that holds.
     pub(crate) fn pss_mib(&self, wanted: impl Fn(&Value) -> bool) -> Result<f64> {
         let all = self.0.as_array().into_iter().flatten();
@@ -64,7 +72,8 @@ fn idle() {
     std::thread::sleep(IDLE);
 }
 
-fn ask(port: u16, words: &[&str]) -> Result<Value> {
+/// What the probe's server at `port` answers.
+pub(crate) fn ask(port: u16, words: &[&str]) -> Result<Value> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).context("reach the probe")?;
     writeln!(stream, "{}", serde_json::to_string(words)?)?;
     let mut answer = String::new();

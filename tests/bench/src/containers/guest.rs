@@ -14,10 +14,11 @@ use ferrite_vm::disk::{Bus, Format};
 use ferrite_vm::host::Host;
 use ferrite_vm::machine::{Boot, Timing};
 use ferrite_vm::running::Running;
+use serde_json::Value;
 
 use super::Setting;
 use crate::machine::{BOOT, absolute, disk_over, node_with_client, plain, tsc};
-use crate::memory::{PROBE_PORT, Processes};
+use crate::memory::{PROBE_PORT, Processes, ask};
 use ferrite_tests::programs::succeed;
 
 /// Memory of each guest.
@@ -49,25 +50,42 @@ pub(crate) struct Node {
     running: Running,
 }
 
+/// What a node of the benchmarks is made from.
+pub(crate) struct Guest<'a> {
+    pub(crate) ferrite: &'a Path,
+    pub(crate) image: &'a Path,
+    pub(crate) directory: &'a Path,
+    /// Added to its configuration.
+    pub(crate) settings: &'a str,
+    /// Of QEMU.
+    pub(crate) extra_arguments: &'a [String],
+}
+
 impl Node {
     /// Boots a node below `directory`; `settings` are added to its configuration.
     pub(crate) fn boot(setting: &Setting, directory: &Path, settings: &str) -> Result<Self> {
-        let host = Host::probe()?;
+        let (ferrite, image) = (&setting.ours("ferrite"), &setting.probed_image);
+        Self::boot_as(&Guest { ferrite, image, directory, settings, extra_arguments: &[] })
+    }
+
+    /// Boots a node.
+    pub(crate) fn boot_as(guest: &Guest<'_>) -> Result<Self> {
+        let (host, directory) = (Host::probe()?, guest.directory);
         fs::create_dir_all(directory)?;
-        let (mut machine, client) =
-            node_with_client(&host, &setting.probed_image, directory, Timing::Real)?;
+        let (mut machine, client) = node_with_client(&host, guest.image, directory, Timing::Real)?;
         machine.memory_mib = MEMORY_MIB;
         machine.forwards.push(PROBE_PORT);
+        machine.extra_arguments.extend_from_slice(guest.extra_arguments);
         for file in &machine.fw_cfg {
             let text = fs::read_to_string(&file.file)?;
-            fs::write(&file.file, text + settings)?;
+            fs::write(&file.file, text + guest.settings)?;
         }
         let mut running = Running::start(&machine, &host)?;
         tsc(&mut running.console()?, "ferrite-init: ready")?;
         let port = running.forwarded_port(names::API_PORT)?;
         Store::at(directory.join("ferrite"))
             .save(&ApiContext { endpoint: format!("https://127.0.0.1:{port}"), ..client })?;
-        let ferrite = setting.ours("ferrite");
+        let ferrite = fs::canonicalize(guest.ferrite)?;
         Ok(Self { ferrite, directory: directory.to_owned(), running })
     }
 
@@ -81,6 +99,13 @@ impl Node {
     /// What runs on it.
     pub(crate) fn processes(&mut self) -> Result<Processes> {
         Processes::ask(self.running.forwarded_port(PROBE_PORT)?)
+    }
+
+    /// A file of it.
+    pub(crate) fn read(&mut self, path: &str) -> Result<String> {
+        let answer = ask(self.running.forwarded_port(PROBE_PORT)?, &["read", path])?;
+        let text = answer.get("text").and_then(Value::as_str);
+        text.map(str::to_owned).with_context(|| format!("read {path}: {answer}"))
     }
 
     /// Where its operator works.

@@ -3,7 +3,7 @@
 //! A module has `measure(&Setting, &mut Report)`. One that lacks a program to compare with says so and adds what
 //! it can; one that fails is reported as such at the end, and the other figures are still shown.
 
-mod guest;
+pub(crate) mod guest;
 mod pull;
 mod runtime;
 mod setting;
