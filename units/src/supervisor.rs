@@ -23,17 +23,17 @@ use super::launch::Places;
 use super::machine::{Effect, Event, Policy};
 use super::readiness::{self, Seen, Settled};
 use super::record::{self, Record};
-use super::status;
 use super::store::UnitStore;
 use crate::events::Events;
 
 pub use super::handle::{Refusal, Units};
-pub(super) use entry::Entry;
+use entry::Entry;
 
 mod adopt;
 mod effects;
 mod entry;
 mod requests;
+mod status;
 
 /// Messages waiting for the supervisor. Senders wait when it is full.
 const QUEUE_MAX: usize = 256;

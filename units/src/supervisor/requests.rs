@@ -7,8 +7,8 @@ use ferrite_schema::utc;
 use super::super::graph::{self, Edges};
 use super::super::handle::{Ask, Refusal};
 use super::super::machine::{Event, Policy};
-use super::super::{clock, status};
-use super::{Entry, Supervisor};
+use super::super::clock;
+use super::{Entry, Supervisor, status};
 
 impl Supervisor {
     pub(super) async fn answer(&mut self, ask: Ask) -> Result<UnitStatus, Refusal> {
