@@ -4,10 +4,10 @@ use ferrite_schema::api::{EventKind, UnitStatus};
 use ferrite_schema::unit::{Unit, template};
 use ferrite_schema::utc;
 
+use super::super::clock;
 use super::super::graph::{self, Edges};
 use super::super::handle::{Ask, Refusal};
 use super::super::machine::{Event, Policy};
-use super::super::clock;
 use super::{Entry, Supervisor, status};
 
 impl Supervisor {
