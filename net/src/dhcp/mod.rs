@@ -11,10 +11,9 @@ use tokio::sync::watch;
 use crate::dhcp::apply::Link;
 use crate::dhcp::machine::{Effect, Event, Machine};
 use crate::dhcp::socket::Socket;
-use crate::links::Interface;
+use crate::ethernet::Interface;
 use crate::news::{News, Teller};
 
-pub(crate) use message::Mac;
 pub(crate) use name_servers::NameServers;
 
 mod apply;
