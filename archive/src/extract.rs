@@ -68,6 +68,17 @@ pub enum Extract {
     },
 }
 
+impl place::Problem {
+    fn at(self, path: &Path) -> Extract {
+        let path = path.to_owned();
+        match self {
+            Self::InTheWay(kind) => Extract::InTheWay { path, what: place::named(kind) },
+            Self::Failed(source) => Extract::Create { path, source },
+            Self::Tar(problem) => Extract::ReadTar(problem),
+        }
+    }
+}
+
 /// Places all that `reader` has below `base`, and reads `reader` to its end. Modes are the archive's, less set-id bits
 /// and the process's umask; folders can be entered and removed by whoever places them.
 ///

@@ -3,13 +3,11 @@
 use std::io::{self, BufRead, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use rustix::rand::GetRandomFlags;
 
-use super::Extract;
 use crate::{Entry, Tar, TarProblem};
 
 /// Tries for a name that nobody has.
@@ -20,17 +18,6 @@ pub(super) enum Problem {
     InTheWay(FileType),
     Failed(io::Error),
     Tar(TarProblem),
-}
-
-impl Problem {
-    pub(super) fn at(self, path: &Path) -> Extract {
-        let path = path.to_owned();
-        match self {
-            Self::InTheWay(kind) => Extract::InTheWay { path, what: named(kind) },
-            Self::Failed(source) => Extract::Create { path, source },
-            Self::Tar(problem) => Extract::ReadTar(problem),
-        }
-    }
 }
 
 impl From<Errno> for Problem {
