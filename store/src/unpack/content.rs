@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use ferrite_archive::{Entry, Tar};
 use rustix::io::Errno;
 
-use super::target::Problem;
+use super::problem::Problem;
 
 /// Writes the content of `entry`, which is next in `tar`, into a new file.
 pub(super) fn write<R: BufRead>(

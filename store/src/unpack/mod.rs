@@ -10,6 +10,7 @@
 mod content;
 mod meta;
 mod names;
+mod problem;
 mod target;
 
 use std::ffi::OsStr;
@@ -21,10 +22,9 @@ use std::path::{Path, PathBuf};
 use ferrite_archive::{Entry, Kind, Tar, TarProblem};
 
 use self::meta::Meta;
-use self::target::{Problem, Target};
-
-/// Attribute that marks a folder that hides what lower layers have in it.
-pub(super) const OPAQUE: &str = "trusted.overlay.opaque";
+use self::names::Role;
+use self::problem::Problem;
+use self::target::Target;
 
 /// How much a layer may hold.
 #[derive(Debug, Clone, Copy)]
@@ -118,15 +118,6 @@ fn apply<R: BufRead>(
 
 fn shown(path: &[u8]) -> PathBuf {
     Path::new(OsStr::from_bytes(path)).to_owned()
-}
-
-/// What is done with an entry, by its name.
-enum Role<'a> {
-    Plain,
-    Opaque,
-    Whiteout(&'a [u8]),
-    /// aufs's own bookkeeping.
-    Ignored,
 }
 
 fn one<R: BufRead>(

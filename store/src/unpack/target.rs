@@ -5,12 +5,14 @@ use std::io::{self, BufRead};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use ferrite_archive::{Entry, Tar, TarProblem};
+use ferrite_archive::{Entry, Tar};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, XattrFlags};
 use rustix::io::Errno;
 
+use super::content;
 use super::meta::{Meta, Owner, times};
-use super::{OPAQUE, content};
+use super::names::OPAQUE;
+use super::problem::Problem;
 
 /// Most folders that are kept open: entries come folder by folder, so few are enough.
 const OPEN_MAX: usize = 256;
@@ -18,31 +20,6 @@ const OPEN_MAX: usize = 256;
 /// Bytes of all folders' paths, which are kept to the end: a hundred times an honest layer's. A small blob can hold
 /// gigabytes of them.
 const PATHS_MAX_BYTES: usize = 64 * 1024 * 1024;
-
-/// Why an entry was not made.
-pub(super) enum Problem {
-    Refused(&'static str),
-    Failed(io::Error),
-    Tar(TarProblem),
-}
-
-impl From<Errno> for Problem {
-    fn from(errno: Errno) -> Self {
-        Self::Failed(errno.into())
-    }
-}
-
-impl From<io::Error> for Problem {
-    fn from(error: io::Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl From<TarProblem> for Problem {
-    fn from(problem: TarProblem) -> Self {
-        Self::Tar(problem)
-    }
-}
 
 /// What is set on a folder when nothing changes in it any more.
 struct Finish {
