@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::content::NotWritten;
 use crate::{Entry, Kind, Tar, TarProblem};
 
 /// Deepest nesting of folders: what removes or copies them again has finite descriptors.
@@ -73,8 +74,8 @@ impl place::Problem {
         let path = path.to_owned();
         match self {
             Self::InTheWay(kind) => Extract::InTheWay { path, what: place::named(kind) },
-            Self::Failed(source) => Extract::Create { path, source },
-            Self::Tar(problem) => Extract::ReadTar(problem),
+            Self::Failed(NotWritten::Disk(source)) => Extract::Create { path, source },
+            Self::Failed(NotWritten::Tar(problem)) => Extract::ReadTar(problem),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! The format is old and its readers differ; what two of them would read differently is refused here: data behind a
 //! link or a folder, global headers that rename, a lone block of zeros with more behind it.
 
+pub mod content;
 mod entry;
 pub mod extract;
 pub mod header;

@@ -7,7 +7,6 @@
 //! the tar becomes one otherwise. Device nodes are left out: containers get their own `/dev`, and their root is mounted
 //! `nodev`.
 
-mod content;
 mod meta;
 mod names;
 mod problem;
@@ -19,6 +18,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use ferrite_archive::content::NotWritten;
 use ferrite_archive::{Entry, Kind, Tar, TarProblem};
 
 use self::meta::Meta;
@@ -105,8 +105,10 @@ fn apply<R: BufRead>(
         bytes = bytes.saturating_add(tar.data_left());
         one(tar, &mut target, &entry).map_err(|problem| match problem {
             Problem::Refused(why) => Unpack::RefuseEntry { path: shown(&entry.path), why },
-            Problem::Failed(source) => Unpack::CreateEntry { path: shown(&entry.path), source },
-            Problem::Tar(problem) => Unpack::ReadTar(problem),
+            Problem::Failed(NotWritten::Disk(source)) => {
+                Unpack::CreateEntry { path: shown(&entry.path), source }
+            }
+            Problem::Failed(NotWritten::Tar(problem)) => Unpack::ReadTar(problem),
         })?;
     }
     target

@@ -1,15 +1,15 @@
 //! The folder that a layer is unpacked into: every change to it is made here.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::io::{self, BufRead};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use ferrite_archive::{Entry, Tar};
+use ferrite_archive::{Entry, Tar, content};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, XattrFlags};
 use rustix::io::Errno;
 
-use super::content;
 use super::meta::{Meta, Owner, times};
 use super::names::OPAQUE;
 use super::problem::Problem;
@@ -152,11 +152,12 @@ impl<'a> Target<'a> {
         // What will belong to somebody else, or has set-id bits, is nobody's to open until it is whole.
         let mode = if plain { meta.mode } else { Mode::from_raw_mode(0o600) };
         let fd = self.replacing(name, |parent| rustix::fs::openat(parent, name, flags, mode))?;
-        content::write(&fd, entry, tar)?;
+        let file = File::from(fd);
+        content::write(&file, entry, tar)?;
         if !plain {
-            meta.set(fd.as_fd(), self.own)?;
+            meta.set(file.as_fd(), self.own)?;
         }
-        rustix::fs::futimens(&fd, &meta.times())?;
+        rustix::fs::futimens(&file, &meta.times())?;
         Ok(())
     }
 
