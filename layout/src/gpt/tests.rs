@@ -339,7 +339,7 @@ fn forge(disk: &mut [u8], copy_lba: u64, fields: [u64; 7]) {
         &header.partition_entry_array_crc32.to_le_bytes(),
     ]
     .concat();
-    io::Write::write_all(&mut window, &image).unwrap();
+    std::io::Write::write_all(&mut window, &image).unwrap();
 }
 
 #[test]
