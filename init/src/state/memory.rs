@@ -4,10 +4,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use ferrite_files::durable;
 use ferrite_schema::names;
 use rustix::rand::{GetRandomFlags, getrandom};
-
-use crate::state::durable;
 
 /// Randomness for the next boot.
 const SEED_FILE: &str = "/var/lib/ferrite/random-seed";
@@ -25,7 +24,7 @@ pub fn ensure_machine_id() -> io::Result<bool> {
     }
     let mut id = [0; 16];
     getrandom(&mut id, GetRandomFlags::empty())?;
-    durable::replace(path, format!("{}\n", hex::encode(id)).as_bytes())?;
+    keep(path, format!("{}\n", hex::encode(id)).as_bytes())?;
     Ok(true)
 }
 
@@ -40,7 +39,15 @@ pub fn refresh_seed() -> io::Result<()> {
     }
     let mut seed = vec![0; SEED_BYTES];
     getrandom(&mut seed, GetRandomFlags::empty())?;
-    durable::replace(Path::new(SEED_FILE), &seed)
+    keep(Path::new(SEED_FILE), &seed)
+}
+
+/// Keeps a file in the folder of what the OS itself remembers, which a new STATE lacks.
+fn keep(path: &Path, content: &[u8]) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    durable::write(path, content).map_err(|error| error.source)
 }
 
 fn is_machine_id(text: &str) -> bool {
