@@ -1,5 +1,5 @@
-//! Tar as layers are written in: ustar, PAX, GNU's long names and sparse files. Reading alone, strict, bounded, without
-//! I/O of its own: everybody here who reads an archive of somebody else reads it with this.
+//! Tar as layers are written in: ustar, PAX, GNU's long names and sparse files. Read strictly and within bounds:
+//! everybody here who reads an archive of somebody else reads it with this, and writes its files with this.
 //!
 //! The format is old and its readers differ; what two of them would read differently is refused here: data behind a
 //! link or a folder, global headers that rename, a lone block of zeros with more behind it.
