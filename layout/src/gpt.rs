@@ -10,6 +10,8 @@
 //! them before it hands them on.
 
 mod copy;
+#[cfg(test)]
+mod cut_tests;
 mod geometry;
 pub mod mbr;
 mod partition;
