@@ -1,12 +1,13 @@
 //! Units' logs as files: names that writer (shim) and reader (API) share, and which lines a reader asks for.
 
 pub mod backwards;
+mod filter;
 
 use std::path::Path;
 
 use ferrite_files::small::open_file;
-use ferrite_schema::api::{LogLine, Stream};
 
+pub use self::filter::Filter;
 pub use ferrite_schema::shim::{LOG_CURRENT as CURRENT, LOG_PREVIOUS as PREVIOUS};
 
 /// The run before the latest one, of those that wrote something.
@@ -22,42 +23,10 @@ pub fn previous_run(folder: &Path) -> Option<u64> {
     last_of(Filter { not_run: Some(latest), ..Filter::default() })
 }
 
-/// Which lines someone asks for. All conditions must hold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Not before this time, microseconds since the epoch.
-    pub since_us: Option<u64>,
-    /// Before this time.
-    pub until_us: Option<u64>,
-    /// Of this stream.
-    pub stream: Option<Stream>,
-    /// Of this run.
-    pub run: Option<u64>,
-    /// Of any run but this.
-    pub not_run: Option<u64>,
-}
-
-impl Filter {
-    /// The line is asked for.
-    #[must_use]
-    pub fn takes(&self, line: &LogLine) -> bool {
-        self.since_us.is_none_or(|since| line.time_us >= since)
-            && self.until_us.is_none_or(|until| line.time_us < until)
-            && self.stream.is_none_or(|stream| line.stream == stream)
-            && self.run.is_none_or(|run| line.run == run)
-            && self.not_run.is_none_or(|run| line.run != run)
-    }
-
-    /// Like [`Self::takes`], for a line as it stands in a file. One that cannot be understood, because a power
-    /// cut tore it, is nobody's.
-    #[must_use]
-    pub fn takes_bytes(&self, line: &[u8]) -> bool {
-        serde_json::from_slice(line).is_ok_and(|line| self.takes(&line))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use ferrite_schema::api::{LogLine, Stream};
+
     use super::*;
 
     #[test]

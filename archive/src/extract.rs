@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::content::NotWritten;
 use crate::{Entry, Kind, Tar, TarProblem};
 
 /// Deepest nesting of folders: what removes or copies them again has finite descriptors.
@@ -66,6 +67,17 @@ pub enum Extract {
         /// Why.
         source: io::Error,
     },
+}
+
+impl place::Problem {
+    fn at(self, path: &Path) -> Extract {
+        let path = path.to_owned();
+        match self {
+            Self::InTheWay(kind) => Extract::InTheWay { path, what: place::named(kind) },
+            Self::Failed(NotWritten::Disk(source)) => Extract::Create { path, source },
+            Self::Failed(NotWritten::Tar(problem)) => Extract::ReadTar(problem),
+        }
+    }
 }
 
 /// Places all that `reader` has below `base`, and reads `reader` to its end. Modes are the archive's, less set-id bits

@@ -18,7 +18,10 @@
 //!
 //! Source: POSIX pax, GNU tar's manual.
 
-use super::{BLOCK_BYTES, TarProblem, refused};
+use super::problem::{TarProblem, refused};
+
+/// Bytes of a block, the unit of everything.
+pub const BLOCK_BYTES: usize = 512;
 
 /// Magic and version of ustar.
 const USTAR: &[u8] = b"ustar\x0000";

@@ -1,6 +1,7 @@
 //! PAX headers: records of `LENGTH KEY=VALUE\n`.
 
-use super::{Extent, TarProblem, refused};
+use super::entry::Extent;
+use super::problem::{TarProblem, refused};
 
 /// Prefix of extended attributes.
 const XATTR: &[u8] = b"SCHILY.xattr.";

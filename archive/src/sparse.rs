@@ -1,8 +1,9 @@
 //! Where the data of a file with holes go.
 
-use super::header::{Header, number};
+use super::entry::Extent;
+use super::header::{BLOCK_BYTES, Header, number};
 use super::pax::decimal;
-use super::{BLOCK_BYTES, Extent, TarProblem, refused};
+use super::problem::{TarProblem, refused};
 
 /// Most stretches of one file.
 pub(super) const EXTENTS_MAX: usize = 100_000;

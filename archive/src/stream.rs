@@ -2,10 +2,11 @@
 
 use std::io::BufRead;
 
-use super::header::{Header, Kind, until_nul};
+use super::entry::Entry;
+use super::header::{BLOCK_BYTES, Header, Kind, until_nul};
 use super::pax::{self, Pax};
-use super::sparse::TextMap;
-use super::{BLOCK_BYTES, Entry, TarProblem, refused, sparse};
+use super::problem::{TarProblem, refused};
+use super::sparse::{self, TextMap};
 
 /// Largest extension: a name, or all attributes of one entry.
 const EXTENSION_MAX_BYTES: u64 = 1 << 20;

@@ -17,7 +17,7 @@ pub use ferrite_schema::chain;
 
 use crate::archive::ArchiveError;
 use crate::client::ClientError;
-use crate::cluster::ClusterError;
+use crate::cluster::problem::ClusterError;
 use crate::context::ContextError;
 use crate::document::DocumentError;
 use crate::exit::Exit;

@@ -13,16 +13,17 @@
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, IFlags, Mode, OFlags, RenameFlags, ResolveFlags, Stat,
-};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
+
+use self::rights::{OWNER, PROJECT_INHERITED, clear, with_rights};
+
+mod rights;
 
 /// Folders in one another that are open at the same time.
 const OPEN_MAX: usize = 16;
@@ -33,8 +34,6 @@ const READS_MAX: usize = 64;
 const NAMES_MAX: u64 = 1000;
 /// Longest name of a file.
 const NAME_MAX_BYTES: usize = 255;
-/// Rights without which a folder cannot be emptied.
-const OWNER: Mode = Mode::RWXU;
 
 /// Something could not be removed; everything else in the tree was.
 #[derive(Debug, thiserror::Error)]
@@ -334,140 +333,5 @@ fn enter(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     })
 }
 
-/// Runs `act`; where it is not allowed, gives back the rights that were taken from folder and entry, and tries again.
-fn with_rights<T>(
-    folder: BorrowedFd<'_>,
-    name: &CStr,
-    mut act: impl FnMut() -> Result<T, Errno>,
-) -> Result<T, Errno> {
-    match act() {
-        Err(Errno::PERM | Errno::ACCESS) => {
-            clear(folder, PROTECTING);
-            give_back(folder, name);
-            act()
-        }
-        other => other,
-    }
-}
-
-/// Attributes that keep files and folders as they are.
-const PROTECTING: IFlags = IFlags::IMMUTABLE.union(IFlags::APPEND);
-/// What is made in it, or comes into it, belongs to its project.
-const PROJECT_INHERITED: IFlags = IFlags::PROJECT_INHERIT;
-
-/// Where this fails, the act that it is for fails once more and says why.
-fn clear(fd: BorrowedFd<'_>, unwanted: IFlags) {
-    if let Ok(flags) = rustix::fs::ioctl_getflags(fd)
-        && flags.intersects(unwanted)
-    {
-        rustix::fs::ioctl_setflags(fd, flags.difference(unwanted)).unwrap_or_default();
-    }
-}
-
-fn give_back(folder: BorrowedFd<'_>, name: &CStr) {
-    let seen = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
-    // Opening anything else could do something; nor has it such attributes.
-    let kind = seen.as_ref().map(|stat: &Stat| FileType::from_raw_mode(stat.st_mode));
-    if !matches!(kind, Ok(FileType::Directory | FileType::RegularFile)) {
-        return;
-    }
-    let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
-    let open = |flags: OFlags| {
-        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        rustix::fs::openat2(folder, name, flags, Mode::empty(), resolve)
-    };
-    if kind == Ok(FileType::Directory)
-        && let Ok(itself) = open(OFlags::PATH | OFlags::DIRECTORY)
-    {
-        // A descriptor of a folder that must not be read can be changed in this way only.
-        let path = format!("/proc/self/fd/{}", itself.as_raw_fd());
-        drop(fs::set_permissions(path, fs::Permissions::from_mode(OWNER.as_raw_mode())));
-    }
-    if let Ok(itself) = open(OFlags::RDONLY) {
-        clear(itself.as_fd(), PROTECTING);
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-
-    #[test]
-    fn everything_goes_and_nothing_outside() {
-        let folder = tempfile::tempdir().unwrap();
-        let (tree, outside) = (folder.path().join("tree"), folder.path().join("outside"));
-        fs::create_dir_all(tree.join("a/b/c")).unwrap();
-        fs::create_dir(&outside).unwrap();
-        fs::write(outside.join("kept"), "").unwrap();
-        fs::write(tree.join("a/file"), "").unwrap();
-        symlink(&outside, tree.join("a/link")).unwrap();
-        symlink("nowhere", tree.join("a/b/dangling")).unwrap();
-        rustix::fs::mknodat(CWD, tree.join("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
-        remove(&tree).unwrap();
-        assert!(!tree.exists());
-        assert!(outside.join("kept").exists());
-        // Nothing, a link, and a file.
-        remove(&tree).unwrap();
-        remove(Path::new("/nonexistent-folder/a")).unwrap();
-        symlink(&outside, &tree).unwrap();
-        remove(&tree).unwrap();
-        assert!(outside.join("kept").exists());
-        remove(&outside.join("kept")).unwrap();
-        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn folders_whose_owner_may_not_enter_them_go() {
-        let folder = tempfile::tempdir().unwrap();
-        let tree = folder.path().join("tree");
-        for mode in [0o000, 0o500, 0o300, 0o600] {
-            fs::create_dir_all(tree.join("a/b/c")).unwrap();
-            fs::write(tree.join("a/b/file"), "").unwrap();
-            for place in ["a/b/c", "a/b", "a", ""] {
-                let rights = fs::Permissions::from_mode(mode);
-                fs::set_permissions(tree.join(place), rights).unwrap();
-            }
-            remove(&tree).unwrap_or_else(|error| panic!("{mode:o}: {error:?}"));
-            assert!(!tree.exists());
-        }
-    }
-
-    #[test]
-    fn wide_and_deep_ones_with_hostile_names_go() {
-        let folder = tempfile::tempdir().unwrap();
-        let tree = folder.path().join("tree");
-        let deep = tree.join("d/".repeat(OPEN_MAX + 3));
-        fs::create_dir_all(&deep).unwrap();
-        for number in 0..50 {
-            fs::create_dir_all(deep.join(format!("{number}/x/y"))).unwrap();
-            fs::create_dir_all(tree.join(format!(".removed-{number}/z"))).unwrap();
-            let far = tree.join(format!("far-{number}/{}", "d/".repeat(OPEN_MAX)));
-            fs::create_dir_all(far.join(format!(".removed-{}/z", 2 * number))).unwrap();
-            fs::create_dir_all(tree.join(format!("near/.removed-{}/z", 2 * number))).unwrap();
-            fs::write(tree.join(format!(".removed-{}", 50 + number)), "").unwrap();
-        }
-        remove(&tree).unwrap();
-        assert!(!tree.exists());
-    }
-
-    #[test]
-    fn what_is_taken_away_is_found_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a".repeat(NAME_MAX_BYTES));
-        assert_eq!(take_away(&path).unwrap(), None);
-        for _ in 0..2 {
-            fs::create_dir(&path).unwrap();
-            assert!(take_away(&path).unwrap().unwrap().exists());
-        }
-        assert!(!path.exists());
-        assert_eq!(taken_away(folder.path()).len(), 2);
-    }
-
-    #[test]
-    fn what_cannot_go_is_named() {
-        let error = remove(Path::new("/proc/self/fd")).unwrap_err();
-        assert!(error.to_string().starts_with("remove /proc/self/fd: "), "{error}");
-    }
-}
+mod tests;

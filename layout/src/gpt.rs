@@ -10,11 +10,16 @@
 //! them before it hands them on.
 
 mod copy;
+#[cfg(test)]
+mod cut_tests;
+mod geometry;
 pub mod mbr;
+mod partition;
+mod problem;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 
 use gptman::{GPTHeader, GPTPartitionEntry};
 use uuid::Uuid;
@@ -22,87 +27,15 @@ use uuid::Uuid;
 use crate::attributes::SlotAttributes;
 use crate::slot::Slot;
 
-pub use copy::CopyProblem;
+use geometry::{ENTRY_BYTES, Geometry, PRIMARY_ENTRIES_LBA, PRIMARY_LBA};
+use partition::LABEL_UNITS;
+
+pub use copy::{Source, Write};
+pub use partition::{LEGACY_BOOT, Partition, types};
+pub use problem::{CheckWritten, CopyProblem, EditTable, EncodeTable, ReadTable};
 
 /// Entries in a table that we make: what UEFI asks for at least, and what every tool writes.
 const ENTRIES: u32 = 128;
-/// Bytes of an entry; `gptman` knows no other size, and no tool writes another.
-const ENTRY_BYTES: u32 = 128;
-/// UTF-16 units in a label.
-const LABEL_UNITS: usize = 36;
-/// First sector of the primary header: sector 0 is the protective MBR.
-const PRIMARY_LBA: u64 = 1;
-/// First sector of the primary copy's entries.
-const PRIMARY_ENTRIES_LBA: u64 = 2;
-
-/// Partition type GUIDs of a Ferrite disk.
-///
-/// # Source
-/// Chromium OS disk format; UEFI specification for the EFI system partition.
-pub mod types {
-    use uuid::{Uuid, uuid};
-
-    /// Slot header, kernel and initramfs.
-    pub const KERNEL: Uuid = uuid!("fe3a2a5d-4f32-41a7-b725-accc3285a309");
-    /// Read-only root with its verity tree.
-    pub const ROOT: Uuid = uuid!("3cb8e202-3b7e-47dd-8a3c-7ff2a13cfcec");
-    /// Linux file system.
-    pub const LINUX_DATA: Uuid = uuid!("0fc63daf-8483-4772-8e79-3d69d8477de4");
-    /// EFI system partition.
-    pub const EFI_SYSTEM: Uuid = uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
-}
-
-/// Attribute bit that tells a BIOS loader which partition to boot from.
-///
-/// # Source
-/// UEFI specification, "legacy BIOS bootable"; syslinux's `gptmbr.bin` looks for it.
-pub const LEGACY_BOOT: u64 = 1 << 2;
-
-/// Which of the two copies a table was read from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// The copy at the start of the disk.
-    Primary,
-    /// The copy at its end: the primary is not valid.
-    Backup,
-}
-
-/// A partition, in bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Partition {
-    /// Number of its entry; counts from 1.
-    pub number: u32,
-    /// Label.
-    pub label: String,
-    /// What it holds, see [`types`].
-    pub type_guid: Uuid,
-    /// Its own identity.
-    pub guid: Uuid,
-    /// From the start of the disk.
-    pub offset_bytes: u64,
-    /// Size.
-    pub size_bytes: u64,
-    /// Attribute bits, slot state among them.
-    pub attributes: u64,
-}
-
-impl Partition {
-    /// First byte after the partition.
-    #[must_use]
-    pub const fn end_bytes(&self) -> u64 {
-        self.offset_bytes.saturating_add(self.size_bytes)
-    }
-}
-
-/// One copy of the table, to be written at an offset of the disk. Flush the disk after each.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Write {
-    /// From the start of the disk.
-    pub offset_bytes: u64,
-    /// Header and entries: whole sectors.
-    pub bytes: Vec<u8>,
-}
-
 /// A partition table in memory. Nothing here writes: see [`Table::writes`].
 #[derive(Debug)]
 pub struct Table {
@@ -123,70 +56,6 @@ pub enum OtherCopy {
     Different,
     /// It is not valid.
     Bad(CopyProblem),
-}
-
-/// A disk without a usable table.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
-pub enum ReadTable {
-    #[error("find the size of the disk")]
-    Size { source: io::Error },
-    #[error("read partition table: sectors of {found} bytes are neither 512 nor 4096")]
-    SectorSize { found: u64 },
-    #[error("read partition table: a disk of {found} bytes is too small to hold one")]
-    TooSmall { found: u64 },
-    #[error("read partition table: no valid copy (primary: {primary}; backup: {backup})")]
-    NoCopy { primary: CopyProblem, backup: CopyProblem },
-    #[error(
-        "read partition table: it was made for sectors of {made_for} bytes, and this disk has sectors of {found}. \
-         Write an image for such disks: ferrite image build --sector-bytes {found}"
-    )]
-    OtherSectors { made_for: u64, found: u64 },
-}
-
-/// A change that a table does not allow. The table is as it was.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
-pub enum EditTable {
-    #[error("edit partition {number}: there is no such partition")]
-    Absent { number: u32 },
-    #[error("add partition {number}: the number is taken or not between 1 and {max}")]
-    Number { number: u32, max: u32 },
-    #[error("add partition {number}: label {label:?} is longer than {LABEL_UNITS} characters")]
-    Label { number: u32, label: String },
-    #[error(
-        "add partition {number}: bytes {offset_bytes} to {end_bytes} are outside of the usable part \
-         of the disk, not whole sectors, or taken"
-    )]
-    Place { number: u32, offset_bytes: u64, end_bytes: u64 },
-    #[error("grow partition {number}: partition {after} lies behind it")]
-    NotLast { number: u32, after: u32 },
-    #[error(
-        "move the end of the table: the disk has {disk_bytes} bytes, too few for what the table says"
-    )]
-    DiskTooSmall { disk_bytes: u64 },
-}
-
-/// A table that cannot be encoded.
-#[derive(Debug, thiserror::Error)]
-#[error("encode partition table")]
-pub struct EncodeTable {
-    source: gptman::Error,
-}
-
-/// What re-reading a disk after writing found.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
-pub enum CheckWritten {
-    #[error("read the partition table back")]
-    Read {
-        #[from]
-        source: ReadTable,
-    },
-    #[error("read the partition table back: the disk holds another table than was written")]
-    Different,
-    #[error("read the partition table back: its two copies differ or one is bad")]
-    OtherCopy,
 }
 
 impl Table {
@@ -472,38 +341,4 @@ impl Table {
 /// Index of a partition's entry.
 fn index(number: u32) -> Option<usize> {
     usize::try_from(number).ok()?.checked_sub(1)
-}
-
-/// Size of a disk in sectors. At least big enough for both copies and one usable sector.
-#[derive(Debug, Clone, Copy)]
-struct Geometry {
-    sector_bytes: u64,
-    sectors: u64,
-}
-
-impl Geometry {
-    fn of(disk_bytes: u64, sector_bytes: u64) -> Result<Self, ReadTable> {
-        if !matches!(sector_bytes, 512 | 4096) {
-            return Err(ReadTable::SectorSize { found: sector_bytes });
-        }
-        let geometry = Self { sector_bytes, sectors: disk_bytes / sector_bytes };
-        let needed = 2 * geometry.entries_sectors(copy::ENTRIES_MAX) + 4;
-        if geometry.sectors < needed {
-            return Err(ReadTable::TooSmall { found: disk_bytes });
-        }
-        Ok(geometry)
-    }
-
-    const fn last_lba(self) -> u64 {
-        self.sectors - 1
-    }
-
-    const fn entries_sectors(self, entries: u32) -> u64 {
-        // Widening: `u64::from` is not const.
-        (entries as u64 * ENTRY_BYTES as u64).div_ceil(self.sector_bytes)
-    }
-
-    const fn last_usable_lba(self, entries: u32) -> u64 {
-        self.last_lba() - self.entries_sectors(entries) - 1
-    }
 }

@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::verity;
 
+pub use crate::verity::Root;
+
 /// Bytes reserved for the header at the start of a KERN partition.
 pub const HEADER_BYTES: usize = 16 * 1024;
 /// Kernel and initramfs start at multiples of this, so that they can be read past the page cache.
@@ -48,19 +50,6 @@ impl Blob {
         let end = self.offset_bytes.saturating_add(self.size_bytes);
         end.checked_next_multiple_of(BLOB_ALIGN_BYTES).unwrap_or(u64::MAX)
     }
-}
-
-/// The root file system in the slot's ROOT partition and its dm-verity tree.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Root {
-    /// File system bytes that verity covers, from the start of the partition; a multiple of 4096.
-    pub data_bytes: u64,
-    /// Where the tree's superblock (veritysetup format 1) starts; the tree follows it.
-    pub hash_offset_bytes: u64,
-    /// Root hash, lower-case hexadecimal (SHA-256).
-    pub root_hash: String,
-    /// Salt, lower-case hexadecimal.
-    pub salt: String,
 }
 
 /// What a slot holds. Signed as a whole.

@@ -21,9 +21,8 @@
 
 use std::io::{self, BufReader, Read};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-
-use crate::slot_header::Root;
 
 /// Bytes of a data block and of a hash block: the page size, so that a block is one page of the cache.
 pub const BLOCK_BYTES: u64 = 4096;
@@ -47,6 +46,19 @@ const READ_BYTES: usize = 1024 * 1024;
 
 /// SHA-256 digest.
 pub type Hash = [u8; DIGEST_BYTES];
+
+/// The root file system in the slot's ROOT partition and its dm-verity tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Root {
+    /// File system bytes that verity covers, from the start of the partition; a multiple of 4096.
+    pub data_bytes: u64,
+    /// Where the tree's superblock (veritysetup format 1) starts; the tree follows it.
+    pub hash_offset_bytes: u64,
+    /// Root hash, lower-case hexadecimal (SHA-256).
+    pub root_hash: String,
+    /// Salt, lower-case hexadecimal.
+    pub salt: String,
+}
 
 /// A tree over some data.
 #[derive(Debug, Clone, PartialEq, Eq)]

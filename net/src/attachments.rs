@@ -6,18 +6,60 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ferrite_schema::shim::{Attachment, Network};
+use ferrite_schema::shim::{Attachment, BindMount, Network};
 use ferrite_schema::unit::{NetworkMode, Port};
 
 use super::addresses::{self, Addresses};
 use super::bridge;
-use super::containers::{AttachProblem, AttachmentFiles};
 use super::dns::Names;
-use super::files::{self, Contents, Record};
+use super::files::{self, Contents, Record, WriteFiles};
 use super::netlink::{Batch, Family, NetlinkProblem, Socket};
 use super::nftables::{self, Ground, Member};
 use super::ports;
 use super::{BRIDGE, LINK_PREFIX};
+
+/// A unit could not be given the network that it asks for.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachProblem {
+    /// A port is somebody else's.
+    #[error("publish port {port}: {why}")]
+    Port {
+        /// The port and its protocol: `8080/tcp`.
+        port: String,
+        /// Whose it is.
+        why: String,
+    },
+    /// All addresses are taken.
+    #[error("find an address for the unit: the network of [network] ipv4 is full")]
+    Full,
+    /// There is no bridge or no packet filter.
+    #[error("make the units' network: {why}")]
+    Unavailable {
+        /// Why.
+        why: String,
+    },
+    /// The packet filter did not take the unit.
+    #[error("let the unit through the packet filter: {why}")]
+    Filter {
+        /// Why.
+        why: String,
+    },
+    /// `hosts` and `resolv.conf` could not be written.
+    #[error(transparent)]
+    Files(#[from] WriteFiles),
+    /// The agent goes down.
+    #[error("attach the unit: the agent goes down")]
+    GoingDown,
+}
+
+/// What a container gets of the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachmentFiles {
+    /// For the shim's request.
+    pub network: Network,
+    /// `hosts` and `resolv.conf`, to be mounted before the unit's own volumes.
+    pub mounts: Vec<BindMount>,
+}
 
 /// What the units' network is made of, as it was configured.
 #[derive(Debug, Clone)]

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use ferrite_schema::node_config::NetworkConfig;
-use ferrite_schema::shim::{BindMount, Network};
 use ferrite_schema::unit::Unit;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -13,8 +12,9 @@ use super::addresses::{self, Addresses};
 use super::attachments::{Attachments, Plan, Wish};
 use super::bridge;
 use super::dns::{self, Names, Resolver, Upstream};
-use super::files::WriteFiles;
 use crate::news::Teller;
+
+pub use super::attachments::{AttachProblem, AttachmentFiles};
 
 /// Requests waiting for the network's thread. Senders wait when it is full.
 const QUEUE_MAX: usize = 64;
@@ -22,49 +22,6 @@ const QUEUE_MAX: usize = 64;
 const STACK_BYTES: usize = 256 * 1024;
 /// Where the node's name servers are.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
-
-/// A unit could not be given the network that it asks for.
-#[derive(Debug, thiserror::Error)]
-pub enum AttachProblem {
-    /// A port is somebody else's.
-    #[error("publish port {port}: {why}")]
-    Port {
-        /// The port and its protocol: `8080/tcp`.
-        port: String,
-        /// Whose it is.
-        why: String,
-    },
-    /// All addresses are taken.
-    #[error("find an address for the unit: the network of [network] ipv4 is full")]
-    Full,
-    /// There is no bridge or no packet filter.
-    #[error("make the units' network: {why}")]
-    Unavailable {
-        /// Why.
-        why: String,
-    },
-    /// The packet filter did not take the unit.
-    #[error("let the unit through the packet filter: {why}")]
-    Filter {
-        /// Why.
-        why: String,
-    },
-    /// `hosts` and `resolv.conf` could not be written.
-    #[error(transparent)]
-    Files(#[from] WriteFiles),
-    /// The agent goes down.
-    #[error("attach the unit: the agent goes down")]
-    GoingDown,
-}
-
-/// What a container gets of the network.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AttachmentFiles {
-    /// For the shim's request.
-    pub network: Network,
-    /// `hosts` and `resolv.conf`, to be mounted before the unit's own volumes.
-    pub mounts: Vec<BindMount>,
-}
 
 /// Where the network keeps and finds things.
 #[derive(Debug, Clone)]

@@ -10,6 +10,7 @@ mod attachments;
 mod bridge;
 mod dhcp;
 mod dns;
+mod ethernet;
 mod files;
 mod interface;
 #[cfg(test)]

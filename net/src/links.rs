@@ -14,16 +14,15 @@ use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::link::{
-    LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
-};
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::{LinkFlags, LinkMessage};
 use rtnetlink::{Handle, LinkUnspec, MulticastGroup};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::dhcp::{self, Mac, NameServers, Surroundings, UnitsNetwork};
+use crate::dhcp::{self, NameServers, Surroundings, UnitsNetwork};
+use crate::ethernet::interface;
 use crate::news::{self, News, Teller};
 
 /// A link neither sends others another way nor lets itself be sent. What `all` says of these is not enough: the
@@ -56,16 +55,6 @@ impl std::fmt::Debug for Network {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Network").finish_non_exhaustive()
     }
-}
-
-/// An Ethernet interface that may get an address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Interface {
-    pub(crate) index: u32,
-    pub(crate) name: String,
-    pub(crate) mac: Mac,
-    pub(crate) up: bool,
-    pub(crate) carrier: bool,
 }
 
 impl Network {
@@ -246,31 +235,4 @@ impl Interfaces {
             ));
         }
     }
-}
-
-/// A hardware Ethernet interface; bridges, tunnels and the like have a kind and belong to whoever made them.
-fn interface(link: &LinkMessage) -> Option<Interface> {
-    let flags = link.header.flags;
-    // A bridge tells about its ports in a family of its own, and leaves out what kind they are.
-    if link.header.interface_family != AddressFamily::Unspec {
-        return None;
-    }
-    if link.header.link_layer_type != LinkLayerType::Ether || flags.contains(LinkFlags::Loopback) {
-        return None;
-    }
-    let (mut name, mut mac) = (None, None);
-    for attribute in &link.attributes {
-        match attribute {
-            LinkAttribute::IfName(text) => name = Some(text.clone()),
-            LinkAttribute::Address(bytes) => mac = Mac::try_from(bytes.as_slice()).ok(),
-            LinkAttribute::LinkInfo(info)
-                if info.iter().any(|info| matches!(info, LinkInfo::Kind(_))) =>
-            {
-                return None;
-            }
-            _ => {}
-        }
-    }
-    let (up, carrier) = (flags.contains(LinkFlags::Up), flags.contains(LinkFlags::LowerUp));
-    Some(Interface { index: link.header.index, name: name?, mac: mac?, up, carrier })
 }

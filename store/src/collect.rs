@@ -16,14 +16,12 @@ use ferrite_schema::shim;
 
 use super::digest::Digest;
 use super::documents::{self, DOCUMENT_MAX_BYTES, Document};
+use super::idle::{FRESH, idle};
 use super::layer::Layers;
 use super::store::{Census, Claim, ImageStore, Record, Store};
 
 /// An unfinished download that nothing was added to for so long is given up.
 const PARTIAL_STAYS: Duration = Duration::from_secs(7 * 24 * 3600);
-/// An image that was used so recently is about to be started.
-const FRESH: Duration = Duration::from_secs(60);
-
 /// Nothing was collected.
 #[derive(Debug, thiserror::Error)]
 pub enum Collect {
@@ -267,16 +265,6 @@ pub fn prune(
         pruned.freed_bytes = pruned.freed_bytes.saturating_add(freed);
     }
     Ok(pruned)
-}
-
-/// How long something was not touched, both times since the epoch. One that was touched in the future was so under a clock
-/// that was wrong: it counts as idle for ever, since otherwise it would be kept until that time has come.
-pub(super) fn idle(now: Duration, touched: Duration) -> Duration {
-    match now.checked_sub(touched) {
-        Some(idle) => idle,
-        None if touched.saturating_sub(now) < FRESH => Duration::ZERO,
-        None => Duration::MAX,
-    }
 }
 
 /// Removes what somebody made who then failed, so far as no record needs it and nobody leases it. No shim can have mounted

@@ -7,99 +7,27 @@
 
 mod archive;
 mod docker;
+mod problem;
 
 use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ferrite_files::removal;
-use serde::de::DeserializeOwned;
 
-use self::archive::{ArchiveContent, read_small};
+use self::archive::{ArchiveContent, Found, parse, read_small};
+use self::problem::refuse;
 use super::collect;
 use super::config::ImageConfig;
-use super::digest::{Digest, NotADigest};
-use super::documents::{self, DOCUMENT_MAX_BYTES, Document, Entry, Refuse};
-use super::layer::{Layer, Layers};
-use super::signature::{self, Policy};
+use super::digest::Digest;
+use super::documents::{self, DOCUMENT_MAX_BYTES, Document, Entry};
+use super::layer::Layers;
+use super::signature::Policy;
 use super::store::{Claim, ImageStore, Record, Store};
+
+pub use self::problem::Import;
 
 /// Most indexes in one another.
 const INDEX_DEPTH_MAX: usize = 4;
-
-/// An archive could not be imported.
-#[derive(Debug, thiserror::Error)]
-pub enum Import {
-    /// The archive could not be read.
-    #[error("read the archive")]
-    ReadArchive(#[source] io::Error),
-    /// It is no tar that is read here.
-    #[error("read the archive")]
-    ReadTar(#[from] ferrite_archive::TarProblem),
-    /// It is not an archive of an image.
-    #[error("refuse the archive: {why}")]
-    RefuseArchive {
-        /// What is wrong with it.
-        why: String,
-    },
-    /// A blob's content is not what its name says.
-    #[error("refuse blob sha256:{name}: its content has the digest {found}")]
-    RefuseBlob {
-        /// Its name in the archive.
-        name: String,
-        /// What it is.
-        found: Digest,
-    },
-    /// A name is pinned to another image.
-    #[error(
-        "refuse the name {name}: the archive's image has the digest {found}, not {wanted}; leave the digest out, or take the archive that has it"
-    )]
-    RefuseName {
-        /// The name.
-        name: String,
-        /// Its digest.
-        wanted: String,
-        /// Digest of the archive's manifest.
-        found: Digest,
-    },
-    /// A document names a blob that neither the archive nor the store has.
-    #[error("find blob {digest}: the archive does not hold it")]
-    FindBlob {
-        /// Its digest.
-        digest: Digest,
-    },
-    /// A document is not what it should be.
-    #[error("read the image's {what}")]
-    ReadDocument {
-        /// Which.
-        what: &'static str,
-        /// Why.
-        source: serde_json::Error,
-    },
-    /// An index or a manifest is refused.
-    #[error(transparent)]
-    Document(#[from] Refuse),
-    /// A blob could not be staged.
-    #[error("write {}", path.display())]
-    Stage {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A document holds something that is not a digest.
-    #[error(transparent)]
-    Digest(#[from] NotADigest),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] Store),
-    /// A layer could not be unpacked.
-    #[error(transparent)]
-    Layer(#[from] Layer),
-    /// The node's rules do not let it in.
-    #[error(transparent)]
-    Policy(#[from] signature::Refused),
-}
 
 /// Imports the archive at `path` as `name`, or under the name that it gives itself.
 ///
@@ -133,14 +61,6 @@ pub fn import(
     result
 }
 
-fn refuse(why: impl Into<String>) -> Import {
-    Import::RefuseArchive { why: why.into() }
-}
-
-fn parse<T: DeserializeOwned>(bytes: &[u8], what: &'static str) -> Result<T, Import> {
-    serde_json::from_slice(bytes).map_err(|source| Import::ReadDocument { what, source })
-}
-
 /// An archive on its way into the store.
 struct Adoption<'a> {
     archive: ArchiveContent,
@@ -149,15 +69,6 @@ struct Adoption<'a> {
     policy: &'a Policy,
     /// Blobs and layers that were not there before.
     made: &'a mut Claim,
-}
-
-/// An image in the archive: its manifest, and the name that it has there.
-struct Found {
-    digest: Digest,
-    manifest: documents::Manifest,
-    name: Option<String>,
-    /// Indexes in the archive that led to it, without the archive's own, which no registry has.
-    indexes: Vec<Digest>,
 }
 
 impl Adoption<'_> {

@@ -9,6 +9,7 @@ pub mod config;
 pub mod digest;
 pub mod documents;
 pub mod export;
+mod idle;
 pub mod import;
 pub mod layer;
 mod pipeline;

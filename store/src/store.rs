@@ -16,15 +16,17 @@ use ferrite_schema::reference::{DOCKER_HUB, NotAReference, Reference};
 
 use super::digest::{Digest, Hashing, NotADigest};
 use super::documents::DOCUMENT_MAX_BYTES;
+use super::idle::idle;
 
 mod ledger;
+mod record;
 mod records;
 
 use self::ledger::Ledger;
 pub use self::ledger::{Census, Claim, InUse, Lease};
-pub use self::records::Record;
+pub use self::record::Record;
 #[cfg(test)]
-pub(crate) use self::records::empty_record;
+pub(crate) use self::record::empty_record;
 
 /// The store failed.
 #[derive(Debug, thiserror::Error)]
@@ -303,7 +305,7 @@ impl ImageStore {
             let entry = entry.map_err(unreadable)?;
             let touched = entry.metadata().and_then(|meta| meta.modified()).ok();
             let touched = touched.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-            if touched.is_some_and(|touched| super::collect::idle(now, touched) >= age) {
+            if touched.is_some_and(|touched| idle(now, touched) >= age) {
                 found.push(entry.path());
             }
         }

@@ -14,7 +14,6 @@ pub mod readiness;
 pub mod record;
 pub mod rights;
 pub mod shims;
-pub mod status;
 pub mod store;
 pub mod supervisor;
 pub mod volumes;

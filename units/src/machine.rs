@@ -327,4 +327,6 @@ impl Machine {
 }
 
 #[cfg(test)]
+mod history_tests;
+#[cfg(test)]
 mod tests;

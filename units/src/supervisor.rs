@@ -2,44 +2,40 @@
 //! machine what follows, and does that.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ferrite_files::quarantine::Quarantine;
-use ferrite_files::removal;
 use ferrite_net::containers::Containers;
 use ferrite_schema::api::{EventKind, UnitState, UnitStatus};
-use ferrite_schema::names;
-use ferrite_store::beside::{self, beside};
+use ferrite_store::beside::beside;
 use ferrite_store::layer::Layers;
 use ferrite_store::pull::Puller;
 use ferrite_store::store::ImageStore;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::graph::{self, Edges, Other};
+use super::graph::{self, Other};
 use super::handle::{Message, Stopping};
 use super::launch::Places;
-use super::machine::{Effect, Event, Policy};
+use super::machine::{Effect, Event};
 use super::readiness::{self, Seen, Settled};
 use super::record::{self, Record};
-use super::status;
 use super::store::UnitStore;
 use crate::events::Events;
 
 pub use super::handle::{Refusal, Units};
-pub(super) use entry::Entry;
+use entry::Entry;
 
 mod adopt;
 mod effects;
 mod entry;
+mod forget;
+mod going_down;
 mod requests;
+mod status;
 
 /// Messages waiting for the supervisor. Senders wait when it is full.
 const QUEUE_MAX: usize = 256;
-/// What a stop of everything gets beyond the longest chain of graces: kills, last output, cgroups.
-const STOP_MARGIN: Duration = Duration::from_secs(10);
-
 /// What the supervisor works with.
 #[derive(Debug)]
 pub struct Tools {
@@ -110,12 +106,6 @@ pub async fn begin(tools: Tools) -> (Units, Vec<String>, impl Future<Output = ()
     (units, warnings, supervisor.work(messages))
 }
 
-/// What a stop of it takes at most: each of its containers gets its grace.
-fn stop_time(entry: &Entry) -> Duration {
-    let containers = u32::try_from(entry.unit.post_stop.len() + 1).unwrap_or(u32::MAX);
-    Policy::of(&entry.unit).grace.saturating_mul(containers)
-}
-
 impl Supervisor {
     async fn work(mut self, mut messages: mpsc::Receiver<Message>) {
         let deadline = tokio::time::sleep(Duration::MAX);
@@ -141,62 +131,6 @@ impl Supervisor {
             if self.entries.values().all(|entry| entry.machine.at_rest()) {
                 self.finish();
             }
-        }
-    }
-
-    /// What has no container yet is not to get one.
-    async fn abandon_starts(&mut self) {
-        let unborn = |entry: &Entry| !entry.machine.at_rest() && !entry.machine.is_alive();
-        let names = self.entries.iter().filter(|(_, entry)| unborn(entry));
-        let names: Vec<String> = names.map(|(name, _)| name.clone()).collect();
-        for name in names {
-            self.stop_for_good(&name).await;
-        }
-    }
-
-    async fn stop_for_good(&mut self, name: &str) {
-        let Some(going_down) = &mut self.going_down else { return };
-        if going_down.asked.insert(name.to_owned()) {
-            let reason = "the machine is going down".to_owned();
-            self.step(name, Event::Stop { reason }).await;
-        }
-    }
-
-    /// On the way down: asks those to stop whose turn it is, and says where that stands. How long the rest takes at most,
-    /// where fewer are left than before.
-    async fn stop_next(&mut self) -> Option<Duration> {
-        self.going_down.as_ref()?;
-        let due: Vec<String> =
-            graph::first_to_stop(&self.not_at_rest()).into_iter().map(str::to_owned).collect();
-        for name in &due {
-            self.stop_for_good(name).await;
-        }
-        let edges = self.not_at_rest();
-        let left = u32::try_from(edges.len()).unwrap_or(u32::MAX);
-        let known = self.stopping.borrow().map(|stopping| stopping.left);
-        if known.is_some_and(|known| left >= known) {
-            return None;
-        }
-        let grace = |name: &str| self.entries.get(name).map_or(Duration::ZERO, stop_time);
-        let within = graph::longest_stop(&edges, grace).saturating_add(STOP_MARGIN);
-        self.stopping.send_replace(Some(Stopping { left, within }));
-        Some(within)
-    }
-
-    fn not_at_rest(&self) -> Edges<'_> {
-        self.entries
-            .iter()
-            .filter(|(_, entry)| !entry.machine.at_rest())
-            .map(|(name, entry)| (name.as_str(), graph::edges(&entry.unit)))
-            .collect()
-    }
-
-    /// Answers the one who waits for everything to be stopped.
-    fn finish(&mut self) {
-        if let Some(GoingDown { reply, .. }) = self.going_down.take() {
-            let left = self.entries.iter().filter(|(_, entry)| !entry.machine.at_rest());
-            // Nobody waits any more: then nobody needs the answer.
-            drop(reply.send(left.map(|(name, _)| name.clone()).collect()));
         }
     }
 
@@ -376,46 +310,6 @@ impl Supervisor {
             Ok(()) => entry.written = Some(record),
             Err(error) => tracing::warn!(unit = name, %error, "unit-record-not-written"),
         }
-    }
-
-    async fn forget(&mut self, name: &str) {
-        self.entries.remove(name);
-        self.changed = true;
-        self.tools.containers.detach(name).await;
-        record::remove(&self.tools.records, name);
-        self.remove_folders(name).await;
-        self.publish(name, EventKind::Removed, "forgotten".to_owned());
-    }
-
-    /// Takes away what is kept about a unit that is forgotten, and gives its IDs back. How much a container has written is
-    /// its own affair: removing it takes its time beside the supervisor.
-    async fn remove_folders(&mut self, name: &str) {
-        let (places, unit) = (self.tools.places.clone(), name.to_owned());
-        let taken = beside(move || {
-            let mut gone = Vec::new();
-            // In memory, and small.
-            drop(removal::remove(&places.run.join(&unit)));
-            for folder in [&places.scratch, &places.logs] {
-                match removal::take_away(&folder.join(&unit)) {
-                    Ok(taken) => gone.extend(taken),
-                    // What stays is emptied by a unit of the same name before it starts.
-                    Err(error) => tracing::warn!(unit, %error, "folder-not-taken-away"),
-                }
-            }
-            if let Err(error) = places.ids.release(&unit) {
-                tracing::warn!(unit, error = ferrite_schema::chain(&error), "ids-not-released");
-            }
-            gone
-        });
-        let gone = taken.await;
-        let quarantine = Quarantine::at(Path::new(names::QUARANTINE_DIR));
-        beside::unwaited(move || {
-            for folder in gone {
-                if let Err(error) = quarantine.remove(&folder) {
-                    tracing::error!(error = ferrite_schema::chain(&error), "remains-stay");
-                }
-            }
-        });
     }
 
     /// Does something with the store of units, which waits for the disk.

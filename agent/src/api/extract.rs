@@ -9,6 +9,9 @@ use serde::de::DeserializeOwned;
 
 use super::error::Failure;
 
+/// Largest JSON body; archives are not JSON and have their own limit.
+pub(super) const BODY_MAX_BYTES: usize = 1 << 20;
+
 /// The query.
 #[derive(Debug)]
 pub(super) struct Query<T>(pub(super) T);

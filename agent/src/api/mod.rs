@@ -22,16 +22,15 @@ mod waiting;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::{Json, Router};
 use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as OpenApiDocument;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::extract::BODY_MAX_BYTES;
 use crate::node::Node;
-
-/// Largest JSON body; archives are not JSON and have their own limit.
-const BODY_MAX_BYTES: usize = 1 << 20;
 
 /// All requests.
 pub fn router(node: Arc<Node>) -> Router {
@@ -77,5 +76,21 @@ fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(streams::exec))
         .routes(routes!(streams::attach))
         .routes(routes!(streams::files))
-        .routes(routes!(openapi::show))
+        .routes(routes!(show_description))
+}
+
+/// The API's description, whole.
+fn description() -> OpenApiDocument {
+    openapi::with_patterns(documented().into_openapi())
+}
+
+#[utoipa::path(
+    get,
+    path = "/v1/openapi.json",
+    operation_id = "show",
+    tag = "living",
+    responses((status = 200, description = "OpenAPI 3.1 document of this API", body = Object))
+)]
+async fn show_description() -> Json<OpenApiDocument> {
+    Json(description())
 }

@@ -1,6 +1,5 @@
 //! The API's description, made from the handlers themselves: a route without one does not compile.
 
-use axum::Json;
 use ferrite_schema::api::ExportFormat;
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, Parameter, PathItem};
@@ -30,9 +29,8 @@ struct Pattern {
     length_max: Option<usize>,
 }
 
-/// The API's description, whole.
-pub(super) fn document() -> Document {
-    let mut document = super::documented().into_openapi();
+/// The description of all routes, with what their types do not say.
+pub(super) fn with_patterns(mut document: Document) -> Document {
     for (path, item) in &mut document.paths.paths {
         for (posted, operation) in operations(item) {
             for parameter in operation.parameters.iter_mut().flatten() {
@@ -98,16 +96,6 @@ fn constrain(schema: Option<&mut RefOr<Schema>>, pattern: Pattern) {
 )]
 pub(super) struct Description;
 
-#[utoipa::path(
-    get,
-    path = "/v1/openapi.json",
-    tag = "living",
-    responses((status = 200, description = "OpenAPI 3.1 document of this API", body = Object))
-)]
-pub(super) async fn show() -> Json<Document> {
-    Json(document())
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -117,7 +105,7 @@ mod tests {
     /// `FERRITE_BLESS=1 cargo test -p ferrite-agent openapi` writes it anew.
     #[test]
     fn the_committed_document_is_current() {
-        let document = super::document();
+        let document = super::super::description();
         let text = document.to_pretty_json().unwrap() + "\n";
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json");
         if std::env::var_os("FERRITE_BLESS").is_some() {
@@ -151,7 +139,7 @@ mod tests {
 
     #[test]
     fn every_reference_leads_somewhere_and_every_tag_is_described() {
-        let document = serde_json::to_value(super::document()).unwrap();
+        let document = serde_json::to_value(super::super::description()).unwrap();
         let tags: Vec<&Value> =
             document["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();
         let mut count = 0;
@@ -170,7 +158,7 @@ mod tests {
 
     #[test]
     fn every_name_has_its_pattern() {
-        let document = serde_json::to_value(super::document()).unwrap();
+        let document = serde_json::to_value(super::super::description()).unwrap();
         let mut count = 0;
         walk(&document["paths"], "", &mut |at, value| {
             let is_name = matches!(value["name"].as_str(), Some("name" | "unit"));

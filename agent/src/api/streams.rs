@@ -14,9 +14,8 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::BODY_MAX_BYTES;
 use super::error::Failure;
-use super::extract::{Path, is_json};
+use super::extract::{BODY_MAX_BYTES, Path, is_json};
 use crate::node::Node;
 use crate::streams::STREAMS_MAX;
 

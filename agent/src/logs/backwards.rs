@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use ferrite_schema::api::LogLine;
 
-use super::Filter;
+use super::filter::Filter;
 
 /// Read at once.
 const BLOCK_BYTES: u64 = 64 * 1024;

@@ -1,16 +1,14 @@
 //! One entry in one open folder.
 
-use std::io::{self, BufRead, Write};
+use std::io::BufRead;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use rustix::rand::GetRandomFlags;
 
-use super::Extract;
-use crate::{Entry, Tar, TarProblem};
+use crate::content::{self, NotWritten};
+use crate::{Entry, Tar};
 
 /// Tries for a name that nobody has.
 const TRIES: usize = 16;
@@ -18,36 +16,12 @@ const TRIES: usize = 16;
 /// Why an entry is not in its place.
 pub(super) enum Problem {
     InTheWay(FileType),
-    Failed(io::Error),
-    Tar(TarProblem),
+    Failed(NotWritten),
 }
 
-impl Problem {
-    pub(super) fn at(self, path: &Path) -> Extract {
-        let path = path.to_owned();
-        match self {
-            Self::InTheWay(kind) => Extract::InTheWay { path, what: named(kind) },
-            Self::Failed(source) => Extract::Create { path, source },
-            Self::Tar(problem) => Extract::ReadTar(problem),
-        }
-    }
-}
-
-impl From<Errno> for Problem {
-    fn from(errno: Errno) -> Self {
-        Self::Failed(errno.into())
-    }
-}
-
-impl From<io::Error> for Problem {
-    fn from(error: io::Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl From<TarProblem> for Problem {
-    fn from(problem: TarProblem) -> Self {
-        Self::Tar(problem)
+impl<E: Into<NotWritten>> From<E> for Problem {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
     }
 }
 
@@ -99,47 +73,15 @@ pub(super) fn file<R: BufRead>(
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(entry.mode & 0o777);
     let (beside, fd) = unnamed(|beside| rustix::fs::openat(parent, beside, flags, mode))?;
-    let mut file = std::fs::File::from(fd);
-    let written = write(&mut file, entry, tar);
-    if let Err(problem) = written {
+    let file = std::fs::File::from(fd);
+    if let Err(problem) = content::write(&file, entry, tar) {
         rustix::fs::unlinkat(parent, &beside, AtFlags::empty()).ok();
-        return Err(problem);
-    }
-    settle_or_remove(parent, &beside, name, FileType::RegularFile)
-}
-
-fn write<R: BufRead>(
-    file: &mut std::fs::File,
-    entry: &Entry,
-    tar: &mut Tar<R>,
-) -> Result<(), Problem> {
-    match &entry.extents {
-        None => tar.data(|piece| file.write_all(piece).map_err(Problem::from))?,
-        Some(extents) => {
-            let mut places = extents.iter().map(|extent| (extent.offset, extent.bytes));
-            let (mut offset, mut left) = (0, 0);
-            tar.data(|mut piece| {
-                while !piece.is_empty() {
-                    while left == 0 {
-                        // The reader has checked that the extents are as long as the data.
-                        (offset, left) = places.next().ok_or(Errno::INVAL)?;
-                    }
-                    let count = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-                    let (now, rest) = piece.split_at_checked(count).unwrap_or_default();
-                    file.write_all_at(now, offset)?;
-                    offset = offset.saturating_add(count as u64);
-                    left = left.saturating_sub(count as u64);
-                    piece = rest;
-                }
-                Ok::<(), Problem>(())
-            })?;
-            file.set_len(entry.size)?;
-        }
+        return Err(problem.into());
     }
     let time = Timespec { tv_sec: entry.mtime_s, tv_nsec: entry.mtime_ns };
     // A time that the file system does not know is no reason to lose the copy.
-    rustix::fs::futimens(file, &Timestamps { last_access: time, last_modification: time }).ok();
-    Ok(())
+    rustix::fs::futimens(&file, &Timestamps { last_access: time, last_modification: time }).ok();
+    settle_or_remove(parent, &beside, name, FileType::RegularFile)
 }
 
 /// Makes something under a name that nobody has.

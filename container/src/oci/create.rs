@@ -11,7 +11,8 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 
 use super::arguments::{Arguments, Usage};
-use super::verbs::{COMPLETED, VerbProblem, is_plain, remove};
+use super::containers::{COMPLETED, is_plain, remove};
+use super::problem::VerbProblem;
 use super::{devices, specification};
 use crate::limits::allow_specified;
 use crate::seccomp::{Program, Workload};

@@ -13,11 +13,11 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::oci_spec::runtime::{Capabilities, Capability, Process, Spec, User};
 use libcontainer::syscall::syscall::SyscallType;
 
-use super::Problem;
 use super::arguments::{Arguments, Usage};
+use super::containers::{COMPLETED, load, wait};
 use super::create::FILTERS;
+use super::problem::{Problem, VerbProblem};
 use super::specification;
-use super::verbs::{COMPLETED, VerbProblem, load, wait};
 use crate::seccomp::{Program, Workload};
 
 /// What libcontainer keeps of a specification, beside the state.

@@ -1,26 +1,14 @@
 //! Looking at containers: `list` and `ps`.
 
 use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use libcontainer::container::Container;
 
-use super::Problem;
 use super::arguments::{Arguments, Usage};
-use super::verbs::{self, VerbProblem};
-
-/// Writes to standard output.
-pub(super) fn say(text: &str) -> Result<u8, VerbProblem> {
-    writeln!(io::stdout(), "{text}").map_err(VerbProblem::Say)?;
-    Ok(0)
-}
-
-/// Writes a warning to standard error, which callers show.
-pub(super) fn warn(text: &str) {
-    // Nobody who reads it is no reason to fail.
-    drop(writeln!(io::stderr(), "level=warning msg={text:?}"));
-}
+use super::containers::{cgroup_folder, load};
+use super::output::say;
+use super::problem::{Problem, VerbProblem};
 
 /// `ferrite-oci list`.
 pub(super) fn list(arguments: &mut Arguments, root: &str) -> Result<u8, Problem> {
@@ -70,10 +58,10 @@ pub(super) fn ps(arguments: &mut Arguments, root: &str) -> Result<u8, Problem> {
             _ => return Err(Usage::UnknownOption { option }.into()),
         }
     }
-    let container = verbs::load(root, &arguments.word("ID")?)?;
+    let container = load(root, &arguments.word("ID")?)?;
     let cgroup = container.spec().map_err(VerbProblem::from)?.cgroup_path;
     let mut pids = Vec::new();
-    collect(&verbs::cgroup_folder(&cgroup), &mut pids)?;
+    collect(&cgroup_folder(&cgroup), &mut pids)?;
     if json {
         return Ok(say(&serde_json::json!(pids).to_string())?);
     }

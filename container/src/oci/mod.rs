@@ -4,11 +4,15 @@
 //! a shim: libcontainer and our own device filter do the work in both. One thread, as libcontainer demands.
 
 mod arguments;
+mod containers;
 mod create;
 mod devices;
 mod exec;
+mod globals;
 mod itself;
 mod list;
+mod output;
+mod problem;
 mod report;
 mod specification;
 mod update;
@@ -17,32 +21,10 @@ mod verbs;
 use std::process::ExitCode;
 
 use self::arguments::{Arguments, Usage};
-use self::itself::ItselfProblem;
+use self::globals::{Globals, globals};
+use self::output::say;
+use self::problem::{Problem, VerbProblem};
 use self::report::Report;
-use self::verbs::VerbProblem;
-
-/// Where containers are kept unless the caller says otherwise; a tmpfs.
-const ROOT: &str = "/run/ferrite-oci";
-
-/// The command failed.
-#[derive(Debug, thiserror::Error)]
-enum Problem {
-    #[error(transparent)]
-    Usage(#[from] Usage),
-    #[error(transparent)]
-    Verb(#[from] VerbProblem),
-    #[error(transparent)]
-    Itself(#[from] ItselfProblem),
-}
-
-/// Options before the verb.
-struct Globals {
-    root: String,
-    log: Option<String>,
-    json: bool,
-    debug: bool,
-    systemd: bool,
-}
 
 /// Carries out a command line, without the program's name.
 #[must_use]
@@ -62,26 +44,6 @@ pub fn main(words: Vec<String>) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(problem) => report.fail(&ferrite_schema::chain(&problem)),
     }
-}
-
-fn globals(arguments: &mut Arguments) -> Result<Globals, Usage> {
-    let mut globals =
-        Globals { root: ROOT.to_owned(), log: None, json: false, debug: false, systemd: false };
-    while let Some(option) = arguments.option()? {
-        match option.as_str() {
-            "--root" => globals.root = arguments.value(&option)?,
-            "--log" | "-l" => globals.log = Some(arguments.value(&option)?),
-            "--log-format" => globals.json = arguments.value(&option)? == "json",
-            "--systemd-cgroup" => globals.systemd = true,
-            "--cgroup-manager" => globals.systemd = arguments.value(&option)? == "systemd",
-            "--debug" => globals.debug = true,
-            "--rootless" => drop(arguments.value(&option)?),
-            "--version" | "-v" => arguments.push_verb("version"),
-            "--help" | "-h" => arguments.push_verb("help"),
-            _ => return Err(Usage::UnknownOption { option }),
-        }
-    }
-    Ok(globals)
 }
 
 fn run(mut arguments: Arguments, globals: &Globals) -> Result<u8, Problem> {
@@ -108,12 +70,12 @@ fn run(mut arguments: Arguments, globals: &Globals) -> Result<u8, Problem> {
         "ps" => list::ps(&mut arguments, root),
         "spec" => specification::write(&mut arguments),
         "features" => specification::features(),
-        "version" => Ok(list::say(&format!(
+        "version" => Ok(say(&format!(
             "ferrite-oci version {}\nspec: {}",
             env!("CARGO_PKG_VERSION"),
             specification::VERSION
         ))?),
-        "help" => Ok(list::say(arguments::HELP)?),
+        "help" => Ok(say(arguments::HELP)?),
         _ => Err(Usage::UnknownCommand { verb }.into()),
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::fs::MemfdFlags;
 use tracing::level_filters::LevelFilter;
 
-use super::Globals;
+use super::globals::Globals;
 
 /// What is written at the end, and where.
 #[derive(Default)]

@@ -9,10 +9,9 @@ use libcontainer::oci_spec::runtime::{Capability, Process, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::Problem;
 use super::arguments::{Arguments, Usage};
-use super::list::{say, warn};
-use super::verbs::VerbProblem;
+use super::output::{say, warn};
+use super::problem::{Problem, VerbProblem};
 use crate::{seccomp, user};
 
 /// Newest version of the runtime specification that is understood.

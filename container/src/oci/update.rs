@@ -13,31 +13,12 @@ use libcontainer::oci_spec::runtime::{
 };
 use serde_json::{Value, json};
 
-use super::Problem;
 use super::arguments::{Arguments, Usage};
-use super::verbs::{self, COMPLETED, VerbProblem};
+use super::containers::{COMPLETED, cgroup_folder, load};
+use super::problem::{Problem, UpdateProblem, VerbProblem};
 
 /// Shares that the first version of cgroups knew; beyond them the second has no weight.
 const SHARES: std::ops::RangeInclusive<u64> = 2..=262_144;
-
-/// A limit was not changed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum UpdateProblem {
-    #[error("read the limits from {}", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    #[error("understand the limits")]
-    Understand(#[source] serde_json::Error),
-    #[error("limit memory and swap together to {swap}: that is less than {limit} for memory alone")]
-    Swap { swap: i64, limit: i64 },
-    #[error("limit swap: it counts together with memory, whose limit is unknown")]
-    SwapAlone,
-    #[error("change {setting}: only what the second version of cgroups can change is understood")]
-    NotPossible { setting: &'static str },
-    #[error("change {file:?}: that is no file of a control group")]
-    NoFile { file: String },
-    #[error("write {value:?} to {}", path.display())]
-    Write { path: PathBuf, value: String, source: io::Error },
-}
 
 /// A file of a cgroup and what is written to it.
 type Setting = (String, String);
@@ -45,14 +26,14 @@ type Setting = (String, String);
 /// `ferrite-oci update`.
 pub(super) fn update(arguments: &mut Arguments, root: &str) -> Result<u8, Problem> {
     let (asked, id) = parse(arguments)?;
-    let container = verbs::load(root, &id)?;
+    let container = load(root, &id)?;
     let resources = match asked {
         Asked::Options(value) => serde_json::from_value(value),
         Asked::File(path) => serde_json::from_str(&read(&path).map_err(VerbProblem::from)?),
     };
     let resources: LinuxResources =
         resources.map_err(UpdateProblem::Understand).map_err(VerbProblem::from)?;
-    let folder = verbs::cgroup_folder(&container.spec().map_err(VerbProblem::from)?.cgroup_path);
+    let folder = cgroup_folder(&container.spec().map_err(VerbProblem::from)?.cgroup_path);
     let asks = resources.devices().as_ref().is_some_and(|devices| !devices.is_empty());
     let rules = if asks { device_rules(&container, root)? } else { Vec::new() };
     apply(&folder, &resources, &rules).map_err(VerbProblem::from)?;

@@ -20,7 +20,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
-use super::{ClientError, tls};
+use super::error::ClientError;
+use super::tls;
 use crate::context::Context;
 
 /// A request's body.

@@ -1,5 +1,6 @@
 //! Requests about images that take long or answer in pieces.
 
+use std::path::Path;
 use std::time::Duration;
 
 use ferrite_schema::api::{ExportFormat, Image, Pruned, PullEvent, PullProgress};
@@ -7,10 +8,15 @@ use hyper::Method;
 use hyper::body::Bytes;
 
 use super::connection::Exchange;
-use super::{ANSWER, Client, ClientError, WORK, empty, request, upload};
+use super::error::ClientError;
+use super::requests::{ANSWER, Client, WORK, empty, request};
+use super::upload;
 
 /// Longest silence of a pull: it speaks several times a second.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// An import that is slower than this many bytes per second is given up.
+const UPLOAD_MIN_BYTES_PER_S: u64 = 512 * 1024;
 
 /// A pull that the node works on. Dropping it ends it; what was downloaded stays for another try.
 #[derive(Debug)]
@@ -45,6 +51,39 @@ impl Pulling {
 }
 
 impl Client {
+    /// Images in the node's store.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn images(&self) -> Result<Vec<Image>, ClientError> {
+        self.get("list images", "/v1/images").await
+    }
+
+    /// Uploads an archive of an image; `progress` hears of every piece, in bytes.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn import(
+        &self,
+        archive: &Path,
+        name: Option<&str>,
+        progress: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Result<Image, ClientError> {
+        let (body, size_bytes) = upload::file(archive, progress).await?;
+        let act = format!("import {}", archive.display());
+        let path = match name {
+            Some(name) => format!("/v1/images?name={}", upload::percent_encoded(name)),
+            None => "/v1/images".to_owned(),
+        };
+        let request = request(&act, Method::POST, &path, body).map(|mut request| {
+            request.headers_mut().insert(hyper::header::CONTENT_LENGTH, size_bytes.into());
+            request
+        })?;
+        let within = WORK + Duration::from_secs(size_bytes / UPLOAD_MIN_BYTES_PER_S);
+        let answer = self.node.exchange(&act, request, within).await?;
+        answer.json().await
+    }
+
     /// Has the node pull an image.
     ///
     /// # Errors

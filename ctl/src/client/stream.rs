@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::task::JoinSet;
 
-use super::ClientError;
+use super::error::ClientError;
 
 /// Read at once.
 const CHUNK_BYTES: usize = 32 * 1024;

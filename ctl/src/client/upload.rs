@@ -8,8 +8,8 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Bytes, Frame};
 use tokio::io::AsyncReadExt;
 
-use super::ClientError;
 use super::connection::Body;
+use super::error::ClientError;
 
 /// Bytes per piece: large enough that the system calls do not show, small enough for smooth progress.
 const PIECE_BYTES: usize = 128 * 1024;

@@ -3,7 +3,9 @@
 use ferrite_schema::api::Volume;
 use hyper::Method;
 
-use super::{Client, ClientError, empty, upload};
+use super::error::ClientError;
+use super::requests::{Client, empty};
+use super::upload;
 
 impl Client {
     /// The named volumes.

@@ -6,8 +6,9 @@ use std::time::Duration;
 use ferrite_vm::deadline::Deadline;
 use ferrite_vm::running::{MachineError, Running};
 
+use super::problem::ClusterError;
 use super::record::Record;
-use super::{ClusterError, create, folder};
+use super::{create, folder};
 use crate::context;
 use crate::failure::Failure;
 use crate::session::Session;

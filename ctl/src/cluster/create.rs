@@ -10,8 +10,10 @@ use ferrite_vm::disk::{self, Bus, Cache, Disk, Format, Plugged};
 use ferrite_vm::host::{self, Host};
 use ferrite_vm::machine::{Boot, Clock, FwCfg, Lifetime, Machine, Timing};
 
+use super::folder;
+use super::problem::ClusterError;
 use super::record::Record;
-use super::{BootMethod, ClusterError, UpArguments, folder};
+use crate::cli::{BootMethod, UpArguments};
 use crate::context::Context;
 use crate::pki::{self, Identity};
 

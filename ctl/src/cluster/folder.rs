@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::ClusterError;
+use super::problem::ClusterError;
 use crate::context::xdg_directory;
 
 const NAME_MAX_BYTES: usize = 32;

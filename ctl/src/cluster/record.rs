@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BootMethod, ClusterError, UpArguments, folder};
+use super::folder;
+use super::problem::ClusterError;
+use crate::cli::{BootMethod, UpArguments};
 
 /// Processors of a node where nothing else was said.
 const CPUS: u8 = 2;

@@ -14,7 +14,7 @@ use ferrite_vm::running::{self, Running};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::{pipe, unregister};
 
-use super::ClusterError;
+use super::problem::ClusterError;
 use super::progress::{Phase, Progress};
 
 /// What PID 1 says when the node is ready.

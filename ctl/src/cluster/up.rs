@@ -6,10 +6,12 @@ use ferrite_schema::names::API_PORT;
 use ferrite_vm::host::{Acceleration, Host};
 use ferrite_vm::running::{self, Running};
 
+use super::problem::ClusterError;
 use super::record::Record;
 use super::start::{self, Interrupt, Unfinished, Wait};
 use super::view::{self, Status};
-use super::{ClusterError, UpArguments, commands, create, folder};
+use super::{commands, create, folder};
+use crate::cli::{DEFAULT_NAME, UpArguments};
 use crate::context;
 use crate::failure::Failure;
 use crate::session::Session;
@@ -152,7 +154,7 @@ fn show(
     let status = view::status_of(cluster, record)?;
     session.show(&status, |status: &Status| {
         let name = &status.name;
-        let name = if name == super::DEFAULT_NAME { String::new() } else { format!(" {name}") };
+        let name = if name == DEFAULT_NAME { String::new() } else { format!(" {name}") };
         format!(
             "{headline}\n  \
              talk to it   ferrite machine status\n  \

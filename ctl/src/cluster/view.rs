@@ -11,9 +11,11 @@ use ferrite_vm::deadline::Deadline;
 use ferrite_vm::running::{self, Running};
 use serde::Serialize;
 
+use super::problem::ClusterError;
 use super::record::Record;
 use super::start::Interrupt;
-use super::{BootMethod, ClusterError, commands, create, folder};
+use super::{commands, create, folder};
+use crate::cli::BootMethod;
 use crate::failure::Failure;
 use crate::output;
 use crate::session::Session;

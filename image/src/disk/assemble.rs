@@ -10,9 +10,10 @@ use ferrite_layout::gpt::{LEGACY_BOOT, Partition, Table, mbr};
 use ferrite_layout::slot::{FRESH_TRIES, Slot};
 use ferrite_layout::slot_header::SlotDocument;
 
-use super::{
-    BuildDisk, Parts, check_fits, create_sized, extents, identity, number, open, partition,
-};
+use super::parts::Parts;
+use super::places::{check_fits, create_sized, number, open, partition};
+use super::problem::BuildDisk;
+use super::{extents, identity};
 
 /// What goes into a partition.
 #[derive(Debug, Clone)]

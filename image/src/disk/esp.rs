@@ -7,10 +7,11 @@ use std::path::Path;
 
 use ferrite_layout::disk_layout::{DiskLayout, LayoutPartition};
 
+use super::identity;
+use super::parts::{EspFile, Parts};
+use super::places::{check_fits, create_sized, number, open, partition};
+use super::problem::BuildDisk;
 use super::toolbox::{Toolbox, fixed, is_plain, run};
-use super::{
-    BuildDisk, EspFile, Parts, check_fits, create_sized, identity, number, open, partition,
-};
 
 /// Label of the file system.
 const LABEL: &str = "EFI-SYSTEM";

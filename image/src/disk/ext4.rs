@@ -8,10 +8,11 @@ use std::process::Stdio;
 use ferrite_layout::disk_layout::{DiskLayout, LayoutPartition};
 use ferrite_layout::sparse;
 
+use super::identity;
+use super::parts::{OemFile, Parts};
+use super::places::{check_fits, create_sized, number, open, partition};
+use super::problem::BuildDisk;
 use super::toolbox::{Toolbox, fixed, is_plain, run};
-use super::{
-    BuildDisk, OemFile, Parts, check_fits, create_sized, identity, number, open, partition,
-};
 
 /// Space that only the node's own programs can use: containers have other users, so that what fills STATE leaves
 /// enough to write down that a unit is to be stopped.

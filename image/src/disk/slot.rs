@@ -10,7 +10,10 @@ use ferrite_layout::slot_header::{self, Blob, HEADER_BYTES, Root, SlotDocument};
 use ferrite_layout::verity;
 use sha2::{Digest, Sha256};
 
-use super::{BuildDisk, Parts, check_fits, create, identity, open, partition};
+use super::identity;
+use super::parts::Parts;
+use super::places::{check_fits, create, open, partition};
+use super::problem::BuildDisk;
 
 const COPY_BYTES: usize = 1024 * 1024;
 

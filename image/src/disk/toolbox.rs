@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::BuildDisk;
+use super::problem::BuildDisk;
 use crate::tools::Tools;
 
 /// Where the programs come from. The image's own are [`Tools`]; tests also use the host's.

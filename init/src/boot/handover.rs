@@ -4,13 +4,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ferrite_files::durable::private_folder;
 use ferrite_layout::slot::{Reason, Slot};
 use ferrite_layout::slot_header::SlotDocument;
 use ferrite_schema::names;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::state::durable::private_folder;
 use crate::timeline::Recorder;
 use crate::watchdog::Inherited;
 

@@ -11,27 +11,28 @@ use nix::sys::signal::{SigSet, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Signal, Uid};
-use rustix::system::{RebootCommand, reboot};
+use rustix::process::Uid;
 use rustix::time::ClockId;
 
 use super::agent_output::AgentOutput;
 use super::children::{self, Process, Reaped};
 use super::control::{ControlSocket, MakeSocket, Received};
-use super::machine::{Effect, Event, Machine};
+use super::machine::{Event, Machine};
 use super::power_button::PowerButtons;
 use super::requests::Node;
 use super::state_watch::StateWatch;
-use super::{cgroups, drivers, finish};
+use super::{drivers, finish};
 use crate::boot::root;
 use crate::disk::STATE_PARTITION;
-use crate::fatal::{chain, fatal};
+use crate::fatal::fatal;
 use crate::log;
 use crate::modules::Hotplug;
 use crate::state::clock::Clock;
 use crate::state::grow::Growth;
 use crate::timeline::{self, Instant};
-use crate::{unwritten, watchdog};
+use crate::watchdog;
+
+mod effects;
 
 /// Processes reaped per turn: ten thousand orphans must not keep the watchdog hungry.
 const REAP_BATCH: usize = 4096;
@@ -395,92 +396,10 @@ impl EventLoop {
             }
         }
     }
-
-    fn execute(&mut self, effect: Effect) -> Option<Event> {
-        match effect {
-            Effect::Log(level, text) => log::write(level, format_args!("{text}")),
-            Effect::Spawn => return Some(self.spawn()),
-            Effect::Terminate { pid } => self.signal(pid, Signal::TERM),
-            Effect::Kill { pid } => self.signal(pid, Signal::KILL),
-            Effect::TerminateAll => {
-                children::signal_everyone(Signal::TERM);
-                self.reap_due = true;
-            }
-            Effect::KillUnits => {
-                cgroups::kill(cgroups::UNITS).ok();
-                self.reap_due = true;
-            }
-            Effect::KillAll => {
-                for group in [cgroups::UNITS, cgroups::SYSTEM] {
-                    cgroups::kill(group).ok();
-                }
-                children::signal_everyone(Signal::KILL);
-                self.reap_due = true;
-            }
-            Effect::Finish => return self.finish(),
-            Effect::CountUnwritten => {
-                return Some(Event::Unwritten { bytes: unwritten::bytes() });
-            }
-            Effect::JudgeOtherSlot => {
-                return Some(Event::OtherSlot { can_boot: self.node.other_slot_is_better() });
-            }
-            Effect::Power(mode) => power(mode),
-        }
-        None
-    }
-
-    fn finish(&mut self) -> Option<Event> {
-        match finish::start(self.clock, self.growth.take().map(|(growth, _)| growth)) {
-            Ok(pipe) => {
-                self.finishing = Some((pipe, Vec::new()));
-                None
-            }
-            Err(error) => {
-                let problem = Some(format!("file systems cannot be unmounted: {error}"));
-                Some(Event::Finished { problem })
-            }
-        }
-    }
-
-    fn spawn(&mut self) -> Event {
-        match children::start_agent(self.output.write_end()) {
-            Ok(process) => {
-                let pid = process.pid();
-                self.agent = Some(process);
-                Event::Spawned { pid }
-            }
-            Err(error) => Event::SpawnFailed { reason: chain(&error) },
-        }
-    }
-
-    fn signal(&self, pid: i32, signal: Signal) {
-        if let Some(agent) = self.agent.as_ref().filter(|agent| agent.pid() == pid)
-            && let Err(error) = agent.signal(signal)
-            // It ended already; reaping will say so.
-            && error != Errno::SRCH
-        {
-            log::error(format_args!("the agent cannot be signalled: {error}"));
-        }
-    }
 }
 
 /// A count in sysfs is always readable; that it changed is a priority event.
 fn poll_for(source: Source, fd: BorrowedFd<'_>) -> PollFd<'_> {
     let events = if source == Source::StateErrors { PollFlags::PRI } else { PollFlags::IN };
     PollFd::from_borrowed_fd(fd, events)
-}
-
-fn power(mode: ShutdownMode) -> ! {
-    let command = match mode {
-        ShutdownMode::Poweroff => {
-            watchdog::disarm();
-            RebootCommand::PowerOff
-        }
-        // Left armed: should the reset hang, the watchdog does it.
-        ShutdownMode::Reboot => RebootCommand::Restart,
-    };
-    match reboot(command) {
-        Ok(()) => fatal("the kernel neither reset the machine nor switched it off"),
-        Err(error) => fatal(&format!("the kernel refuses to go down: {error}")),
-    }
 }

@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use ferrite_files::durable;
 use ferrite_files::quarantine::Quarantine;
 use ferrite_files::small::{self, ReadSmall};
 use ferrite_schema::names;
@@ -14,7 +15,6 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::fatal::chain;
 use crate::log;
-use crate::state::durable;
 
 /// Randomness for the next boot.
 const SEED_FILE: &str = "/var/lib/ferrite/random-seed";
@@ -67,7 +67,7 @@ impl Memory {
         }
         let mut id = [0; 16];
         getrandom(&mut id, GetRandomFlags::empty())?;
-        durable::replace(path, format!("{}\n", hex::encode(id)).as_bytes())?;
+        keep(path, format!("{}\n", hex::encode(id)).as_bytes())?;
         Ok(true)
     }
 
@@ -87,7 +87,7 @@ impl Memory {
         }
         let mut seed = vec![0; SEED_BYTES];
         getrandom(&mut seed, GetRandomFlags::empty())?;
-        durable::replace(path, &seed)
+        keep(path, &seed)
     }
 
     /// What `path` holds; nothing where something else than a small file had the name.
@@ -116,6 +116,14 @@ impl Memory {
         log::warn(format_args!("{sentence}"));
         self.said.push(sentence);
     }
+}
+
+/// Keeps a file in the folder of what the OS itself remembers, which a new STATE lacks.
+fn keep(path: &Path, content: &[u8]) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    durable::write(path, content).map_err(|error| error.source)
 }
 
 fn is_machine_id(text: &[u8]) -> bool {

@@ -5,7 +5,6 @@
 
 pub mod check;
 pub mod clock;
-pub mod durable;
 pub mod errors;
 pub mod etc;
 pub mod foreign;

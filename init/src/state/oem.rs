@@ -6,10 +6,8 @@
 use std::io;
 use std::path::Path;
 
-use ferrite_files::small;
+use ferrite_files::{durable, small};
 use ferrite_schema::names;
-
-use crate::state::durable;
 
 /// Largest document, as large as the agent takes one.
 const DOCUMENT_MAX_BYTES: u64 = 4 << 20;
@@ -29,7 +27,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     if let Some(folder) = to.parent() {
         durable::private_folder(folder)?;
     }
-    durable::replace(to, &content)
+    durable::write(to, &content).map_err(|error| error.source)
 }
 
 #[cfg(test)]

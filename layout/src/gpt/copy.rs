@@ -4,48 +4,34 @@ use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
 use gptman::{GPTHeader, GPTPartitionEntry};
 
-use super::{ENTRY_BYTES, Geometry, PRIMARY_ENTRIES_LBA, PRIMARY_LBA, Source, Write};
+use super::geometry::{ENTRIES_MAX, ENTRY_BYTES, Geometry, PRIMARY_ENTRIES_LBA, PRIMARY_LBA};
+use super::problem::CopyProblem;
 
 /// Bytes of a header that mean something; the rest of its sector is zero.
 pub(super) const HEADER_BYTES: u32 = 92;
-/// Entries that a table may claim. Every tool writes 128; a wild count must not decide how much we allocate.
-pub(super) const ENTRIES_MAX: u32 = 256;
+/// Which of the two copies a table was read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The copy at the start of the disk.
+    Primary,
+    /// The copy at its end: the primary is not valid.
+    Backup,
+}
+
+/// One copy of the table, to be written at an offset of the disk. Flush the disk after each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// From the start of the disk.
+    pub offset_bytes: u64,
+    /// Header and entries: whole sectors.
+    pub bytes: Vec<u8>,
+}
 
 /// A decoded copy; its header is as in the primary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Copy {
     pub(super) header: GPTHeader,
     pub(super) entries: Vec<GPTPartitionEntry>,
-}
-
-/// What is wrong with a copy.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
-pub enum CopyProblem {
-    #[error("reading it fails: {source}")]
-    Read { source: io::Error },
-    #[error("there is no header (no signature)")]
-    NoHeader,
-    #[error("its header is damaged: {source}")]
-    Header { source: gptman::Error },
-    #[error("its header is meant for sector {found}, but lies in sector {expected}")]
-    OwnPlace { expected: u64, found: u64 },
-    #[error(
-        "it says that the other copy is in sector {found}, where none can be: was the disk cut short?"
-    )]
-    OtherPlace { found: u64 },
-    #[error("it claims {count} entries of {size_bytes} bytes")]
-    EntryShape { count: u32, size_bytes: u32 },
-    #[error("it claims that its entries start in sector {found}")]
-    EntriesPlace { found: u64 },
-    #[error("it claims that sectors {first} to {last} are usable")]
-    Usable { first: u64, last: u64 },
-    #[error("its entries are damaged: {source}")]
-    Entries { source: gptman::Error },
-    #[error("partition {number} has the impossible extent {first} to {last}")]
-    Extent { number: u32, first: u64, last: u64 },
-    #[error("partitions {first} and {second} overlap")]
-    Overlap { first: u32, second: u32 },
 }
 
 /// Reads both copies. The backup is looked for in the disk's last sector; where a disk has grown, also

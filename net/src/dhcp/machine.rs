@@ -20,7 +20,8 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use super::lease::Lease;
-use super::message::{Answer, Ask, Kind, Mac, Question};
+use super::message::{Answer, Ask, Kind, Question};
+use crate::addresses::Mac;
 
 /// Longest pause between two questions of a client without an address; the first is two seconds.
 const PAUSE_MAX_S: u64 = 64;

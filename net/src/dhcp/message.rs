@@ -6,8 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-/// An Ethernet address.
-pub(crate) type Mac = [u8; 6];
+use crate::addresses::Mac;
 
 /// Options by their numbers.
 pub(super) mod option {

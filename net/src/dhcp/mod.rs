@@ -13,10 +13,9 @@ use crate::dhcp::lease::Lease;
 use crate::dhcp::machine::{Effect, Event, Machine};
 use crate::dhcp::overlap::Overlap;
 use crate::dhcp::socket::Socket;
-use crate::links::Interface;
+use crate::ethernet::Interface;
 use crate::news::{News, Teller};
 
-pub(crate) use message::Mac;
 pub(crate) use name_servers::NameServers;
 pub(crate) use overlap::UnitsNetwork;
 

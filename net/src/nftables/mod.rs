@@ -7,6 +7,7 @@
 
 mod encode;
 mod expression;
+mod ground;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -18,26 +19,12 @@ use ferrite_schema::unit::{Port, Protocol};
 
 use super::addresses::Mac;
 use super::netlink::Batch;
+use ground::{NAME_BYTES, TCP, UDP};
 
-/// Bytes of an interface's name in a set.
-const NAME_BYTES: usize = 16;
+pub(crate) use ground::Ground;
+
 /// Members in one transaction: a message must fit in a socket's buffer of some 200 KiB.
 const MEMBERS_AT_ONCE: usize = 200;
-/// Numbers of the transports.
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-
-/// What the units' network is made of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ground {
-    /// The bridge.
-    pub(crate) bridge: String,
-    /// Its address, and how long the network's prefix is.
-    pub(crate) ipv4: (Ipv4Addr, u8),
-    /// Likewise, where the kernel has IPv6.
-    pub(crate) ipv6: Option<(Ipv6Addr, u8)>,
-}
-
 /// A unit on the bridge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Member {

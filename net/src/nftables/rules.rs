@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::encode::{Family, Hook, Set, Table, Transaction};
 use super::expression::{Base, Expression, Meta, Register, Tracked, Verdict};
-use super::{Ground, NAME_BYTES, TCP, UDP};
+use super::ground::{Ground, NAME_BYTES, TCP, UDP};
 use crate::LINK_PREFIX;
 
 pub(super) const INET: Table = Table { family: Family::Inet, name: "ferrite" };

@@ -13,17 +13,14 @@ use serde::{Deserialize, Serialize};
 pub use self::containers::ContainersConfig;
 pub use self::env_files::EnvFile;
 pub use self::network::NetworkConfig;
-pub use self::registries::{ImagesConfig, RegistryConfig, Secret};
+pub use self::registries::{
+    COLLECT_BELOW_PERCENT, COLLECT_UNTIL_PERCENT, ImagesConfig, RegistryConfig, Secret,
+};
 pub use self::signatures::{SignaturePolicy, SignatureRule};
 use crate::document::{self, Problem};
 
 /// First line of every cloud-config: a comment to TOML, a marker to clouds.
 pub const MARKER: &str = "#cloud-config";
-
-/// Part of STATE, in percent, that images which nothing uses may not keep from being free.
-pub const COLLECT_BELOW_PERCENT: u8 = 15;
-/// Part of STATE, in percent, that is free after such images were removed, if there were enough.
-pub const COLLECT_UNTIL_PERCENT: u8 = 25;
 
 /// Everything that can be said about a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,6 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{host, reference};
 
+/// Part of STATE, in percent, that images which nothing uses may not keep from being free.
+pub const COLLECT_BELOW_PERCENT: u8 = 15;
+/// Part of STATE, in percent, that is free after such images were removed, if there were enough.
+pub const COLLECT_UNTIL_PERCENT: u8 = 25;
+
 /// How one registry, or a mirror, is spoken to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -100,8 +105,8 @@ impl ImagesConfig {
                 "[images] default_registry is not a host, with or without a port".to_owned(),
             );
         }
-        let below = self.collect_below_percent.unwrap_or(crate::node_config::COLLECT_BELOW_PERCENT);
-        let until = self.collect_until_percent.unwrap_or(crate::node_config::COLLECT_UNTIL_PERCENT);
+        let below = self.collect_below_percent.unwrap_or(COLLECT_BELOW_PERCENT);
+        let until = self.collect_until_percent.unwrap_or(COLLECT_UNTIL_PERCENT);
         (below > until || until > 90).then(|| {
             format!("[images] collects below {below} % until {until} % are free: the second must not be less, nor above 90")
         })

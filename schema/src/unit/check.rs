@@ -1,17 +1,15 @@
 //! What types cannot say about a unit: contradictions, and values that a unit must not have.
 
+use super::bad_value::{BadValue, Check, bad, twice};
 use super::container_check;
+use super::definition::Unit;
 use super::life_check;
 use super::names::{NAME_MAX_BYTES, is_unit_name};
 use super::template;
-use super::{BadValue, Unit};
 use crate::reference::Reference;
 
 /// Longest label name and value.
 const LABEL_MAX_BYTES: usize = 256;
-
-/// One check of a unit.
-pub(super) type Check = fn(&Unit) -> Result<(), BadValue>;
 
 const CHECKS: [Check; 6] = [name, program, environment, files, labels, image];
 
@@ -32,26 +30,6 @@ pub fn check(unit: &Unit) -> Result<(), BadValue> {
 fn check_instance(unit: &Unit) -> Result<(), BadValue> {
     let all = CHECKS.iter().chain(&container_check::CHECKS).chain(&life_check::CHECKS);
     all.into_iter().try_for_each(|check| check(unit))
-}
-
-/// A bad value, with why.
-pub(super) fn bad<const N: usize>(path: [&str; N], why: impl Into<String>) -> Result<(), BadValue> {
-    Err(BadValue::at(&path, why))
-}
-
-/// The known word that was probably meant, as the end of a sentence.
-pub(super) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    crate::document::meant(word, known)
-        .map(|known| format!("; did you mean `{known}`?"))
-        .unwrap_or_default()
-}
-
-/// The first value that is in the list twice.
-pub(super) fn twice<T: PartialEq>(values: &[T]) -> Option<usize> {
-    values
-        .iter()
-        .enumerate()
-        .find_map(|(index, value)| values.get(..index)?.contains(value).then_some(index))
 }
 
 fn name(unit: &Unit) -> Result<(), BadValue> {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Bytes;
+use super::bytes::Bytes;
 
 /// Capabilities beyond or short of the default ones, without `CAP_`: `"NET_ADMIN"`. `drop = ["ALL"]` drops all
 /// before `add` is looked at.

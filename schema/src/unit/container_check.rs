@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::check::{Check, bad, suggestion, twice};
+use super::bad_value::{BadValue, Check, bad, suggestion, twice};
+use super::bytes::Bytes;
+use super::container::{NetworkMode, Port, Protocol, Ulimit, Volume, VolumeSource};
+use super::definition::Unit;
 use super::names::{CAPABILITIES, ULIMITS};
-use super::{BadValue, Bytes, NetworkMode, Port, Protocol, Ulimit, Unit, Volume, VolumeSource};
 
 /// Linux's limit for a hostname.
 const HOSTNAME_MAX_BYTES: usize = 64;

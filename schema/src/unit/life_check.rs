@@ -1,9 +1,12 @@
 //! Checks of what a unit says about its life.
 
-use super::check::{Check, bad, suggestion, twice};
+use super::bad_value::{BadValue, Check, bad, suggestion, twice};
+use super::container::NetworkMode;
 use super::cron::Cron;
+use super::definition::{RestartPolicy, Unit};
+use super::life::Health;
 use super::names::{SIGNALS, is_unit_name, signal_number};
-use super::{BadValue, Health, NetworkMode, RestartPolicy, Unit, template};
+use super::template;
 
 /// Longest grace, a day: a stop must end some time.
 const STOP_GRACE_MAX_S: u32 = 24 * 60 * 60;

@@ -12,7 +12,8 @@
 
 use toml::Value;
 
-use super::{BadValue, Unit, check};
+use super::bad_value::BadValue;
+use super::definition::Unit;
 
 /// Separates a template's name from its instance's.
 const SEPARATOR: char = '@';
@@ -28,16 +29,6 @@ pub fn is_template(name: &str) -> bool {
 pub fn template_of(name: &str) -> Option<String> {
     let (prefix, instance) = name.split_once(SEPARATOR)?;
     (!instance.is_empty()).then(|| format!("{prefix}{SEPARATOR}"))
-}
-
-/// A template's instance called `name`.
-///
-/// # Errors
-/// A value has an unknown specifier, or is bad with this name in it.
-pub fn instance(template: &Unit, name: &str) -> Result<Unit, BadValue> {
-    let unit = expanded(template, name)?;
-    check(&unit)?;
-    Ok(unit)
 }
 
 /// A template as an instance called `name` has it, otherwise unchecked.
@@ -119,6 +110,7 @@ fn expand_all(
 
 #[cfg(test)]
 mod tests {
+    use super::super::instance;
     use super::*;
 
     fn template(more: &str) -> Unit {

@@ -6,10 +6,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use ferrite_archive::{Entry, Kind, Tar};
+use serde::de::DeserializeOwned;
 
-use super::{Import, refuse};
+use super::problem::{Import, refuse};
 use crate::digest::{Digest, Hashing};
-use crate::documents::DOCUMENT_MAX_BYTES;
+use crate::documents::{DOCUMENT_MAX_BYTES, Manifest};
 use crate::layer;
 
 /// Most files and links in an archive, and most entries of any kind.
@@ -42,6 +43,15 @@ pub(super) struct ArchiveContent {
 pub(super) enum Place {
     Blob(Digest),
     Link(String),
+}
+
+/// An image in the archive: its manifest, and the name that it has there.
+pub(super) struct Found {
+    pub(super) digest: Digest,
+    pub(super) manifest: Manifest,
+    pub(super) name: Option<String>,
+    /// Indexes in the archive that led to it, without the archive's own, which no registry has.
+    pub(super) indexes: Vec<Digest>,
 }
 
 pub(super) fn read(path: &Path, folder: &Path) -> Result<ArchiveContent, Import> {
@@ -183,6 +193,10 @@ fn joined(path: &str, target: &str) -> String {
         }
     }
     parts.join("/")
+}
+
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8], what: &'static str) -> Result<T, Import> {
+    serde_json::from_slice(bytes).map_err(|source| Import::ReadDocument { what, source })
 }
 
 /// Reads a document.

@@ -7,8 +7,8 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::archive::{ArchiveContent, BLOBS, Place};
-use super::{Found, Import, parse, refuse};
+use super::archive::{ArchiveContent, BLOBS, Found, Place, parse};
+use super::problem::{Import, refuse};
 use crate::bounded::Bounded;
 use crate::digest::Digest;
 use crate::documents::{self, Document, LAYERS_MAX, MANIFEST_TYPES};

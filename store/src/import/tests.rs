@@ -1,3 +1,6 @@
+use std::io;
+use std::path::PathBuf;
+
 use super::*;
 
 struct Place {

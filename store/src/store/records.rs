@@ -1,4 +1,4 @@
-//! A record per name: what makes an image one that can be run.
+//! The store's records, a file per name.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -7,69 +7,13 @@ use std::path::{Path, PathBuf};
 use ferrite_files::durable;
 use ferrite_files::small::{ReadSmall, read_small};
 use ferrite_schema::api::Image;
-use serde::{Deserialize, Serialize};
 
-use super::{Claim, ImageStore, Store};
+use super::record::{Record, understand};
+use super::{ImageStore, Store};
 use crate::digest::Digest;
 
 /// Longest record of an image that is read.
 const RECORD_MAX_BYTES: u64 = 4 << 20;
-
-/// An image that can be run: everything it names is in the store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// Reference.
-    pub name: String,
-    /// Digest of the manifest.
-    pub manifest: String,
-    /// Digest of the configuration.
-    pub config: String,
-    /// Digests of the layers' tars, bottom first.
-    pub layers: Vec<String>,
-    /// Bytes of all its blobs.
-    pub size_bytes: u64,
-    /// Digests of the layers' blobs, bottom first. Records of older versions lack them: the manifest has them too.
-    #[serde(default)]
-    pub blobs: Vec<String>,
-    /// Digest of the key whose signature let the image in, where one was asked for.
-    #[serde(default)]
-    pub signed_by: Option<String>,
-    /// Full name that it is kept under. Records of older versions lack it.
-    #[serde(default)]
-    pub key: Option<String>,
-    /// Digests of the indexes that led to its manifest: a name with one of them means this image too.
-    #[serde(default)]
-    pub indexes: Vec<String>,
-}
-
-impl Record {
-    /// Whether a name that is pinned to this digest means it.
-    #[must_use]
-    pub fn is_at(&self, digest: &str) -> bool {
-        self.manifest == digest || self.indexes.iter().any(|index| index == digest)
-    }
-
-    /// Everything that it stands for, but for its name.
-    pub(super) fn claim(&self) -> Result<Claim, Store> {
-        let blobs = [&self.manifest, &self.config].into_iter().chain(&self.blobs);
-        Ok(Claim {
-            blobs: blobs.map(|blob| blob.parse()).collect::<Result<_, _>>()?,
-            layers: self.layers.iter().map(|layer| layer.parse()).collect::<Result<_, _>>()?,
-            ..Claim::default()
-        })
-    }
-
-    /// What the API shows.
-    #[must_use]
-    pub fn summary(&self) -> Image {
-        Image {
-            name: self.name.clone(),
-            digest: self.manifest.clone(),
-            size_bytes: self.size_bytes,
-            ..Image::default()
-        }
-    }
-}
 
 /// Records with the time of their last use, and the first problem with one that the disk does not give.
 pub(crate) type RecordsRead = (Vec<(Record, u64)>, Option<Store>);
@@ -198,35 +142,10 @@ impl ImageStore {
     }
 }
 
-/// A record of which everything can be looked up.
-fn understand(bytes: &[u8]) -> Result<Record, String> {
-    let record: Record = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    let all = [&record.manifest, &record.config].into_iter();
-    for digest in all.chain(&record.layers).chain(&record.blobs) {
-        digest.parse::<Digest>().map_err(|error| error.to_string())?;
-    }
-    Ok(record)
-}
-
-#[cfg(test)]
-pub(crate) fn empty_record() -> Record {
-    let digest = Digest::of(b"").to_string();
-    Record {
-        name: "a".to_owned(),
-        manifest: digest.clone(),
-        config: digest,
-        layers: vec![],
-        size_bytes: 3,
-        blobs: vec![],
-        signed_by: None,
-        key: None,
-        indexes: vec![],
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::empty_record;
 
     fn record(name: &str) -> Record {
         Record { name: name.to_owned(), ..empty_record() }

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use tar::{Builder, EntryType};
 
 use super::attacks::{apply, names, raw, record};
+use super::names::OPAQUE;
 use super::tests::Tar;
 use super::*;
 

@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use ferrite_archive::Entry;
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 
-use super::target::Problem;
+use super::problem::Problem;
 
 /// Largest value of an extended attribute that the kernel takes.
 const XATTR_MAX_BYTES: usize = 64 * 1024;

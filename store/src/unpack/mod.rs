@@ -7,9 +7,9 @@
 //! the tar becomes one otherwise. Device nodes are left out: containers get their own `/dev`, and their root is mounted
 //! `nodev`.
 
-mod content;
 mod meta;
 mod names;
+mod problem;
 mod target;
 
 use std::ffi::OsStr;
@@ -18,13 +18,13 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use ferrite_archive::content::NotWritten;
 use ferrite_archive::{Entry, Kind, Tar, TarProblem};
 
 use self::meta::Meta;
-use self::target::{Problem, Target};
-
-/// Attribute that marks a folder that hides what lower layers have in it.
-pub(super) const OPAQUE: &str = "trusted.overlay.opaque";
+use self::names::Role;
+use self::problem::Problem;
+use self::target::Target;
 
 /// How much a layer may hold.
 #[derive(Debug, Clone, Copy)]
@@ -105,8 +105,10 @@ fn apply<R: BufRead>(
         bytes = bytes.saturating_add(tar.data_left());
         one(tar, &mut target, &entry).map_err(|problem| match problem {
             Problem::Refused(why) => Unpack::RefuseEntry { path: shown(&entry.path), why },
-            Problem::Failed(source) => Unpack::CreateEntry { path: shown(&entry.path), source },
-            Problem::Tar(problem) => Unpack::ReadTar(problem),
+            Problem::Failed(NotWritten::Disk(source)) => {
+                Unpack::CreateEntry { path: shown(&entry.path), source }
+            }
+            Problem::Failed(NotWritten::Tar(problem)) => Unpack::ReadTar(problem),
         })?;
     }
     target
@@ -118,15 +120,6 @@ fn apply<R: BufRead>(
 
 fn shown(path: &[u8]) -> PathBuf {
     Path::new(OsStr::from_bytes(path)).to_owned()
-}
-
-/// What is done with an entry, by its name.
-enum Role<'a> {
-    Plain,
-    Opaque,
-    Whiteout(&'a [u8]),
-    /// aufs's own bookkeeping.
-    Ignored,
 }
 
 fn one<R: BufRead>(

@@ -1,7 +1,9 @@
 //! Names in a tar: which are paths within a layer, and which stand for something else.
 
-use super::Role;
-use super::target::Problem;
+use super::problem::Problem;
+
+/// Attribute that marks a folder that hides what lower layers have in it.
+pub(super) const OPAQUE: &str = "trusted.overlay.opaque";
 
 /// Prefix of names that stand for a removal.
 const WHITEOUT: &[u8] = b".wh.";
@@ -9,6 +11,15 @@ const WHITEOUT: &[u8] = b".wh.";
 const WHITEOUT_OPAQUE: &[u8] = b".wh..wh..opq";
 /// Longest path in a layer; `PATH_MAX`.
 const PATH_MAX_BYTES: usize = 4096;
+
+/// What is done with an entry, by its name.
+pub(super) enum Role<'a> {
+    Plain,
+    Opaque,
+    Whiteout(&'a [u8]),
+    /// aufs's own bookkeeping.
+    Ignored,
+}
 
 /// Splits a path of the tar. The root is the empty list.
 pub(super) fn components(path: &[u8]) -> Result<Vec<&[u8]>, Problem> {

@@ -1,16 +1,18 @@
 //! The folder that a layer is unpacked into: every change to it is made here.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::io::{self, BufRead};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use ferrite_archive::{Entry, Tar, TarProblem};
+use ferrite_archive::{Entry, Tar, content};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, XattrFlags};
 use rustix::io::Errno;
 
 use super::meta::{Meta, Owner, times};
-use super::{OPAQUE, content};
+use super::names::OPAQUE;
+use super::problem::Problem;
 
 /// Most folders that are kept open: entries come folder by folder, so few are enough.
 const OPEN_MAX: usize = 256;
@@ -18,31 +20,6 @@ const OPEN_MAX: usize = 256;
 /// Bytes of all folders' paths, which are kept to the end: a hundred times an honest layer's. A small blob can hold
 /// gigabytes of them.
 const PATHS_MAX_BYTES: usize = 64 * 1024 * 1024;
-
-/// Why an entry was not made.
-pub(super) enum Problem {
-    Refused(&'static str),
-    Failed(io::Error),
-    Tar(TarProblem),
-}
-
-impl From<Errno> for Problem {
-    fn from(errno: Errno) -> Self {
-        Self::Failed(errno.into())
-    }
-}
-
-impl From<io::Error> for Problem {
-    fn from(error: io::Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl From<TarProblem> for Problem {
-    fn from(problem: TarProblem) -> Self {
-        Self::Tar(problem)
-    }
-}
 
 /// What is set on a folder when nothing changes in it any more.
 struct Finish {
@@ -175,11 +152,12 @@ impl<'a> Target<'a> {
         // What will belong to somebody else, or has set-id bits, is nobody's to open until it is whole.
         let mode = if plain { meta.mode } else { Mode::from_raw_mode(0o600) };
         let fd = self.replacing(name, |parent| rustix::fs::openat(parent, name, flags, mode))?;
-        content::write(&fd, entry, tar)?;
+        let file = File::from(fd);
+        content::write(&file, entry, tar)?;
         if !plain {
-            meta.set(fd.as_fd(), self.own)?;
+            meta.set(file.as_fd(), self.own)?;
         }
-        rustix::fs::futimens(&fd, &meta.times())?;
+        rustix::fs::futimens(&file, &meta.times())?;
         Ok(())
     }
 

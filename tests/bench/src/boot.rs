@@ -9,7 +9,7 @@ use ferrite_vm::host::Host;
 use ferrite_vm::machine::{Boot, Machine, Timing};
 use ferrite_vm::running::Running;
 
-use crate::BootArguments;
+use crate::arguments::BootArguments;
 use crate::baseline;
 use crate::machine::{absolute, disk_over, node, plain, tsc};
 use crate::report::{Report, median};

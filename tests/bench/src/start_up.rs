@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use ferrite_tests::programs::succeed;
 
-use crate::StartUpArguments;
+use crate::arguments::StartUpArguments;
 use crate::containers::guest::{Guest, Node};
 
 /// Where programs lie that may lie anywhere.

@@ -1,14 +1,14 @@
 //! What people ask for.
 
 use ferrite_schema::api::{EventKind, UnitStatus};
-use ferrite_schema::unit::{Unit, template};
+use ferrite_schema::unit::{self, Unit, template};
 use ferrite_schema::utc;
 
+use super::super::clock;
 use super::super::graph::{self, Edges};
 use super::super::handle::{Ask, Refusal};
 use super::super::machine::{Event, Policy};
-use super::super::{clock, status};
-use super::{Entry, Supervisor};
+use super::{Entry, Supervisor, status};
 
 impl Supervisor {
     pub(super) async fn answer(&mut self, ask: Ask) -> Result<UnitStatus, Refusal> {
@@ -103,7 +103,7 @@ impl Supervisor {
         let own = self.entries.get(name).is_some_and(|entry| !entry.made);
         let Some(of) = template::template_of(name).filter(|_| !own) else { return Ok(()) };
         let Some(template) = self.entries.get(&of) else { return Ok(()) };
-        let unit = template::instance(&template.unit, name)
+        let unit = unit::instance(&template.unit, name)
             .map_err(|source| Refusal::Instance { name: name.to_owned(), source })?;
         if self.entries.get(name).is_some_and(|entry| entry.unit == unit) {
             return Ok(());

@@ -16,7 +16,7 @@ use ferrite_vm::machine::{Boot, Timing};
 use ferrite_vm::running::Running;
 use serde_json::Value;
 
-use super::Setting;
+use super::setting::Setting;
 use crate::machine::{BOOT, absolute, disk_over, node_with_client, plain, tsc};
 use crate::memory::{PROBE_PORT, Processes, ask};
 use ferrite_tests::programs::succeed;

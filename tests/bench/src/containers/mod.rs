@@ -12,10 +12,9 @@ mod unpack;
 
 use anyhow::{Result, bail};
 
-use crate::ContainersArguments;
+use crate::arguments::ContainersArguments;
 use crate::report::Report;
-
-pub(crate) use setting::Setting;
+use setting::Setting;
 
 /// A part of the suite.
 type Part = (&'static str, fn(&Setting, &mut Report) -> Result<()>);

@@ -5,8 +5,8 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use ferrite_tests::registry::{HOST, Registry};
 
-use super::Setting;
 use super::guest::{self, Node};
+use super::setting::Setting;
 use crate::report::{Report, median};
 
 /// A pull takes seconds in an emulated guest: a few are enough.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::Setting;
+use super::setting::Setting;
 use crate::report::Report;
 use ferrite_tests::programs::succeed;
 

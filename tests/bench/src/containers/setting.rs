@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::ContainersArguments;
+use crate::arguments::ContainersArguments;
 use crate::machine::absolute;
 
 /// Programs, images and numbers of runs.

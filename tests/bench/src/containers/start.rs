@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use ferrite_schema::api::Event;
 
-use super::Setting;
 use super::guest::{self, Node};
+use super::setting::Setting;
 use crate::report::{Report, median};
 
 /// Ours against podman.

@@ -7,8 +7,8 @@ use ferrite_schema::api::{UnitState, UnitStatus};
 use ferrite_schema::unit::{Port, Protocol, Volume, VolumeSource, template};
 use ferrite_schema::utc;
 
-use super::supervisor::Entry;
-use super::{clock, launch};
+use super::super::{clock, launch};
+use super::entry::Entry;
 
 /// A unit's status; the digest of its image is the caller's to know.
 pub(super) fn status(entry: &Entry, image_digest: Option<String>) -> UnitStatus {

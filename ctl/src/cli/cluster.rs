@@ -1,0 +1,159 @@
+//! `ferrite cluster …`
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// The cluster that is meant where none is named.
+pub(crate) const DEFAULT_NAME: &str = "dev";
+
+/// `ferrite cluster …`
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// Start a cluster; a new one is made from the image
+    #[command(after_help = "Examples:
+  ferrite cluster up                              # the cluster `dev`, one node
+  ferrite cluster up --boot uefi --memory 2048
+  ferrite cluster up --renew                      # with a new disk if the image was built anew
+  ferrite cluster up test --image out/cloud --config node.toml")]
+    Up(UpArguments),
+    /// Switch a cluster off in order: units get their stop signal and their grace
+    #[command(after_help = "Examples:
+  ferrite cluster down
+  ferrite cluster down --delete      # and delete its disk, certificates and context")]
+    Down {
+        /// Name
+        #[arg(default_value = DEFAULT_NAME)]
+        name: String,
+        /// Delete everything that the cluster consists of
+        #[arg(long)]
+        delete: bool,
+        /// Longest wait; then the power is cut
+        #[arg(long, default_value = "2m", value_parser = humantime::parse_duration)]
+        timeout: Duration,
+    },
+    /// Show a cluster's machines
+    Status {
+        /// Name
+        #[arg(default_value = DEFAULT_NAME)]
+        name: String,
+    },
+    /// List the clusters of this computer
+    List,
+    /// Show what a node's serial console said
+    #[command(after_help = "Examples:
+  ferrite cluster console            # the last 40 lines
+  ferrite cluster console -f         # and everything that follows, until Ctrl-C
+  ferrite cluster console -n 0 -f")]
+    Console {
+        /// Name
+        #[arg(default_value = DEFAULT_NAME)]
+        name: String,
+        /// Go on as more is written
+        #[arg(short, long)]
+        follow: bool,
+        /// Lines to show of what was written already
+        #[arg(short = 'n', long, default_value_t = 40)]
+        lines: usize,
+    },
+    /// Cut a cluster's power: nothing is stopped, flushed or asked
+    Kill {
+        /// Name
+        #[arg(default_value = DEFAULT_NAME)]
+        name: String,
+    },
+    /// Pull a cluster's network cables; `--restore` plugs them in again
+    Cut {
+        /// Name
+        #[arg(default_value = DEFAULT_NAME)]
+        name: String,
+        /// Plug them in again
+        #[arg(long)]
+        restore: bool,
+    },
+    /// Freeze a cluster's machines
+    Pause {
+        /// Name
+        #[arg(default_value = DEFAULT_NAME)]
+        name: String,
+    },
+    /// Let frozen machines go on
+    Resume {
+        /// Name
+        #[arg(default_value = DEFAULT_NAME)]
+        name: String,
+    },
+}
+
+/// `ferrite cluster up …`
+#[derive(Debug, Clone, Args)]
+pub struct UpArguments {
+    /// Name
+    #[arg(default_value = DEFAULT_NAME)]
+    pub name: String,
+    /// Folder of the image, as `ferrite image build` writes it
+    #[arg(long, default_value = "out/cloud", value_name = "DIR")]
+    pub image: PathBuf,
+    /// Cloud-config of the node; its API's certificates are added
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How the machine boots; as it did before, or direct
+    #[arg(long, value_enum, value_name = "METHOD")]
+    pub boot: Option<BootMethod>,
+    /// Virtual processors of a node; as many as before, or 2
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=16), value_name = "N")]
+    pub cpus: Option<u8>,
+    /// Memory of a node, in MiB; as much as before, or 1024
+    #[arg(long, value_parser = clap::value_parser!(u32).range(256..), value_name = "MIB")]
+    pub memory: Option<u32>,
+    /// Size of a new node's disk, in GiB; STATE grows to fill it
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=65536), value_name = "GIB")]
+    pub disk_size: u32,
+    /// Nodes; more than one is not possible yet
+    #[arg(long, default_value_t = 1, value_parser = parse_nodes, value_name = "N")]
+    pub nodes: u8,
+    /// Make the cluster anew, with an empty disk, if the image has changed since it was made
+    #[arg(long)]
+    pub renew: bool,
+    /// Make the cluster anew, with an empty disk
+    #[arg(long, conflicts_with = "renew")]
+    pub fresh: bool,
+    /// Longest wait until the node is ready
+    #[arg(long, default_value = "5m", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+}
+
+/// Machines that know nothing of one another would be no cluster: until nodes form one, there is one.
+fn parse_nodes(text: &str) -> Result<u8, String> {
+    match text.parse() {
+        Ok(1) => Ok(1),
+        Ok(0) | Err(_) => Err("a number from 1".to_owned()),
+        Ok(_) => {
+            Err("this version runs clusters of one node; more nodes come with a later one"
+                .to_owned())
+        }
+    }
+}
+
+/// How a machine boots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BootMethod {
+    /// QEMU loads kernel and initramfs: fastest
+    Direct,
+    /// SeaBIOS and the boot loader on the disk
+    Bios,
+    /// UEFI firmware and the kernel image on the disk
+    Uefi,
+}
+
+impl std::fmt::Display for BootMethod {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Direct => "direct",
+            Self::Bios => "bios",
+            Self::Uefi => "uefi",
+        })
+    }
+}

@@ -1,0 +1,152 @@
+//! What a node is asked, but for its units and images, and who is asked.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use crate::moment::{self, Moment};
+
+/// `ferrite config …`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Write a new cloud-config with every setting explained
+    #[command(after_help = "Examples:
+  ferrite config new --hostname web-1 web-1.toml
+  ferrite config new > cloud-config.toml")]
+    New {
+        /// Name of the node
+        #[arg(long, value_name = "NAME")]
+        hostname: Option<String>,
+        /// Replace the file if it exists
+        #[arg(long, requires = "file")]
+        force: bool,
+        /// File to write; standard output where absent
+        file: Option<PathBuf>,
+    },
+    /// Check cloud-configs without sending them anywhere
+    #[command(after_help = "Examples:
+  ferrite config validate cloud-config.toml
+  ferrite config validate configs/*.toml -o json")]
+    Validate {
+        /// Files; `-` is standard input
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// `ferrite volumes`.
+#[derive(Debug, Subcommand)]
+pub enum VolumesCommand {
+    /// List them with their sizes and the units that name them
+    List,
+    /// Remove a volume that no unit names, and everything in it
+    Remove {
+        /// Its name
+        name: String,
+    },
+}
+
+/// `ferrite events …`
+#[derive(Debug, Args)]
+pub struct EventsArguments {
+    /// Go on as more happens
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Events not older than this: `10m`, `2h`, or a time such as `2026-02-14T09:30:00Z`
+    #[arg(long, value_name = "WHEN", value_parser = moment::parse)]
+    pub since: Option<Moment>,
+    /// Only those of this unit
+    #[arg(long, value_name = "NAME")]
+    pub unit: Option<String>,
+}
+
+/// `ferrite top …`
+#[derive(Debug, Args)]
+pub struct TopArguments {
+    /// Show one picture and end
+    #[arg(long)]
+    pub once: bool,
+    /// Time between pictures
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    pub interval: Duration,
+    /// What is at the top
+    #[arg(long, value_enum, default_value_t, value_name = "COLUMN")]
+    pub sort: SortBy,
+}
+
+/// Order of `ferrite top`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SortBy {
+    /// Most processor time
+    #[default]
+    Cpu,
+    /// Most memory
+    Memory,
+    /// Most read and written
+    Io,
+    /// Most processes
+    Pids,
+    /// The alphabet's first
+    Name,
+}
+
+/// `ferrite machine …`
+#[derive(Debug, Subcommand)]
+pub enum MachineCommand {
+    /// Show what the machine is and how it is
+    Status,
+    /// Stop everything in order and restart the machine
+    Reboot,
+    /// Stop everything in order and switch the machine off
+    Poweroff,
+    /// Have a damaged STATE checked, or made anew
+    #[command(subcommand)]
+    State(StateCommand),
+}
+
+/// `ferrite machine state …`
+#[derive(Debug, Subcommand)]
+pub enum StateCommand {
+    /// Restart, check the file system and repair what can be repaired, however hopeless it looks
+    Check,
+    /// Restart and make STATE anew, EMPTY: units, images, volumes and logs of this node are gone
+    Recreate {
+        /// Yes, everything on STATE is to be lost
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// `ferrite slot …`
+#[derive(Debug, Subcommand)]
+pub enum SlotCommand {
+    /// Show both slots, which one runs, and PID 1's services
+    Status,
+    /// Declare the running slot good: it needs no further tries
+    MarkGood,
+    /// Make the other slot the next to boot, on trial
+    Stage,
+    /// Give up the running slot: the other one is next
+    Rollback,
+}
+
+/// `ferrite boot …`
+#[derive(Debug, Args)]
+pub struct BootArguments {
+    /// Draw the timeline into this file instead
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+}
+
+/// `ferrite context …`
+#[derive(Debug, Subcommand)]
+pub enum ContextCommand {
+    /// List the nodes that are known here
+    List,
+    /// Talk to this node from now on
+    Use {
+        /// Name
+        name: String,
+    },
+}

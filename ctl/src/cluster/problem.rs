@@ -1,0 +1,124 @@
+//! Why a cluster command fails, its exit code, and what a person can do about it.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ferrite_vm::console::ConsoleError;
+use ferrite_vm::disk::CreateDisk;
+use ferrite_vm::host::HostError;
+use ferrite_vm::qmp::QmpError;
+use ferrite_vm::running::MachineError;
+
+use crate::context::ContextError;
+use crate::exit::Exit;
+use crate::pki::MakeCertificate;
+
+/// Why a cluster command did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum ClusterError {
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    #[error(transparent)]
+    Disk(#[from] CreateDisk),
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
+    #[error(transparent)]
+    Certificate(#[from] MakeCertificate),
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    #[error("use cluster {name:?}: there is no such cluster")]
+    Unknown { name: String },
+    #[error("name a cluster {name:?}: use letters, digits and `-`, at most 32, a letter first")]
+    BadName { name: String },
+    #[error("use cluster {name:?}: its machine does not run")]
+    NotRunning { name: String },
+    #[error("use cluster {name:?}: another `ferrite cluster` works on it")]
+    Busy { name: String },
+    #[error("use image {}: it has no file `{file}`", folder.display())]
+    NoImage { folder: PathBuf, file: &'static str },
+    #[error("make a disk of {asked_gib} GiB: the image alone has {image_mib} MiB")]
+    DiskTooSmall { asked_gib: u32, image_mib: u64 },
+    #[error("read cloud-config {}: {problem}", path.display())]
+    Config { path: PathBuf, problem: ferrite_schema::document::Problem },
+    #[error("use cloud-config {}: its [api] section would lock this command out", path.display())]
+    ConfigApi { path: PathBuf },
+    #[error("read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("read {}: it is damaged", path.display())]
+    Damaged { path: PathBuf, source: serde_json::Error },
+    #[error("write {}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("watch for Ctrl-C")]
+    Signals { source: io::Error },
+    #[error("start {name}: the machine gave up; its console's last lines:\n{tail}")]
+    GaveUp { name: String, tail: String },
+    #[error("start {name}: not ready in {}; its console's last lines:\n{tail}", humantime::format_duration(*within))]
+    NotReady { name: String, within: Duration, tail: String },
+    #[error("start {name}: the machine ended; its console's last lines:\n{tail}")]
+    Ended { name: String, tail: String },
+    #[error("start {name}: interrupted; its machine was stopped again")]
+    Interrupted { name: String },
+}
+
+impl ClusterError {
+    /// The exit code that the command ends with.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Host(_) => Exit::Environment,
+            Self::Machine(MachineError::Host(_) | MachineError::Spawn { .. }) => Exit::Environment,
+            Self::Unknown { .. } | Self::BadName { .. } => Exit::Usage,
+            Self::NoImage { .. }
+            | Self::DiskTooSmall { .. }
+            | Self::Config { .. }
+            | Self::ConfigApi { .. }
+            | Self::Damaged { .. } => Exit::Invalid,
+            Self::NotRunning { .. } => Exit::Unreachable,
+            Self::Machine(_)
+            | Self::Qmp(_)
+            | Self::Disk(_)
+            | Self::Console(_)
+            | Self::Certificate(_)
+            | Self::Context(_)
+            | Self::Busy { .. }
+            | Self::Read { .. }
+            | Self::Write { .. }
+            | Self::Signals { .. }
+            | Self::GaveUp { .. }
+            | Self::NotReady { .. }
+            | Self::Ended { .. }
+            | Self::Interrupted { .. } => Exit::Failed,
+        }
+    }
+
+    /// What a person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unknown { .. } => {
+                Some("`ferrite cluster list` shows all, `ferrite cluster up` makes one".to_owned())
+            }
+            Self::NotRunning { name } => Some(format!("`ferrite cluster up {name}` starts it")),
+            Self::NoImage { .. } => {
+                Some("`ferrite image build` makes one; `--image DIR` names another".to_owned())
+            }
+            Self::Damaged { .. } => {
+                Some("`ferrite cluster up --fresh` makes the cluster anew".to_owned())
+            }
+            Self::ConfigApi { .. } => Some("remove the section".to_owned()),
+            Self::NotReady { .. } => {
+                Some("it runs on: `ferrite machine status` and `ferrite unit list` may say why, `ferrite cluster console` shows what it said, `ferrite cluster down` ends it; a busy computer needs longer: `--timeout 15m`".to_owned())
+            }
+            Self::GaveUp { .. } | Self::Ended { .. } => {
+                Some("`ferrite cluster console -n 1000` shows all of it".to_owned())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! A unit that is forgotten, and what was kept about it.
+
+use std::path::Path;
+
+use ferrite_files::quarantine::Quarantine;
+use ferrite_files::removal;
+use ferrite_schema::api::EventKind;
+use ferrite_schema::names;
+use ferrite_store::beside::{self, beside};
+
+use super::super::record;
+use super::Supervisor;
+
+impl Supervisor {
+    pub(super) async fn forget(&mut self, name: &str) {
+        self.entries.remove(name);
+        self.changed = true;
+        self.tools.containers.detach(name).await;
+        record::remove(&self.tools.records, name);
+        self.remove_folders(name).await;
+        self.publish(name, EventKind::Removed, "forgotten".to_owned());
+    }
+
+    /// Takes away what is kept about a unit that is forgotten, and gives its IDs back. How much a container has written is
+    /// its own affair: removing it takes its time beside the supervisor.
+    async fn remove_folders(&mut self, name: &str) {
+        let (places, unit) = (self.tools.places.clone(), name.to_owned());
+        let taken = beside(move || {
+            let mut gone = Vec::new();
+            // In memory, and small.
+            drop(removal::remove(&places.run.join(&unit)));
+            for folder in [&places.scratch, &places.logs] {
+                match removal::take_away(&folder.join(&unit)) {
+                    Ok(taken) => gone.extend(taken),
+                    // What stays is emptied by a unit of the same name before it starts.
+                    Err(error) => tracing::warn!(unit, %error, "folder-not-taken-away"),
+                }
+            }
+            if let Err(error) = places.ids.release(&unit) {
+                tracing::warn!(unit, error = ferrite_schema::chain(&error), "ids-not-released");
+            }
+            gone
+        });
+        let gone = taken.await;
+        let quarantine = Quarantine::at(Path::new(names::QUARANTINE_DIR));
+        beside::unwaited(move || {
+            for folder in gone {
+                if let Err(error) = quarantine.remove(&folder) {
+                    tracing::error!(error = ferrite_schema::chain(&error), "remains-stay");
+                }
+            }
+        });
+    }
+}
