@@ -87,7 +87,6 @@ fn description() -> OpenApiDocument {
 #[utoipa::path(
     get,
     path = "/v1/openapi.json",
-    operation_id = "show",
     tag = "living",
     responses((status = 200, description = "OpenAPI 3.1 document of this API", body = Object))
 )]

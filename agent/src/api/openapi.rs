@@ -32,7 +32,9 @@ struct Pattern {
 /// The description of all routes, with what their types do not say.
 pub(super) fn with_patterns(mut document: Document) -> Document {
     for (path, item) in &mut document.paths.paths {
-        for (posted, operation) in operations(item) {
+        for (method, operation) in operations(item) {
+            operation.operation_id = Some(operation_id(method, path));
+            let posted = method == "post";
             for parameter in operation.parameters.iter_mut().flatten() {
                 let RefOr::T(parameter) = parameter else { continue };
                 if let Some(pattern) = pattern_of(path, posted, parameter) {
@@ -49,10 +51,21 @@ pub(super) fn with_patterns(mut document: Document) -> Document {
     document
 }
 
-/// The operations of a path, and whether each is its POST.
-fn operations(item: &mut PathItem) -> impl Iterator<Item = (bool, &mut Operation)> {
-    let others = [&mut item.get, &mut item.put, &mut item.delete].into_iter().flatten();
-    others.map(|operation| (false, operation)).chain(item.post.iter_mut().map(|post| (true, post)))
+/// The operations of a path, each with its method.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    let all = [
+        ("get", &mut item.get),
+        ("put", &mut item.put),
+        ("delete", &mut item.delete),
+        ("post", &mut item.post),
+    ];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// A name that no other operation has: generators of clients make it a function's.
+fn operation_id(method: &str, path: &str) -> String {
+    let path = path.trim_start_matches("/v1/").replace(['{', '}'], "");
+    format!("{method}_{}", path.replace(['/', '-', '.'], "_"))
 }
 
 fn pattern_of(path: &str, posted: bool, parameter: &Parameter) -> Option<Pattern> {
@@ -135,6 +148,20 @@ mod tests {
             }
             _ => {}
         }
+    }
+
+    #[test]
+    fn every_operation_has_a_name_of_its_own() {
+        let document = serde_json::to_value(super::super::description()).unwrap();
+        let mut names = Vec::new();
+        walk(&document["paths"], "", &mut |_, value| {
+            names.extend(value.get("operationId").and_then(Value::as_str).map(str::to_owned));
+        });
+        assert!(names.len() > 30, "{names:?}");
+        let all = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all, "{names:?}");
     }
 
     #[test]
