@@ -10,15 +10,15 @@ const UNIT: Pattern =
     Pattern { text: r"^[A-Za-z0-9][A-Za-z0-9._-]*(@[A-Za-z0-9._-]*)?$", length_max: Some(64) };
 /// A volume's name: a unit's without an instance.
 const VOLUME: Pattern = Pattern { text: r"^[A-Za-z0-9][A-Za-z0-9._-]*$", length_max: Some(64) };
-/// An image reference, as `ferrite_schema::reference` reads it; hosts that are IPv6 addresses are left out.
+/// An image reference, as `ferrite_schema::reference` reads it; hosts that are addresses are left out.
 const IMAGE: Pattern = Pattern {
-    text: r"^((([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+(:[1-9][0-9]{0,3})?|[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?:[1-9][0-9]{0,3}|localhost)|[a-z0-9]+((_|__|-+)[a-z0-9]+)*)/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*|[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$",
+    text: r"^((([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?(:[1-9][0-9]{0,3})?|[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?:[1-9][0-9]{0,3}|localhost)|[a-z0-9]+((_|__|-+)[a-z0-9]+)*)/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*|[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$",
     // The parts have their bounds, the whole has none of its own.
     length_max: None,
 };
 /// The same without a digest: an import gives a name, the content has its digest already.
 const IMPORTED: Pattern = Pattern {
-    text: r"^((([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+(:[1-9][0-9]{0,3})?|[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?:[1-9][0-9]{0,3}|localhost)|[a-z0-9]+((_|__|-+)[a-z0-9]+)*)/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*|[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?$",
+    text: r"^((([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?(:[1-9][0-9]{0,3})?|[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?:[1-9][0-9]{0,3}|localhost)|[a-z0-9]+((_|__|-+)[a-z0-9]+)*)/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*|[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?$",
     length_max: None,
 };
 
