@@ -13,8 +13,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::epoch::EPOCH_S;
 use crate::progress::Progress;
-use crate::tools::EPOCH_S;
 use apt::{Apt, AptError};
 use cache::{Cache, CacheError};
 use mirror::{FindMirror, Mirrors};
@@ -106,7 +106,7 @@ impl PackageStore {
         progress: &mut dyn Progress,
     ) -> Result<Resolved, PackageError> {
         let _lock = self.cache.lock()?;
-        let key = cache::sha256_hex(format!("{SUITE}\n{wanted:?}").as_bytes());
+        let key = key_of(wanted);
         let remembered = if self.refresh { None } else { self.cache.resolution(&key)? };
         if let Some(resolved) = remembered.filter(|resolved| self.missing(resolved).is_empty()) {
             return Ok(resolved);
@@ -125,6 +125,14 @@ impl PackageStore {
         self.fetch(&apt, &resolved, progress)?;
         self.cache.remember(&key, &resolved)?;
         Ok(resolved)
+    }
+
+    /// What `wanted` was resolved to the last time. Asks nobody, and does not look whether the packages' files are here.
+    ///
+    /// # Errors
+    /// The cache cannot be read.
+    pub fn remembered(&self, wanted: &Wanted) -> Result<Option<Resolved>, PackageError> {
+        Ok(self.cache.resolution(&key_of(wanted))?)
     }
 
     /// Directory with the content of a package that [`Self::obtain`] named; unpacks it on first use.
@@ -177,6 +185,11 @@ impl PackageStore {
         progress.end(&format!("{} packages, {} MB", missing.len(), total / 1_000_000));
         Ok(())
     }
+}
+
+/// Names a request, for its answer to be found again.
+fn key_of(wanted: &Wanted) -> String {
+    cache::sha256_hex(format!("{SUITE}\n{wanted:?}").as_bytes())
 }
 
 /// Neighbours that are fetched by one run of apt: each run takes a second of its own, and progress is told

@@ -6,7 +6,7 @@ use crate::manifest::Manifest;
 use crate::packages::cache::sha256_hex;
 use crate::packages::{Package, SUITE};
 
-/// Of the document: fixed, as is every other time of an image (see [`crate::tools::EPOCH_S`]).
+/// Of the document: fixed, as is every other time of an image (see [`crate::epoch::EPOCH_S`]).
 const CREATED: &str = "2025-08-09T00:00:00Z";
 const IMAGE: &str = "SPDXRef-Image";
 
@@ -45,15 +45,43 @@ pub fn document(manifest: &Manifest) -> Value {
             "checksums": [{ "algorithm": "SHA256", "checksumValue": program.sha256 }],
         }));
     }
+    // A package with source is not in the image; the kernel that was made from it is.
+    let source = manifest.kernel_build.as_ref().map(|kernel| &kernel.source);
     for package in &manifest.packages {
         let id = identifier("Package", &package.name);
-        relationships.push(relationship(IMAGE, "CONTAINS", &id));
+        if source != Some(package) {
+            relationships.push(relationship(IMAGE, "CONTAINS", &id));
+        }
         packages.push(debian(package, &id));
     }
     for tool in &manifest.tools {
         let id = identifier("Tool", &tool.name);
         relationships.push(relationship(&id, "BUILD_TOOL_OF", IMAGE));
         packages.push(debian(tool, &id));
+    }
+    if let Some(kernel) = &manifest.kernel_build {
+        let linux = "SPDXRef-Kernel";
+        relationships.push(relationship(IMAGE, "CONTAINS", linux));
+        packages.push(json!({
+            "SPDXID": linux,
+            "name": "linux",
+            "versionInfo": manifest.kernel_release,
+            "primaryPackagePurpose": "OPERATING-SYSTEM",
+            "downloadLocation": "NOASSERTION",
+            "filesAnalyzed": false,
+            "licenseConcluded": "NOASSERTION",
+            "licenseDeclared": "GPL-2.0-only WITH Linux-syscall-note",
+            "copyrightText": "NOASSERTION",
+            "comment": format!("built with key {}", kernel.key),
+            "checksums": [{ "algorithm": "SHA256", "checksumValue": slot.kernel.sha256 }],
+        }));
+        let source = identifier("Package", &kernel.source.name);
+        relationships.push(relationship(linux, "GENERATED_FROM", &source));
+        for tool in &kernel.toolchain {
+            let id = identifier("KernelTool", &tool.name);
+            relationships.push(relationship(&id, "BUILD_TOOL_OF", linux));
+            packages.push(debian(tool, &id));
+        }
     }
     // The name space must differ between images and be the same for the same one.
     let key = sha256_hex(format!("{} {packages:?}", slot.boot_id).as_bytes());
