@@ -116,9 +116,8 @@ impl Request {
 
 fn show(request: &Request, cached: bool, session: &mut Session<'_>) -> Result<(), Failure> {
     let plan = request.remembered()?;
-    let built = plan
-        .as_ref()
-        .and_then(|plan| Shelf::of(&request.store.cache).find(&plan.wanted().key()));
+    let built =
+        plan.as_ref().and_then(|plan| Shelf::of(&request.store.cache).find(&plan.wanted().key()));
     if cached && built.is_none() {
         return Err(Failure::KernelNotCached { variant: request.variant.name.clone() });
     }
@@ -146,8 +145,7 @@ fn configure(request: &Request, bless: bool, session: &mut Session<'_>) -> Resul
     let path = plan.definition.folder.join(RESULT);
     let written = bless.then_some(path);
     if let Some(path) = &written {
-        fs::write(path, text)
-            .map_err(|source| Failure::Write { path: path.clone(), source })?;
+        fs::write(path, text).map_err(|source| Failure::Write { path: path.clone(), source })?;
     }
     let configured = Configured {
         variant: request.variant.name.clone(),
@@ -178,7 +176,10 @@ fn table(known: &Known) -> String {
     }
     if known.key.is_some() {
         let (followed, not) = (known.hardening_followed, known.hardening_not_followed);
-        rows.push(("hardening", format!("{followed} recommendations followed, {not} not (with reasons)")));
+        rows.push((
+            "hardening",
+            format!("{followed} recommendations followed, {not} not (with reasons)"),
+        ));
     }
     facts(&rows)
 }

@@ -117,10 +117,7 @@ impl<'build> PackagedTools<'build> {
     ///
     /// # Errors
     /// This computer does not let it be entered.
-    pub fn new(
-        wanted: WantedKernel<'_>,
-        store: &'build PackageStore,
-    ) -> Result<Self, BuildKernel> {
+    pub fn new(wanted: WantedKernel<'_>, store: &'build PackageStore) -> Result<Self, BuildKernel> {
         let mut packages = wanted.toolchain.to_vec();
         packages.push(wanted.source.clone());
         let environment = recipe::environment(store.cache.made_s(wanted.source)?);
@@ -212,9 +209,11 @@ impl WantedKernel<'_> {
             progress.advance(lines, recipe::LINES.max(lines + 1));
         };
         let step = recipe::compile(self.jobs);
-        workshop
-            .run(&root, &step, &log, &mut count)
-            .map_err(|source| BuildKernel::Step { act: "compile the kernel", log, source })?;
+        workshop.run(&root, &step, &log, &mut count).map_err(|source| BuildKernel::Step {
+            act: "compile the kernel",
+            log,
+            source,
+        })?;
         let kernel = place.keep(&root)?;
         progress.end(&format!("Linux {}, {} options built in", kernel.release, result.built_in()));
         Ok(kernel)
@@ -250,14 +249,16 @@ impl WantedKernel<'_> {
         let mut steps = recipe::unpack(&self.source.name).to_vec();
         steps.push(recipe::configure());
         for step in &steps {
-            workshop.run(root, step, log, &mut |_line| {}).map_err(|source| {
-                BuildKernel::Step { act: "configure the kernel", log: log.to_owned(), source }
+            workshop.run(root, step, log, &mut |_line| {}).map_err(|source| BuildKernel::Step {
+                act: "configure the kernel",
+                log: log.to_owned(),
+                source,
             })?;
         }
         let path = recipe::product(root, ".config");
         let text = fs::read_to_string(&path).map_err(access("read", &path))?;
-        let result = Configuration::parse(&text)
-            .map_err(|problems| BuildKernel::Unreadable { problems })?;
+        let result =
+            Configuration::parse(&text).map_err(|problems| BuildKernel::Unreadable { problems })?;
         let symbols = Symbols::collect(&root.join(recipe::SOURCE_IN_ROOT))
             .map_err(|(path, source)| BuildKernel::Access { act: "read", path, source })?;
         let findings = checks::judge(self.definition, &symbols, &result);

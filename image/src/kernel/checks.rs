@@ -120,7 +120,8 @@ impl fmt::Display for Finding {
                 write!(f, "{file} makes an exception of CONFIG_{option}, which is none: remove it")
             }
             Self::Changed { line, option, committed, found } => {
-                let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "absent".to_owned());
+                let word =
+                    |value: &Option<String>| value.clone().unwrap_or_else(|| "absent".to_owned());
                 match line {
                     Some(line) => write!(f, "{RESULT}:{line}: ")?,
                     None => write!(f, "{RESULT}: ")?,
@@ -190,8 +191,8 @@ fn hardening(hardening: &Hardening, symbols: &Symbols, result: &Configuration) -
     let needless = hardening.not_so.iter().filter(|(option, not_so)| {
         result.value(option) == not_so.recommended || hardening.expected.contains_key(*option)
     });
-    let needless = needless
-        .map(|(option, _)| Finding::Needless { file: HARDENING, option: option.clone() });
+    let needless =
+        needless.map(|(option, _)| Finding::Needless { file: HARDENING, option: option.clone() });
     // A slip of the pen would be off in every kernel, and look as if it were as it should be.
     let named = hardening.expected.keys().chain(hardening.not_so.keys());
     let unknown = named
@@ -273,7 +274,9 @@ mod tests {
 
     #[test]
     fn each_line_that_did_not_come_out_is_named_with_its_place() {
-        let asked = definition("CONFIG_NET=y\n\nCONFIG_TUN=y\nCONFIG_TUNN=y\nCONFIG_LOCK=y\nCONFIG_EFI=n\n");
+        let asked = definition(
+            "CONFIG_NET=y\n\nCONFIG_TUN=y\nCONFIG_TUNN=y\nCONFIG_LOCK=y\nCONFIG_EFI=n\n",
+        );
         let whole = definition("CONFIG_NET=y\nCONFIG_TUN=y\nCONFIG_EFI=n\n");
         assert_eq!(found(&whole, "CONFIG_NET=y\nCONFIG_TUN=y\n"), [""; 0]);
         assert_eq!(
@@ -302,7 +305,9 @@ mod tests {
             findings,
             [Finding::Needless { file: MITIGATIONS, option: "MITIGATION_C".to_owned() }]
         );
-        assert!(found(&definition, "").iter().any(|text| text.contains("MITIGATION_B, which is none")));
+        assert!(
+            found(&definition, "").iter().any(|text| text.contains("MITIGATION_B, which is none"))
+        );
     }
 
     #[test]

@@ -31,7 +31,9 @@ pub struct Setting {
 pub enum LineProblem {
     #[error("line {line}: {text:?} is neither CONFIG_NAME=VALUE nor a comment")]
     NoOption { line: usize, text: String },
-    #[error("line {line}: CONFIG_{option}={value} was {first_value:?} in line {first} already; remove one of them")]
+    #[error(
+        "line {line}: CONFIG_{option}={value} was {first_value:?} in line {first} already; remove one of them"
+    )]
     Twice { line: usize, option: String, value: String, first: usize, first_value: String },
 }
 
@@ -124,8 +126,12 @@ mod tests {
     fn both_forms_of_off_are_the_same() {
         let text = "# A comment\n\nCONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=n\nCONFIG_D=\"a=b\"\nCONFIG_E_64x=0x20\n";
         let found = Configuration::parse(text).unwrap();
-        let values: Vec<_> = found.iter().map(|(name, setting)| (name, setting.value.as_str())).collect();
-        assert_eq!(values, [("A", "y"), ("B", "n"), ("C", "n"), ("D", "\"a=b\""), ("E_64x", "0x20")]);
+        let values: Vec<_> =
+            found.iter().map(|(name, setting)| (name, setting.value.as_str())).collect();
+        assert_eq!(
+            values,
+            [("A", "y"), ("B", "n"), ("C", "n"), ("D", "\"a=b\""), ("E_64x", "0x20")]
+        );
         assert_eq!(found.get("C").unwrap().line, 5);
         assert_eq!(found.value("ABSENT"), "n");
         assert_eq!(found.built_in(), 1);

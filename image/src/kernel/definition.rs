@@ -135,7 +135,8 @@ impl Definition {
 }
 
 fn text(path: &Path) -> Result<String, ReadDefinition> {
-    fs::read_to_string(path).map_err(|source| ReadDefinition::Read { path: path.to_owned(), source })
+    fs::read_to_string(path)
+        .map_err(|source| ReadDefinition::Read { path: path.to_owned(), source })
 }
 
 fn configuration(path: &Path, text: &str) -> Result<Configuration, ReadDefinition> {

@@ -13,9 +13,8 @@ use super::recipe::Step;
 /// What compilers and scripts open beside files.
 const DEVICES: [&str; 3] = ["null", "urandom", "zero"];
 /// A new user, file system, network and process space. Who is killed takes everybody in it along.
-const NAMESPACES: [&str; 7] = [
-    "--user", "--map-root-user", "--mount", "--net", "--pid", "--fork", "--kill-child=KILL",
-];
+const NAMESPACES: [&str; 7] =
+    ["--user", "--map-root-user", "--mount", "--net", "--pid", "--fork", "--kill-child=KILL"];
 /// Words: the root, then what is run there.
 const BIND_AND_ENTER: &str = "set -e; root=$1; shift; for device in null urandom zero; do \
      mount --bind /dev/$device \"$root/dev/$device\"; done; exec chroot \"$root\" \"$@\" 2>&1";
@@ -67,8 +66,7 @@ impl Door {
     /// None.
     pub fn find() -> Result<Self, FindDoor> {
         let output = Command::new("unshare").args(NAMESPACES).arg("true").output();
-        let output =
-            output.map_err(|source| FindDoor::NoProgram { program: "unshare", source })?;
+        let output = output.map_err(|source| FindDoor::NoProgram { program: "unshare", source })?;
         if output.status.success() {
             return Ok(Self::Namespaces);
         }
@@ -98,14 +96,15 @@ impl Door {
             let path = root.join("dev").join(device);
             fs::File::create(&path).map_err(|source| RunStep::Log { path, source })?;
         }
-        let mut kept =
-            fs::File::options().append(true).create(true).open(log).map_err(logging)?;
+        let mut kept = fs::File::options().append(true).create(true).open(log).map_err(logging)?;
         let mut child = self
             .command(root, environment, step)
             .spawn()
             .map_err(|source| RunStep::Start { program: program(), source })?;
         let mut tail = VecDeque::new();
-        for line in child.stdout.take().into_iter().flat_map(|said| BufReader::new(said).split(b'\n')) {
+        for line in
+            child.stdout.take().into_iter().flat_map(|said| BufReader::new(said).split(b'\n'))
+        {
             let line = line.map_err(|source| RunStep::Listen { program: program(), source })?;
             let line = String::from_utf8_lossy(&line).into_owned();
             writeln!(kept, "{line}").map_err(logging)?;

@@ -52,7 +52,8 @@ mod tests {
     fn every_input_counts_and_the_order_of_tools_does_not() {
         let [source, gcc, make] = ["5", "6c", "3a"].map(package);
         let tools = [gcc.clone(), make.clone()];
-        let inputs = Inputs { source: &source, toolchain: &tools, fragment: "CONFIG_A=y", recipe: 1 };
+        let inputs =
+            Inputs { source: &source, toolchain: &tools, fragment: "CONFIG_A=y", recipe: 1 };
         let key = inputs.key();
         assert_eq!(key, Inputs { toolchain: &[make.clone(), gcc.clone()], ..inputs }.key());
         assert_ne!(key, Inputs { source: &gcc, ..inputs }.key());

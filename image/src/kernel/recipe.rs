@@ -59,7 +59,14 @@ pub fn unpack(source: &str) -> [Step; 2] {
     [
         Step::new(&["mkdir", SOURCE, OUTPUT]),
         Step::new(&[
-            "tar", "--extract", "--no-same-owner", "--strip-components=1", "--directory", SOURCE, "--file", &archive,
+            "tar",
+            "--extract",
+            "--no-same-owner",
+            "--strip-components=1",
+            "--directory",
+            SOURCE,
+            "--file",
+            &archive,
         ]),
     ]
 }
@@ -135,7 +142,6 @@ pub fn minutes(processors: usize) -> u64 {
     PROCESSOR_S.div_ceil(60 * processors)
 }
 
-
 /// Where a product is in the root.
 #[must_use]
 pub fn product(root: &Path, below_output: &str) -> PathBuf {
@@ -158,7 +164,9 @@ mod tests {
     #[test]
     fn nothing_of_the_builder_gets_in() {
         let environment = environment(1_763_654_796);
-        assert!(environment.contains(&("KBUILD_BUILD_TIMESTAMP", "2025-11-20 16:06:36 UTC".to_owned())));
+        assert!(
+            environment.contains(&("KBUILD_BUILD_TIMESTAMP", "2025-11-20 16:06:36 UTC".to_owned()))
+        );
         assert!(environment.iter().all(|(name, _)| *name != "USER" && *name != "PWD"));
         let words = compile(3).words.join(" ");
         assert_eq!(

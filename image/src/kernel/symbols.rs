@@ -33,8 +33,7 @@ impl Symbols {
                 let kind = entry.file_type().map_err(|error| (path.clone(), error))?;
                 let name = entry.file_name();
                 if kind.is_dir() {
-                    let foreign =
-                        folder == source.join(ARCHITECTURES) && name != ARCHITECTURE;
+                    let foreign = folder == source.join(ARCHITECTURES) && name != ARCHITECTURE;
                     if !foreign {
                         open.push(path);
                     }
@@ -65,7 +64,10 @@ impl Symbols {
                         conditions.push(condition);
                     }
                 }
-                (Some("menu" | "endmenu" | "choice" | "endchoice" | "if" | "endif" | "comment"), _) => {
+                (
+                    Some("menu" | "endmenu" | "choice" | "endchoice" | "if" | "endif" | "comment"),
+                    _,
+                ) => {
                     current = None;
                 }
                 _ => {}

@@ -14,8 +14,23 @@ use crate::packages::{Package, PackageStore, Wanted};
 
 /// Packages whose programs are used; what they depend on comes along.
 const PACKAGES: [&str; 17] = [
-    "bc", "bison", "coreutils", "dash", "diffutils", "findutils", "flex", "gcc", "grep", "gzip", "libelf-dev",
-    "libssl-dev", "make", "mawk", "perl-base", "sed", "zstd",
+    "bc",
+    "bison",
+    "coreutils",
+    "dash",
+    "diffutils",
+    "findutils",
+    "flex",
+    "gcc",
+    "grep",
+    "gzip",
+    "libelf-dev",
+    "libssl-dev",
+    "make",
+    "mawk",
+    "perl-base",
+    "sed",
+    "zstd",
 ];
 /// And those that unpack the source.
 const UNPACKERS: [&str; 2] = ["tar", "xz-utils"];
@@ -45,7 +60,11 @@ pub enum UnpackToolchain {
 pub fn wanted() -> Wanted {
     Wanted {
         exact: BTreeSet::new(),
-        with_dependencies: PACKAGES.iter().chain(&UNPACKERS).map(|name| (*name).to_owned()).collect(),
+        with_dependencies: PACKAGES
+            .iter()
+            .chain(&UNPACKERS)
+            .map(|name| (*name).to_owned())
+            .collect(),
         kernels: BTreeSet::new(),
     }
 }
@@ -74,10 +93,10 @@ pub fn unpack(
         symlink(to, &path).map_err(make(&path))?;
     }
     for (index, package) in packages.iter().enumerate() {
-        store.cache.unpack_into(package, root).map_err(|source| UnpackToolchain::Unpack {
-            name: package.name.clone(),
-            source,
-        })?;
+        store
+            .cache
+            .unpack_into(package, root)
+            .map_err(|source| UnpackToolchain::Unpack { name: package.name.clone(), source })?;
         advance(index + 1);
     }
     Ok(())
