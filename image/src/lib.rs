@@ -9,6 +9,7 @@ pub mod initramfs;
 pub mod initramfs_archive;
 pub mod inspect;
 pub mod kernel;
+pub mod kernel_file;
 pub mod keys;
 pub mod manifest;
 pub mod modules;
