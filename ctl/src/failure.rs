@@ -252,9 +252,9 @@ impl Failure {
 fn kernel_exit(error: &PlanKernel) -> Exit {
     match error {
         PlanKernel::Definition { .. }
-        | PlanKernel::Build {
-            source: BuildKernel::Wrong { .. } | BuildKernel::Changed { .. },
-        } => Exit::Invalid,
+        | PlanKernel::Build { source: BuildKernel::Wrong { .. } | BuildKernel::Changed { .. } } => {
+            Exit::Invalid
+        }
         PlanKernel::Packages { .. }
         | PlanKernel::Build {
             source:

@@ -132,3 +132,83 @@ fn identifier(kind: &str, name: &str) -> String {
     let plain: String = name.trim_start_matches('/').chars().map(plain).collect();
     format!("SPDXRef-{kind}-{plain}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::{FORMAT, KernelBuild};
+    use ferrite_layout::slot_header::{Blob, Root, SlotDocument};
+
+    fn package(name: &str) -> Package {
+        Package {
+            name: name.to_owned(),
+            version: "1".to_owned(),
+            architecture: "amd64".to_owned(),
+            sha256: "ab".repeat(32),
+            size_bytes: 1,
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_was_built_names_its_source_which_is_not_in_the_image() {
+        let blob = Blob { offset_bytes: 0, size_bytes: 1, sha256: "cd".repeat(32) };
+        let root = Root {
+            data_bytes: 1,
+            hash_offset_bytes: 1,
+            root_hash: String::new(),
+            salt: String::new(),
+        };
+        let manifest = Manifest {
+            format: FORMAT,
+            slot: SlotDocument {
+                version: "0.1.0".to_owned(),
+                variant: "slim".to_owned(),
+                boot_id: "b007".to_owned(),
+                kernel: blob.clone(),
+                initramfs: blob,
+                cmdline: String::new(),
+                root,
+                key: "test".to_owned(),
+                development: true,
+            },
+            kernel_release: "6.12.1-ferrite".to_owned(),
+            programs: Default::default(),
+            packages: vec![package("etcd"), package("linux-source-6.12")],
+            tools: Vec::new(),
+            kernel_build: Some(KernelBuild {
+                key: "key".to_owned(),
+                source: package("linux-source-6.12"),
+                toolchain: vec![package("gcc")],
+            }),
+            files: Default::default(),
+        };
+        let document = document(&manifest);
+        let related: Vec<String> = document["relationships"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| {
+                let word = |name: &str| one[name].as_str().unwrap().replace("SPDXRef-", "");
+                [word("spdxElementId"), word("relationshipType"), word("relatedSpdxElement")]
+                    .join(" ")
+            })
+            .collect();
+        assert_eq!(
+            related,
+            [
+                "DOCUMENT DESCRIBES Image",
+                "Image CONTAINS Package-etcd",
+                "Image CONTAINS Kernel",
+                "Kernel GENERATED_FROM Package-linux-source-6.12",
+                "KernelTool-gcc BUILD_TOOL_OF Kernel",
+            ]
+        );
+        let names: Vec<_> = document["packages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["name"].as_str())
+            .collect();
+        assert!(names.contains(&Some("linux")) && names.contains(&Some("linux-source-6.12")));
+    }
+}

@@ -406,12 +406,19 @@ mod tests {
         check(&OWN.replace("package = \"linux\"\n", ""), BASE, either);
         let both = "source = { package = \"linux-source-6.12\", config = \"k\" }\n";
         check(&format!("{OWN}{both}"), BASE, either);
-        check(&format!("{OWN}{}", both.replace(", config = \"k\"", "")), BASE, "missing field `config`");
+        check(
+            &format!("{OWN}{}", both.replace(", config = \"k\"", "")),
+            BASE,
+            "missing field `config`",
+        );
     }
 
     #[test]
     fn an_unknown_variant_is_answered_with_those_that_there_are() {
         let error = Variant::read(&variants().join("clowd.toml")).unwrap_err().to_string();
-        assert!(error.ends_with("there is no such variant; there are cloud, metal, slim"), "{error}");
+        assert!(
+            error.ends_with("there is no such variant; there are cloud, metal, slim"),
+            "{error}"
+        );
     }
 }

@@ -16,8 +16,10 @@ use ferrite_image::kernel::definition::Definition;
 use ferrite_image::kernel::door::RunStep;
 use ferrite_image::kernel::recipe::{OUTPUT_IN_ROOT, PRODUCTS, SOURCE_IN_ROOT, Step};
 use ferrite_image::kernel::shelf::{BuiltKernel, Shelf};
-use ferrite_image::packages::Package;
+use ferrite_image::packages::apt::Apt;
 use ferrite_image::packages::cache::{Cache, CacheError, check_space};
+use ferrite_image::packages::mirror::Mirrors;
+use ferrite_image::packages::{Package, Wanted};
 use ferrite_image::progress::{Progress, Silent};
 use ferrite_image::variant::Variant;
 
@@ -253,6 +255,26 @@ fn too_little_space_is_said_before_anything_is_begun() {
     let error = check_space(folder.path(), u64::MAX).unwrap_err();
     let CacheError::Space { needed_mb, .. } = error else { panic!("{error}") };
     assert_eq!(needed_mb, u64::MAX >> 20);
+}
+
+#[test]
+fn a_package_that_the_archive_does_not_have_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let mirrors = Mirrors { main: "file:/nonexistent".to_owned(), security: None };
+    // Without package lists: an archive that has nothing at all.
+    let apt = Apt::new(folder.path(), &mirrors).unwrap();
+    let names = |name: &str| std::collections::BTreeSet::from([name.to_owned()]);
+    let nothing = Wanted {
+        exact: Default::default(),
+        with_dependencies: Default::default(),
+        kernels: Default::default(),
+    };
+    let source = Wanted { exact: names("linux-source-6.99"), ..nothing.clone() };
+    let error = text(&apt.resolve(&source).unwrap_err());
+    assert_eq!(error, "resolve package linux-source-6.99: the archive does not have it in trixie");
+    let tools = Wanted { with_dependencies: names("gccc"), ..nothing };
+    let error = text(&apt.resolve(&tools).unwrap_err());
+    assert!(error.contains("Unable to locate package gccc"), "{error}");
 }
 
 /// Names the folder of the bench to the process that is to be killed.

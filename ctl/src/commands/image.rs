@@ -93,7 +93,9 @@ fn report_text(report: &Report) -> String {
         Report::Kernel { size_bytes, kernel } => {
             let form = match kernel.form {
                 KernelForm::BzImage => "bzImage, for boot loaders, firmware and kexec",
-                KernelForm::Pvh => "ELF, for virtual machine monitors that load it themselves (PVH)",
+                KernelForm::Pvh => {
+                    "ELF, for virtual machine monitors that load it themselves (PVH)"
+                }
                 KernelForm::Elf => "ELF, without an entry for virtual machine monitors",
             };
             let rows = [("form", form.to_owned()), ("version", kernel.version.clone())];

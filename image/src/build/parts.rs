@@ -73,12 +73,8 @@ pub fn parts(
         request.configs.join("variants").join(&request.variant).with_extension("toml");
     let variant = Variant::read(&variant_file)?;
     let resolved = store.obtain(&variant.wanted(), progress)?;
-    let kernel = Kernel::obtain(
-        (&variant.kernel, &request.configs),
-        &resolved,
-        (store, tools),
-        progress,
-    )?;
+    let kernel =
+        Kernel::obtain((&variant.kernel, &request.configs), &resolved, (store, tools), progress)?;
 
     progress.begin("make the initramfs");
     let command_line = variant.kernel.command_line();

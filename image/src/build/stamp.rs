@@ -62,10 +62,10 @@ impl Stamp {
         let packages = store.obtain(&variant.wanted(), progress)?;
         let kernel = match &variant.kernel.origin {
             KernelOrigin::Package(_) => None,
-            KernelOrigin::Source(source) => {
-                Some(KernelPlan::make((configs, source), &packages, store, progress)
-                    .map_err(ObtainKernel::from)?)
-            }
+            KernelOrigin::Source(source) => Some(
+                KernelPlan::make((configs, source), &packages, store, progress)
+                    .map_err(ObtainKernel::from)?,
+            ),
         };
         let mut inputs = Inputs { hasher: Sha256::new() };
         let builder =

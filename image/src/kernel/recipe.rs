@@ -33,11 +33,11 @@ pub const PRODUCTS: [(&str, &str); 5] = [
 ];
 
 /// Lines that make prints for a whole build of the variant `slim`, about: what progress is measured by.
-pub const LINES: u64 = 2_700;
+pub const LINES: u64 = 3_080;
 /// Processor seconds that it takes.
 pub const PROCESSOR_S: u64 = 1_000;
 /// Bytes that it takes in the cache while it goes on.
-pub const SPACE_BYTES: u64 = 2_600 << 20;
+pub const SPACE_BYTES: u64 = 2_800 << 20;
 
 /// Something that is run in the tools' root.
 #[derive(Debug, Clone, PartialEq, Eq)]
