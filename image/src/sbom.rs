@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::manifest::Manifest;
+use crate::manifest::{KernelBuild, Manifest};
 use crate::packages::cache::sha256_hex;
 use crate::packages::{Package, SUITE};
 
@@ -60,28 +60,9 @@ pub fn document(manifest: &Manifest) -> Value {
         packages.push(debian(tool, &id));
     }
     if let Some(kernel) = &manifest.kernel_build {
-        let linux = "SPDXRef-Kernel";
-        relationships.push(relationship(IMAGE, "CONTAINS", linux));
-        packages.push(json!({
-            "SPDXID": linux,
-            "name": "linux",
-            "versionInfo": manifest.kernel_release,
-            "primaryPackagePurpose": "OPERATING-SYSTEM",
-            "downloadLocation": "NOASSERTION",
-            "filesAnalyzed": false,
-            "licenseConcluded": "NOASSERTION",
-            "licenseDeclared": "GPL-2.0-only WITH Linux-syscall-note",
-            "copyrightText": "NOASSERTION",
-            "comment": format!("built with key {}", kernel.key),
-            "checksums": [{ "algorithm": "SHA256", "checksumValue": slot.kernel.sha256 }],
-        }));
-        let source = identifier("Package", &kernel.source.name);
-        relationships.push(relationship(linux, "GENERATED_FROM", &source));
-        for tool in &kernel.toolchain {
-            let id = identifier("KernelTool", &tool.name);
-            relationships.push(relationship(&id, "BUILD_TOOL_OF", linux));
-            packages.push(debian(tool, &id));
-        }
+        let (more, related) = built(kernel, manifest);
+        packages.extend(more);
+        relationships.extend(related);
     }
     // The name space must differ between images and be the same for the same one.
     let key = sha256_hex(format!("{} {packages:?}", slot.boot_id).as_bytes());
@@ -95,6 +76,35 @@ pub fn document(manifest: &Manifest) -> Value {
         "packages": packages,
         "relationships": relationships,
     })
+}
+
+/// A kernel that was built, and the tools that built it: packages, and how they are related.
+fn built(kernel: &KernelBuild, manifest: &Manifest) -> (Vec<Value>, Vec<Value>) {
+    let linux = "SPDXRef-Kernel";
+    let mut packages = vec![json!({
+        "SPDXID": linux,
+        "name": "linux",
+        "versionInfo": manifest.kernel_release,
+        "primaryPackagePurpose": "OPERATING-SYSTEM",
+        "downloadLocation": "NOASSERTION",
+        "filesAnalyzed": false,
+        "licenseConcluded": "NOASSERTION",
+        "licenseDeclared": "GPL-2.0-only WITH Linux-syscall-note",
+        "copyrightText": "NOASSERTION",
+        "comment": format!("built with key {}", kernel.key),
+        "checksums": [{ "algorithm": "SHA256", "checksumValue": manifest.slot.kernel.sha256 }],
+    })];
+    let source = identifier("Package", &kernel.source.name);
+    let mut relationships = vec![
+        relationship(IMAGE, "CONTAINS", linux),
+        relationship(linux, "GENERATED_FROM", &source),
+    ];
+    for tool in &kernel.toolchain {
+        let id = identifier("KernelTool", &tool.name);
+        relationships.push(relationship(&id, "BUILD_TOOL_OF", linux));
+        packages.push(debian(tool, &id));
+    }
+    (packages, relationships)
 }
 
 fn debian(package: &Package, id: &str) -> Value {
@@ -136,7 +146,7 @@ fn identifier(kind: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::{FORMAT, KernelBuild};
+    use crate::manifest::FORMAT;
     use ferrite_layout::slot_header::{Blob, Root, SlotDocument};
 
     fn package(name: &str) -> Package {

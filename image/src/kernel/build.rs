@@ -139,7 +139,7 @@ impl Workshop for PackagedTools<'_> {
         log: &Path,
         on_line: &mut dyn FnMut(&str),
     ) -> Result<(), RunStep> {
-        self.door.run(root, &self.environment, step, log, on_line)
+        self.door.run((root, &self.environment), step, log, on_line)
     }
 }
 

@@ -84,8 +84,7 @@ impl Door {
     /// It cannot be run, or reports failure.
     pub fn run(
         self,
-        root: &Path,
-        environment: &[(&'static str, String)],
+        (root, environment): (&Path, &[(&'static str, String)]),
         step: &Step,
         log: &Path,
         on_line: &mut dyn FnMut(&str),
