@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use super::mirror::Mirrors;
-use super::{Package, Resolved, SUITE, Wanted};
+use super::package::{Package, Resolved, SUITE, Wanted};
 
 /// Keys that the archive's signature is checked against.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";

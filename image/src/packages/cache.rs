@@ -17,7 +17,7 @@ use std::process::Command;
 
 use sha2::{Digest, Sha256};
 
-use super::{Package, Resolved};
+use super::package::{Package, Resolved};
 
 /// Free space that fetching and unpacking a whole image's packages takes, with room to spare.
 pub const NEEDED_SPACE_BYTES: u64 = 1 << 30;
