@@ -10,7 +10,9 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::cluster::DEFAULT_NAME;
 pub use self::cluster::{BootMethod, ClusterCommand, UpArguments};
-pub use self::image::{BuildArguments, ImageCommand, KeysCommand, TrustArguments};
+pub use self::image::{
+    BuildArguments, ImageCommand, KernelCommand, KernelSelection, KeysCommand, TrustArguments,
+};
 pub use self::images::{ArchiveFormat, ImagesCommand, ImportArguments};
 pub use self::node::{
     BootArguments, ConfigCommand, ContextCommand, EventsArguments, MachineCommand, SlotCommand,

@@ -6,10 +6,15 @@ use std::path::PathBuf;
 
 use ferrite_archive::extract::Extract;
 use ferrite_image::build::BuildError;
+use ferrite_image::kernel::ObtainKernel;
+use ferrite_image::kernel::build::BuildKernel;
+use ferrite_image::kernel::plan::PlanKernel;
 use ferrite_image::keys::KeyError;
 use ferrite_image::opened::OpenImage;
 use ferrite_image::packages::PackageError;
+use ferrite_image::packages::cache::CacheError;
 use ferrite_image::qcow2::ConvertDisk;
+use ferrite_image::variant::ReadVariant;
 use ferrite_image::verify::VerifyImage;
 use ferrite_layout::arguments::ReadArguments;
 use ferrite_layout::slot_header::ReadHeader;
@@ -55,6 +60,14 @@ pub enum Failure {
         #[from]
         source: PackageError,
     },
+    #[error("the kernel of variant {variant}")]
+    Kernel { variant: String, source: PlanKernel },
+    #[error("read variant {variant}")]
+    Variant { variant: String, source: ReadVariant },
+    #[error("variant {variant} takes its kernel out of a package; there is nothing to build")]
+    NoOwnKernel { variant: String },
+    #[error("the kernel of variant {variant} is not in the cache")]
+    KernelNotCached { variant: String },
     #[error("use --kernel-args")]
     KernelArguments { source: ReadArguments },
     #[error("find the program {path} for the image")]
@@ -134,8 +147,11 @@ impl Failure {
             Self::VerifyImage(_) => Exit::Unverified,
             Self::Document(_) | Self::Archive(_) | Self::OpenImage(_) => Exit::Invalid,
             Self::NoProgram { .. } | Self::Packages { .. } => Exit::Environment,
+            Self::Kernel { source, .. } => kernel_exit(source),
+            Self::Variant { .. } => Exit::Invalid,
             Self::Build { source } => match source {
                 BuildError::Variant { .. } | BuildError::Layout { .. } => Exit::Invalid,
+                BuildError::Kernel { source: ObtainKernel::Plan(source) } => kernel_exit(source),
                 BuildError::Packages { .. }
                 | BuildError::Tools { .. }
                 | BuildError::Qcow2 { source: ConvertDisk::Start { .. } } => Exit::Environment,
@@ -154,11 +170,13 @@ impl Failure {
             | Self::CopyNothing { .. }
             | Self::Copied { .. }
             | Self::Command { .. }
+            | Self::KernelNotCached { .. }
             | Self::UnitDeadline { .. } => Exit::Failed,
             Self::NoTopic { .. }
             | Self::CopySides
             | Self::CopyRoot { .. }
             | Self::KernelArguments { .. }
+            | Self::NoOwnKernel { .. }
             | Self::Unconfirmed { .. } => Exit::Usage,
         }
     }
@@ -192,6 +210,9 @@ impl Failure {
                     .to_owned(),
             ),
             Self::CopyRoot { .. } => Some("name a folder that does not exist yet".to_owned()),
+            Self::KernelNotCached { variant } => {
+                Some(format!("`ferrite image kernel build --variant {variant}` makes it"))
+            }
             Self::Unconfirmed { .. } => Some("say it again with `--yes`".to_owned()),
             Self::NoTopic { .. } => Some("`ferrite --help` lists all commands".to_owned()),
             Self::NoProgram { .. } => Some(
@@ -209,6 +230,9 @@ impl Failure {
             | Self::OpenImage(_)
             | Self::VerifyImage(_)
             | Self::Build { .. }
+            | Self::Kernel { .. }
+            | Self::Variant { .. }
+            | Self::NoOwnKernel { .. }
             | Self::Packages { .. }
             | Self::Output(_)
             | Self::Pull { .. }
@@ -222,6 +246,23 @@ impl Failure {
             | Self::Command { .. }
             | Self::Write { .. } => None,
         }
+    }
+}
+
+fn kernel_exit(error: &PlanKernel) -> Exit {
+    match error {
+        PlanKernel::Definition { .. }
+        | PlanKernel::Build { source: BuildKernel::Wrong { .. } | BuildKernel::Changed { .. } } => {
+            Exit::Invalid
+        }
+        PlanKernel::Packages { .. }
+        | PlanKernel::Build {
+            source:
+                BuildKernel::Packages { .. }
+                | BuildKernel::Door { .. }
+                | BuildKernel::Cache { source: CacheError::Space { .. } },
+        } => Exit::Environment,
+        PlanKernel::NoSource { .. } | PlanKernel::Build { .. } => Exit::Failed,
     }
 }
 

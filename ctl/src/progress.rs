@@ -45,6 +45,11 @@ impl Steps {
 }
 
 impl Progress for Steps {
+    fn say(&mut self, what: &str) {
+        // Nobody is left to hear that standard error is gone.
+        drop(writeln!(io::stderr(), "{what}"));
+    }
+
     fn begin(&mut self, what: &str) {
         let bar = self.bar(what);
         self.step = Some(Step { what: what.to_owned(), started: Instant::now(), bar });

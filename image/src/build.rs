@@ -21,9 +21,9 @@ pub use parts::{Parts, PartsRequest, parts};
 use crate::boot_files::BootFileError;
 use crate::disk::{self, BiosLoader, BuildDisk, Disk, EspFile, OemFile};
 use crate::initramfs::{InitramfsError, PublicKey};
+use crate::kernel::ObtainKernel;
 use crate::keys::SlotKey;
 use crate::manifest::{Manifest, OutputFile};
-use crate::modules::ModuleError;
 use crate::packages::cache::{sha256_of, write_whole};
 use crate::packages::{PackageError, PackageStore};
 use crate::progress::Progress;
@@ -43,6 +43,8 @@ pub const SBOM: &str = "sbom.spdx.json";
 /// Everything else that a build leaves, in the order in which it appears.
 pub const OUTPUTS: [&str; 7] =
     ["kernel", "initramfs", "cmdline", "slot.kern", "slot.root", "disk.qcow2", "disk.raw"];
+/// Where the kernel was built: the same one as an ELF file, for virtual machine monitors that load it themselves.
+pub const VMLINUX: &str = "vmlinux";
 
 /// Folder on the EFI system partition for the BIOS loader.
 const BIOS_FOLDER: &str = "/syslinux";
@@ -106,13 +108,11 @@ pub enum BuildError {
         #[from]
         source: ToolError,
     },
-    #[error("use the kernel package")]
+    #[error("obtain the kernel")]
     Kernel {
         #[from]
-        source: ModuleError,
+        source: ObtainKernel,
     },
-    #[error("resolve kernel package {name}: nothing stands for it")]
-    NoKernel { name: String },
     #[error("read an input")]
     Input {
         #[from]
@@ -253,6 +253,10 @@ fn on_disk(
         esp.push(EspFile { path: file.path.clone(), source });
     }
     write("cmdline", format!("{}\n", made.command_line).as_bytes())?;
+    if let Some(built) = &made.built {
+        let path = scratch.join(VMLINUX);
+        fs::copy(&built.vmlinux, &path).map_err(access("write", &path))?;
+    }
     let bios = BiosLoader {
         boot_code: write("boot-code", &made.boot_files.mbr_boot_code)?,
         directory: BIOS_FOLDER.to_owned(),
@@ -296,18 +300,25 @@ fn describe(
         programs: Default::default(),
         packages: made.packages.clone(),
         tools: tools.packages.clone(),
+        kernel_build: made.built.as_ref().map(|built| built.record.clone()),
         files: Default::default(),
     };
     for (name, path) in programs {
         manifest.programs.insert(name, hashed(&path)?);
     }
-    for name in OUTPUTS {
+    for name in outputs(scratch) {
         manifest.files.insert(name.to_owned(), hashed(&scratch.join(name))?);
     }
     write_json(&scratch.join(SBOM), &sbom::document(&manifest))?;
     manifest.files.insert(SBOM.to_owned(), hashed(&scratch.join(SBOM))?);
     write_json(&scratch.join(MANIFEST), &manifest)?;
     Ok(manifest)
+}
+
+/// Names of what a build left in `folder`, manifest and bill of materials aside.
+fn outputs(folder: &Path) -> impl Iterator<Item = &'static str> {
+    let more = folder.join(VMLINUX).exists().then_some(VMLINUX);
+    OUTPUTS.into_iter().chain(more)
 }
 
 fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), BuildError> {
@@ -336,7 +347,12 @@ fn publish(scratch: &Path, out: &Path) -> Result<(), BuildError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(access("replace", &stale)(source)),
     }
-    for name in OUTPUTS.into_iter().chain([SBOM, MANIFEST]) {
+    let outputs: Vec<&str> = outputs(scratch).collect();
+    if !outputs.contains(&VMLINUX) {
+        // An older build's, of another kernel.
+        drop(fs::remove_file(out.join(VMLINUX)));
+    }
+    for name in outputs.into_iter().chain([SBOM, MANIFEST]) {
         let target = out.join(name);
         fs::rename(scratch.join(name), &target).map_err(access("write", &target))?;
     }

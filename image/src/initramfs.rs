@@ -72,14 +72,14 @@ pub struct Initramfs {
 }
 
 impl Contents {
-    /// Collects PID 1, keys and modules.
+    /// Collects PID 1, keys and modules; a kernel that has everything built in has none of them.
     ///
     /// # Errors
     /// Something cannot be read.
     pub fn collect(
         init: &Path,
         keys: &[PublicKey],
-        modules: (&KernelModules, &[String]),
+        modules: (Option<&KernelModules>, &[String]),
         unpack: (&PackageStore, &Tools),
     ) -> Result<Self, InitramfsError> {
         let mut tree = Tree::default();
@@ -88,8 +88,10 @@ impl Contents {
             tree.file(&format!("{SLOT_KEYS_DIR}/{}.pub", key.name), key.text())?;
         }
         let (kernel, names) = modules;
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        kernel.add_to(&mut tree, "lib", &names, unpack)?;
+        if let Some(kernel) = kernel {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            kernel.add_to(&mut tree, "lib", &names, unpack)?;
+        }
         Ok(Self { tree })
     }
 

@@ -1,4 +1,4 @@
-//! Says what a disk image or a slot payload holds, without judging it: see [`crate::verify`] for that.
+//! Says what a disk image, a slot payload or a kernel holds, without judging it: see [`crate::verify`] for that.
 
 use std::fs;
 use std::io;
@@ -13,6 +13,7 @@ use ferrite_layout::slot_header::{self, HEADER_BYTES, ReadHeader, SlotDocument, 
 use serde::Serialize;
 
 use crate::file_system::{self, FileSystem};
+use crate::kernel_file::KernelFile;
 use crate::opened::{Kind, OpenImage, Opened};
 use crate::window::Window;
 
@@ -29,6 +30,14 @@ pub enum Report {
         /// What the payload says of itself.
         #[serde(flatten)]
         content: SlotContent,
+    },
+    /// A Linux kernel.
+    Kernel {
+        /// Bytes of the file.
+        size_bytes: u64,
+        /// What the kernel says of itself.
+        #[serde(flatten)]
+        kernel: KernelFile,
     },
 }
 
@@ -117,7 +126,7 @@ pub struct PartitionReport {
     pub file_system: Option<FileSystem>,
 }
 
-/// Looks at a raw disk image or at a `slot.kern` file. Signatures are checked against `trusted`.
+/// Looks at a raw disk image, a `slot.kern` file or a kernel. Signatures are checked against `trusted`.
 ///
 /// # Errors
 /// The file cannot be read or is neither.
@@ -128,6 +137,10 @@ pub fn inspect(path: &Path, trusted: &[TrustedKey]) -> Result<Report, OpenImage>
         Kind::SlotKern => Ok(Report::Slot {
             size_bytes: opened.size_bytes,
             content: slot_content(&opened.whole(), trusted).map_err(reading)?,
+        }),
+        Kind::Kernel => Ok(Report::Kernel {
+            size_bytes: opened.size_bytes,
+            kernel: KernelFile::read(&opened.whole()).map_err(reading)?,
         }),
         Kind::Disk => {
             let table = opened.table(path)?;

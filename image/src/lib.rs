@@ -3,10 +3,13 @@
 pub mod boot_files;
 pub mod build;
 pub mod disk;
+pub mod epoch;
 pub mod file_system;
 pub mod initramfs;
 pub mod initramfs_archive;
 pub mod inspect;
+pub mod kernel;
+pub mod kernel_file;
 pub mod keys;
 pub mod manifest;
 pub mod modules;

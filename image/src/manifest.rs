@@ -25,8 +25,22 @@ pub struct Manifest {
     pub packages: Vec<Package>,
     /// Debian packages of the tools that made it, sorted by name.
     pub tools: Vec<Package>,
+    /// How the kernel was built, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_build: Option<KernelBuild>,
     /// Files of the output folder, by name.
     pub files: BTreeMap<String, OutputFile>,
+}
+
+/// A kernel that was built for the image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelBuild {
+    /// Names everything that it was made from; equal keys are equal kernels.
+    pub key: String,
+    /// Package with its source.
+    pub source: Package,
+    /// Packages of the tools that built it, sorted by name.
+    pub toolchain: Vec<Package>,
 }
 
 /// A file.

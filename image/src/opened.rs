@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ferrite_layout::gpt::{Partition, ReadTable, Table};
 
+use crate::kernel_file;
 use crate::window::Window;
 
 /// Sizes of sectors that disks have; the first is that of nearly all.
@@ -30,6 +31,8 @@ pub(crate) enum Kind {
     Disk,
     /// The payload of a KERN partition.
     SlotKern,
+    /// A Linux kernel.
+    Kernel,
 }
 
 /// Why a file cannot be looked at.
@@ -74,7 +77,13 @@ impl Opened {
         if start.starts_with(QCOW2_MAGIC) {
             return Err(OpenImage::Qcow2 { path: path.to_owned() });
         }
-        let kind = if start == *SLOT_MAGIC { Kind::SlotKern } else { Kind::Disk };
+        let kind = if start == *SLOT_MAGIC {
+            Kind::SlotKern
+        } else if kernel_file::looks_like_one(&Window::new(&file, 0, size_bytes)) {
+            Kind::Kernel
+        } else {
+            Kind::Disk
+        };
         Ok(Self { file, size_bytes, kind })
     }
 

@@ -7,65 +7,19 @@
 pub mod apt;
 pub mod cache;
 pub mod mirror;
+mod package;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-
+use crate::epoch::EPOCH_S;
 use crate::progress::Progress;
-use crate::tools::EPOCH_S;
 use apt::{Apt, AptError};
 use cache::{Cache, CacheError};
 use mirror::{FindMirror, Mirrors};
+pub use package::{Package, Resolved, SUITE, Wanted};
 
-/// Debian release that every package comes from.
-pub const SUITE: &str = "trixie";
 /// Packages up to this size together are fetched at once.
 const BATCH_BYTES: u64 = 8 << 20;
-
-/// One package at one version.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Package {
-    /// Name.
-    pub name: String,
-    /// Version, with epoch.
-    pub version: String,
-    /// Architecture: `amd64` or `all`.
-    pub architecture: String,
-    /// SHA-256 of the package file, lower-case hexadecimal.
-    pub sha256: String,
-    /// Size of the package file.
-    pub size_bytes: u64,
-}
-
-/// Packages that somebody needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Wanted {
-    /// Only these, because files are picked out of them.
-    pub exact: BTreeSet<String>,
-    /// These and everything that they depend on, because they are run.
-    pub with_dependencies: BTreeSet<String>,
-    /// Metapackages that stand for the newest kernel: the `linux-image-…` that they depend on is taken.
-    pub kernels: BTreeSet<String>,
-}
-
-/// What a [`Wanted`] was resolved to, sorted by name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Resolved {
-    /// Every package, each once.
-    pub packages: Vec<Package>,
-    /// Names of those that stand for [`Wanted::kernels`], in that order.
-    pub kernels: Vec<String>,
-}
-
-impl Resolved {
-    /// The package called `name`.
-    #[must_use]
-    pub fn package(&self, name: &str) -> Option<&Package> {
-        self.packages.iter().find(|package| package.name == name)
-    }
-}
 
 /// Why packages could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +60,7 @@ impl PackageStore {
         progress: &mut dyn Progress,
     ) -> Result<Resolved, PackageError> {
         let _lock = self.cache.lock()?;
-        let key = cache::sha256_hex(format!("{SUITE}\n{wanted:?}").as_bytes());
+        let key = key_of(wanted);
         let remembered = if self.refresh { None } else { self.cache.resolution(&key)? };
         if let Some(resolved) = remembered.filter(|resolved| self.missing(resolved).is_empty()) {
             return Ok(resolved);
@@ -125,6 +79,14 @@ impl PackageStore {
         self.fetch(&apt, &resolved, progress)?;
         self.cache.remember(&key, &resolved)?;
         Ok(resolved)
+    }
+
+    /// What `wanted` was resolved to the last time. Asks nobody, and does not look whether the packages' files are here.
+    ///
+    /// # Errors
+    /// The cache cannot be read.
+    pub fn remembered(&self, wanted: &Wanted) -> Result<Option<Resolved>, PackageError> {
+        Ok(self.cache.resolution(&key_of(wanted))?)
     }
 
     /// Directory with the content of a package that [`Self::obtain`] named; unpacks it on first use.
@@ -177,6 +139,11 @@ impl PackageStore {
         progress.end(&format!("{} packages, {} MB", missing.len(), total / 1_000_000));
         Ok(())
     }
+}
+
+/// Names a request, for its answer to be found again.
+fn key_of(wanted: &Wanted) -> String {
+    cache::sha256_hex(format!("{SUITE}\n{wanted:?}").as_bytes())
 }
 
 /// Neighbours that are fetched by one run of apt: each run takes a second of its own, and progress is told

@@ -2,6 +2,8 @@
 
 /// Somebody who is told about long work. Every call is cheap and may come often.
 pub trait Progress {
+    /// Something that a person should read now, before long work begins.
+    fn say(&mut self, what: &str);
     /// A step begins; `what` says it in a few words (`fetch packages`).
     fn begin(&mut self, what: &str);
     /// `done` of `total` bytes or pieces of the step are done.
@@ -15,6 +17,7 @@ pub trait Progress {
 pub struct Silent;
 
 impl Progress for Silent {
+    fn say(&mut self, _what: &str) {}
     fn begin(&mut self, _what: &str) {}
     fn advance(&mut self, _done: u64, _total: u64) {}
     fn end(&mut self, _note: &str) {}

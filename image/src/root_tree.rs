@@ -62,8 +62,8 @@ pub struct Ingredients<'build> {
     pub keys: &'build [PublicKey],
     /// The variant's packages.
     pub packages: &'build Resolved,
-    /// The kernel's modules.
-    pub modules: &'build KernelModules,
+    /// The kernel's modules; `None` where everything is built in.
+    pub modules: Option<&'build KernelModules>,
 }
 
 impl Ingredients<'_> {
@@ -86,10 +86,12 @@ impl Ingredients<'_> {
         for key in self.keys {
             tree.file(&format!("{SHARE_DIR}/slot-keys/{}.pub", key.name), key.text())?;
         }
-        let modules = &self.variant.modules;
-        let names: Vec<&str> =
-            modules.initramfs.iter().chain(&modules.root).map(String::as_str).collect();
-        self.modules.add_to(&mut tree, "usr/lib", &names, unpack)?;
+        if let Some(kernel) = self.modules {
+            let modules = &self.variant.modules;
+            let names: Vec<&str> =
+                modules.initramfs.iter().chain(&modules.root).map(String::as_str).collect();
+            kernel.add_to(&mut tree, "usr/lib", &names, unpack)?;
+        }
         for file in &self.variant.files {
             let from = self.unpacked(store, &file.package)?;
             let content = read(&from.join(file.from.trim_start_matches('/')))?;

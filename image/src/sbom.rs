@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::manifest::Manifest;
+use crate::manifest::{KernelBuild, Manifest};
 use crate::packages::cache::sha256_hex;
 use crate::packages::{Package, SUITE};
 
-/// Of the document: fixed, as is every other time of an image (see [`crate::tools::EPOCH_S`]).
+/// Of the document: fixed, as is every other time of an image (see [`crate::epoch::EPOCH_S`]).
 const CREATED: &str = "2025-08-09T00:00:00Z";
 const IMAGE: &str = "SPDXRef-Image";
 
@@ -45,15 +45,24 @@ pub fn document(manifest: &Manifest) -> Value {
             "checksums": [{ "algorithm": "SHA256", "checksumValue": program.sha256 }],
         }));
     }
+    // A package with source is not in the image; the kernel that was made from it is.
+    let source = manifest.kernel_build.as_ref().map(|kernel| &kernel.source);
     for package in &manifest.packages {
         let id = identifier("Package", &package.name);
-        relationships.push(relationship(IMAGE, "CONTAINS", &id));
+        if source != Some(package) {
+            relationships.push(relationship(IMAGE, "CONTAINS", &id));
+        }
         packages.push(debian(package, &id));
     }
     for tool in &manifest.tools {
         let id = identifier("Tool", &tool.name);
         relationships.push(relationship(&id, "BUILD_TOOL_OF", IMAGE));
         packages.push(debian(tool, &id));
+    }
+    if let Some(kernel) = &manifest.kernel_build {
+        let (more, related) = built(kernel, manifest);
+        packages.extend(more);
+        relationships.extend(related);
     }
     // The name space must differ between images and be the same for the same one.
     let key = sha256_hex(format!("{} {packages:?}", slot.boot_id).as_bytes());
@@ -67,6 +76,35 @@ pub fn document(manifest: &Manifest) -> Value {
         "packages": packages,
         "relationships": relationships,
     })
+}
+
+/// A kernel that was built, and the tools that built it: packages, and how they are related.
+fn built(kernel: &KernelBuild, manifest: &Manifest) -> (Vec<Value>, Vec<Value>) {
+    let linux = "SPDXRef-Kernel";
+    let mut packages = vec![json!({
+        "SPDXID": linux,
+        "name": "linux",
+        "versionInfo": manifest.kernel_release,
+        "primaryPackagePurpose": "OPERATING-SYSTEM",
+        "downloadLocation": "NOASSERTION",
+        "filesAnalyzed": false,
+        "licenseConcluded": "NOASSERTION",
+        "licenseDeclared": "GPL-2.0-only WITH Linux-syscall-note",
+        "copyrightText": "NOASSERTION",
+        "comment": format!("built with key {}", kernel.key),
+        "checksums": [{ "algorithm": "SHA256", "checksumValue": manifest.slot.kernel.sha256 }],
+    })];
+    let source = identifier("Package", &kernel.source.name);
+    let mut relationships = vec![
+        relationship(IMAGE, "CONTAINS", linux),
+        relationship(linux, "GENERATED_FROM", &source),
+    ];
+    for tool in &kernel.toolchain {
+        let id = identifier("KernelTool", &tool.name);
+        relationships.push(relationship(&id, "BUILD_TOOL_OF", linux));
+        packages.push(debian(tool, &id));
+    }
+    (packages, relationships)
 }
 
 fn debian(package: &Package, id: &str) -> Value {
@@ -103,4 +141,84 @@ fn identifier(kind: &str, name: &str) -> String {
     };
     let plain: String = name.trim_start_matches('/').chars().map(plain).collect();
     format!("SPDXRef-{kind}-{plain}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::FORMAT;
+    use ferrite_layout::slot_header::{Blob, Root, SlotDocument};
+
+    fn package(name: &str) -> Package {
+        Package {
+            name: name.to_owned(),
+            version: "1".to_owned(),
+            architecture: "amd64".to_owned(),
+            sha256: "ab".repeat(32),
+            size_bytes: 1,
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_was_built_names_its_source_which_is_not_in_the_image() {
+        let blob = Blob { offset_bytes: 0, size_bytes: 1, sha256: "cd".repeat(32) };
+        let root = Root {
+            data_bytes: 1,
+            hash_offset_bytes: 1,
+            root_hash: String::new(),
+            salt: String::new(),
+        };
+        let manifest = Manifest {
+            format: FORMAT,
+            slot: SlotDocument {
+                version: "0.1.0".to_owned(),
+                variant: "slim".to_owned(),
+                boot_id: "b007".to_owned(),
+                kernel: blob.clone(),
+                initramfs: blob,
+                cmdline: String::new(),
+                root,
+                key: "test".to_owned(),
+                development: true,
+            },
+            kernel_release: "6.12.1-ferrite".to_owned(),
+            programs: Default::default(),
+            packages: vec![package("etcd"), package("linux-source-6.12")],
+            tools: Vec::new(),
+            kernel_build: Some(KernelBuild {
+                key: "key".to_owned(),
+                source: package("linux-source-6.12"),
+                toolchain: vec![package("gcc")],
+            }),
+            files: Default::default(),
+        };
+        let document = document(&manifest);
+        let related: Vec<String> = document["relationships"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| {
+                let word = |name: &str| one[name].as_str().unwrap().replace("SPDXRef-", "");
+                [word("spdxElementId"), word("relationshipType"), word("relatedSpdxElement")]
+                    .join(" ")
+            })
+            .collect();
+        assert_eq!(
+            related,
+            [
+                "DOCUMENT DESCRIBES Image",
+                "Image CONTAINS Package-etcd",
+                "Image CONTAINS Kernel",
+                "Kernel GENERATED_FROM Package-linux-source-6.12",
+                "KernelTool-gcc BUILD_TOOL_OF Kernel",
+            ]
+        );
+        let names: Vec<_> = document["packages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["name"].as_str())
+            .collect();
+        assert!(names.contains(&Some("linux")) && names.contains(&Some("linux-source-6.12")));
+    }
 }

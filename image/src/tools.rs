@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
+use crate::epoch::EPOCH_S;
 use crate::packages::cache::{CacheError, settle, sha256_hex};
 use crate::packages::{Package, PackageError, PackageStore, Wanted};
 use crate::progress::Progress;
@@ -21,8 +22,6 @@ const PACKAGES: [&str; 7] =
 const DATA_PACKAGES: [&str; 2] = ["syslinux-common", "systemd-boot-efi"];
 /// Changes whenever what [`assemble`] makes of the same packages changes.
 const LAYOUT_VERSION: u32 = 1;
-/// Every time stamp that a tool writes beside the root's, seconds since the epoch: 2025-08-09, trixie's release.
-pub const EPOCH_S: u64 = 1_754_697_600;
 
 /// Directories with programs, below the tools' root.
 const PROGRAM_DIRS: [&str; 2] = ["usr/sbin", "usr/bin"];

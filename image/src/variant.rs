@@ -15,7 +15,7 @@ pub struct Variant {
     pub name: String,
     /// The kernel.
     pub kernel: Kernel,
-    /// Its modules.
+    /// Its modules; a kernel that is built has none, and in their place the options that `modules.toml` names.
     pub modules: Modules,
     /// Files taken out of packages.
     pub files: Vec<PackageFile>,
@@ -34,7 +34,7 @@ struct Document {
     name: String,
     /// File beside this one whose lists come before those here.
     base: Option<String>,
-    kernel: Kernel,
+    kernel: OwnKernel,
     #[serde(default)]
     modules: Modules,
     #[serde(default)]
@@ -66,15 +66,42 @@ struct BaseKernel {
     command_line: Vec<String>,
 }
 
+/// A variant's own `[kernel]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OwnKernel {
+    package: Option<String>,
+    source: Option<KernelSource>,
+    #[serde(default)]
+    command_line: Vec<String>,
+}
+
 /// A kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kernel {
+    /// Where it comes from.
+    pub origin: KernelOrigin,
+    /// Words of the command line.
+    pub command_line: Vec<String>,
+}
+
+/// Where a kernel comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KernelOrigin {
+    /// A metapackage that stands for a kernel and its modules.
+    Package(String),
+    /// It is built, without modules.
+    Source(KernelSource),
+}
+
+/// A kernel that is built from source.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Kernel {
-    /// Metapackage of the kernel.
+pub struct KernelSource {
+    /// Package with the source (`linux-source-6.12`).
     pub package: String,
-    /// Words of the command line.
-    #[serde(default)]
-    pub command_line: Vec<String>,
+    /// Folder of the configuration that says what is built, below `configs`.
+    pub config: PathBuf,
 }
 
 impl Kernel {
@@ -156,6 +183,8 @@ pub enum ReadVariant {
     Twice { path: PathBuf, what: &'static str, name: String },
     #[error("read {path}: neither it nor its base has [certificates]")]
     NoCertificates { path: PathBuf },
+    #[error("read {path}: [kernel] must have either package = … or source = …, and not both")]
+    Origin { path: PathBuf },
 }
 
 impl Variant {
@@ -193,10 +222,15 @@ impl Variant {
         let certificates = own.certificates.or(base.certificates);
         let certificates =
             certificates.ok_or_else(|| ReadVariant::NoCertificates { path: path() })?;
+        let origin = match (own.kernel.package, own.kernel.source) {
+            (Some(package), None) => KernelOrigin::Package(package),
+            (None, Some(source)) => KernelOrigin::Source(source),
+            (Some(_), Some(_)) | (None, None) => return Err(ReadVariant::Origin { path: path() }),
+        };
         let variant = Self {
             name: own.name,
             kernel: Kernel {
-                package: own.kernel.package,
+                origin,
                 command_line: joined(base.kernel.command_line, own.kernel.command_line),
             },
             modules: Modules {
@@ -227,11 +261,12 @@ impl Variant {
             self.files.iter().map(|file| file.package.clone()).collect();
         exact.insert(self.certificates.package.clone());
         exact.extend(self.containers.iter().flat_map(|container| container.packages.clone()));
-        Wanted {
-            exact,
-            with_dependencies: BTreeSet::new(),
-            kernels: BTreeSet::from([self.kernel.package.clone()]),
-        }
+        let mut kernels = BTreeSet::new();
+        match &self.kernel.origin {
+            KernelOrigin::Package(name) => kernels.insert(name.clone()),
+            KernelOrigin::Source(source) => exact.insert(source.package.clone()),
+        };
+        Wanted { exact, with_dependencies: BTreeSet::new(), kernels }
     }
 }
 
@@ -290,7 +325,7 @@ mod tests {
 
     #[test]
     fn the_shipped_variants_are_read() {
-        for name in ["cloud", "metal"] {
+        for name in ["cloud", "metal", "slim"] {
             let variant = Variant::read(&variants().join(name).with_extension("toml")).unwrap();
             assert_eq!(variant.name, name);
             let line = variant.kernel.command_line();
@@ -367,11 +402,23 @@ mod tests {
         check(OWN, "", "neither it nor its base has [certificates]");
         check(OWN, &format!("name = \"b\"\n{BASE}"), "read DIR/base.toml: line 1, column 1");
         check(BASE, BASE, "DIR/x.toml: it is what variants are built on");
+        let either = "[kernel] must have either package = … or source = …, and not both";
+        check(&OWN.replace("package = \"linux\"\n", ""), BASE, either);
+        let both = "source = { package = \"linux-source-6.12\", config = \"k\" }\n";
+        check(&format!("{OWN}{both}"), BASE, either);
+        check(
+            &format!("{OWN}{}", both.replace(", config = \"k\"", "")),
+            BASE,
+            "missing field `config`",
+        );
     }
 
     #[test]
     fn an_unknown_variant_is_answered_with_those_that_there_are() {
         let error = Variant::read(&variants().join("clowd.toml")).unwrap_err().to_string();
-        assert!(error.ends_with("there is no such variant; there are cloud, metal"), "{error}");
+        assert!(
+            error.ends_with("there is no such variant; there are cloud, metal, slim"),
+            "{error}"
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use ferrite_init::boot::handover::BootState;
 use ferrite_init::modules::autoload;
-use ferrite_init::run::drivers;
+use ferrite_init::run::{drivers, kernel_call};
 use ferrite_init::{boot, fatal, log, run, timeline};
 use ferrite_schema::names;
 
@@ -25,9 +25,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// The kernel runs this program as its `modprobe`, and PID 1 for drivers that nobody waits for; there is nothing else to
-/// run it for.
+/// The kernel runs this program as its `modprobe` and for what a hypervisor wants, and PID 1 for drivers that nobody waits
+/// for; there is nothing else to run it for.
 fn serve_kernel() -> ExitCode {
+    if let Some(mode) = kernel_call::asked_for(std::env::args()) {
+        return kernel_call::pass_on(mode).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     if drivers::are_asked_for(std::env::args()) {
         drivers::load_all();
         return ExitCode::SUCCESS;

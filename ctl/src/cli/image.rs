@@ -14,13 +14,17 @@ pub enum ImageCommand {
   ferrite image build --variant metal --cloud-config node1.toml --out out/node1
   ferrite image build --mirror https://deb.example.org/debian --refresh")]
     Build(Box<BuildArguments>),
-    /// Show what a disk image or a slot payload (slot.kern) holds
+    /// Build the kernel of a variant that has one of its own, or see about it
+    #[command(subcommand)]
+    Kernel(KernelCommand),
+    /// Show what a disk image, a slot payload (slot.kern) or a kernel holds
     #[command(after_help = "Examples:
   ferrite image inspect out/cloud
+  ferrite image inspect out/slim/vmlinux
   ferrite image inspect out/cloud/disk.raw -o json
   ferrite image inspect slot.kern --trust release.pub")]
     Inspect {
-        /// Raw disk image, slot payload, or the folder that `image build` wrote
+        /// Raw disk image, slot payload, kernel, or the folder that `image build` wrote
         file: PathBuf,
         /// Whose signatures are good
         #[command(flatten)]
@@ -37,6 +41,61 @@ pub enum ImageCommand {
         #[command(flatten)]
         trust: TrustArguments,
     },
+}
+
+/// `ferrite image kernel …`
+#[derive(Debug, Subcommand)]
+pub enum KernelCommand {
+    /// Say what the kernel is made from, and whether it is in the cache; asks no mirror
+    #[command(after_help = "Examples:
+  ferrite image kernel show
+  ferrite image kernel show --cached && ferrite image build --variant slim")]
+    Show {
+        /// Which kernel
+        #[command(flatten)]
+        which: KernelSelection,
+        /// Fail where the kernel is not in the cache
+        #[arg(long)]
+        cached: bool,
+    },
+    /// Build the kernel, unless it is in the cache
+    #[command(after_help = "Examples:
+  ferrite image kernel build
+  ferrite image kernel build --refresh   # out of the newest source, as after a security notice")]
+    Build {
+        /// Which kernel
+        #[command(flatten)]
+        which: KernelSelection,
+    },
+    /// Make the kernel's configuration and compare it with the one beside its fragment
+    #[command(after_help = "Examples:
+  ferrite image kernel configure
+  ferrite image kernel configure --bless && git diff configs/kernel")]
+    Configure {
+        /// Which kernel
+        #[command(flatten)]
+        which: KernelSelection,
+        /// Write what came out beside the fragment
+        #[arg(long)]
+        bless: bool,
+    },
+}
+
+/// A kernel, and where its packages come from.
+#[derive(Debug, Clone, Args)]
+pub struct KernelSelection {
+    /// Image variant whose kernel it is
+    #[arg(long, default_value = "slim", value_name = "NAME")]
+    pub variant: String,
+    /// Folder with variants and kernels
+    #[arg(long, default_value = "configs", value_name = "DIR")]
+    pub configs: PathBuf,
+    /// Mirror of Debian's packages; the one that this computer uses where absent
+    #[arg(long, value_name = "URI")]
+    pub mirror: Option<String>,
+    /// Look for newer packages instead of using what is in the cache
+    #[arg(long)]
+    pub refresh: bool,
 }
 
 /// `ferrite image build …`

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use ferrite_image::build;
 use ferrite_image::inspect::{self, DiskReport, PartitionReport, Report, Signature, SlotContent};
+use ferrite_image::kernel_file::KernelForm;
 use ferrite_image::stage::Payload;
 use ferrite_image::verify;
 use ferrite_layout::slot::Slot;
@@ -20,6 +22,26 @@ use crate::session::Session;
 const DISK: &str = "disk.raw";
 /// Hexadecimal digits of a hash that people get to see.
 const HASH_CHARS: usize = 16;
+
+/// The kernel in the folder that `image build` writes, in each form that it may have there.
+const KERNELS: [&str; 2] = ["kernel", build::VMLINUX];
+
+/// What `inspect` found.
+#[derive(Debug, Serialize)]
+struct Found {
+    #[serde(flatten)]
+    report: Report,
+    /// Kernels beside a disk, where a folder was named.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kernels: Vec<FoundKernel>,
+}
+
+#[derive(Debug, Serialize)]
+struct FoundKernel {
+    name: &'static str,
+    #[serde(flatten)]
+    report: Report,
+}
 
 /// What `verify` found to be whole.
 #[derive(Debug, Serialize)]
@@ -46,12 +68,40 @@ pub(super) fn inspect(
 ) -> Result<(), Failure> {
     let trusted = keys::trusted(trust)?;
     let report = inspect::inspect(&disk_in(file), &trusted)?;
-    session.show(&report, |report| match report {
+    let mut kernels = Vec::new();
+    for name in KERNELS {
+        let path = file.join(name);
+        if file.is_dir() && path.exists() {
+            kernels.push(FoundKernel { name, report: inspect::inspect(&path, &trusted)? });
+        }
+    }
+    session.show(&Found { report, kernels }, |found| {
+        let mut text = report_text(&found.report);
+        for kernel in &found.kernels {
+            text.push_str(&format!("\n\n{}: {}", kernel.name, report_text(&kernel.report)));
+        }
+        text
+    })
+}
+
+fn report_text(report: &Report) -> String {
+    match report {
         Report::Disk(disk) => disk_table(disk),
         Report::Slot { size_bytes, content } => {
             format!("slot payload of {}\n{}", bytes(*size_bytes), content_lines(content))
         }
-    })
+        Report::Kernel { size_bytes, kernel } => {
+            let form = match kernel.form {
+                KernelForm::BzImage => "bzImage, for boot loaders, firmware and kexec",
+                KernelForm::Pvh => {
+                    "ELF, for virtual machine monitors that load it themselves (PVH)"
+                }
+                KernelForm::Elf => "ELF, without an entry for virtual machine monitors",
+            };
+            let rows = [("form", form.to_owned()), ("version", kernel.version.clone())];
+            format!("kernel of {}\n{}", bytes(*size_bytes), indented(&facts(&rows)))
+        }
+    }
 }
 
 pub(super) fn verify(

@@ -40,6 +40,9 @@ struct Outcome {
     boot_id: String,
     kernel_release: String,
     kernel_bytes: u64,
+    /// Package with the kernel's source, and its version, where it was built.
+    kernel_source: Option<String>,
+    vmlinux_bytes: Option<u64>,
     initramfs_bytes: u64,
     root_bytes: u64,
     packages: usize,
@@ -145,6 +148,11 @@ fn outcome(built: BuildOutput) -> Outcome {
         boot_id: slot.boot_id,
         kernel_release: built.manifest.kernel_release,
         kernel_bytes: slot.kernel.size_bytes,
+        kernel_source: built
+            .manifest
+            .kernel_build
+            .map(|kernel| format!("{} {}", kernel.source.name, kernel.source.version)),
+        vmlinux_bytes: built.manifest.files.get(build::VMLINUX).map(|file| file.size_bytes),
         initramfs_bytes: slot.initramfs.size_bytes,
         root_bytes: slot.root.data_bytes,
         packages: built.manifest.packages.len(),
@@ -165,6 +173,12 @@ fn table(outcome: &Outcome) -> String {
         ("initramfs", bytes(outcome.initramfs_bytes)),
         ("root", format!("{}, {} packages", bytes(outcome.root_bytes), outcome.packages)),
     ];
+    if let (Some(source), Some(vmlinux)) = (&outcome.kernel_source, outcome.vmlinux_bytes) {
+        rows.push(("built from", source.clone()));
+        rows.push(("vmlinux", format!("{}, for monitors that load it themselves", bytes(vmlinux))));
+        let not_signed = "not for this kernel yet: nobody has signed it for firmware";
+        rows.push(("Secure Boot", not_signed.to_owned()));
+    }
     if outcome.development {
         rows.push(("WARNING", "development key: anyone could have made this image".to_owned()));
     }

@@ -8,6 +8,7 @@ mod events;
 mod exec;
 mod image;
 mod image_build;
+mod image_kernel;
 mod images;
 mod import;
 mod keys;
@@ -32,6 +33,7 @@ use crate::session::Session;
 pub fn run(command: Command, session: &mut Session<'_>) -> Result<(), Failure> {
     match command {
         Command::Image(ImageCommand::Build(arguments)) => image_build::run(&arguments, session),
+        Command::Image(ImageCommand::Kernel(command)) => image_kernel::run(&command, session),
         Command::Image(ImageCommand::Inspect { file, trust }) => {
             image::inspect(&file, &trust, session)
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::BuildError;
 use crate::boot_files::{BootFiles, Payload};
 use crate::initramfs::{self, PublicKey};
-use crate::modules::KernelModules;
+use crate::kernel::{Built, Kernel};
 use crate::packages::{Package, PackageStore};
 use crate::progress::Progress;
 use crate::root_file_system;
@@ -44,6 +44,8 @@ pub struct Parts {
     pub kernel: Vec<u8>,
     /// Its release.
     pub release: String,
+    /// How it was built, and what else came of it, where it was built.
+    pub built: Option<Built>,
     /// Initramfs.
     pub initramfs: Vec<u8>,
     /// Command line.
@@ -71,25 +73,20 @@ pub fn parts(
         request.configs.join("variants").join(&request.variant).with_extension("toml");
     let variant = Variant::read(&variant_file)?;
     let resolved = store.obtain(&variant.wanted(), progress)?;
-    let package = resolved
-        .kernels
-        .first()
-        .and_then(|name| resolved.package(name))
-        .ok_or_else(|| BuildError::NoKernel { name: variant.kernel.package.clone() })?;
+    let kernel =
+        Kernel::obtain((&variant.kernel, &request.configs), &resolved, (store, tools), progress)?;
 
-    progress.begin("make kernel and initramfs");
-    let modules = KernelModules::open(store, tools, package)?;
-    let kernel = read(&modules.directory.join(format!("boot/vmlinuz-{}", modules.release)))?;
+    progress.begin("make the initramfs");
     let command_line = variant.kernel.command_line();
     let contents = initramfs::Contents::collect(
         &request.init,
         &request.keys,
-        (&modules, &variant.modules.initramfs),
+        (kernel.modules.as_ref(), &variant.modules.initramfs),
         (store, tools),
     )?;
-    let boot_id = contents.boot_id(&kernel, &command_line);
+    let boot_id = contents.boot_id(&kernel.image, &command_line);
     let initramfs = contents.finish(&boot_id, &command_line)?;
-    progress.end(&format!("Linux {}", modules.release));
+    progress.end(&format!("for Linux {}", kernel.release));
 
     progress.begin("make the root file system");
     let mut tree = Ingredients {
@@ -102,7 +99,7 @@ pub fn parts(
         state_template: &request.state_template,
         keys: &request.keys,
         packages: &resolved,
-        modules: &modules,
+        modules: kernel.modules.as_ref(),
     }
     .tree((store, tools))?;
     for (path, program) in &request.programs {
@@ -112,16 +109,17 @@ pub fn parts(
     progress.end(&format!("{} files", tree.nodes().count()));
 
     let payload = Payload {
-        kernel: &kernel,
-        release: &modules.release,
+        kernel: &kernel.image,
+        release: &kernel.release,
         initramfs: &initramfs.bytes,
         command_line: &command_line,
         os_release: &os_release(&request.version, &variant.name, &boot_id),
     };
     let boot_files = BootFiles::make(payload, tools)?;
     Ok(Parts {
-        release: modules.release,
-        kernel,
+        release: kernel.release,
+        kernel: kernel.image,
+        built: kernel.built,
         initramfs: initramfs.bytes,
         command_line,
         boot_id,

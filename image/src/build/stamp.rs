@@ -13,13 +13,15 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{BuildError, BuildRequest, MANIFEST, OUTPUTS, SBOM, access};
+use super::{BuildError, BuildRequest, MANIFEST, SBOM, access, outputs};
+use crate::kernel::ObtainKernel;
+use crate::kernel::plan::KernelPlan;
 use crate::manifest::Manifest;
 use crate::packages::PackageStore;
 use crate::packages::cache::{sha256_of, write_whole};
 use crate::progress::Progress;
 use crate::tools::Tools;
-use crate::variant::Variant;
+use crate::variant::{KernelOrigin, Variant};
 
 /// Name of the stamp in the output folder.
 const STAMP: &str = ".build-stamp.json";
@@ -58,11 +60,24 @@ impl Stamp {
         let variant_file = configs.join("variants").join(&request.variant).with_extension("toml");
         let variant = Variant::read(&variant_file)?;
         let packages = store.obtain(&variant.wanted(), progress)?;
+        let kernel = match &variant.kernel.origin {
+            KernelOrigin::Package(_) => None,
+            KernelOrigin::Source(source) => Some(
+                KernelPlan::make((configs, source), &packages, store, progress)
+                    .map_err(ObtainKernel::from)?,
+            ),
+        };
         let mut inputs = Inputs { hasher: Sha256::new() };
         let builder =
             std::env::current_exe().map_err(access("find", Path::new("/proc/self/exe")))?;
         for path in &variant.sources {
             inputs.add_file(path)?;
+        }
+        if let Some(plan) = kernel {
+            inputs.add(&plan.wanted().key());
+            for path in plan.definition.files() {
+                inputs.add_file(&path)?;
+            }
         }
         for path in [
             &builder,
@@ -127,8 +142,7 @@ impl Inputs {
 }
 
 fn states(out: &Path) -> io::Result<BTreeMap<String, State>> {
-    OUTPUTS
-        .into_iter()
+    outputs(out)
         .chain([SBOM, MANIFEST])
         .map(|name| {
             let found = fs::metadata(out.join(name))?;

@@ -27,8 +27,8 @@ pub(super) fn fixed(tools: &dyn Toolbox, tool: &str) -> Command {
     command
         .env("TZ", "UTC")
         .env("LC_ALL", "C")
-        .env("SOURCE_DATE_EPOCH", crate::tools::EPOCH_S.to_string())
-        .env(E2FSPROGS_TIME, crate::tools::EPOCH_S.to_string())
+        .env("SOURCE_DATE_EPOCH", crate::epoch::EPOCH_S.to_string())
+        .env(E2FSPROGS_TIME, crate::epoch::EPOCH_S.to_string())
         .stdin(Stdio::null());
     command
 }

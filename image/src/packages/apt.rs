@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use super::mirror::Mirrors;
-use super::{Package, Resolved, SUITE, Wanted};
+use super::package::{Package, Resolved, SUITE, Wanted};
 
 /// Keys that the archive's signature is checked against.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Name that a kernel package begins with, and a metapackage's dependency on it.
 const KERNEL_PREFIX: &str = "linux-image-";
+
+/// How `apt-cache show` says that the archive has none of the packages.
+const NOTHING_FOUND: &str = "No packages found";
 
 /// What apt could not do.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +132,13 @@ impl Apt {
         }
         let mut arguments = vec!["show", "--no-all-versions"];
         arguments.extend(names.iter().map(String::as_str));
-        let text = self.run("apt-cache", "read package records", arguments)?;
+        let text = match self.run("apt-cache", "read package records", arguments) {
+            // It names none of them; below, the first is.
+            Err(AptError::Refused { stderr, .. }) if stderr.contains(NOTHING_FOUND) => {
+                String::new()
+            }
+            result => result?,
+        };
         let mut packages = text
             .split("\n\n")
             .filter(|record| !record.trim().is_empty())

@@ -17,7 +17,7 @@ use std::process::Command;
 
 use sha2::{Digest, Sha256};
 
-use super::{Package, Resolved};
+use super::package::{Package, Resolved};
 
 /// Free space that fetching and unpacking a whole image's packages takes, with room to spare.
 pub const NEEDED_SPACE_BYTES: u64 = 1 << 30;
@@ -124,16 +124,7 @@ impl Cache {
     /// # Errors
     /// Less than [`NEEDED_SPACE_BYTES`] are free.
     pub fn check_space(&self) -> Result<(), CacheError> {
-        let Ok(space) = rustix::fs::statvfs(&self.root) else { return Ok(()) };
-        let free = space.f_bavail.saturating_mul(space.f_frsize);
-        if free >= NEEDED_SPACE_BYTES {
-            return Ok(());
-        }
-        Err(CacheError::Space {
-            path: self.root.clone(),
-            free_mb: free >> 20,
-            needed_mb: NEEDED_SPACE_BYTES >> 20,
-        })
+        check_space(&self.root, NEEDED_SPACE_BYTES)
     }
 
     /// The remembered answer to the request `key`.
@@ -253,6 +244,23 @@ const AR_HEAD_BYTES: usize = 8 + 16 + 12;
 fn date_of_archive(head: &[u8; AR_HEAD_BYTES]) -> Option<u64> {
     let digits = head.strip_prefix(b"!<arch>\n")?.get(16..)?;
     std::str::from_utf8(digits).ok()?.trim_end().parse().ok()
+}
+
+/// Refuses to begin long work in the directory `path` that would end for want of space.
+///
+/// # Errors
+/// Less than `needed_bytes` are free there.
+pub fn check_space(path: &Path, needed_bytes: u64) -> Result<(), CacheError> {
+    let Ok(space) = rustix::fs::statvfs(path) else { return Ok(()) };
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    if free >= needed_bytes {
+        return Ok(());
+    }
+    Err(CacheError::Space {
+        path: path.to_owned(),
+        free_mb: free >> 20,
+        needed_mb: needed_bytes >> 20,
+    })
 }
 
 /// Makes the finished directory `made` appear as `target`; one that another build put there first stays.

@@ -24,7 +24,7 @@ fn second_version(fixture: &Fixture) -> Payload {
 fn report(fixture: &Fixture) -> DiskReport {
     match inspect::inspect(&fixture.disk.raw, &[fixture.parts.key.trusted()]).unwrap() {
         Report::Disk(report) => report,
-        Report::Slot { .. } => panic!("a disk is reported as a slot"),
+        other => panic!("a disk is reported as {other:?}"),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod control;
 pub mod drivers;
 pub mod event_loop;
 pub mod finish;
+pub mod kernel_call;
 pub mod machine;
 pub mod platform;
 pub mod power_button;
