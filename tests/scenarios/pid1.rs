@@ -112,8 +112,9 @@ fn a_kernel_that_has_lost_its_way_ends_and_little_waits_to_be_written() -> Resul
     let mut node = Node::new("kernel-bounds", Kind::Probed)?;
     node.boot()?;
     let mut value = |name: &str| -> Result<String> {
-        let text = node.probe(&["read", &format!("/proc/sys/{name}")])?;
-        Ok(text.as_str().with_context(|| format!("{name}: {text}"))?.trim().to_owned())
+        let read = node.probe(&["read", &format!("/proc/sys/{name}")])?;
+        let text = read["text"].as_str().with_context(|| format!("{name}: {read}"))?;
+        Ok(text.trim().to_owned())
     };
     for (name, expected) in [
         ("kernel/panic", "10"),
