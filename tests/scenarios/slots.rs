@@ -101,6 +101,30 @@ fn a_slot_that_never_gets_ready_is_left_after_its_tries() -> Result<()> {
     Ok(())
 }
 
+/// A slot whose card has no driver would be like that: nobody could reach the node to go back.
+#[test]
+fn a_slot_without_the_network_that_the_node_had_is_not_kept() -> Result<()> {
+    let mut node = Node::new("slot-without-network", Kind::Product)?;
+    node.boot()?;
+    node.ferrite(&["machine", "poweroff"])?;
+    node.wait_off(SOON)?;
+    stage_next(&node)?;
+    let staged = stage::slots(&node.disk())?.b;
+    stage::set_slot(&node.disk(), Slot::B, SlotAttributes { tries: 1, ..staged })?;
+    node.machine.network = false;
+    node.append("ferrite.ready_timeout_s=20");
+    node.power_on()?;
+    node.wait_for("slot B has 20 s to become ready", FALL_BACK)?;
+    // The one that was good before stays, and says what it lacks.
+    node.wait_for(READY, FALL_BACK)?;
+    node.wait_for("no link has an address", FALL_BACK)?;
+    assert!(!node.console_text()?.contains("running slot B"));
+    node.cut()?;
+    let slots = stage::slots(&node.disk())?;
+    assert!(slots.a.successful && !slots.b.successful && slots.b.tries == 0, "{slots:?}");
+    Ok(())
+}
+
 /// Stages the next version on a node with the plain product in A.
 fn stage_next(node: &Node) -> Result<()> {
     let next = images::image(Kind::Next)?;
