@@ -1,12 +1,13 @@
 //! The same disk boots everywhere, and what it runs arrives.
 
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use ferrite_tests::demo;
 use ferrite_tests::images::Kind;
-use ferrite_tests::node::Node;
+use ferrite_tests::node::{BOOT, Node, READY};
 use ferrite_tests::programs::{checkout, program, succeed};
 use ferrite_tests::units;
 use ferrite_vm::disk::{Bus, Cache, Disk, Format, Plugged};
@@ -101,18 +102,28 @@ restart = "never"
     Ok(())
 }
 
+/// And its disk, as many of today's, has sectors of 4096 bytes.
 #[test]
 fn a_node_is_configured_by_its_oem_partition() -> Result<()> {
     let mut node = Node::new("oem", Kind::Product)?;
     let directory = node.machine.directory.clone();
     let out = directory.join("image");
     let mut build = Command::new(program("ferrite")?);
-    build.current_dir(checkout()).args(["image", "build", "--cloud-config"]);
-    succeed(build.arg(directory.join("cloud-config")).arg("--out").arg(&out))?;
+    build.current_dir(checkout()).args(["image", "build", "--sector-bytes", "4096"]);
+    build.arg("--cloud-config").arg(directory.join("cloud-config"));
+    succeed(build.arg("--out").arg(&out))?;
+    // The document has keys in it.
+    let mode = std::fs::metadata(out.join("disk.raw"))?.permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
     std::fs::rename(out.join("disk.raw"), node.disk())?;
     node.machine.fw_cfg.clear();
-    node.machine.boot = Boot::Bios;
+    let first = node.machine.disks.first_mut().context("the node's disk")?;
+    (first.bus, first.sector_bytes) = (Bus::Nvme, 4096);
+    node.machine.boot = Boot::Uefi;
     node.boot()?;
     assert_eq!(node.ask(&["machine", "status"])?["hostname"], "node");
+    // It grows there as well, and stays good.
+    node.ferrite(&["machine", "reboot"])?;
+    node.wait_for(READY, BOOT)?;
     Ok(())
 }
