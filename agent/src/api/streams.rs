@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ferrite_schema::api::ApiError;
@@ -39,13 +40,14 @@ impl From<ExecProblem> for Failure {
 pub(super) async fn exec(
     State(node): State<Arc<Node>>,
     Path(name): Path<String>,
-    mut request: Request,
+    request: Request,
 ) -> Result<Response, Failure> {
+    let heard = Heard::of(request).await?;
     runs(&node, &name).await?;
-    let upgrade = upgrade(&mut request)?;
-    let request: ExecRequest = document(request).await?;
+    heard.asks_for_upgrade()?;
+    let request: ExecRequest = heard.document()?;
     let inner = exec::start(&node.run.join(&name), &request).await?;
-    carry(&node, upgrade, inner)
+    carry(&node, heard.upgrade, inner)
 }
 
 #[utoipa::path(
@@ -61,12 +63,13 @@ pub(super) async fn exec(
 pub(super) async fn attach(
     State(node): State<Arc<Node>>,
     Path(name): Path<String>,
-    mut request: Request,
+    request: Request,
 ) -> Result<Response, Failure> {
+    let heard = Heard::of(request).await?;
     runs(&node, &name).await?;
-    let upgrade = upgrade(&mut request)?;
+    heard.asks_for_upgrade()?;
     let inner = exec::attach(&node.run.join(&name)).await?;
-    carry(&node, upgrade, inner)
+    carry(&node, heard.upgrade, inner)
 }
 
 #[utoipa::path(
@@ -83,13 +86,14 @@ pub(super) async fn attach(
 pub(super) async fn files(
     State(node): State<Arc<Node>>,
     Path(name): Path<String>,
-    mut request: Request,
+    request: Request,
 ) -> Result<Response, Failure> {
+    let heard = Heard::of(request).await?;
     runs(&node, &name).await?;
-    let upgrade = upgrade(&mut request)?;
-    let request: FilesRequest = document(request).await?;
+    heard.asks_for_upgrade()?;
+    let request: FilesRequest = heard.document()?;
     let inner = exec::files(&node.run.join(&name), &request).await?;
-    carry(&node, upgrade, inner)
+    carry(&node, heard.upgrade, inner)
 }
 
 /// Refuses what needs a container where the unit has none, with the reason that `ferrite unit why` gives.
@@ -102,22 +106,39 @@ async fn runs(node: &Node, name: &str) -> Result<(), Failure> {
     Err(Failure::new(StatusCode::CONFLICT, message))
 }
 
-async fn document<T: DeserializeOwned>(request: Request) -> Result<T, Failure> {
-    is_json(request.headers())?;
-    let body = to_bytes(request.into_body(), BODY_MAX_BYTES)
-        .await
-        .map_err(|error| Failure::bad_request(format!("the body cannot be read: {error}")))?;
-    serde_json::from_slice(&body)
-        .map_err(|error| Failure::bad_request(format!("the body is not understood: {error}")))
+/// A request of which everything has come. Who is refused in the middle of a body may never hear why: the connection
+/// ends with the rest of it unread.
+struct Heard {
+    parts: Parts,
+    upgrade: OnUpgrade,
+    body: Bytes,
 }
 
-fn upgrade(request: &mut Request) -> Result<OnUpgrade, Failure> {
-    let asked = request.headers().get(header::UPGRADE);
-    if asked.is_none_or(|protocol| protocol != PROTOCOL) {
-        let why = format!("the request must ask for an upgrade to {PROTOCOL}");
-        return Err(Failure::new(StatusCode::UPGRADE_REQUIRED, why));
+impl Heard {
+    async fn of(mut request: Request) -> Result<Self, Failure> {
+        let upgrade = hyper::upgrade::on(&mut request);
+        let (parts, body) = request.into_parts();
+        let body = to_bytes(body, BODY_MAX_BYTES)
+            .await
+            .map_err(|error| Failure::bad_request(format!("the body cannot be read: {error}")))?;
+        Ok(Self { parts, upgrade, body })
     }
-    Ok(hyper::upgrade::on(request))
+
+    fn document<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        is_json(&self.parts.headers)?;
+        serde_json::from_slice(&self.body)
+            .map_err(|error| Failure::bad_request(format!("the body is not understood: {error}")))
+    }
+
+    /// Refuses one that does not ask for our protocol.
+    fn asks_for_upgrade(&self) -> Result<(), Failure> {
+        let asked = self.parts.headers.get(header::UPGRADE);
+        if asked.is_none_or(|protocol| protocol != PROTOCOL) {
+            let why = format!("the request must ask for an upgrade to {PROTOCOL}");
+            return Err(Failure::new(StatusCode::UPGRADE_REQUIRED, why));
+        }
+        Ok(())
+    }
 }
 
 /// Answers, and carries bytes both ways until one side ends: what they mean is between the other two.
