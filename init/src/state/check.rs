@@ -55,6 +55,8 @@ struct Run {
     status: ExitStatus,
     lines: Vec<String>,
     read_error: Option<String>,
+    /// It ended over the quotas, however much it had said before.
+    quotas_unread: bool,
 }
 
 /// Checks and repairs the file system in `device`, from the backup superblock `from` where one is named.
@@ -87,7 +89,7 @@ fn past_quotas(
     again: impl FnOnce() -> io::Result<Run>,
 ) -> io::Result<Run> {
     let ended = repair.status.code().is_some_and(|code| code & OPERATIONAL_ERROR != 0);
-    if !ended || !repair.lines.iter().any(|line| line.contains(QUOTAS_UNREAD)) {
+    if !ended || !repair.quotas_unread {
         return Ok(repair);
     }
     // The journal was written back by the run that ended: nothing writes over the superblock after this.
@@ -131,6 +133,7 @@ fn run(mut command: Command) -> io::Result<Run> {
     drop(command);
     let mut lines = Vec::new();
     let mut read_error = None;
+    let mut quotas_unread = false;
     let mut reader = BufReader::new(reader);
     let mut line = Vec::new();
     let mut is_rest = false;
@@ -143,13 +146,14 @@ fn run(mut command: Command) -> io::Result<Run> {
         if read_error.is_none() && !is_rest && is_read_error(&text) {
             read_error = Some(text.clone());
         }
+        quotas_unread |= !is_rest && text.starts_with(QUOTAS_UNREAD);
         // A name may be so long that the next piece of the line begins in it.
         is_rest = line.last() != Some(&b'\n');
         if lines.len() < LINES_MAX && !text.is_empty() {
             lines.push(text);
         }
     }
-    Ok(Run { status: child.wait()?, lines, read_error })
+    Ok(Run { status: child.wait()?, lines, read_error, quotas_unread })
 }
 
 /// A whole line of e2fsck says that the disk does not give its bytes.

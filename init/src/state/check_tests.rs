@@ -87,6 +87,22 @@ fn damage_to_one_that_was_not_unmounted_and_has_quotas_is_repaired() {
     }
 }
 
+/// What e2fsck says of each group comes before that it ends over the quotas.
+#[test]
+fn damage_in_every_group_is_repaired_as_well() {
+    let image = Image::ext4(4096);
+    image.debugfs("feature orphan_present");
+    for group in 0..32 {
+        // Checksums of the block bitmap and of the descriptor itself, in descriptors of 64 bytes.
+        for field in [0x18, 0x1e] {
+            image.write(4096 + group * 64 + field, &[1, 1]);
+        }
+    }
+    let (act, said) = settle(&image);
+    assert_eq!(act, Act::Mount, "{said:#?}");
+    assert!(image.kept() && image.is_sound(), "{said:#?}");
+}
+
 #[test]
 fn features_that_e2fsck_does_not_know_leave_every_byte_as_it_is() {
     for feature in ["FEATURE_I30", "FEATURE_R30", "casefold"] {
