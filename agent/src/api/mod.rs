@@ -4,6 +4,7 @@ mod error;
 mod events;
 mod extract;
 mod following;
+mod hearing;
 mod image_streams;
 mod images;
 mod log_stream;
@@ -40,6 +41,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .method_not_allowed_fallback(error::no_such_method)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&node), rescue::refuse))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+        .layer(axum::middleware::from_fn(hearing::to_its_end))
         .with_state(node)
 }
 

@@ -106,8 +106,7 @@ async fn runs(node: &Node, name: &str) -> Result<(), Failure> {
     Err(Failure::new(StatusCode::CONFLICT, message))
 }
 
-/// A request of which everything has come. Who is refused in the middle of a body may never hear why: the connection
-/// ends with the rest of it unread.
+/// A request of which everything has come: what follows is the stream.
 struct Heard {
     parts: Parts,
     upgrade: OnUpgrade,

@@ -1,4 +1,5 @@
-use axum::routing::get;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, Issuer, KeyPair};
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
@@ -8,11 +9,14 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::*;
+use crate::api::hearing::to_its_end;
 
 /// So many silent connections kept everybody out.
 const STRANGERS: usize = 80;
 /// Nothing here takes so long; what waits for a place that nobody leaves would.
 const SOON: Duration = Duration::from_secs(60);
+/// More than a connection's buffers hold.
+const BODY_BYTES: usize = 8 << 20;
 /// A patience that no test outlives.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
@@ -67,7 +71,9 @@ async fn fixture(patience: Duration) -> Fixture {
     let router = Router::new()
         .route("/", get(|| async { "here" }))
         .route("/down", get(down))
-        .route("/stream", get(stream));
+        .route("/stream", get(stream))
+        .route("/refuses", post(async || StatusCode::CONFLICT))
+        .layer(axum::middleware::from_fn(to_its_end));
     running.spawn(Server { patience, ..server }.serve(router, ending));
     Fixture { address, connector: TlsConnector::from(Arc::new(config)), running, end }
 }
@@ -186,4 +192,29 @@ async fn who_asks_for_the_end_is_answered_and_streams_do_not_hold_it_up() {
     assert!(*fixture.end.borrow());
     let ended = tokio::time::timeout(SOON, fixture.running.join_next());
     ended.await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn who_is_refused_before_its_body_has_come_hears_so_and_goes_on() {
+    let fixture = fixture(FOR_EVER).await;
+    let mut operator = fixture.operator().await;
+    let head =
+        format!("POST /refuses HTTP/1.1\r\nHost: node\r\nContent-Length: {BODY_BYTES}\r\n\r\n");
+    operator.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let count = operator.read(&mut answer).await.unwrap();
+    assert!(answer[..count].starts_with(b"HTTP/1.1 409 "));
+    operator.write_all(&vec![b'x'; BODY_BYTES]).await.unwrap();
+    assert!(asks(&mut operator).await.ends_with("here"));
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_not_heard_for_ever() {
+    let fixture = fixture(FOR_EVER).await;
+    let mut operator = fixture.operator().await;
+    let head =
+        format!("POST /refuses HTTP/1.1\r\nHost: node\r\nContent-Length: {BODY_BYTES}\r\n\r\n");
+    operator.write_all(head.as_bytes()).await.unwrap();
+    let ends = async { while !matches!(operator.read(&mut [0; 4096]).await, Ok(0) | Err(_)) {} };
+    tokio::time::timeout(SOON, ends).await.unwrap();
 }
