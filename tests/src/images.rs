@@ -1,5 +1,6 @@
 //! Images that scenarios boot, each made once per run by `ferrite image build`.
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -11,8 +12,10 @@ use crate::programs::{artifacts, checkout, program, succeed};
 /// An image that scenarios boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// As people get it.
+    /// As people get it, with the kernel that [`VARIANT`] says.
     Product,
+    /// The same with Debian's kernel and its modules.
+    Debian,
     /// The product with the probe in the agent's place, which becomes the agent after starting its server,
     /// or does what [`crate::node::Node::agent_does`] says.
     Probed,
@@ -24,6 +27,7 @@ impl Kind {
     fn name(self) -> &'static str {
         match self {
             Self::Product => "product",
+            Self::Debian => "debian",
             Self::Probed => "probed",
             Self::Next => "next",
         }
@@ -33,10 +37,12 @@ impl Kind {
     fn arguments(self) -> Result<Vec<String>> {
         let probe = program("ferrite-probe")?.display().to_string();
         let beside = format!("/usr/libexec/ferrite-agent={}", program("ferrite-agent")?.display());
+        let variant = env::var(VARIANT).unwrap_or_else(|_| "slim".to_owned());
         let probed = ["--agent", &probe, "--add", &beside];
         let words = match self {
-            Self::Product => Vec::new(),
-            Self::Probed => probed.to_vec(),
+            Self::Product => vec!["--variant", &variant],
+            Self::Debian => vec!["--variant", "cloud"],
+            Self::Probed => [&probed[..], &["--variant", &variant]].concat(),
             Self::Next => {
                 [&probed[..], &["--os-version", NEXT_VERSION, "--variant", "metal"]].concat()
             }
@@ -45,6 +51,8 @@ impl Kind {
     }
 }
 
+/// Variable with the variant that most scenarios boot, for who has no time to build a kernel: `cloud`.
+const VARIANT: &str = "FERRITE_TEST_VARIANT";
 /// Version of [`Kind::Next`].
 pub const NEXT_VERSION: &str = "99.0.0";
 static BUILT: Mutex<Vec<Kind>> = Mutex::new(Vec::new());

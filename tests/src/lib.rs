@@ -15,5 +15,5 @@ pub mod openapi;
 pub mod programs;
 pub mod registry;
 pub mod services;
-mod turnstile;
+pub mod turnstile;
 pub mod units;

@@ -391,7 +391,7 @@ fn machine(image: &Path, directory: &Path) -> Result<Machine> {
         cpus: 1,
         memory_mib: 512,
         boot: Boot::Direct {
-            kernel: image.join("kernel"),
+            kernel: image.join(Boot::kernel_in(image)),
             initramfs: Some(image.join("initramfs")),
             command_line: command_line.trim().to_owned(),
         },

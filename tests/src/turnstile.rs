@@ -7,10 +7,11 @@ static CHANGED: Condvar = Condvar::new();
 
 /// A place; given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Place(());
+pub struct Place(());
 
 /// Waits for a place.
-pub(crate) fn enter() -> Place {
+#[must_use]
+pub fn enter() -> Place {
     // A scenario that failed in here left the count as it was: it is still right.
     let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
     loop {

@@ -1,8 +1,13 @@
 //! What a machine is: a plain description, from which its QEMU command line follows.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::disk::Disk;
+
+/// The kernel of an image as loaders know it, a bzImage.
+const KERNEL: &str = "kernel";
+/// The same kernel as an ELF file, in images whose kernel was built with them.
+const VMLINUX: &str = "vmlinux";
 
 /// A machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +50,7 @@ pub struct Machine {
 pub enum Boot {
     /// QEMU loads the kernel itself.
     Direct {
-        /// Kernel (bzImage).
+        /// Kernel: a bzImage, or an ELF file with a PVH entry.
         kernel: PathBuf,
         /// Initramfs.
         initramfs: Option<PathBuf>,
@@ -56,6 +61,15 @@ pub enum Boot {
     Bios,
     /// OVMF boots the first disk.
     Uefi,
+}
+
+impl Boot {
+    /// Name of the kernel that QEMU loads itself, in the folder of an image: `vmlinux` where there is one, which begins at
+    /// its PVH entry and has nothing to unpack, else `kernel`, the bzImage.
+    #[must_use]
+    pub fn kernel_in(image: &Path) -> &'static str {
+        if image.join(VMLINUX).is_file() { VMLINUX } else { KERNEL }
+    }
 }
 
 /// A file handed to the guest through fw_cfg.

@@ -24,6 +24,8 @@ const SPACE_BYTES: u64 = 1 << 30;
 const IMAGE_FILES: [&str; 5] = [DISK, KERNEL, INITRAMFS, COMMAND_LINE, MANIFEST];
 const DISK: &str = "disk.raw";
 const KERNEL: &str = "kernel";
+/// Only images whose kernel is Ferrite's own have it.
+const VMLINUX: &str = "vmlinux";
 const INITRAMFS: &str = "initramfs";
 const COMMAND_LINE: &str = "cmdline";
 const MANIFEST: &str = "manifest.json";
@@ -89,7 +91,8 @@ pub(super) fn create(
         folder::make_private(&machine)?;
         save_identity(&pki, node, &pki::make_server(&authority, node)?)?;
         write_config(cluster, node, config.clone())?;
-        for file in IMAGE_FILES {
+        let vmlinux = record.image.join(VMLINUX).is_file().then_some(VMLINUX);
+        for file in IMAGE_FILES.into_iter().chain(vmlinux) {
             take(&record.image.join(file), &machine.join(file))?;
         }
         let overlay = machine.join(OVERLAY);
@@ -124,7 +127,7 @@ pub(super) fn machine(
             let command_line =
                 fs::read_to_string(&path).map_err(|source| ClusterError::Read { path, source })?;
             Boot::Direct {
-                kernel: KERNEL.into(),
+                kernel: Boot::kernel_in(&directory).into(),
                 initramfs: Some(INITRAMFS.into()),
                 // It has one disk, and nobody else could tell PID 1 which.
                 command_line: format!("{} ferrite.disk=vda", command_line.trim()),
