@@ -4,14 +4,14 @@
 use rustix::io::Errno;
 
 /// Name, number, arguments.
-type Attempt = (&'static str, libc::c_long, [libc::c_long; 3]);
+pub(crate) type Attempt = (&'static str, libc::c_long, [libc::c_long; 3]);
 
 /// `READ_IMPLIES_EXEC`: what a personality must not switch on.
 const READ_IMPLIES_EXEC: libc::c_long = 0x40_0000;
 /// `CLONE_NEWUSER | CLONE_FS`.
 const NEW_USER_BUT_SAME_ROOT: libc::c_long = 0x1000_0200;
 /// A descriptor that is none.
-const NO_FILE: libc::c_long = -1;
+pub(crate) const NO_FILE: libc::c_long = -1;
 
 /// Each of them gets along without a privilege, so that `EPERM` can only be a filter's. Null pointers are all
 /// that the kernel is given to read or write.
@@ -48,9 +48,17 @@ const ATTEMPTS_32: [(&str, u32, [u32; 2]); 2] =
 pub fn make() -> Vec<(&'static str, Result<(), Errno>)> {
     let native =
         ATTEMPTS.into_iter().map(|(name, number, arguments)| (name, call(number, arguments)));
-    let of_32_bits =
-        ATTEMPTS_32.into_iter().map(|(name, number, arguments)| (name, call_32(number, arguments)));
+    let takes = takes_32_bits();
+    let of_32_bits = ATTEMPTS_32.into_iter().map(|(name, number, arguments)| {
+        (name, if takes { call_32(number, arguments) } else { Err(Errno::NOSYS) })
+    });
     native.chain(of_32_bits).collect()
+}
+
+/// Whether the kernel has an entry for 32-bit programs at all: where it has not, using it ends the process. The setting is
+/// made by the same option (`CONFIG_IA32_EMULATION`).
+fn takes_32_bits() -> bool {
+    std::path::Path::new("/proc/sys/abi/vsyscall32").exists()
 }
 
 /// Makes a call as 32-bit programs make them; 64-bit ones may use their entry too.
@@ -82,9 +90,12 @@ fn call_32(number: u32, [first, second]: [u32; 2]) -> Result<(), Errno> {
     if (-4095..0).contains(&code) { Err(Errno::from_raw_os_error(-code)) } else { Ok(()) }
 }
 
-fn call(number: libc::c_long, [first, second, third]: [libc::c_long; 3]) -> Result<(), Errno> {
+pub(crate) fn call(
+    number: libc::c_long,
+    [first, second, third]: [libc::c_long; 3],
+) -> Result<(), Errno> {
     let none: libc::c_long = 0;
-    // SAFETY: the table above is all that is called: its calls take no pointers, or null ones, which the kernel
+    // SAFETY: the table above and that of `expected` are all that is called: their calls take no pointers, or null ones, which the kernel
     // refuses or passes over; none of them starts a thread or process, or unmaps memory.
     let result = unsafe { libc::syscall(number, first, second, third, none, none) };
     if result < 0 { Err(crate::last_errno()) } else { Ok(()) }

@@ -9,6 +9,7 @@ pub mod child;
 pub mod confined;
 pub mod device_filter;
 pub mod device_mapper;
+pub mod expected;
 pub mod ext4;
 pub mod idmap;
 pub mod inherited;

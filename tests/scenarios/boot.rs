@@ -55,7 +55,17 @@ const LATE: [(Bus, u16, &str); 3] =
 
 #[test]
 fn a_node_on_sata_takes_disks_that_come_late_on_every_other_bus() -> Result<()> {
-    let mut node = Node::new("disks-late", Kind::Probed)?;
+    disks_come_late("disks-late", Kind::Probed)
+}
+
+/// None of the drivers was there before: PID 1 loads them when the kernel tells of the devices.
+#[test]
+fn drivers_come_with_the_disks_that_come_late() -> Result<()> {
+    disks_come_late("disks-late-modules", Kind::Debian)
+}
+
+fn disks_come_late(name: &str, kind: Kind) -> Result<()> {
+    let mut node = Node::new(name, kind)?;
     let first = node.machine.disks.first_mut().context("the node's disk")?;
     first.bus = Bus::Sata;
     for (number, (bus, sector_bytes, ..)) in LATE.into_iter().enumerate() {
@@ -66,7 +76,6 @@ fn a_node_on_sata_takes_disks_that_come_late_on_every_other_bus() -> Result<()> 
     }
     node.boot()?;
     assert_eq!(node.ask(&["machine", "status"])?["ready"], true);
-    // None of the drivers was there before: PID 1 loads them when the kernel tells of the devices.
     for (number, (bus, sector_bytes, name)) in LATE.into_iter().enumerate() {
         node.plug(number + 1)?;
         let size = units::read_until(&mut node, &format!("/sys/block/{name}/size"));

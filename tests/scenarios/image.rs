@@ -111,7 +111,9 @@ fn an_unprivileged_user_elsewhere_builds_the_same_bytes() -> Result<()> {
     } else {
         Command::new(ferrite)
     };
-    build.args(["image", "build", "--out", "elsewhere"]).current_dir(folder.path());
+    build
+        .args(["image", "build", "--variant", &images::variant(), "--out", "elsewhere"])
+        .current_dir(folder.path());
     for variable in ["XDG_CACHE_HOME", "XDG_DATA_HOME"] {
         build.env(variable, folder.path().join(variable));
     }

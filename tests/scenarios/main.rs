@@ -13,6 +13,7 @@ mod disk;
 mod exec;
 mod image;
 mod isolation;
+mod kernel;
 mod living;
 mod network;
 mod oci;

@@ -23,8 +23,13 @@ const GOOD: SlotAttributes = SlotAttributes { priority: 1, tries: 0, successful:
 
 /// A node whose slot A is good and whose slot B holds the next version, on trial.
 fn with_next(name: &str) -> Result<Node> {
-    let node = Node::new(name, Kind::Probed)?;
-    let next = images::image(Kind::Next)?;
+    from_to(name, Kind::Probed, Kind::Next)
+}
+
+/// A node whose slot A is good and whose slot B holds another image, on trial.
+fn from_to(name: &str, from: Kind, to: Kind) -> Result<Node> {
+    let node = Node::new(name, from)?;
+    let next = images::image(to)?;
     let payload = Payload { kern: next.join("slot.kern"), root: next.join("slot.root") };
     stage::set_slot(&node.disk(), Slot::A, GOOD)?;
     stage::install(&node.disk(), Slot::B, &payload)?;
@@ -52,6 +57,41 @@ fn a_staged_slot_with_another_kernel_is_kexecd_and_kept() -> Result<()> {
     let slots = stage::slots(&node.disk())?;
     assert!(slots.b.successful && slots.b.priority > slots.a.priority, "{slots:?}");
     assert!(slots.a.successful);
+    Ok(())
+}
+
+/// From Debian's kernel with modules to the one that is built without, and back; [`with_next`] goes the other way.
+#[test]
+fn a_slot_with_the_slim_kernel_is_kexecd_from_debians_and_left_again() -> Result<()> {
+    let mut node = from_to("slot-slim", Kind::Debian, Kind::Probed)?;
+    node.boot()?;
+    let machine = node.ask(&["machine", "status"])?;
+    assert_eq!(machine["slot"], "B", "{machine}");
+    let slim = machine["kernel"].as_str().context("the kernel's release")?.to_owned();
+    assert_eq!(node.console_text()?.matches(PID1).count(), 2, "one kexec");
+    node.ferrite(&["slot", "rollback"])?;
+    node.ferrite(&["machine", "reboot"])?;
+    node.wait_for(READY, BOOT)?;
+    let machine = node.ask(&["machine", "status"])?;
+    assert_eq!(machine["slot"], "A", "{machine}");
+    assert!(machine["kernel"] != slim.as_str(), "{machine}");
+    Ok(())
+}
+
+/// Lockdown, which Secure Boot turns on, has the kernel refuse kernels that its owner's keys have not signed. The slot may be
+/// as good as any: it is not tried here, and nothing is written that keeps it from being tried elsewhere.
+#[test]
+fn a_kexec_that_lockdown_refuses_makes_no_slot_bad() -> Result<()> {
+    let mut node = with_next("slot-lockdown")?;
+    node.append("lockdown=integrity");
+    let before = stage::slots(&node.disk())?;
+    node.power_on()?;
+    node.wait_for("Lockdown: ferrite-init: kexec of unsigned images is restricted", BOOT)?;
+    node.wait_for(READY, BOOT)?;
+    assert_eq!(node.ask(&["machine", "status"])?["slot"], "A");
+    node.cut()?;
+    let slots = stage::slots(&node.disk())?;
+    assert!(slots.a.successful && slots.b.priority == before.b.priority, "{before:?} {slots:?}");
     Ok(())
 }
 

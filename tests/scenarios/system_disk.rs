@@ -19,10 +19,10 @@ use ferrite_vm::machine::Boot;
 const FATAL: &str = "ferrite-init: FATAL";
 const GIB: u64 = 1 << 30;
 
-/// Attaches a copy of the product's disk behind those that are there.
-fn attach(node: &mut Node, name: &str, bus: Bus) -> Result<PathBuf> {
+/// Attaches a copy of the disk of an image behind those that are there.
+fn attach(node: &mut Node, kind: Kind, name: &str, bus: Bus) -> Result<PathBuf> {
     let path = node.machine.directory.join(name);
-    copy(&images::image(Kind::Product)?.join("disk.raw"), &path)?;
+    copy(&images::image(kind)?.join("disk.raw"), &path)?;
     let (format, cache) = (Format::Raw, Cache::Unsafe);
     let (sector_bytes, plugged) = (512, Plugged::AtPowerOn);
     node.machine.disks.push(Disk { path: path.clone(), format, cache, bus, sector_bytes, plugged });
@@ -41,9 +41,9 @@ fn disks_that_are_not_trusted_here_stay_as_they_are_to_the_last_byte() -> Result
     let key = SigningKey::from_bytes(&[7; 32]);
     // A key of another name, another key of the same name, and a header of another version.
     sign_anew(&node.disk(), &key, "somebody-else")?;
-    let same_name = attach(&mut node, "same-name.raw", Bus::Virtio)?;
+    let same_name = attach(&mut node, Kind::Product, "same-name.raw", Bus::Virtio)?;
     sign_anew(&same_name, &key, "development")?;
-    let newer = attach(&mut node, "newer.raw", Bus::Virtio)?;
+    let newer = attach(&mut node, Kind::Product, "newer.raw", Bus::Virtio)?;
     let header = disk::partition_start(&newer, Slot::A.kern_partition())?;
     OpenOptions::new().write(true).open(&newer)?.write_all_at(&[2], header + 8)?;
     let disks = [node.disk(), same_name, newer];
@@ -76,7 +76,7 @@ fn disks_that_are_not_trusted_here_stay_as_they_are_to_the_last_byte() -> Result
 /// Boots by firmware from a disk on SATA; another Ferrite disk, in a place that comes first, is trusted as well.
 fn started_from_wins(name: &str, boot: Boot) -> Result<()> {
     let mut node = Node::new(name, Kind::Product)?;
-    let other = attach(&mut node, "other.raw", Bus::Virtio)?;
+    let other = attach(&mut node, Kind::Product, "other.raw", Bus::Virtio)?;
     renew_identities(&other, 0x1234_5678)?;
     enlarge(&other)?;
     let before = digest(&other)?;
@@ -115,7 +115,7 @@ fn under_bios_the_disk_that_was_started_from_wins() -> Result<()> {
 #[test]
 fn one_of_two_is_never_taken_by_a_guess_and_a_person_can_say_which() -> Result<()> {
     let mut node = Node::new("disk-two", Kind::Product)?;
-    let second = attach(&mut node, "second.raw", Bus::Virtio)?;
+    let second = attach(&mut node, Kind::Product, "second.raw", Bus::Virtio)?;
     let before = [digest(&node.disk())?, digest(&second)?];
     assert_eq!(guid(&node.disk())?, guid(&second)?, "images are alike");
     node.expected.push("FATAL");
@@ -140,8 +140,8 @@ fn one_of_two_is_never_taken_by_a_guess_and_a_person_can_say_which() -> Result<(
 /// Its driver is loaded only after those of swift disks, one of which is trusted as well.
 #[test]
 fn a_second_one_on_a_slower_bus_is_seen_before_one_is_taken() -> Result<()> {
-    let mut node = Node::new("disk-slower", Kind::Product)?;
-    let second = attach(&mut node, "second.raw", Bus::Sata)?;
+    let mut node = Node::new("disk-slower", Kind::Debian)?;
+    let second = attach(&mut node, Kind::Debian, "second.raw", Bus::Sata)?;
     let before = [digest(&node.disk())?, digest(&second)?];
     node.expected.push("FATAL");
     node.power_on()?;

@@ -19,7 +19,16 @@ fn throttle(node: &mut Node, bytes_per_second: u64) -> Result<()> {
 
 #[test]
 fn without_hardware_the_kernel_watches_both_stages() -> Result<()> {
-    let mut node = Node::new("watchdog-software", Kind::Probed)?;
+    ends_in_a_reset("watchdog-software", Kind::Probed)
+}
+
+#[test]
+fn without_hardware_the_kernels_watchdog_is_a_module_that_is_loaded() -> Result<()> {
+    ends_in_a_reset("watchdog-module", Kind::Debian)
+}
+
+fn ends_in_a_reset(name: &str, kind: Kind) -> Result<()> {
+    let mut node = Node::new(name, kind)?;
     node.machine.watchdog = false;
     node.power_on()?;
     // What follows is the driver of the disk, which reads the partition table.

@@ -14,11 +14,11 @@ use crate::programs::{artifacts, checkout, program, succeed};
 pub enum Kind {
     /// As people get it, with the kernel that [`VARIANT`] says.
     Product,
-    /// The same with Debian's kernel and its modules.
-    Debian,
     /// The product with the probe in the agent's place, which becomes the agent after starting its server,
     /// or does what [`crate::node::Node::agent_does`] says.
     Probed,
+    /// [`Self::Probed`] with Debian's kernel and its modules.
+    Debian,
     /// [`Self::Probed`] in another version and variant, with another kernel.
     Next,
 }
@@ -37,11 +37,11 @@ impl Kind {
     fn arguments(self) -> Result<Vec<String>> {
         let probe = program("ferrite-probe")?.display().to_string();
         let beside = format!("/usr/libexec/ferrite-agent={}", program("ferrite-agent")?.display());
-        let variant = env::var(VARIANT).unwrap_or_else(|_| "slim".to_owned());
+        let variant = variant();
         let probed = ["--agent", &probe, "--add", &beside];
         let words = match self {
             Self::Product => vec!["--variant", &variant],
-            Self::Debian => vec!["--variant", "cloud"],
+            Self::Debian => [&probed[..], &["--variant", "cloud"]].concat(),
             Self::Probed => [&probed[..], &["--variant", &variant]].concat(),
             Self::Next => {
                 [&probed[..], &["--os-version", NEXT_VERSION, "--variant", "metal"]].concat()
@@ -53,6 +53,12 @@ impl Kind {
 
 /// Variable with the variant that most scenarios boot, for who has no time to build a kernel: `cloud`.
 const VARIANT: &str = "FERRITE_TEST_VARIANT";
+/// The variant that most scenarios boot.
+#[must_use]
+pub fn variant() -> String {
+    env::var(VARIANT).unwrap_or_else(|_| "slim".to_owned())
+}
+
 /// Version of [`Kind::Next`].
 pub const NEXT_VERSION: &str = "99.0.0";
 static BUILT: Mutex<Vec<Kind>> = Mutex::new(Vec::new());

@@ -137,7 +137,7 @@ pub(crate) fn look() -> io::Result<Identity> {
             .filter(|(_, target)| !target.ends_with("/fd"))
             .collect(),
         devices: names("/dev")?,
-        interfaces: names("/sys/class/net").unwrap_or_default(),
+        interfaces: interfaces().unwrap_or_default(),
         kernel_command_line: lines("/proc/cmdline")?.join(" "),
     })
 }
@@ -173,6 +173,19 @@ fn mount(line: &str) -> Option<Mount> {
 
 fn lines(path: &str) -> io::Result<Vec<String>> {
     Ok(fs::read_to_string(path)?.lines().map(|line| line.trim().to_owned()).collect())
+}
+
+/// The interfaces of this network. What is beside them is a driver's (`bonding_masters`).
+pub(crate) fn interfaces() -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir("/sys/class/net")? {
+        let entry = entry?;
+        if entry.file_type()?.is_symlink() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 fn names(folder: &str) -> io::Result<Vec<String>> {

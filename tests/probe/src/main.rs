@@ -9,6 +9,7 @@ mod attacks;
 mod confinement;
 mod filter;
 mod identity;
+mod kernel;
 mod leaks;
 mod load;
 mod network;
@@ -53,6 +54,7 @@ fn run(request: &Request) -> io::Result<ExitCode> {
         Request::Hunt { enough, wanted, seen } => answer(&attacks::hunt(enough, wanted, seen)?),
         Request::Ambush { path } => ambush::lie(path),
         Request::Swap { folder, targets } => attacks::swap(folder, targets),
+        Request::Kernel => answer(&kernel::look()?),
         Request::Leaks => answer(&leaks::look()?),
         Request::Processes => answer(&processes::look()?),
         Request::Ports => answer(&network::ports()?),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::filter;
+use crate::{filter, identity};
 
 /// What cannot be reached is given up after this long.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -101,7 +101,7 @@ pub(crate) fn traces() -> io::Result<Traces> {
         names
     };
     Ok(Traces {
-        interfaces: names("/sys/class/net"),
+        interfaces: identity::interfaces()?,
         folders: names("/run/ferrite/net"),
         sets: filter::sets()?,
     })

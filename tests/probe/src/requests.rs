@@ -15,6 +15,7 @@ pub(crate) enum Request {
     Hunt { enough: PathBuf, wanted: String, seen: PathBuf },
     Ambush { path: String },
     Swap { folder: PathBuf, targets: Vec<String> },
+    Kernel,
     Leaks,
     Processes,
     Ports,
@@ -91,6 +92,7 @@ pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
         }
         ["leaks"] => Request::Leaks,
         ["processes"] => Request::Processes,
+        ["kernel"] => Request::Kernel,
         ["ports"] => Request::Ports,
         ["write-root", path] => Request::WriteRoot { path: path.into() },
         ["executables", folder] => Request::Executables { folder: folder.into() },
