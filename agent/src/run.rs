@@ -173,6 +173,7 @@ async fn prepare(
 ) -> anyhow::Result<(Arc<Node>, bool, Places, impl Future<Output = ()>)> {
     let lib = Path::new(names::LIB_DIR);
     let quarantine = Quarantine::at(Path::new(names::QUARANTINE_DIR));
+    warnings.extend(quarantine.clear_way());
     for name in ["images", "layers", "logs", "scratch", "units", "volumes"] {
         warnings.extend(quarantine.make_folder(&lib.join(name)));
     }

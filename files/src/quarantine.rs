@@ -61,6 +61,19 @@ impl Quarantine {
         Self { folder: folder.parent().unwrap_or(Path::new("/")).join("quarantine") }
     }
 
+    /// Sets aside what is in the way of the quarantine itself, beside where it is: a file, or a link to nothing, that has
+    /// the name of one of the folders above it. Returns what people should know.
+    #[must_use]
+    pub fn clear_way(&self) -> Vec<String> {
+        let mut above: Vec<&Path> = self.folder.ancestors().collect();
+        above.reverse();
+        let in_the_way = |path: &&Path| {
+            let leads_to_one = path.is_dir() && *path != self.folder;
+            fs::symlink_metadata(path).is_ok_and(|found| !found.is_dir()) && !leads_to_one
+        };
+        above.into_iter().filter(in_the_way).map(beside).collect()
+    }
+
     /// Makes a folder of the node's that nobody else enters; where something else has its name, that is set aside. Returns what people should
     /// know.
     #[must_use]
@@ -105,7 +118,7 @@ impl Quarantine {
     fn take(&self, path: &Path, what: &str) -> Result<PathBuf, SetAside> {
         let failed = |source| SetAside { path: path.to_owned(), source };
         durable::private_folder(&self.folder).map_err(failed)?;
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let seconds = seconds();
         let name: String = path
             .file_name()
             .unwrap_or(OsStr::new("root"))
@@ -160,6 +173,32 @@ impl Quarantine {
     }
 }
 
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Gives what has the name of a folder another one.
+fn beside(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let seconds = seconds();
+    for number in 0..TRIES_MAX {
+        let to = path.with_file_name(format!("{name}.{UNREADABLE}.{seconds}.{number}"));
+        match rustix::fs::renameat_with(CWD, path, CWD, &to, RenameFlags::NOREPLACE) {
+            Err(Errno::EXIST) => {}
+            Err(errno) => return cannot_make(path, &errno.into()),
+            Ok(()) => {
+                tracing::error!(path = %path.display(), to = %to.display(), "set-aside-no-folder");
+                return format!(
+                    "{} is not used: a folder should be there; it was set aside as {}",
+                    path.display(),
+                    to.display()
+                );
+            }
+        }
+    }
+    cannot_make(path, &io::ErrorKind::AlreadyExists.into())
+}
+
 fn cannot_make(path: &Path, error: &io::Error) -> String {
     tracing::error!(path = %path.display(), %error, "folder-not-made");
     format!("make {}: {error}", path.display())
@@ -181,6 +220,25 @@ mod tests {
         assert!(path.is_dir());
         assert_eq!(quarantine.names().len(), 1);
         assert!(quarantine.make_folder(Path::new("/proc/none/x")).unwrap().contains("make"));
+    }
+
+    #[test]
+    fn what_is_in_the_way_of_the_quarantine_itself_is_set_aside_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let lib = folder.path().join("ferrite");
+        let quarantine = Quarantine::at(&lib.join("quarantine"));
+        assert!(quarantine.clear_way().is_empty(), "there is nothing yet");
+        fs::write(&lib, "x").unwrap();
+        assert_eq!(quarantine.clear_way().len(), 1);
+        assert_eq!(quarantine.make_folder(&lib.join("units")), None);
+        std::os::unix::fs::symlink("/", lib.join("quarantine")).unwrap();
+        assert_eq!(quarantine.clear_way().len(), 1);
+        fs::write(lib.join("web"), "y").unwrap();
+        quarantine.keep(&lib.join("web"), "it is no text").unwrap();
+        assert!(quarantine.clear_way().is_empty(), "all is well");
+        let kept = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let kept: Vec<_> = kept.filter(|path| path != &lib).collect();
+        assert_eq!(fs::read_to_string(&kept[0]).unwrap(), "x");
     }
 
     #[test]

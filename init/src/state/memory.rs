@@ -36,7 +36,12 @@ impl Memory {
     /// That on STATE, which is mounted.
     #[must_use]
     pub fn on_state() -> Self {
-        Self::with(Quarantine::at(Path::new(names::QUARANTINE_DIR)))
+        let mut memory = Self::with(Quarantine::at(Path::new(names::QUARANTINE_DIR)));
+        for sentence in memory.quarantine.clear_way() {
+            log::warn(format_args!("{sentence}"));
+            memory.said.push(sentence);
+        }
+        memory
     }
 
     pub(super) const fn with(quarantine: Quarantine) -> Self {
