@@ -1,7 +1,11 @@
 //! System calls that a container must not make, made with arguments that do nothing where they are let through:
 //! what comes back tells a filter from the kernel's own answer.
 
+use std::os::fd::BorrowedFd;
+
 use rustix::io::Errno;
+
+use crate::bpf::{self, Hook};
 
 /// Name, number, arguments.
 pub(crate) type Attempt = (&'static str, libc::c_long, [libc::c_long; 3]);
@@ -59,6 +63,13 @@ pub fn make() -> Vec<(&'static str, Result<(), Errno>)> {
 /// made by the same option (`CONFIG_IA32_EMULATION`).
 fn takes_32_bits() -> bool {
     std::path::Path::new("/proc/sys/abi/vsyscall32").exists()
+}
+
+/// Tries to take away programs that the kernel asks for the processes of `cgroup`, one for each thing that they decide
+/// about, without having the program itself. The kernel wants no right for that, only a folder that can be opened.
+pub fn detach_programs(cgroup: BorrowedFd<'_>) -> [(&'static str, Result<(), Errno>); 3] {
+    [("devices", Hook::Device), ("ipv4 ports", Hook::Bind4), ("ipv6 ports", Hook::Bind6)]
+        .map(|(name, hook)| (name, bpf::detach(cgroup, hook)))
 }
 
 /// Makes a call as 32-bit programs make them; 64-bit ones may use their entry too.

@@ -3,9 +3,14 @@
 //! # Source
 //! `bpf(2)`, `include/uapi/linux/bpf.h`: `BPF_PROG_TYPE_CGROUP_DEVICE`, `struct bpf_cgroup_dev_ctx`.
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
+
+use crate::bpf::{
+    self, AND, COPY_WORD, EXIT, Hook, Instruction, JUMP_UNEQUAL, LOAD_WORD, MOVE, SHIFT_RIGHT,
+    instruction,
+};
 
 /// Kind of a device node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,47 +55,9 @@ pub struct Allowed {
     pub access: Access,
 }
 
-/// One instruction.
-///
-/// | offset | size | meaning |
-/// |---|---|---|
-/// | 0 | 1 | code |
-/// | 1 | 1 | registers: target in the low half, source in the high one |
-/// | 2 | 2 | offset, signed |
-/// | 4 | 4 | immediate value, signed |
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-struct Instruction {
-    code: u8,
-    registers: u8,
-    offset: i16,
-    immediate: i32,
-}
-
-const _: () = assert!(size_of::<Instruction>() == 8);
-
-/// `r = *(u32 *)(source + offset)`.
-const LOAD_WORD: u8 = 0x61;
-/// 32-bit `r &= immediate`.
-const AND: u8 = 0x54;
-/// 32-bit `r >>= immediate`.
-const SHIFT_RIGHT: u8 = 0x74;
-/// 32-bit `r = source`.
-const COPY: u8 = 0xbc;
-/// 64-bit `r = immediate`.
-const MOVE: u8 = 0xb7;
-/// 32-bit `if r != immediate, skip offset`.
-const JUMP_UNEQUAL: u8 = 0x56;
-/// Ends with the value of register 0.
-const EXIT: u8 = 0x95;
-
 /// `BPF_DEVCG_DEV_BLOCK`, `BPF_DEVCG_DEV_CHAR`.
 const BLOCK: i32 = 1;
 const CHARACTER: i32 = 2;
-
-const fn instruction(code: u8, registers: u8, offset: i16, immediate: i32) -> Instruction {
-    Instruction { code, registers, offset, immediate }
-}
 
 /// The program: context in register 1; access in the upper and kind in the lower half of its first word, then
 /// major and minor. Registers 2, 3, 4, 5 hold kind, major, minor, access.
@@ -116,7 +83,7 @@ fn program(allowed: &[Allowed]) -> Vec<Instruction> {
             program.push(instruction(JUMP_UNEQUAL, 0x04, left - 2, minor.cast_signed()));
         }
         // What is asked for and not among what is allowed has to be nothing.
-        program.push(instruction(COPY, 0x50, 0, 0));
+        program.push(instruction(COPY_WORD, 0x50, 0, 0));
         program.push(instruction(AND, 0x00, 0, i32::from(!device.access.0)));
         program.push(instruction(JUMP_UNEQUAL, 0x00, 2, 0));
         program.push(instruction(MOVE, 0x00, 0, 1));
@@ -127,105 +94,24 @@ fn program(allowed: &[Allowed]) -> Vec<Instruction> {
     program
 }
 
-/// First fields of `union bpf_attr` for `BPF_PROG_LOAD`.
-#[repr(C)]
-struct LoadAttributes {
-    kind: u32,
-    instruction_count: u32,
-    instructions: u64,
-    license: u64,
-    log_level: u32,
-    log_size: u32,
-    log: u64,
-    kernel_version: u32,
-    flags: u32,
-}
-
-/// First fields of `union bpf_attr` for `BPF_PROG_ATTACH`.
-#[repr(C)]
-struct AttachAttributes {
-    target: u32,
-    program: u32,
-    kind: u32,
-    flags: u32,
-}
-
-const BPF_PROG_LOAD: libc::c_long = 5;
-const BPF_PROG_ATTACH: libc::c_long = 8;
-const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
-const BPF_CGROUP_DEVICE: u32 = 6;
-
 /// Lets the processes of `cgroup`, a folder of cgroup v2, use `allowed` devices and no others, until the group
 /// is removed.
 ///
 /// # Errors
 /// Those of `bpf(2)`: no such program type on this kernel, no right to load one.
 pub fn attach(cgroup: BorrowedFd<'_>, allowed: &[Allowed]) -> Result<(), Errno> {
-    let program = load(&program(allowed))?;
-    let attributes = AttachAttributes {
-        target: cgroup.as_raw_fd().cast_unsigned(),
-        program: program.as_raw_fd().cast_unsigned(),
-        kind: BPF_CGROUP_DEVICE,
-        flags: 0,
-    };
-    bpf(BPF_PROG_ATTACH, &attributes).map(drop)
-}
-
-fn load(program: &[Instruction]) -> Result<OwnedFd, Errno> {
-    let attributes = LoadAttributes {
-        kind: BPF_PROG_TYPE_CGROUP_DEVICE,
-        instruction_count: u32::try_from(program.len()).map_err(|_too_long| Errno::TOOBIG)?,
-        instructions: program.as_ptr().addr() as u64,
-        license: c"Apache-2.0".as_ptr().addr() as u64,
-        log_level: 0,
-        log_size: 0,
-        log: 0,
-        kernel_version: 0,
-        flags: 0,
-    };
-    let fd = i32::try_from(bpf(BPF_PROG_LOAD, &attributes)?).map_err(|_impossible| Errno::BADF)?;
-    // SAFETY: the kernel has just made this descriptor for this call, so nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-fn bpf<T>(command: libc::c_long, attributes: &T) -> Result<libc::c_long, Errno> {
-    let address = std::ptr::from_ref(attributes);
-    // SAFETY: the kernel reads `size_of::<T>()` bytes at the address of a live `T`, and what that points to (the
-    // instructions and the license of `load`) outlives the call; it writes nothing, since no log is asked for.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, address, size_of::<T>()) };
-    if result < 0 { Err(crate::last_errno()) } else { Ok(result) }
+    let program = bpf::load(Hook::Device, &program(allowed))?;
+    bpf::attach(cgroup, Hook::Device, program.as_fd())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bpf::interpreter;
 
-    /// What the program answers, as the kernel would run it.
-    fn run(program: &[Instruction], access: i32, kind: i32, major: i32, minor: i32) -> i32 {
-        let context = [kind | access << 16, major, minor];
-        let mut registers = [0_i32; 6];
-        let mut next = 0;
-        loop {
-            let Instruction { code, registers: fields, offset, immediate } = program[next];
-            let target = usize::from(fields & 0xf);
-            next += 1;
-            match code {
-                LOAD_WORD => {
-                    assert_eq!(fields >> 4, 1);
-                    registers[target] = context[usize::try_from(offset / 4).unwrap()];
-                }
-                AND => registers[target] &= immediate,
-                SHIFT_RIGHT => registers[target] >>= immediate,
-                COPY => registers[target] = registers[usize::from(fields >> 4)],
-                MOVE => registers[target] = immediate,
-                JUMP_UNEQUAL if registers[target] != immediate => {
-                    next += usize::try_from(offset).unwrap();
-                }
-                JUMP_UNEQUAL => {}
-                EXIT => return registers[0],
-                other => panic!("{other:#x}"),
-            }
-        }
+    fn run(program: &[Instruction], access: i32, kind: i32, major: i32, minor: i32) -> u64 {
+        let context = [kind | access << 16, major, minor].map(i32::cast_unsigned);
+        interpreter::run(program, &context, |_, _| panic!("it asks for nothing"))
     }
 
     #[test]

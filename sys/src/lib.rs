@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "the one crate that may: every other denies it")]
 
 pub mod attempts;
+pub mod bind_filter;
 pub mod block;
 pub mod child;
 pub mod confined;
@@ -20,6 +21,8 @@ pub mod quota;
 pub mod seccomp;
 pub mod tsc;
 pub mod watchdog;
+
+mod bpf;
 
 /// What the last failed libc call left in errno.
 fn last_errno() -> rustix::io::Errno {
