@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use ferrite_schema::shim::Request;
+use ferrite_schema::shim::{Network, Request};
 use libcontainer::oci_spec::runtime::Spec;
 
 use super::devices::{self, DevicesProblem};
 use super::inside::{Missing, Root};
 use super::limits::{self, LimitsProblem};
 use super::owners::{Owners, OwnersProblem};
+use super::ports::{self, PortsProblem};
 use super::resources::{self, ResourcesProblem};
 use super::rootfs::{self, Rootfs};
 use super::spec::{self, Found, SpecProblem};
@@ -31,6 +32,8 @@ pub(super) enum IsolationProblem {
     Resources(#[from] ResourcesProblem),
     #[error(transparent)]
     Devices(#[from] DevicesProblem),
+    #[error(transparent)]
+    Ports(#[from] PortsProblem),
     #[error(transparent)]
     Limits(#[from] LimitsProblem),
     #[error(transparent)]
@@ -57,6 +60,9 @@ pub(super) fn prepare(request: &Request, folder: &Path) -> Result<Isolated, Isol
     make_working_directory(request, &owners, &root)?;
     let cgroup: PathBuf =
         resources::apply(&request.cgroup, &request.resources, !request.privileged)?;
+    if matches!(request.network, Network::Host) {
+        ports::keep(&cgroup)?;
+    }
     let mut found = Found { root, user_namespace: owners.namespace(), ..Found::default() };
     if request.privileged {
         found.devices = devices::described(&devices::all()?)?;

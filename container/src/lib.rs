@@ -17,6 +17,7 @@ mod inside;
 mod isolation;
 mod limits;
 mod owners;
+mod ports;
 mod privilege;
 mod quota;
 mod resources;

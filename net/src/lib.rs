@@ -4,6 +4,7 @@ pub mod cable;
 pub mod containers;
 pub mod links;
 pub mod news;
+pub mod ports;
 
 mod addresses;
 mod attachments;
@@ -17,7 +18,6 @@ mod interface;
 mod namespace;
 mod netlink;
 mod nftables;
-mod ports;
 
 /// The units' bridge.
 const BRIDGE: &str = "ferrite0";

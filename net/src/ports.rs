@@ -1,4 +1,4 @@
-//! Who may publish which port of the node.
+//! Ports that are the node's own, and who may publish which other.
 
 use std::net::IpAddr;
 
@@ -23,6 +23,12 @@ const OF_NODE: [(u16, Protocol, Place, &str); 6] = [
     (53, Protocol::Udp, Place::Bridge, "the resolver of the units: name an address of the node"),
     (53, Protocol::Tcp, Place::Bridge, "the resolver of the units: name an address of the node"),
 ];
+
+/// Ports that the node uses. What shares its network must not have them, at whatever address: a socket on all
+/// addresses is in the way of one on a single address.
+pub fn of_node() -> impl Iterator<Item = (u16, Protocol)> {
+    OF_NODE.iter().map(|(number, protocol, ..)| (*number, *protocol))
+}
 
 /// A port that cannot be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
