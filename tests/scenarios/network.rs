@@ -15,6 +15,13 @@ const PUBLISHED: u16 = 8080;
 /// The node's address in QEMU's network, and the host's there.
 const NODE: &str = "10.0.2.15";
 const HOST: &str = "10.0.2.2";
+/// Errors of the kernel's.
+const EPERM: i32 = 1;
+const ENOENT: i32 = 2;
+const EINVAL: i32 = 22;
+const EPROTONOSUPPORT: i32 = 93;
+/// The API's port by MPTCP.
+const MULTIPATH: &str = "mptcp4/7443";
 
 fn prepare(name: &str) -> Result<Node> {
     let mut node = Node::new(name, Kind::Probed)?;
@@ -128,6 +135,7 @@ fn units_talk_by_name_and_are_reached_through_published_ports() -> Result<()> {
     one_port_has_one_owner(&node)?;
     a_unit_with_dots_stands_for_itself_only(&node)?;
     other_networks(&node)?;
+    the_nodes_ports_cannot_be_taken(&node)?;
     nothing_is_left(&mut node)
 }
 
@@ -165,6 +173,49 @@ fn other_networks(node: &Node) -> Result<()> {
     assert_eq!(none["interfaces"], serde_json::json!(["lo"]));
     let host = once(node, "host", &["identity"], "network = \"host\"")?;
     assert!(host["interfaces"].to_string().contains("ferrite0"), "{host}");
+    Ok(())
+}
+
+/// Neither by the node's own root with rights over such programs, nor by a container like others.
+fn the_nodes_ports_cannot_be_taken(node: &Node) -> Result<()> {
+    let of_node = [
+        "tcp4/7443",
+        "tcp6/7443",
+        "tcp4/2379",
+        "tcp6/2380",
+        "tcp4/53",
+        "tcp6/53",
+        "udp4/53",
+        "udp6/53",
+        "udp4/68",
+        "udp6/68",
+    ];
+    let others = ["udp4/7443", "tcp6/8443", "udp6/8053", "tcp4/0", "udp6/0"];
+    let words = [&["take", MULTIPATH][..], &of_node, &others].concat();
+    let strong = "network = \"host\"\nhost_user_namespace = \"a test\"\n\
+                  capabilities = { add = [\"BPF\", \"NET_ADMIN\"] }\n";
+    for (name, more) in [("taker", strong), ("plain-taker", "network = \"host\"\n")] {
+        let taken = once(node, name, &words, more)?;
+        for target in of_node {
+            assert_eq!(taken["bound"][target], EPERM, "{target}: {taken}");
+        }
+        for target in others {
+            assert_eq!(taken["bound"][target], 0, "{target}: {taken}");
+        }
+        // What is made of sockets of TCP, where the kernel has it.
+        let multipath = &taken["bound"][MULTIPATH];
+        assert!(*multipath == EPERM || *multipath == EPROTONOSUPPORT, "{taken}");
+        // The kernel looks for a program of its own to take away, and asks which; the filter does not even let it look.
+        let expected = if name == "taker" { [EINVAL, ENOENT, ENOENT] } else { [EPERM; 3] };
+        let found = ["devices", "ipv4 ports", "ipv6 ports"].map(|what| &taken["detached"][what]);
+        assert_eq!(found, expected.map(Value::from).each_ref(), "{taken}");
+    }
+    // Ports of a network of its own are the container's.
+    let words = [&["take"][..], &of_node].concat();
+    let taken = once(node, "own-ports", &words, "")?;
+    for target in of_node {
+        assert_eq!(taken["bound"][target], 0, "{target}: {taken}");
+    }
     Ok(())
 }
 

@@ -22,6 +22,7 @@ mod root;
 mod secrets;
 mod serve;
 mod stamp;
+mod take;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -67,6 +68,7 @@ fn run(request: &Request) -> io::Result<ExitCode> {
         Request::SyncCheck { folder } => answer(&records::check(folder)?),
         Request::Greet { port } => reach::greet(*port),
         Request::Reach { targets } => answer(&reach::reach(targets)),
+        Request::Take { targets } => answer(&take::take(targets)?),
         Request::Traces => answer(&reach::traces()?),
         Request::Listen { port } => network::listen(*port),
         Request::Spew { count } => load::spew(*count),

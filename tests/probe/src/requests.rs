@@ -29,6 +29,7 @@ pub(crate) enum Request {
     Listen { port: u16 },
     Greet { port: u16 },
     Reach { targets: Vec<String> },
+    Take { targets: Vec<String> },
     Traces,
     Spew { count: u64 },
     IgnoreTerm,
@@ -107,6 +108,7 @@ pub(crate) fn parse(arguments: &[String]) -> io::Result<Request> {
         ["listen", port] => Request::Listen { port: number(port)? },
         ["greet", port] => Request::Greet { port: number(port)? },
         ["reach", targets @ ..] => Request::Reach { targets: owned(targets) },
+        ["take", targets @ ..] => Request::Take { targets: owned(targets) },
         ["network-traces"] => Request::Traces,
         ["spew"] => Request::Spew { count: 1000 },
         ["spew", count] => Request::Spew { count: number(count)? },
@@ -137,7 +139,7 @@ fn owned(words: &[&str]) -> Vec<String> {
 }
 
 const USAGE: &str = "usage: identity | leaks | hunt ENOUGH NAME SEEN | ambush PATH | swap DIR TARGET… | confinement | open PATH | processes | ports | write-root PATH | executables DIR | orphans N [AT-ONCE] | \
-     sync-writer DIR | sync-check DIR | listen PORT | greet PORT | reach PROTOCOL/HOST/PORT… | network-traces | spew [N, 0: for ever] | ignore-term | await-term [DIR] | \
+     sync-writer DIR | sync-check DIR | listen PORT | greet PORT | reach PROTOCOL/HOST/PORT… | take PROTOCOL/PORT… | network-traces | spew [N, 0: for ever] | ignore-term | await-term [DIR] | \
      hang | exit CODE | stamp EVENT | beside PROGRAM | secrets DIR DROW… | serve | kill PID SIGNAL | freeze-init | panic-kernel | set-clock SECONDS | list DIR | read PATH | write PATH TEXT";
 
 fn number<T: std::str::FromStr>(word: &str) -> io::Result<T> {
