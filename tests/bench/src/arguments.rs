@@ -42,10 +42,11 @@ pub(crate) struct StartUpArguments {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct BootArguments {
-    /// Image, as `ferrite image build` leaves it.
-    #[arg(long)]
-    pub(crate) image: PathBuf,
-    /// The same image with the probe beside the agent, for what can only be seen from inside.
+    /// Image, as `ferrite image build` leaves it; given again, all are measured beside one another. The first has Debian's
+    /// kernel, which the comparison with Debian takes.
+    #[arg(long = "image", required = true)]
+    pub(crate) images: Vec<PathBuf>,
+    /// An image with the probe beside the agent, for what can only be seen from inside.
     #[arg(long)]
     pub(crate) probed_image: PathBuf,
     /// The probe, which is the bare init of the comparison.

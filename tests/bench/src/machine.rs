@@ -62,6 +62,21 @@ pub(crate) fn node(host: &Host, image: &Path, directory: &Path, timing: Timing) 
     node_with_client(host, image, directory, timing).map(|(machine, _)| machine)
 }
 
+/// The same by the kernel file of that name.
+pub(crate) fn node_by(
+    host: &Host,
+    image: &Path,
+    file: &str,
+    directory: &Path,
+    timing: Timing,
+) -> Result<Machine> {
+    let mut machine = node(host, image, directory, timing)?;
+    if let Boot::Direct { kernel, .. } = &mut machine.boot {
+        *kernel = absolute(&image.join(file))?;
+    }
+    Ok(machine)
+}
+
 /// Like [`node`], and what its client needs; the endpoint is to be filled in when the machine runs.
 pub(crate) fn node_with_client(
     host: &Host,
@@ -72,7 +87,7 @@ pub(crate) fn node_with_client(
     let command_line =
         fs::read_to_string(image.join("cmdline")).context("read the command line")?;
     let boot = Boot::Direct {
-        kernel: absolute(&image.join("kernel"))?,
+        kernel: absolute(&image.join(Boot::kernel_in(image)))?,
         initramfs: Some(absolute(&image.join("initramfs"))?),
         command_line: format!("{} ferrite.disk=vda", command_line.trim()),
     };

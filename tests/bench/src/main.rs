@@ -35,7 +35,10 @@ fn main() -> Result<()> {
 fn boot_suite(arguments: &BootArguments) -> Result<()> {
     let mut report = Report::default();
     boot::measure(arguments, &mut report).context("measure boots")?;
-    size::measure(&arguments.image, &mut report).context("measure sizes")?;
+    for image in &arguments.images {
+        size::measure(image, &mut report).context("measure sizes")?;
+        memory::least(image, &mut report).context("find the least memory")?;
+    }
     memory::measure(&arguments.probed_image, &mut report).context("measure memory")?;
     if let Some(seconds) = arguments.build_s {
         report.target("image build, everything compiled", seconds, "s", 30.0);
