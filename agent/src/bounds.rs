@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use ferrite_files::reserve::{self, Aim, Project, Reserve};
+use ferrite_files::reserve::{self, Aim, Project};
 use ferrite_sys::quota::{self, Inodes, Usage};
 use rustix::io::Errno;
 
@@ -56,8 +56,6 @@ pub struct Bounds<'a> {
     pub run: &'a Path,
     /// All kinds of projects.
     pub kinds: &'a [Kind<'a>],
-    /// What is kept from them.
-    pub reserve: Reserve,
     /// Inodes of the file system: what one that never had a bound may have.
     pub all: u64,
 }
@@ -77,9 +75,8 @@ impl Bounds<'_> {
                     continue;
                 }
             };
-            let beside = u64::try_from(entries.len()).unwrap_or(u64::MAX);
             for path in entries {
-                match self.one(&path, (aim, beside), &mut seen) {
+                match self.one(&path, aim, &mut seen) {
                     Ok(Some(usage)) => {
                         let name = path.file_name().unwrap_or_default().to_string_lossy();
                         let name = format!("{} {name}", kind.name);
@@ -98,12 +95,7 @@ impl Bounds<'_> {
         (bounded, problem)
     }
 
-    fn one(
-        &self,
-        path: &Path,
-        (aim, beside): (Aim, u64),
-        seen: &mut BTreeSet<u32>,
-    ) -> Result<Option<Usage>, Errno> {
+    fn one(&self, path: &Path, aim: Aim, seen: &mut BTreeSet<u32>) -> Result<Option<Usage>, Errno> {
         let folder =
             File::open(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
         let (project, usage) = match quota::project(folder.as_fd()) {
@@ -117,7 +109,7 @@ impl Bounds<'_> {
             Err(Errno::SRCH | Errno::NOSYS) => return Ok(None),
             usage => usage?,
         };
-        if let Some(inodes) = wanted(self.reserve, (aim, beside), &usage, self.all) {
+        if let Some(inodes) = wanted(aim, &usage, self.all) {
             quota::limit_inodes(folder.as_fd(), project, inodes)?;
         }
         Ok(Some(usage))
@@ -137,7 +129,7 @@ fn folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// What the kernel is to be told; `None` where it knows. The soft limit keeps what the project may have by right; an older
 /// version set the hard one alone, or none.
-fn wanted(reserve: Reserve, (aim, beside): (Aim, u64), usage: &Usage, all: u64) -> Option<Inodes> {
+fn wanted(aim: Aim, usage: &Usage, all: u64) -> Option<Inodes> {
     let now = Inodes { hard: usage.inodes_max, soft: usage.inodes_soft };
     let or = |bound: u64, other: u64| if bound == 0 { other } else { bound };
     let claim = or(now.soft, or(now.hard, all));
@@ -145,8 +137,8 @@ fn wanted(reserve: Reserve, (aim, beside): (Aim, u64), usage: &Usage, all: u64) 
     let hard = match aim {
         Aim::Free if now.soft == 0 => return None,
         Aim::Free => claim,
-        Aim::Hold => reserve.hold(project, beside),
-        Aim::Held => reserve.held(project, beside),
+        Aim::Hold => project.hold(),
+        Aim::Held => project.held(),
     };
     let wanted = Inodes { hard, soft: claim };
     (wanted != now).then_some(wanted)
@@ -163,7 +155,7 @@ mod tests {
     }
 
     fn check(aim: Aim, usage: Usage, expected: Option<(u64, u64)>) {
-        let found = wanted(Reserve::of(ALL), (aim, 5), &usage, ALL);
+        let found = wanted(aim, &usage, ALL);
         let expected = expected.map(|(hard, soft)| Inodes { hard, soft });
         assert_eq!(found, expected, "{aim:?} {usage:?}");
     }
@@ -179,8 +171,8 @@ mod tests {
         check(Aim::Hold, usage(50_000, 50_000, 50_000), None);
         check(Aim::Hold, usage(64, 64, 64), None);
         check(Aim::Hold, usage(70, 64, 64), None);
-        // One of five that have next to nothing.
-        check(Aim::Hold, usage(3, 50_000, 50_000), Some((100, 50_000)));
+        // One that has next to nothing can be put together.
+        check(Aim::Hold, usage(3, 50_000, 50_000), Some((32, 50_000)));
     }
 
     #[test]
@@ -198,8 +190,7 @@ mod tests {
         fs::create_dir_all(there.join("one")).unwrap();
         let gone = temporary.path().join("volumes");
         let kinds = [Kind { name: "unit", folder: &there }, Kind { name: "volume", folder: &gone }];
-        let reserve = Reserve::of(ALL);
-        let bounds = Bounds { run: temporary.path(), kinds: &kinds, reserve, all: ALL };
+        let bounds = Bounds { run: temporary.path(), kinds: &kinds, all: ALL };
         let (bounded, problem) = bounds.set(Aim::Hold);
         assert_eq!(bounded, []);
         assert!(matches!(problem, Some(BoundsProblem::List { path, .. }) if path == gone));

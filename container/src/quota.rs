@@ -145,7 +145,7 @@ fn limit(
     }
 }
 
-/// The hard limit of inodes to begin with, for one project among those whose folders are in `folder`.
+/// The hard limit of inodes to begin with, for a project on the file system of `folder`.
 fn begins(folder: &Path, used: u64, claim: u64) -> Result<u64, Errno> {
     let stat = rustix::fs::statvfs(folder)?;
     if stat.f_files == 0 {
@@ -153,10 +153,8 @@ fn begins(folder: &Path, used: u64, claim: u64) -> Result<u64, Errno> {
     }
     let reserve = Reserve::of(stat.f_files);
     let let_go = Ballast::in_folder(Path::new(names::RESERVE_DIR)).let_go(reserve.inodes());
-    let neighbours = fs::read_dir(folder).into_iter().flatten().count();
-    let neighbours = u64::try_from(neighbours).unwrap_or(u64::MAX);
     let project = Project { used, most: claim, claim };
-    Ok(reserve.begins(stat.f_favail, let_go, project, neighbours))
+    Ok(reserve.begins(stat.f_favail, let_go, project))
 }
 
 /// A share of nothing is not [`UNBOUNDED`].

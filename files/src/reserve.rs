@@ -18,18 +18,19 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, StatVfs};
 
-/// A reserve is one part in so many of all inodes.
-const PARTS: u64 = 50;
-/// A pull, a start and a record need some, on the smallest file system, too.
-const RESERVE_MIN: u64 = 64;
-/// A small image, some starts and all records fit in; making as many files takes a fraction of a second.
-const RESERVE_MAX: u64 = 2048;
+/// A reserve is one part in so many of all inodes, as of the blocks.
+const PARTS: u64 = 25;
+/// A pull, some starts and records need so many, on the smallest file system, too.
+const RESERVE_MIN: u64 = 512;
+/// An image, many starts and all records fit in; making as many files takes a moment.
+const RESERVE_MAX: u64 = 4096;
+/// What one may have at least while all are held: a container's root is put together with half of it. Of the reserve, half
+/// is the owner's for certain where there are no more than `RESERVE / START / 2` others that have less.
+const START: u64 = 32;
 /// The others are held below so many reserves.
 const SHORT: u64 = 2;
 /// They are let go from so many on.
 const ENOUGH: u64 = 3;
-/// What those together may have that are held and have nothing yet, in one folder of two: a part of the reserve in so many.
-const FIRST_PARTS: u64 = 4;
 /// Looks until the bounds are gone through although nothing was seen: somebody may have begun in a moment between two.
 const LOOKS: u32 = 30;
 
@@ -56,32 +57,11 @@ impl Reserve {
         self.0.saturating_mul(ENOUGH)
     }
 
-    /// What one may have at least while all are held, being one of `beside` in its folder. Never 0, which is no bound.
-    #[must_use]
-    pub fn first(self, beside: u64) -> u64 {
-        (self.0 / FIRST_PARTS / beside.max(1)).max(1)
-    }
-
-    /// The bound of one that is held from now on.
-    #[must_use]
-    pub fn hold(self, project: Project, beside: u64) -> u64 {
-        project.claim.min(project.used.max(self.first(beside)))
-    }
-
-    /// The bound of one where all are held already.
-    #[must_use]
-    pub fn held(self, project: Project, beside: u64) -> u64 {
-        let Project { most, claim, .. } = project;
-        // It may make again what it removes; but of what it never had its share is small, and smaller the more there are.
-        let already = most < claim && most > self.first(1);
-        if already { most } else { most.min(self.hold(project, beside)) }
-    }
-
     /// The bound of one that begins with so many free, and with the ballast let go or not: nobody waits for the next look.
     /// What is wrongly held is let go by it.
     #[must_use]
-    pub fn begins(self, free: u64, let_go: bool, project: Project, beside: u64) -> u64 {
-        if let_go || free < self.enough() { self.hold(project, beside) } else { project.claim }
+    pub fn begins(self, free: u64, let_go: bool, project: Project) -> u64 {
+        if let_go || free < self.enough() { project.hold() } else { project.claim }
     }
 }
 
@@ -94,6 +74,20 @@ pub struct Project {
     pub most: u64,
     /// The most that it may have by right.
     pub claim: u64,
+}
+
+impl Project {
+    /// Its bound where it is held from now on. Never 0, which is no bound.
+    #[must_use]
+    pub fn hold(self) -> u64 {
+        self.claim.min(self.used.max(START))
+    }
+
+    /// Its bound where all are held already: it may make again what it removes.
+    #[must_use]
+    pub fn held(self) -> u64 {
+        if self.most < self.claim { self.most } else { self.hold() }
+    }
 }
 
 /// How the others are bounded.
