@@ -1,6 +1,7 @@
 //! The node's brain: its configuration, its API, and the wiring of images, network and units.
 
 pub mod api;
+pub mod bounds;
 pub mod config;
 pub mod control;
 pub mod identity;
@@ -10,6 +11,7 @@ pub mod logs;
 pub mod node;
 pub mod readiness;
 pub mod ready;
+pub mod reserve;
 pub mod run;
 pub mod stats;
 pub mod streams;

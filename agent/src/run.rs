@@ -37,6 +37,7 @@ use crate::links;
 use crate::node::{self, Node, WARNINGS_AT_START_MAX};
 use crate::readiness::Api;
 use crate::ready::{self, LinkRecord};
+use crate::reserve;
 use crate::stats;
 use crate::streams::Streams;
 
@@ -111,6 +112,7 @@ pub async fn run() -> anyhow::Result<()> {
         () = supervisor => anyhow::bail!("the supervisor ended"),
         () = &mut serve => anyhow::bail!("the API ended"),
         () = keeper::work(&node, &config.images) => anyhow::bail!("the image store's task ended"),
+        () = reserve::work(&node) => anyhow::bail!("the watch over STATE's files ended"),
         () = unit_names => anyhow::bail!("the units' names ended"),
         () = network.work(node.hostname.clone()) => anyhow::bail!("the network's task ended"),
         () = links::listen(&node, news, link_seen) => anyhow::bail!("the network's news ended"),

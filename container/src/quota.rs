@@ -2,14 +2,20 @@
 //!
 //! Nothing of a node may be ended by one neighbour, so there is a bound where a unit says none: a share of STATE that
 //! grows with it. Space that images take is not a unit's.
+//!
+//! What a project may have by right is its soft limit of inodes. The hard one is the same, but where the node holds
+//! everybody to what they have (`ferrite_files::reserve`): there the agent lowers it, and a container begins with little.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use ferrite_files::ballast::Ballast;
+use ferrite_files::reserve::{self, Project, Reserve};
+use ferrite_schema::names;
 use ferrite_schema::unit::Resources;
-use ferrite_sys::quota;
+use ferrite_sys::quota::{self, Inodes};
 use rustix::io::Errno;
 
 /// A root that says nothing gets one part in so many: it takes four that run away at the same time to fill STATE, and
@@ -128,11 +134,27 @@ fn limit(
     let all = rustix::fs::statvfs(beside).map_err(|errno| failed(errno.into()))?;
     let bytes = all.f_blocks.saturating_mul(all.f_frsize);
     let bound = bound(Bound { bytes, inodes: all.f_files });
-    match quota::limit(folder.as_fd(), project, bound.bytes, bound.inodes) {
+    // The agent's look, and what it then does to the bounds, comes before all of this or after it.
+    let _alone = reserve::lock(Path::new(names::RUN_DIR));
+    let used = quota::usage(folder.as_fd(), project).map_or(0, |usage| usage.inodes);
+    let hard = begins(beside, used, bound.inodes).map_err(|errno| failed(errno.into()))?;
+    match quota::limit(folder.as_fd(), project, bound.bytes, Inodes { hard, soft: bound.inodes }) {
         Ok(()) => Ok(true),
         Err(errno) if lacking(errno) => Ok(false),
         Err(errno) => Err(failed(errno.into())),
     }
+}
+
+/// The hard limit of inodes to begin with, for a project on the file system of `folder`.
+fn begins(folder: &Path, used: u64, claim: u64) -> Result<u64, Errno> {
+    let stat = rustix::fs::statvfs(folder)?;
+    if stat.f_files == 0 {
+        return Ok(claim);
+    }
+    let reserve = Reserve::of(stat.f_files);
+    let let_go = Ballast::in_folder(Path::new(names::RESERVE_DIR)).let_go(reserve.inodes());
+    let project = Project { used, most: claim, claim };
+    Ok(reserve.begins(stat.f_favail, let_go, project))
 }
 
 /// A share of nothing is not [`UNBOUNDED`].

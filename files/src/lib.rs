@@ -1,7 +1,9 @@
 //! Files and folders on a disk that may lose power at any moment, and that others fill with what they like.
 
+pub mod ballast;
 pub mod durable;
 pub mod quarantine;
 pub mod removal;
+pub mod reserve;
 pub mod small;
 pub mod walk;

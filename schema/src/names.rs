@@ -19,6 +19,8 @@ pub const STATE_DIR: &str = "/var";
 pub const LIB_DIR: &str = "/var/lib/ferrite";
 /// Where the node puts what it can neither use nor remove; on STATE.
 pub const QUARANTINE_DIR: &str = "/var/lib/ferrite/quarantine";
+/// Empty files that hold inodes for the node itself; on STATE.
+pub const RESERVE_DIR: &str = "/var/lib/ferrite/reserve";
 /// The machine's ID: 32 hexadecimal digits, made on first boot.
 pub const MACHINE_ID_FILE: &str = "/var/lib/ferrite/machine-id";
 /// OEM's mount point (read-only), while it is read.

@@ -30,8 +30,9 @@ const OF_PROJECTS: u32 = 2;
 const GET_QUOTA: u32 = 0x80_0007;
 const SET_QUOTA: u32 = 0x80_0008;
 const COMMAND_SHIFT: u32 = 8;
-/// `QIF_BLIMITS | QIF_ILIMITS`: which numbers count.
-const LIMITS: u32 = 1 | 4;
+/// `QIF_BLIMITS` and `QIF_ILIMITS`: which numbers count.
+const SPACE_LIMITS: u32 = 1;
+const INODE_LIMITS: u32 = 4;
 /// Limits of space are in blocks of this many bytes, whatever the file system's are.
 const BLOCK_BYTES: u64 = 1024;
 
@@ -61,6 +62,17 @@ pub struct Usage {
     pub inodes: u64,
     /// The most.
     pub inodes_max: u64,
+    /// Above so many the kernel gives it a week's grace; at or above the most it never counts.
+    pub inodes_soft: u64,
+}
+
+/// How many inodes a project may take; 0 is unbounded. The kernel does not mind a soft limit above the hard one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Inodes {
+    /// The most.
+    pub hard: u64,
+    /// See [`Usage::inodes_soft`].
+    pub soft: u64,
 }
 
 /// The project that an open file or folder belongs to; 0 is nobody's.
@@ -103,6 +115,7 @@ pub fn usage(file: BorrowedFd<'_>, project: u32) -> Result<Usage, Errno> {
         bytes_max: block.space_limit.saturating_mul(BLOCK_BYTES),
         inodes: block.inodes,
         inodes_max: block.inode_limit,
+        inodes_soft: block.inode_soft_limit,
     })
 }
 
@@ -110,11 +123,26 @@ pub fn usage(file: BorrowedFd<'_>, project: u32) -> Result<Usage, Errno> {
 ///
 /// # Errors
 /// As [`usage`], and `EPERM` without rights.
-pub fn limit(file: BorrowedFd<'_>, project: u32, bytes: u64, inodes: u64) -> Result<(), Errno> {
+pub fn limit(file: BorrowedFd<'_>, project: u32, bytes: u64, inodes: Inodes) -> Result<(), Errno> {
     let mut block = Block {
         space_limit: bytes.div_ceil(BLOCK_BYTES),
-        inode_limit: inodes,
-        valid: LIMITS,
+        inode_limit: inodes.hard,
+        inode_soft_limit: inodes.soft,
+        valid: SPACE_LIMITS | INODE_LIMITS,
+        ..Block::default()
+    };
+    control(file, SET_QUOTA, project, &mut block)
+}
+
+/// Sets how many inodes a project may take, and leaves its space as it is.
+///
+/// # Errors
+/// As [`limit`].
+pub fn limit_inodes(file: BorrowedFd<'_>, project: u32, inodes: Inodes) -> Result<(), Errno> {
+    let mut block = Block {
+        inode_limit: inodes.hard,
+        inode_soft_limit: inodes.soft,
+        valid: INODE_LIMITS,
         ..Block::default()
     };
     control(file, SET_QUOTA, project, &mut block)
@@ -160,6 +188,7 @@ mod tests {
         assert!(project(proc.as_fd()).is_err());
         assert!(set_project(proc.as_fd(), 7).is_err());
         assert!(usage(proc.as_fd(), 7).is_err());
-        assert!(limit(proc.as_fd(), 7, 1, 1).is_err());
+        assert!(limit(proc.as_fd(), 7, 1, Inodes::default()).is_err());
+        assert!(limit_inodes(proc.as_fd(), 7, Inodes::default()).is_err());
     }
 }

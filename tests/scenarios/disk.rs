@@ -2,14 +2,17 @@
 //! without end, records that cannot be understood.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Output};
+use std::thread;
+use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use ferrite_tests::agent_death;
 use ferrite_tests::demo;
 use ferrite_tests::images::Kind;
-use ferrite_tests::node::{BOOT, Node, READY};
+use ferrite_tests::node::{BOOT, Node, READY, SOON};
 use ferrite_tests::programs::{said, succeed};
-use ferrite_tests::units::{until_state, why};
+use ferrite_tests::units::{POLL, until_state, why};
 use serde_json::Value;
 
 /// Three chains of a thousand folders, one hung into the deepest of the other: longer than any path may be.
@@ -54,6 +57,7 @@ fn nothing_on_state_takes_the_node_or_a_neighbour_away() -> Result<()> {
     deep_images(&node)?;
     deep_containers_and_volumes(&node)?;
     bounds(&node)?;
+    the_last_files_are_the_nodes(&mut node)?;
     damage(&mut node)
 }
 
@@ -94,12 +98,9 @@ fn bounds(node: &Node) -> Result<()> {
     let more = "[resources]\ninodes = 100\ndisk = \"4MiB\"";
     let unit = file(node, "bounded", &[FOREVER], more)?;
     node.ferrite(&["unit", "start", &unit])?;
-    let shell = |name: &str, script: &str| {
-        let words = ["unit", "exec", name, "--", "/bin/sh", "-c", script, "sh", "/tmp/many"];
-        node.ferrite_output(&words)
-    };
+    let shell = |name: &str, script: &str| shell(node, name, script);
     let made = shell("bounded", MAKE_FILES)?;
-    let count: u64 = String::from_utf8_lossy(&made.stdout).trim().parse().context("a number")?;
+    let count = number(&made)?;
     assert!((50..=100).contains(&count), "{made:?}");
     let written = shell("bounded", "rm -r /tmp/many; dd if=/dev/zero of=/tmp/big bs=1M count=8")?;
     assert!(!written.status.success() && said(&written).contains("quota"), "{written:?}");
@@ -116,7 +117,7 @@ fn bounds(node: &Node) -> Result<()> {
     let greedy = file(node, "greedy", &[FOREVER], "")?;
     node.ferrite(&["unit", "start", &greedy])?;
     let made = shell("greedy", MAKE_FILES)?;
-    let count: u64 = String::from_utf8_lossy(&made.stdout).trim().parse().context("a number")?;
+    let count = number(&made)?;
     let figures = node.ask(&["top", "--once"])?;
     let all = figures["state_inodes"].as_u64().context("files that STATE holds")?;
     assert!(count > all / 5 && count <= all / 4, "{count} of {all}");
@@ -124,6 +125,89 @@ fn bounds(node: &Node) -> Result<()> {
     assert!(beside.status.success(), "{beside:?}");
     node.ferrite(&["unit", "destroy", "greedy"])?;
     node.ferrite(&["unit", "destroy", "bounded"]).map(drop)
+}
+
+fn shell(node: &Node, name: &str, script: &str) -> Result<Output> {
+    node.ferrite_output(&["unit", "exec", name, "--", "/bin/sh", "-c", script, "sh", "/tmp/many"])
+}
+
+fn number(output: &Output) -> Result<u64> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.trim().parse().with_context(|| format!("a number: {output:?}"))
+}
+
+/// Waits until the node's status says that files are short, or does not. Returns its warnings.
+fn until_short(node: &Node, short: bool) -> Result<String> {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let warnings = node.ask(&["machine", "status"])?["warnings"].to_string();
+        if warnings.contains("hardly any more files") == short {
+            return Ok(warnings);
+        }
+        ensure!(Instant::now() < deadline, "still {warnings}");
+        thread::park_timeout(POLL);
+    }
+}
+
+/// Units that may have all files take all there are, at the same time.
+fn the_last_files_are_the_nodes(node: &mut Node) -> Result<()> {
+    let fillers = ["filler-a", "filler-b"];
+    for name in fillers {
+        let unit = file(node, name, &[FOREVER], "[resources]\ninodes = 1000000")?;
+        node.ferrite(&["unit", "start", &unit])?;
+    }
+    let fill = |node: &Node, folder: &str| -> Result<Vec<u64>> {
+        let script = MAKE_FILES.replace("$1", &format!("$1/{folder}"));
+        let made = |name| number(&shell(node, name, &script)?);
+        thread::scope(|scope| {
+            let both = fillers.map(|name| scope.spawn(move || made(name)));
+            both.into_iter().map(|one| one.join().expect("a filler's thread")).collect()
+        })
+    };
+    let made = fill(node, "first")?;
+    let all = node.ask(&["top", "--once"])?["state_inodes"].as_u64().context("files")?;
+    assert!(made.iter().sum::<u64>() > all / 2, "{made:?} of {all}");
+    let warnings = until_short(node, true)?;
+    assert!(warnings.contains("unit filler-"), "{warnings}");
+    let held = |node: &Node| -> Result<()> {
+        let more = fill(node, "more")?;
+        assert!(more.iter().sum::<u64>() < 100, "{more:?}");
+        Ok(())
+    };
+    held(node)?;
+    let folder = node.machine.directory.join("few");
+    fs::create_dir_all(&folder)?;
+    for name in 0..50 {
+        fs::write(folder.join(name.to_string()), "")?;
+    }
+    let archive = node.machine.directory.join("few.tar");
+    demo::extended(&demo::busybox()?, &[(&folder, "/few")], &archive)?;
+    node.ferrite(&["import", &archive.display().to_string(), "--name", "few"])?;
+    let late = file(node, "late", &[FOREVER], "")?;
+    let late_text = fs::read_to_string(node.machine.directory.join(&late))?;
+    let late_text = late_text.replace("\"busybox\"", "\"few\"");
+    fs::write(node.machine.directory.join(&late), late_text)?;
+    node.ferrite(&["unit", "start", &late])?;
+    let wrote = shell(node, "late", "ls /few/49 && echo x >/tmp/x")?;
+    assert!(wrote.status.success(), "{wrote:?}");
+    // The next agent finds everybody held, and what it keeps for itself let go.
+    agent_death::kill(node)?;
+    until_short(node, true)?;
+    held(node)?;
+    node.ferrite(&["unit", "stop", "late"])?;
+    node.ferrite(&["unit", "start", &late])?;
+    for name in fillers {
+        let removed = shell(node, name, "rm -r $1")?;
+        assert!(removed.status.success(), "{removed:?}");
+    }
+    until_short(node, false)?;
+    let some = "mkdir -p $1; n=0; while [ $n -lt 2000 ]; do true >$1/$n || exit; n=$((n+1)); done; rm -r $1";
+    for name in ["filler-a", "filler-b", "late"] {
+        let wrote = shell(node, name, some)?;
+        assert!(wrote.status.success(), "{wrote:?}");
+        node.ferrite(&["unit", "destroy", name])?;
+    }
+    node.ferrite(&["images", "remove", "few"]).map(drop)
 }
 
 /// What a disk or somebody with all rights may leave.
