@@ -86,7 +86,7 @@ fn a_kexec_that_lockdown_refuses_makes_no_slot_bad() -> Result<()> {
     node.append("lockdown=integrity");
     let before = stage::slots(&node.disk())?;
     node.power_on()?;
-    node.wait_for("Lockdown: ferrite-init: kexec of unsigned images is restricted", BOOT)?;
+    node.wait_for("Lockdown: init: kexec of unsigned images is restricted", BOOT)?;
     node.wait_for(READY, BOOT)?;
     assert_eq!(node.ask(&["machine", "status"])?["slot"], "A");
     node.cut()?;

@@ -111,8 +111,9 @@ pub(crate) fn look() -> io::Result<Abilities> {
     for options in [
         &["index=on", "metacopy=on", "redirect_dir=on", "xino=on"][..],
         &["userxattr"],
-        &["volatile"],
         &["nfs_export=on", "index=on"],
+        // Last: it leaves a mark that keeps others out.
+        &["volatile"],
     ] {
         all.add(&format!("overlay with {options:?}"), overlay(scratch, options));
     }
