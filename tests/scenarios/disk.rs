@@ -161,7 +161,8 @@ fn the_last_files_are_the_nodes(node: &mut Node) -> Result<()> {
         let made = |name| number(&shell(node, name, &script)?);
         thread::scope(|scope| {
             let both = fillers.map(|name| scope.spawn(move || made(name)));
-            both.into_iter().map(|one| one.join().expect("a filler's thread")).collect()
+            let ended = |_| anyhow::anyhow!("a filler's thread ended");
+            both.into_iter().map(|one| one.join().map_err(ended).flatten()).collect()
         })
     };
     let made = fill(node, "first")?;
