@@ -122,3 +122,17 @@ pub fn first_facts(text: &str) -> Result<Facts, ReadCertificate> {
     let all = certificates(text)?;
     all.first().ok_or(ReadCertificate::Nothing).and_then(|first| facts(first))
 }
+
+/// Whether the first certificate of one PEM text is signed with the key of another's first.
+///
+/// # Errors
+/// One of them cannot be read.
+pub fn is_signed_by(text: &str, above: &str) -> Result<bool, ReadCertificate> {
+    let (text, above) = (certificates(text)?, certificates(above)?);
+    let read =
+        |all: &'_ [CertificateDer<'static>]| all.first().cloned().ok_or(ReadCertificate::Nothing);
+    let (der, above) = (read(&text)?, read(&above)?);
+    let parse = |der| X509Certificate::from_der(der).map_err(|_none| ReadCertificate::Parse);
+    let ((_, signed), (_, above)) = (parse(&der)?, parse(&above)?);
+    Ok(signed.verify_signature(Some(above.public_key())).is_ok())
+}

@@ -11,14 +11,16 @@ mod request;
 mod secret;
 mod verify;
 
-pub use facts::{Facts, ReadCertificate, certificates, facts, fingerprint, first_facts};
+pub use facts::{
+    Facts, ReadCertificate, certificates, facts, fingerprint, first_facts, is_signed_by,
+};
 pub use make::{
     BACKDATED, Dates, Identity, Issuer, Leaf, MakeCertificate, NODE_LIFE, Name, UseIssuer, Uses,
     make_root, node_leaf, peer_leaf, user_leaf,
 };
 pub use request::{MakeRequest, ReadRequest, RequestedKey, make_key, make_request, read_request};
 pub use secret::{DrawSecret, digest, draw};
-pub use verify::{NodeVerifier, Pin, Unbelieved};
+pub use verify::{NodeVerifier, Pin, Unbelieved, sentence};
 
 #[cfg(test)]
 mod tests;

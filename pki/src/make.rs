@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ferrite_schema::cluster::{ClusterId, MachineName, Role};
+use ferrite_schema::utc;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
@@ -99,6 +100,19 @@ impl Dates {
     pub const fn lasting(now_s: u64, life: Duration) -> Self {
         let until_s = now_s.saturating_add(life.as_secs());
         Self { from_s: now_s.saturating_sub(BACKDATED.as_secs()), until_s }
+    }
+
+    /// Whether this second is within.
+    #[must_use]
+    pub const fn contain(&self, now_s: u64) -> bool {
+        self.from_s <= now_s && now_s <= self.until_s
+    }
+
+    /// What a person is told of a certificate with these dates on a machine whose clock says `now_s`.
+    #[must_use]
+    pub fn sentence(&self, now_s: u64) -> String {
+        let [from, until, now] = [self.from_s, self.until_s, now_s].map(utc::text);
+        format!("it is valid from {from} to {until}, and this node's clock says {now}")
     }
 
     /// From a day before `now_s`, without end.

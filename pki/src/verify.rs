@@ -1,9 +1,11 @@
 //! Whether who answers is a node of the cluster: its certificate must come from the pinned root and name a machine of the
 //! cluster. By which address it was reached means nothing.
 
+use std::fmt;
 use std::sync::Arc;
 
 use ferrite_schema::cluster::{ClusterId, ClusterName, MachineId, Role};
+use ferrite_schema::utc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -24,7 +26,7 @@ pub enum Pin {
 }
 
 /// Why a peer is not believed to be a node of the cluster.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum Unbelieved {
     /// Its certificate cannot be read.
     #[error("read its certificate")]
@@ -55,6 +57,35 @@ pub enum Unbelieved {
         /// Who it should be.
         expected: MachineId,
     },
+}
+
+/// rustls shows it so inside of its own errors: people read that.
+impl fmt::Debug for Unbelieved {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&ferrite_schema::chain(self))
+    }
+}
+
+/// What a person is told where a handshake with a node has failed, or its certificate is not believed.
+#[must_use]
+pub fn sentence(error: &Error) -> String {
+    use CertificateError::{
+        BadSignature, ExpiredContext, NotValidYetContext, Other, UnknownIssuer,
+    };
+    let Error::InvalidCertificate(why) = error else { return error.to_string() };
+    let said = |word, bound: &UnixTime, time: &UnixTime| {
+        let [bound, time] = [bound, time].map(|time| utc::text(time.as_secs()));
+        format!("its certificate is valid {word} {bound}, and the clock here says {time}")
+    };
+    match why {
+        Other(OtherError(why)) => ferrite_schema::chain(&**why),
+        UnknownIssuer | BadSignature => {
+            "the root of this cluster has not vouched for it: another cluster answers there, or somebody else".to_owned()
+        }
+        ExpiredContext { time, not_after } => said("until", not_after, time),
+        NotValidYetContext { time, not_before } => said("from", not_before, time),
+        _ => error.to_string(),
+    }
 }
 
 /// Believes nodes of one cluster, or one of them.

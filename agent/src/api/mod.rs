@@ -18,7 +18,6 @@ mod stats;
 pub mod streams;
 pub mod tls;
 mod units;
-mod validity;
 mod volumes;
 mod waiting;
 

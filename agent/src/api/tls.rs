@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use ferrite_pki::facts;
 use ferrite_schema::cluster::{ClusterId, Role};
 use ferrite_schema::join::PROTOCOL;
 use ferrite_schema::node_config::ApiConfig;
@@ -12,7 +13,6 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
 use super::peer::Terms;
-use super::validity::Validity;
 use crate::join::work::Membership;
 
 /// The certificates cannot be used.
@@ -170,7 +170,10 @@ pub(super) fn doubts(api: &ApiConfig, now_s: u64) -> Vec<String> {
         .into_iter()
         .flat_map(|(what, text)| {
             let all = certificates(what, text).unwrap_or_default();
-            let problem = move |der: CertificateDer<'_>| Validity::of(&der)?.problem(now_s);
+            let problem = move |der: CertificateDer<'_>| {
+                let dates = facts(&der).ok()?.dates;
+                (!dates.contain(now_s)).then(|| dates.sentence(now_s))
+            };
             all.into_iter()
                 .filter_map(problem)
                 .map(move |problem| format!("{what} will not be accepted by clients: {problem}"))
@@ -183,4 +186,32 @@ fn certificates(what: &'static str, text: &str) -> Result<Vec<CertificateDer<'st
         .collect::<Result<Vec<_>, _>>()
         .map_err(|source| Tls::ReadPem { what, source })?;
     if found.is_empty() { Err(Tls::FindCertificate { what }) } else { Ok(found) }
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrite_pki::{Dates, make_root};
+
+    use super::*;
+
+    #[test]
+    fn dates_that_a_clock_is_outside_of_are_said_and_others_are_not() {
+        let api = |dates| {
+            let root = make_root("root", 0, dates).unwrap();
+            ApiConfig { ca: root.certificate.clone(), certificate: root.certificate, key: root.key }
+        };
+        for now_s in [0, 1_790_000_000, 4_070_908_800] {
+            assert_eq!(doubts(&api(Dates::ALWAYS), now_s), Vec::<String>::new());
+        }
+        let short = api(Dates { from_s: 1_788_220_800, until_s: 1_796_083_200 });
+        assert!(doubts(&short, 1_790_000_000).is_empty());
+        for now_s in [1_754_697_600, 1_788_220_799, 1_796_083_201] {
+            assert_eq!(doubts(&short, now_s).len(), 2);
+        }
+        assert_eq!(
+            doubts(&short, 1_924_992_000).first().unwrap(),
+            "[api] ca will not be accepted by clients: it is valid from 2026-09-01 00:00:00 UTC to 2026-12-01 00:00:00 \
+             UTC, and this node's clock says 2031-01-01 00:00:00 UTC"
+        );
+    }
 }

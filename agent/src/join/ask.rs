@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferrite_pki::{Dates, NodeVerifier, Pin, certificates, facts};
+use ferrite_pki::{Dates, NodeVerifier, Pin, certificates, facts, sentence};
 use ferrite_schema::cluster::{ClusterId, ClusterName, MachineId};
 use ferrite_schema::join::{
     ANSWER_MAX_BYTES, JoinAnswer, JoinRefusal, JoinRequest, PATH, PROTOCOL, RefusalReason,
@@ -35,8 +35,8 @@ pub(super) enum Ask {
     #[error("{address} does not answer within {} s", PATIENCE.as_secs())]
     Deadline { address: String },
     /// Who answers is not believed.
-    #[error("{address} is not believed to be a node of this cluster")]
-    Believe { address: String, source: io::Error },
+    #[error("{address} is not believed to be a node of this cluster: {why}")]
+    Believe { address: String, why: String },
     /// It is a node, and none that lets others in.
     #[error("{address} lets no machines in: it is no member of the cluster, or none yet")]
     NoDoor { address: String },
@@ -104,7 +104,7 @@ impl Cluster {
         let name = ServerName::try_from("node").map_err(|error| error.to_string())?;
         self.verifier(Some(self.machine.clone()))
             .verify_server_cert(leaf, above, &name, &[], now)
-            .map_err(|error| ferrite_schema::chain(&error))?;
+            .map_err(|error| sentence(&error))?;
         Ok(read.dates)
     }
 }
@@ -148,7 +148,8 @@ async fn exchange(
         if inner == Some(&none) {
             Ask::NoDoor { address: at() }
         } else {
-            Ask::Believe { address: at(), source }
+            let why = inner.map_or_else(|| source.to_string(), sentence);
+            Ask::Believe { address: at(), why }
         }
     })?;
     if stream.get_ref().1.alpn_protocol() != Some(PROTOCOL) {

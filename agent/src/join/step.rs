@@ -104,6 +104,10 @@ impl Joining {
                 self.rounds = 0;
                 self.answered(dates, now_s)
             }
+            // The clock was set while somebody was asked, and what is here is good after all.
+            Event::Failed(_) | Event::Refused(_) if self.is_fresh(now_s) => {
+                self.look(now_s, chance)
+            }
             Event::Failed(why) => self.failed(why, now_s, chance),
             Event::Refused(why) => self.wait(&[why], now_s, chance),
             Event::Time => match self.state {
@@ -125,10 +129,14 @@ impl Joining {
         if far { self.look(now_s, chance) } else { vec![Effect::Wait { until_s }] }
     }
 
+    fn is_fresh(&self, now_s: u64) -> bool {
+        self.dates.is_some_and(|dates| dates.contain(now_s) && now_s < renew_at_s(&dates))
+    }
+
     /// Rests with a certificate that is fresh, asks for one otherwise.
     fn look(&mut self, now_s: u64, chance: u32) -> Vec<Effect> {
         match self.dates {
-            Some(dates) if is_good(&dates, now_s) && now_s < renew_at_s(&dates) => {
+            Some(dates) if self.is_fresh(now_s) => {
                 let until_s = renew_at_s(&dates);
                 self.state = State::Resting { until_s };
                 vec![Effect::Stand(None), Effect::Wait { until_s }]
@@ -151,7 +159,7 @@ impl Joining {
     }
 
     fn answered(&mut self, dates: Dates, now_s: u64) -> Vec<Effect> {
-        if is_good(&dates, now_s) && now_s < renew_at_s(&dates) {
+        if self.is_fresh(now_s) {
             let until_s = renew_at_s(&dates);
             self.state = State::Resting { until_s };
             return vec![Effect::Stand(None), Effect::Wait { until_s }];
@@ -161,7 +169,7 @@ impl Joining {
         self.state = State::Waiting { until_s };
         let said = format!(
             "the certificate that the cluster has given is not good at this node's time: {}. Set the clock of this machine, or of the member, right",
-            said(&dates, now_s)
+            dates.sentence(now_s)
         );
         vec![Effect::Stand(Some(said)), Effect::Wait { until_s }]
     }
@@ -189,28 +197,16 @@ impl Joining {
         self.state = State::Waiting { until_s };
         let lacks = match self.dates {
             None => "this node does not belong to its cluster yet".to_owned(),
-            Some(dates) if is_good(&dates, now_s) => {
-                format!("this node's certificate could not be renewed ({})", said(&dates, now_s))
+            Some(dates) if dates.contain(now_s) => {
+                format!("this node's certificate could not be renewed ({})", dates.sentence(now_s))
             }
-            Some(dates) => format!("this node's certificate is not good ({})", said(&dates, now_s)),
+            Some(dates) => {
+                format!("this node's certificate is not good ({})", dates.sentence(now_s))
+            }
         };
         let said = format!("{lacks}: {}", whys.join("; "));
         vec![Effect::Stand(Some(said)), Effect::Wait { until_s }]
     }
-}
-
-const fn is_good(dates: &Dates, now_s: u64) -> bool {
-    dates.from_s <= now_s && now_s <= dates.until_s
-}
-
-fn said(dates: &Dates, now_s: u64) -> String {
-    let text = ferrite_schema::utc::text;
-    format!(
-        "it is valid from {} to {}, and the clock says {}",
-        text(dates.from_s),
-        text(dates.until_s),
-        text(now_s)
-    )
 }
 
 #[cfg(test)]

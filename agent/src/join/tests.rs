@@ -423,6 +423,7 @@ async fn nobody_is_believed_for_having_answered() {
     let config = ours.keys.config(vec![theirs.address.clone()]);
     let said = complains(&config, folder.path()).await;
     assert!(said.contains("is not believed to be a node of this cluster"), "{said}");
+    assert!(said.contains("another cluster answers there, or somebody else"), "{said}");
     let print = |member: &Member| {
         let root = certificates(&member.keys.root.certificate).unwrap();
         Root::Fingerprint(Fingerprint(fingerprint(&root[0])))

@@ -1,12 +1,11 @@
 //! `ferrite config`.
 
+mod certificates;
 mod new_cluster;
 
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-
-use ferrite_schema::node_config;
 
 use super::verdicts;
 use crate::cli::{ConfigCommand, NewArguments};
@@ -24,9 +23,7 @@ pub(super) fn run(command: &ConfigCommand, session: &mut Session<'_>) -> Result<
             Some(name) => new_cluster::run(name, arguments, session),
             None => new(arguments, session),
         },
-        ConfigCommand::Validate { files } => {
-            verdicts::show(files, session, |text| node_config::parse(text).map(drop))
-        }
+        ConfigCommand::Validate { files } => verdicts::show(files, session, certificates::check),
     }
 }
 
