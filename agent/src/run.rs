@@ -25,10 +25,7 @@ use ferrite_units::volumes::{self, Volumes};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::api::{
-    self,
-    server::{Ending, Serve, Server},
-};
+use crate::api::server::{Ending, Server};
 use crate::config::{self, Loaded, Sources};
 use crate::control::{self, Step};
 use crate::identity;
@@ -38,14 +35,12 @@ use crate::node::{self, Node, WARNINGS_AT_START_MAX};
 use crate::readiness::Api;
 use crate::ready::{self, LinkRecord};
 use crate::reserve;
+use crate::serving;
 use crate::stats;
 use crate::streams::Streams;
 
 /// The configuration that the node ran with before.
 const LAST_GOOD_CONFIG: &str = "/var/lib/ferrite/config.last-good.toml";
-
-/// Until the API's port, which somebody else has, is tried again.
-const API_AGAIN: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Runs the agent until PID 1 asks it to end.
 ///
@@ -77,10 +72,10 @@ pub async fn run() -> anyhow::Result<()> {
         node.warn(doubt);
     }
     // Before units are started: none with the node's network takes its port.
-    let server = listen(&config, &node).await;
+    let (doorway, server) = serving::listen(&config, &node).await;
     let (api_seen, api) = watch::channel(Api::Unasked);
     let (end, ending) = Ending::new();
-    let serve = serve(&config, &node, server, api_seen, ending);
+    let serve = serving::serve(&node, server, &doorway, api_seen, ending);
     tokio::pin!(serve);
     let (link_seen, link) = watch::channel(false);
     let record = LinkRecord::in_folder(Path::new(names::LIB_DIR));
@@ -111,6 +106,7 @@ pub async fn run() -> anyhow::Result<()> {
         }
         () = supervisor => anyhow::bail!("the supervisor ended"),
         () = &mut serve => anyhow::bail!("the API ended"),
+        () = serving::belong(&config, &node, &doorway) => anyhow::bail!("the node's membership ended"),
         () = keeper::work(&node, &config.images) => anyhow::bail!("the image store's task ended"),
         () = reserve::work(&node) => anyhow::bail!("the watch over STATE's files ended"),
         () = unit_names => anyhow::bail!("the units' names ended"),
@@ -284,58 +280,6 @@ async fn init_status(warnings: &mut Vec<String>) -> Boot {
         Err(error) => {
             tracing::warn!(error = ferrite_schema::chain(&error), "init-not-asked");
             Boot::default()
-        }
-    }
-}
-
-/// Listens for the API, where the configuration asks for it.
-async fn listen(config: &NodeConfig, node: &Node) -> Option<Result<Server, Serve>> {
-    let Some(api) = &config.api else {
-        node.warn("no API is served: the configuration has no [api]".to_owned());
-        return None;
-    };
-    let step = Step::begin("api");
-    let server = Server::listen(api, names::API_PORT).await;
-    step.end();
-    Some(server)
-}
-
-/// Serves the API until `ending` says so; a port that somebody else has for now is tried again.
-async fn serve(
-    config: &NodeConfig,
-    node: &Arc<Node>,
-    mut server: Option<Result<Server, Serve>>,
-    seen: watch::Sender<Api>,
-    mut ending: Ending,
-) {
-    let about = "api".to_owned();
-    let mut told = None;
-    loop {
-        match server.take() {
-            None => return ending.comes().await,
-            Some(Ok(server)) => {
-                tracing::info!(port = names::API_PORT, "api-listening");
-                seen.send_replace(Api::Listens);
-                node.stand(about, None);
-                return server.serve(api::router(Arc::clone(node)), ending).await;
-            }
-            Some(Err(error)) => {
-                let why = ferrite_schema::chain(&error);
-                seen.send_replace(Api::Failed(why.clone()));
-                if told.as_ref() != Some(&why) {
-                    node.stand(about.clone(), Some(format!("no API is served: {why}")));
-                    told = Some(why);
-                }
-                if matches!(error, Serve::Listen { .. }) {
-                    tokio::select! {
-                        () = tokio::time::sleep(API_AGAIN) => {}
-                        () = ending.comes() => return,
-                    }
-                    if let Some(api) = &config.api {
-                        server = Some(Server::listen(api, names::API_PORT).await);
-                    }
-                }
-            }
         }
     }
 }

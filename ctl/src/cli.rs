@@ -15,8 +15,8 @@ pub use self::image::{
 };
 pub use self::images::{ArchiveFormat, ImagesCommand, ImportArguments};
 pub use self::node::{
-    BootArguments, ConfigCommand, ContextCommand, EventsArguments, MachineCommand, SlotCommand,
-    SortBy, StateCommand, TopArguments, VolumesCommand,
+    BootArguments, ConfigCommand, ContextCommand, EventsArguments, MachineCommand, NewArguments,
+    SlotCommand, SortBy, StateCommand, TopArguments, VolumesCommand,
 };
 pub use self::unit::{ExecArguments, LogsArguments, Selection, UnitCommand, Until, WaitArguments};
 use crate::output::Format;

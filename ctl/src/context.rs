@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use ferrite_schema::cluster::{ClusterId, ClusterName};
 use serde::{Deserialize, Serialize};
 
 /// A node or cluster and the credentials for it.
@@ -24,6 +25,20 @@ pub struct Context {
     pub certificate: String,
     /// Client's private key. PEM.
     pub key: String,
+    /// The cluster whose nodes are meant, by the names in their certificates. Where it is absent the node's certificate must
+    /// name the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ContextCluster>,
+}
+
+/// A cluster that a context is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContextCluster {
+    /// ID.
+    pub id: ClusterId,
+    /// Name.
+    pub name: ClusterName,
 }
 
 /// Why a context cannot be read, written or chosen.
@@ -42,6 +57,8 @@ pub enum ContextError {
     Write { path: PathBuf, source: io::Error },
     #[error("write context {name:?}")]
     Encode { name: String, source: toml::ser::Error },
+    #[error("write context {name:?}: there is one already")]
+    Exists { name: String },
     #[error("use context {name:?}: there is no such context")]
     Unknown { name: String, known: Vec<String> },
     #[error("name a context {name:?}: use letters, digits, `-`, `_` and `.`, at most 64")]
@@ -86,6 +103,26 @@ impl Store {
         let text = toml::to_string(context)
             .map_err(|source| ContextError::Encode { name: context.name.clone(), source })?;
         self.write(&path, &text)
+    }
+
+    /// Writes `context`, whose name no other may have yet.
+    ///
+    /// # Errors
+    /// There is one of that name, the name is not allowed, or the file cannot be written.
+    pub fn save_new(&self, context: &Context) -> Result<(), ContextError> {
+        self.check_new(&context.name)?;
+        self.save(context)
+    }
+
+    /// Whether a context could get this name.
+    ///
+    /// # Errors
+    /// There is one of that name, or the name is not allowed.
+    pub fn check_new(&self, name: &str) -> Result<(), ContextError> {
+        match fs::symlink_metadata(self.file_of(name)?) {
+            Ok(_) => Err(ContextError::Exists { name: name.to_owned() }),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Makes `name` the context that is used where none is named.
@@ -262,6 +299,7 @@ mod tests {
             ca: "ca\n".to_owned(),
             certificate: "certificate\n".to_owned(),
             key: "key\n".to_owned(),
+            cluster: None,
         }
     }
 

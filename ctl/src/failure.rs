@@ -26,6 +26,8 @@ use crate::cluster::problem::ClusterError;
 use crate::context::ContextError;
 use crate::document::DocumentError;
 use crate::exit::Exit;
+use crate::founding::FoundCluster;
+use crate::founding::folder::WriteFolder;
 use crate::output::OutputError;
 
 /// Why a command did not do what was asked.
@@ -42,6 +44,10 @@ pub enum Failure {
     Archive(#[from] ArchiveError),
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    #[error(transparent)]
+    Found(#[from] FoundCluster),
+    #[error(transparent)]
+    Folder(#[from] WriteFolder),
     #[error(transparent)]
     Keys(#[from] KeyError),
     #[error(transparent)]
@@ -123,13 +129,16 @@ impl Failure {
                 | ContextError::BadName { .. }
                 | ContextError::NoneCurrent { .. } => Exit::Usage,
                 ContextError::NoFolder => Exit::Environment,
-                ContextError::List { .. }
+                ContextError::Exists { .. }
+                | ContextError::List { .. }
                 | ContextError::Read { .. }
                 | ContextError::Write { .. }
                 | ContextError::Encode { .. } => Exit::Failed,
             },
             Self::Client(error) => error.exit(),
             Self::Cluster(error) => error.exit(),
+            Self::Found(FoundCluster::Nodes { .. } | FoundCluster::Members { .. }) => Exit::Usage,
+            Self::Found(_) | Self::Folder(_) => Exit::Failed,
             Self::Keys(error) => match error {
                 KeyError::Name { .. } | KeyError::Reserved | KeyError::Extension { .. } => {
                     Exit::Usage
@@ -185,17 +194,9 @@ impl Failure {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Context(ContextError::NoneCurrent { known }) if known.is_empty() => {
-                Some("`ferrite cluster up` starts a node and makes a context for it".to_owned())
-            }
-            Self::Context(ContextError::NoneCurrent { known }) => {
-                Some(format!("choose one with `ferrite context use NAME`: {}", known.join(", ")))
-            }
-            Self::Context(ContextError::Unknown { known, .. }) if known.is_empty() => {
-                Some("no context is known yet; `ferrite cluster up` makes one".to_owned())
-            }
-            Self::Context(ContextError::Unknown { known, .. }) => {
-                Some(format!("known here: {}", known.join(", ")))
+            Self::Context(error) => context_hint(error),
+            Self::Folder(WriteFolder::Exists { .. }) => {
+                Some("name another folder behind the options".to_owned())
             }
             Self::Client(error) => error.hint().map(str::to_owned),
             Self::Cluster(error) => error.hint(),
@@ -224,7 +225,8 @@ impl Failure {
                 "trust the key that signed it with `--trust NAME.pub`, if you know whose it is"
                     .to_owned(),
             ),
-            Self::Context(_)
+            Self::Found(_)
+            | Self::Folder(_)
             | Self::Document(_)
             | Self::Keys(_)
             | Self::OpenImage(_)
@@ -246,6 +248,32 @@ impl Failure {
             | Self::Command { .. }
             | Self::Write { .. } => None,
         }
+    }
+}
+
+fn context_hint(error: &ContextError) -> Option<String> {
+    match error {
+        ContextError::NoneCurrent { known } if known.is_empty() => {
+            Some("`ferrite cluster up` starts a node and makes a context for it".to_owned())
+        }
+        ContextError::NoneCurrent { known } => {
+            Some(format!("choose one with `ferrite context use NAME`: {}", known.join(", ")))
+        }
+        ContextError::Unknown { known, .. } if known.is_empty() => {
+            Some("no context is known yet; `ferrite cluster up` makes one".to_owned())
+        }
+        ContextError::Unknown { known, .. } => Some(format!("known here: {}", known.join(", "))),
+        ContextError::Exists { name } => Some(format!(
+            "it may hold the only key to its cluster: give the new cluster another name, or put \
+             contexts/{name}.toml out of the way"
+        )),
+        ContextError::NoFolder
+        | ContextError::List { .. }
+        | ContextError::Read { .. }
+        | ContextError::Invalid { .. }
+        | ContextError::Write { .. }
+        | ContextError::Encode { .. }
+        | ContextError::BadName { .. } => None,
     }
 }
 

@@ -12,6 +12,7 @@ pub mod context;
 pub mod document;
 pub mod exit;
 pub mod failure;
+pub mod founding;
 pub mod moment;
 pub mod output;
 pub mod pki;

@@ -169,6 +169,55 @@ fn several_files_are_all_judged() {
 }
 
 #[test]
+fn a_new_cluster_is_made_whole_and_never_replaces_anything() {
+    let user = User::new();
+    let new = |name: &str, more: &[&str], code: i32| {
+        let first = ["config", "new", "--cluster", name, "--nodes", "2", "--join", "10.0.0.1"];
+        user.ends(&[&first[..], more].concat(), code)
+    };
+    let (out, _) = new("dev", &["--members", "1"], 0);
+    for said in [
+        "dev/root.key: the root's key",
+        "dev/dev-1.toml: for node dev-1 alone (may become",
+        "delete them",
+    ] {
+        assert!(out.contains(said), "{out}");
+    }
+    user.ends(
+        &["config", "validate", &user.path("dev/dev-1.toml"), &user.path("dev/dev-2.toml")],
+        0,
+    );
+    let (out, _) = user.ends(&["context", "list"], 0);
+    assert!(out.contains("dev") && out.contains("https://10.0.0.1:7443"), "{out}");
+    let key = std::fs::read(user.path("dev/root.key")).unwrap();
+    let (_, err) = new("dev", &[], 1);
+    assert!(err.contains("there is one already") && err.contains("another name"), "{err}");
+    let (_, err) = new("prod", &[&user.path("dev")], 1);
+    assert!(err.contains("it exists already") && err.contains("name another folder"), "{err}");
+    assert_eq!(std::fs::read(user.path("dev/root.key")).unwrap(), key);
+    assert!(!Path::new(&user.path(".config/ferrite/contexts/prod.toml")).exists());
+    let (out, _) = new("prod", &["-o", "json"], 0);
+    assert!(out.contains("\"may_become_member\": true") && !out.contains("PRIVATE"), "{out}");
+}
+
+#[test]
+fn what_makes_no_cluster_is_a_wrong_command_line() {
+    let user = User::new();
+    for (arguments, words) in [
+        (&["--cluster", "Dev", "--nodes", "3"][..], "use lower-case letters"),
+        (&["--cluster", "dev"], "--nodes"),
+        (&["--cluster", "dev", "--nodes", "0"], "1 to 100"),
+        (&["--cluster", "dev", "--nodes", "3", "--members", "4"], "not more than there are"),
+        (&["--cluster", "dev", "--nodes", "3", "--join", "10.0.514"], "is no address"),
+        (&["--cluster", "dev", "--nodes", "3", "--hostname", "a"], "cannot be used with"),
+        (&["--nodes", "3"], "--cluster"),
+    ] {
+        user.fails(&[&["config", "new"], arguments].concat(), 2, words);
+    }
+    assert_eq!(std::fs::read_dir(user.home.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_new_config_is_valid_and_never_replaces_a_file() {
     let user = User::new();
     let path = user.path("node.toml");

@@ -3,9 +3,11 @@
 
 pub mod api;
 mod chain;
+pub mod cluster;
 pub mod control;
 pub mod document;
 pub mod host;
+pub mod join;
 pub mod names;
 pub mod node_config;
 pub mod reference;

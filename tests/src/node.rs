@@ -344,6 +344,7 @@ impl Node {
             ca: authority.identity.certificate,
             certificate: client.certificate,
             key: client.key,
+            cluster: None,
         })?;
         Ok(())
     }

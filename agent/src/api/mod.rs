@@ -11,13 +11,13 @@ mod log_stream;
 mod logs;
 mod machine;
 mod openapi;
+pub mod peer;
 mod rescue;
 pub mod server;
 mod stats;
 pub mod streams;
-mod tls;
+pub mod tls;
 mod units;
-mod validity;
 mod volumes;
 mod waiting;
 

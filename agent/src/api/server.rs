@@ -5,17 +5,25 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::Router;
+use axum::http::{Request, StatusCode};
+use axum::response::IntoResponse;
+use axum::{Extension, Router};
+use ferrite_schema::join::{PROTOCOL, REQUEST_MAX_BYTES};
 use ferrite_schema::node_config::ApiConfig;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 
-use super::tls::{self, Tls};
+use super::error::Failure;
+use super::peer::{self, Peer};
+use super::tls::{self, Doors, Tls};
 use super::waiting::{Source, Waiting};
 
 /// Most connections of peers that have shown a certificate; a few more wait for a place.
@@ -35,6 +43,8 @@ const UNACKNOWLEDGED_MAX_MS: u32 = 120_000;
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Delay after the kernel refused a connection, for want of file descriptors for example.
 const REFUSED_DELAY: Duration = Duration::from_millis(100);
+/// Most that is held of a request to join before it is read: its header, and its body once more.
+const JOIN_BUFFER_BYTES: usize = 8192 + REQUEST_MAX_BYTES;
 
 /// The API cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +83,9 @@ impl Ending {
 /// A server that listens.
 pub struct Server {
     listener: TcpListener,
-    acceptor: TlsAcceptor,
+    doors: watch::Receiver<Option<Doors>>,
+    /// What answers machines that want to join the cluster.
+    lets_in: Option<Router>,
     patience: Duration,
 }
 
@@ -91,12 +103,12 @@ impl Server {
         tls::doubts(api, since.as_secs())
     }
 
-    /// Listens on all addresses, also those that the machine does not have yet.
+    /// Listens on all addresses, also those that the machine does not have yet. Who comes while there are no doors is sent
+    /// away; connections that stand are not touched when they change.
     ///
     /// # Errors
-    /// The configuration is of no use, or the port is taken.
-    pub async fn listen(api: &ApiConfig, port: u16) -> Result<Self, Serve> {
-        let acceptor = TlsAcceptor::from(tls::server_config(api)?);
+    /// The port is taken.
+    pub async fn listen(doors: watch::Receiver<Option<Doors>>, port: u16) -> Result<Self, Serve> {
         // `[::]` takes IPv4 too, unless the kernel has no IPv6.
         let listener =
             match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
@@ -105,14 +117,32 @@ impl Server {
                     .await
                     .map_err(|source| Serve::Listen { port, source })?,
             };
-        Ok(Self { listener, acceptor, patience: PATIENCE })
+        Ok(Self { listener, doors, lets_in: None, patience: PATIENCE })
+    }
+
+    /// On a free port of loopback, for tests of what is behind it.
+    #[cfg(test)]
+    pub(crate) async fn listen_on_loopback(
+        doors: watch::Receiver<Option<Doors>>,
+    ) -> (Self, SocketAddr) {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (Self { listener, doors, lets_in: None, patience: PATIENCE }, address)
+    }
+
+    /// Machines that want to join the cluster are answered by `router` (`ferrite-join/1`). It is asked by strangers.
+    #[must_use]
+    pub fn letting_in(self, router: Router) -> Self {
+        Self { lets_in: Some(router), ..self }
     }
 
     /// Serves until `ending` comes: who asked for the end hears that it comes.
     pub async fn serve(self, router: Router, mut ending: Ending) {
         let desk = Arc::new(Desk {
             ending: ending.clone(),
-            acceptor: self.acceptor,
+            doors: self.doors,
+            lets_in: self.lets_in,
             router,
             patience: self.patience,
             waiting: Mutex::default(),
@@ -151,7 +181,8 @@ impl Server {
 /// What connections share.
 struct Desk {
     ending: Ending,
-    acceptor: TlsAcceptor,
+    doors: watch::Receiver<Option<Doors>>,
+    lets_in: Option<Router>,
     router: Router,
     patience: Duration,
     /// Peers without a certificate so far.
@@ -165,39 +196,140 @@ async fn connection(stream: TcpStream, peer: SocketAddr, desk: Arc<Desk>, number
     if let Err(error) = watch_over(&stream) {
         tracing::debug!(%peer, %error, "api-connection-not-watched");
     }
-    let accepted = tokio::time::timeout(desk.patience, desk.acceptor.accept(stream)).await;
-    desk.waiting.lock().unwrap_or_else(PoisonError::into_inner).leave(number);
-    let stream = match accepted {
-        Ok(Ok(stream)) => stream,
+    let accepted = tokio::time::timeout(desk.patience, desk.accept(stream)).await;
+    let entrance = match accepted {
+        Ok(Ok(Entrance::Join(stream, router))) => {
+            // It has shown no certificate: it stays among those that have not until it is answered.
+            join(stream, router, peer, desk.patience).await;
+            None
+        }
+        Ok(Ok(Entrance::Api(stream, asks))) => Some((stream, asks)),
         Ok(Err(error)) => {
             tracing::info!(%peer, %error, "api-peer-refused");
-            return;
+            None
         }
         Err(_) => {
             tracing::info!(%peer, "api-peer-silent");
-            return;
+            None
         }
     };
-    let Some(_place) = desk.place().await else {
-        tracing::warn!(%peer, connections = CONNECTIONS_MAX, "api-full");
-        return;
-    };
+    desk.waiting.lock().unwrap_or_else(PoisonError::into_inner).leave(number);
+    if let Some((stream, asks)) = entrance {
+        desk.answer(*stream, asks, peer).await;
+    }
+}
+
+/// Through which door a peer has come.
+enum Entrance {
+    /// It has a certificate, and is welcome with it, or is not: why.
+    Api(Box<TlsStream<TcpStream>>, Result<Peer, String>),
+    /// It wants one.
+    Join(Box<TlsStream<TcpStream>>, Router),
+}
+
+/// Answers a machine that wants in: one request, however it spends its time.
+async fn join(
+    stream: Box<TlsStream<TcpStream>>,
+    router: Router,
+    peer: SocketAddr,
+    patience: Duration,
+) {
+    let router = TowerToHyperService::new(router.layer(Extension(peer)));
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(desk.patience)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(desk.router.clone()))
-        .with_upgrades();
-    tokio::pin!(served);
-    let mut ending = desk.ending.clone();
-    let served = tokio::select! {
-        served = &mut served => served,
-        () = ending.comes() => {
-            served.as_mut().graceful_shutdown();
-            served.await
+        .header_read_timeout(patience)
+        .keep_alive(false)
+        .max_buf_size(JOIN_BUFFER_BYTES)
+        .serve_connection(TokioIo::new(stream), router);
+    match tokio::time::timeout(patience, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "join-connection-ended"),
+        Err(_) => tracing::info!(%peer, "join-peer-silent"),
+    }
+}
+
+/// What a peer is told that has a certificate and is not welcome.
+fn unwelcome(why: &str) -> Router {
+    let failure = format!("this node does not serve you: {why}");
+    Router::new().fallback(async || Failure::new(StatusCode::FORBIDDEN, failure).into_response())
+}
+
+impl Desk {
+    /// Lets a peer in through the door that it asks for.
+    async fn accept(&self, stream: TcpStream) -> io::Result<Entrance> {
+        let Some(doors) = self.doors.borrow().clone() else {
+            return Err(io::Error::other("this node has no certificate yet"));
+        };
+        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+        let wants_in =
+            start.client_hello().alpn().is_some_and(|mut all| all.any(|one| one == PROTOCOL));
+        // Where the door is not there, TLS says that the protocol is not spoken.
+        if let (true, Some(config), Some(router)) = (wants_in, doors.join, &self.lets_in) {
+            let stream = start.into_stream(config).await?;
+            return Ok(Entrance::Join(Box::new(stream), router.clone()));
         }
-    };
-    if let Err(error) = served {
-        tracing::debug!(%peer, %error, "api-connection-ended");
+        let stream = start.into_stream(doors.api).await?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(|all| all.first());
+        let asks = match shown {
+            Some(shown) => {
+                peer::peer(shown, &doors.terms).map_err(|error| ferrite_schema::chain(&error))
+            }
+            None => Err("you have shown no certificate".to_owned()),
+        };
+        Ok(Entrance::Api(Box::new(stream), asks))
+    }
+
+    /// Answers the requests of a peer with a certificate.
+    async fn answer(
+        &self,
+        stream: TlsStream<TcpStream>,
+        asks: Result<Peer, String>,
+        peer: SocketAddr,
+    ) {
+        let Some(_place) = self.place().await else {
+            tracing::warn!(%peer, connections = CONNECTIONS_MAX, "api-full");
+            return;
+        };
+        let router = match &asks {
+            Ok(_) => self.router.clone(),
+            Err(why) => {
+                tracing::info!(%peer, why, "api-peer-unwelcome");
+                unwelcome(why)
+            }
+        };
+        let router = TowerToHyperService::new(router);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            if let Ok(asks) = &asks {
+                request.extensions_mut().insert(asks.clone());
+            }
+            router.call(request)
+        });
+        let served = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.patience)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        tokio::pin!(served);
+        let mut ending = self.ending.clone();
+        let served = tokio::select! {
+            served = &mut served => served,
+            () = ending.comes() => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+        };
+        if let Err(error) = served {
+            tracing::debug!(%peer, %error, "api-connection-ended");
+        }
+    }
+
+    /// A place for a peer with a certificate, which may have to wait for it.
+    async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(place) = self.places.try_acquire() {
+            return Some(place);
+        }
+        let _queued = self.queue.try_acquire().ok()?;
+        tokio::time::timeout(self.patience, self.places.acquire()).await.ok()?.ok()
     }
 }
 
@@ -210,17 +342,6 @@ fn watch_over(stream: &TcpStream) -> io::Result<()> {
     sockopt::set_tcp_keepcnt(stream, ALIVE_TIMES)?;
     sockopt::set_tcp_user_timeout(stream, UNACKNOWLEDGED_MAX_MS)?;
     Ok(())
-}
-
-impl Desk {
-    /// A place for a peer with a certificate, which may have to wait for it.
-    async fn place(&self) -> Option<SemaphorePermit<'_>> {
-        if let Ok(place) = self.places.try_acquire() {
-            return Some(place);
-        }
-        let _queued = self.queue.try_acquire().ok()?;
-        tokio::time::timeout(self.patience, self.places.acquire()).await.ok()?.ok()
-    }
 }
 
 #[cfg(test)]

@@ -4,26 +4,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use ferrite_schema::cluster::{ClusterName, NotOne};
+use ferrite_schema::node_config::JoinAddress;
 
 use crate::moment::{self, Moment};
 
 /// `ferrite config …`
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Write a new cloud-config with every setting explained
+    /// Write a new cloud-config with every setting explained, or all that a new cluster begins with
     #[command(after_help = "Examples:
   ferrite config new --hostname web-1 web-1.toml
-  ferrite config new > cloud-config.toml")]
-    New {
-        /// Name of the node
-        #[arg(long, value_name = "NAME")]
-        hostname: Option<String>,
-        /// Replace the file if it exists
-        #[arg(long, requires = "file")]
-        force: bool,
-        /// File to write; standard output where absent
-        file: Option<PathBuf>,
-    },
+  ferrite config new > cloud-config.toml
+  ferrite config new --cluster prod --nodes 5 --join 10.0.0.1 --join 10.0.0.2 --join 10.0.0.3
+                                   # folder prod/: keys, a cloud-config for each node, a context")]
+    New(NewArguments),
     /// Check cloud-configs without sending them anywhere
     #[command(after_help = "Examples:
   ferrite config validate cloud-config.toml
@@ -33,6 +28,35 @@ pub enum ConfigCommand {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+}
+
+/// `ferrite config new`.
+#[derive(Debug, Args)]
+pub struct NewArguments {
+    /// Name of the node
+    #[arg(long, value_name = "NAME", conflicts_with = "cluster")]
+    pub hostname: Option<String>,
+    /// Replace the file if it exists
+    #[arg(long, requires = "file", conflicts_with = "cluster")]
+    pub force: bool,
+    /// Make a cluster of this name: its keys, its token, a cloud-config for each node, and a context for it
+    #[arg(long, value_name = "NAME", requires = "nodes")]
+    pub cluster: Option<ClusterName>,
+    /// How many nodes it begins with
+    #[arg(long, value_name = "N", requires = "cluster")]
+    pub nodes: Option<u8>,
+    /// How many of them may become members, which run etcd and hold the issuers' keys; all up to five where absent
+    #[arg(long, value_name = "M", requires = "cluster")]
+    pub members: Option<u8>,
+    /// Where a node that may become a member is reached, once for each; port 7443 where none is given
+    #[arg(long = "join", value_name = "HOST[:PORT]", requires = "cluster", value_parser = join_address)]
+    pub join: Vec<JoinAddress>,
+    /// File to write, standard output where absent; of a cluster the folder, its name where absent
+    pub file: Option<PathBuf>,
+}
+
+fn join_address(text: &str) -> Result<JoinAddress, NotOne> {
+    JoinAddress::try_from(text.to_owned())
 }
 
 /// `ferrite volumes`.

@@ -1,7 +1,9 @@
-//! TLS towards a node: its certificate must come from the context's authority, and ours is shown to it.
+//! TLS towards a node: its certificate must come from the context's authority, and ours is shown to it. A node of a cluster
+//! is believed by its name, whatever the address is.
 
 use std::sync::Arc;
 
+use ferrite_pki::{NodeVerifier, Pin};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
@@ -25,19 +27,28 @@ pub enum CredentialsError {
 /// # Errors
 /// One of the context's PEM texts cannot be used.
 pub(super) fn config(context: &Context) -> Result<Arc<ClientConfig>, CredentialsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates("ca", &context.ca)? {
-        roots.add(certificate).map_err(|source| CredentialsError::Use { source })?;
-    }
     let chain = certificates("certificate", &context.certificate)?;
     let key = PrivateKeyDer::from_pem_slice(context.key.as_bytes())
         .map_err(|source| CredentialsError::Pem { field: "key", source })?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let authorities = certificates("ca", &context.ca)?;
+    let used = |source| CredentialsError::Use { source };
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_root_certificates(roots).with_client_auth_cert(chain, key))
-        .map_err(|source| CredentialsError::Use { source })?;
-    Ok(Arc::new(config))
+        .map_err(used)?;
+    let builder = match (&context.cluster, authorities.first()) {
+        (Some(cluster), Some(root)) => {
+            let cluster = (cluster.id.clone(), cluster.name.clone());
+            let verifier = NodeVerifier::new(Pin::Root(root.clone()), cluster, None, provider);
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        }
+        (None, _) | (_, None) => {
+            let mut roots = RootCertStore::empty();
+            authorities.into_iter().try_for_each(|one| roots.add(one)).map_err(used)?;
+            builder.with_root_certificates(roots)
+        }
+    };
+    builder.with_client_auth_cert(chain, key).map(Arc::new).map_err(used)
 }
 
 fn certificates(

@@ -172,6 +172,7 @@ pub(super) fn context(cluster: &Path, record: &Record, port: u16) -> Result<Cont
         ca: load_identity(&cluster.join("pki"), "ca")?.certificate,
         certificate: client.certificate,
         key: client.key,
+        cluster: None,
     })
 }
 

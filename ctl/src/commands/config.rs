@@ -1,13 +1,14 @@
 //! `ferrite config`.
 
+mod certificates;
+mod new_cluster;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use ferrite_schema::node_config;
-
 use super::verdicts;
-use crate::cli::ConfigCommand;
+use crate::cli::{ConfigCommand, NewArguments};
 use crate::failure::Failure;
 use crate::output;
 use crate::session::Session;
@@ -18,18 +19,21 @@ const TEMPLATE_HOSTNAME: &str = "# hostname = \"node-1\"";
 
 pub(super) fn run(command: &ConfigCommand, session: &mut Session<'_>) -> Result<(), Failure> {
     match command {
-        ConfigCommand::New { hostname, force, file } => {
-            let text = template(hostname.as_deref());
-            match file {
-                None => Ok(output::write_line(session.out, &text)?),
-                Some(path) => {
-                    write_whole(path, &text, *force)?;
-                    session.say(&format!("wrote {}", path.display()))
-                }
-            }
-        }
-        ConfigCommand::Validate { files } => {
-            verdicts::show(files, session, |text| node_config::parse(text).map(drop))
+        ConfigCommand::New(arguments) => match &arguments.cluster {
+            Some(name) => new_cluster::run(name, arguments, session),
+            None => new(arguments, session),
+        },
+        ConfigCommand::Validate { files } => verdicts::show(files, session, certificates::check),
+    }
+}
+
+fn new(arguments: &NewArguments, session: &mut Session<'_>) -> Result<(), Failure> {
+    let text = template(arguments.hostname.as_deref());
+    match &arguments.file {
+        None => Ok(output::write_line(session.out, &text)?),
+        Some(path) => {
+            write_whole(path, &text, arguments.force)?;
+            session.say(&format!("wrote {}", path.display()))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A node's configuration: cloud-config in TOML. The first line is `#cloud-config`.
 
+mod cluster;
 mod containers;
 mod env_files;
 mod network;
@@ -10,6 +11,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::cluster::{
+    Certificate, ClusterConfig, EXPECT_MAX, Fingerprint, IssuerConfig, JoinAddress, MemberConfig,
+    PrivateKey, Root, Token,
+};
 pub use self::containers::ContainersConfig;
 pub use self::env_files::EnvFile;
 pub use self::network::NetworkConfig;
@@ -30,6 +35,12 @@ pub struct NodeConfig {
     pub hostname: Option<String>,
     /// The node's API.
     pub api: Option<ApiConfig>,
+    /// The cluster that the node belongs to; it is alone where this is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterConfig>,
+    /// Labels of the machine, which units may ask for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
     /// What units may ask for beyond their own isolation.
     #[serde(default)]
     pub containers: ContainersConfig,
@@ -102,7 +113,13 @@ pub fn parse(text: &str) -> Result<NodeConfig, Problem> {
 fn problem_of_several(config: &NodeConfig) -> Option<String> {
     let registries = config.registries.iter().find_map(|(host, registry)| registry.problem(host));
     let rules = || config.signatures.iter().find_map(SignatureRule::problem);
-    config.images.problem().or(registries).or_else(rules).or_else(|| config.network.problem())
+    config
+        .images
+        .problem()
+        .or(registries)
+        .or_else(rules)
+        .or_else(|| config.network.problem())
+        .or_else(|| cluster::metadata_problem(&config.metadata))
 }
 
 #[cfg(test)]

@@ -116,6 +116,7 @@ fn credentials() -> Result<(String, Context)> {
         ca: authority.identity.certificate,
         certificate: client.certificate,
         key: client.key,
+        cluster: None,
     };
     Ok((text, context))
 }

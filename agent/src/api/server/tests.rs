@@ -21,6 +21,7 @@ const BODY_BYTES: usize = 8 << 20;
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
 struct Fixture {
+    _doors: watch::Sender<Option<Doors>>,
     address: SocketAddr,
     connector: TlsConnector,
     running: JoinSet<()>,
@@ -40,7 +41,8 @@ async fn fixture(patience: Duration) -> Fixture {
     let (certificate_pem, key) = certificate(&authority, "node");
     let ca = authority.pem();
     let api = ApiConfig { ca: ca.clone(), certificate: certificate_pem, key };
-    let server = Server::listen(&api, 0).await.unwrap();
+    let (doors, seen) = watch::channel(Some(Doors::alone(&api).unwrap()));
+    let server = Server::listen(seen, 0).await.unwrap();
     let port = server.listener.local_addr().unwrap().port();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut roots = rustls::RootCertStore::empty();
@@ -75,7 +77,13 @@ async fn fixture(patience: Duration) -> Fixture {
         .route("/refuses", post(async || StatusCode::CONFLICT))
         .layer(axum::middleware::from_fn(to_its_end));
     running.spawn(Server { patience, ..server }.serve(router, ending));
-    Fixture { address, connector: TlsConnector::from(Arc::new(config)), running, end }
+    Fixture {
+        _doors: doors,
+        address,
+        connector: TlsConnector::from(Arc::new(config)),
+        running,
+        end,
+    }
 }
 
 impl Fixture {

@@ -1,0 +1,144 @@
+//! The node's port: the API behind it, whoever gives the certificates, and the node's membership in its cluster.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ferrite_schema::names;
+use ferrite_schema::node_config::NodeConfig;
+use tokio::sync::watch;
+
+use crate::api;
+use crate::api::server::{Ending, Serve, Server};
+use crate::api::tls::Doors;
+use crate::control::Step;
+use crate::join::hardware;
+use crate::join::work::{self, Membership, Settings, Told};
+use crate::node::Node;
+use crate::readiness::Api;
+
+/// Until the API's port, which somebody else has, is tried again.
+const API_AGAIN: Duration = Duration::from_secs(3);
+/// Where the node keeps its membership.
+const MEMBERSHIP_DIR: &str = "/var/lib/ferrite/cluster";
+
+/// What the port shows; nothing until there is a certificate.
+pub(crate) type Doorway = watch::Sender<Option<Doors>>;
+
+/// Listens for the API, where the configuration asks for it; with it comes what decides what is shown.
+pub(crate) async fn listen(
+    config: &NodeConfig,
+    node: &Node,
+) -> (Doorway, Option<Result<Server, Serve>>) {
+    let doorway = Doorway::new(None);
+    match (&config.api, &config.cluster) {
+        (Some(api), _) => match Doors::alone(api) {
+            Ok(doors) => drop(doorway.send_replace(Some(doors))),
+            Err(error) => return (doorway, Some(Err(error.into()))),
+        },
+        // The node's certificate comes from its cluster.
+        (None, Some(_)) => {}
+        (None, None) => {
+            node.warn("no API is served: the configuration has no [api]".to_owned());
+            return (doorway, None);
+        }
+    }
+    let step = Step::begin("api");
+    let server = Server::listen(doorway.subscribe(), names::API_PORT).await;
+    step.end();
+    (doorway, Some(server))
+}
+
+/// Serves the API until `ending` says so; a port that somebody else has for now is tried again.
+pub(crate) async fn serve(
+    node: &Arc<Node>,
+    mut server: Option<Result<Server, Serve>>,
+    doorway: &Doorway,
+    seen: watch::Sender<Api>,
+    mut ending: Ending,
+) {
+    let about = "api".to_owned();
+    let mut told = None;
+    loop {
+        match server.take() {
+            None => return ending.comes().await,
+            Some(Ok(server)) => {
+                tracing::info!(port = names::API_PORT, "api-listening");
+                seen.send_replace(Api::Listens);
+                node.stand(about, None);
+                return server.serve(api::router(Arc::clone(node)), ending).await;
+            }
+            Some(Err(error)) => {
+                let why = ferrite_schema::chain(&error);
+                seen.send_replace(Api::Failed(why.clone()));
+                if told.as_ref() != Some(&why) {
+                    node.stand(about.clone(), Some(format!("no API is served: {why}")));
+                    told = Some(why);
+                }
+                if matches!(error, Serve::Listen { .. }) {
+                    tokio::select! {
+                        () = tokio::time::sleep(API_AGAIN) => {}
+                        () = ending.comes() => return,
+                    }
+                    server = Some(Server::listen(doorway.subscribe(), names::API_PORT).await);
+                }
+            }
+        }
+    }
+}
+
+/// Keeps the node in its cluster; never ends. A node without `[cluster]` has nothing to do.
+pub(crate) async fn belong(config: &NodeConfig, node: &Node, doorway: &Doorway) {
+    let Some(cluster) = &config.cluster else { return std::future::pending().await };
+    let news = News { config, node, doorway };
+    if let (Some(why), None) = (&node.rescue, &cluster.member) {
+        // It would be another machine with each boot.
+        news.stand(Some(format!(
+            "this node does not join its cluster while its STATE cannot be used: {why}"
+        )));
+        return std::future::pending().await;
+    }
+    let machine = match node.id.parse() {
+        Ok(machine) => machine,
+        Err(error) => {
+            news.stand(Some(format!("this node cannot join its cluster: {error}")));
+            return std::future::pending().await;
+        }
+    };
+    let settings = Settings {
+        config: cluster.clone(),
+        machine,
+        folder: MEMBERSHIP_DIR.into(),
+        hardware: hardware::digest(Path::new("/sys")),
+        boot: hardware::boot(Path::new("/proc")),
+    };
+    work::work(settings, &news).await;
+}
+
+/// What becomes of what membership tells.
+struct News<'agent> {
+    config: &'agent NodeConfig,
+    node: &'agent Node,
+    doorway: &'agent Doorway,
+}
+
+impl Told for News<'_> {
+    fn stand(&self, warning: Option<String>) {
+        self.node.stand("cluster".to_owned(), warning);
+    }
+
+    fn warn(&self, warning: String) {
+        self.node.warn(warning);
+    }
+
+    fn member(&self, membership: Membership) {
+        let Some(cluster) = &self.config.cluster else { return };
+        match Doors::of_cluster(self.config.api.as_ref(), &cluster.id, &membership) {
+            Ok(doors) => drop(self.doorway.send_replace(Some(doors))),
+            Err(error) => self.node.warn(format!(
+                "the node's certificate of its cluster cannot be served: {}",
+                ferrite_schema::chain(&error)
+            )),
+        }
+    }
+}
