@@ -31,6 +31,11 @@ impl Bridge {
         Self { ports, addresses: HashMap::new(), links }
     }
 
+    /// Adds a port, the last.
+    pub fn add_port(&mut self) {
+        self.ports = self.ports.saturating_add(1);
+    }
+
     /// The links.
     pub fn links(&mut self) -> &mut Links {
         &mut self.links

@@ -11,16 +11,37 @@
 //!                      capture
 //! ```
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub mod mac;
+pub mod topology;
 
 pub mod bridge;
 pub mod faults;
 pub mod links;
 
+mod cable;
+pub mod capture;
+mod framing;
+pub mod recorder;
+mod transit;
+mod wire;
+
+mod gateway;
+
+mod fabric;
+mod listeners;
+mod obey;
+mod running;
+
+pub mod client;
+pub mod control;
+
 #[cfg(test)]
 mod bridge_tests;
+
+pub use running::{Running, Switch, SwitchError};
 
 /// An Ethernet frame without its checksum. Shared: flooding and duplicating copy nothing.
 pub type Frame = Arc<[u8]>;
@@ -32,4 +53,10 @@ pub struct Port(pub u16);
 impl Port {
     /// The gateway's.
     pub const GATEWAY: Self = Self(0);
+}
+
+/// The socket to which a machine's QEMU connects, in the network's folder.
+#[must_use]
+pub fn cable_socket(folder: &Path, machine: &str) -> PathBuf {
+    folder.join(format!("cable-{machine}.sock"))
 }
