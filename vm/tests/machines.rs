@@ -10,7 +10,7 @@ use ferrite_vm::console::{Console, ConsoleError, Until};
 use ferrite_vm::deadline::Deadline;
 use ferrite_vm::disk::{self, Bus, Cache, Disk, Format, Plugged};
 use ferrite_vm::host::{Acceleration, Host};
-use ferrite_vm::machine::{Boot, Clock, Lifetime, Machine, Timing};
+use ferrite_vm::machine::{Boot, Card, Clock, Lifetime, Machine, Timing};
 use ferrite_vm::running::{self, MachineError, Running};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -61,7 +61,7 @@ fn machine(host: &Host, folder: &Path) -> Machine {
             plugged: Plugged::AtPowerOn,
         }],
         fw_cfg: Vec::new(),
-        network: true,
+        network: Card::User,
         forwards: vec![7443],
         timing: Timing::Real,
         clock: Clock::Host,
@@ -189,7 +189,7 @@ fn the_image_under_an_overlay_is_never_written() {
 fn qemu_takes_every_kind_of_disk_at_once_and_later() {
     let folder = tempfile::tempdir().unwrap();
     let host = host();
-    let mut machine = Machine { network: false, ..machine(&host, folder.path()) };
+    let mut machine = Machine { network: Card::None, ..machine(&host, folder.path()) };
     machine.clock = Clock::At("2031-01-01T00:00:00".to_owned());
     let kinds = [
         (Bus::Sata, 512, Plugged::AtPowerOn),
