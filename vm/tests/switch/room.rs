@@ -58,20 +58,15 @@ impl Room {
         ] {
             run(command(&holder, &[&["ip"], words].concat()).stdin(Stdio::null()));
         }
-        // No machine: only its network card's two backends, joined.
-        let socket = cable_socket(folder, machine);
-        let host = Host::probe().unwrap();
-        let cable = format!(
-            "stream,id=cable,server=off,addr.type=unix,addr.path={},{}",
-            socket.display(),
-            host.version.reconnect_option()
-        );
-        let mut qemu = command(&holder, &[host.qemu.to_str().unwrap()]);
-        qemu.args(["-machine", "none", "-nodefaults", "-display", "none", "-netdev", &cable]);
-        qemu.args(["-netdev", "tap,id=card,ifname=eth0,script=no,downscript=no,vnet_hdr=off"]);
-        qemu.args(["-netdev", "hubport,id=hub0,hubid=0,netdev=cable"]);
-        qemu.args(["-netdev", "hubport,id=hub1,hubid=0,netdev=card"]);
-        Self { qemu: qemu.spawn().unwrap(), holder }
+        let qemu = start_qemu(&holder, folder, machine);
+        Self { holder, qemu }
+    }
+
+    /// Kills its QEMU, and starts another.
+    pub(crate) fn restart(&mut self, folder: &Path, machine: &str) {
+        self.qemu.kill().unwrap();
+        self.qemu.wait().unwrap();
+        self.qemu = start_qemu(&self.holder, folder, machine);
     }
 
     /// A command in it.
@@ -114,4 +109,20 @@ fn command(holder: &Child, words: &[&str]) -> Command {
     let pid = holder.id().to_string();
     command.args(["--net", "--target", &pid, "--"]).args(words);
     command
+}
+
+/// No machine: only its network card's two backends, joined.
+fn start_qemu(holder: &Child, folder: &Path, machine: &str) -> Child {
+    let host = Host::probe().unwrap();
+    let cable = format!(
+        "stream,id=cable,server=off,addr.type=unix,addr.path={},{}",
+        cable_socket(folder, machine).display(),
+        host.version.reconnect_option()
+    );
+    let mut qemu = command(holder, &[host.qemu.to_str().unwrap()]);
+    qemu.args(["-machine", "none", "-nodefaults", "-display", "none", "-netdev", &cable]);
+    qemu.args(["-netdev", "tap,id=card,ifname=eth0,script=no,downscript=no,vnet_hdr=off"]);
+    qemu.args(["-netdev", "hubport,id=hub0,hubid=0,netdev=cable"]);
+    qemu.args(["-netdev", "hubport,id=hub1,hubid=0,netdev=card"]);
+    qemu.spawn().unwrap()
 }

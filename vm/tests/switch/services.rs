@@ -260,10 +260,32 @@ fn machines_reach_one_another_as_the_faults_allow() {
     });
 }
 
+#[test]
+fn qemu_connects_whoever_starts_first_and_again_when_the_switch_comes_again() {
+    let name = "services::qemu_connects_whoever_starts_first_and_again_when_the_switch_comes_again";
+    inside(name, || {
+        let folder = tempfile::tempdir().unwrap();
+        let network = Network::of(&["one"], 3);
+        let mut room = Room::new(&network, folder.path(), "one").addressed(&network, "one");
+        for _ in 0..2 {
+            let switch = Switch::start(network.clone(), folder.path()).unwrap();
+            room.run(&["ping", "-c", "1", "-w", "60", "192.168.1.1"]);
+            let lost = ["ping", "-c", "1", "-w", "1", "192.168.1.1"];
+            drop(switch);
+            assert!(!room.try_run(&lost).status.success());
+        }
+        let _switch = Switch::start(network.clone(), folder.path()).unwrap();
+        room.run(&["ping", "-c", "1", "-w", "60", "192.168.1.1"]);
+        room.restart(folder.path(), "one");
+        room.run(&["ping", "-c", "1", "-w", "60", "192.168.1.1"]);
+    });
+}
+
 fn capture_has_pings(folder: &Path) {
     let file = std::fs::File::open(folder.join("capture.pcap")).unwrap();
-    let mut tcpdump = std::process::Command::new("tcpdump");
-    let said = run(tcpdump.args(["-r", "-", "-n", "icmp"]).stdin(file));
+    // As nobody: as root it changes who it is, which it cannot here.
+    let mut tcpdump = std::process::Command::new("unshare");
+    let said = run(tcpdump.args(["--user", "tcpdump", "-r", "-", "-n", "icmp"]).stdin(file));
     assert!(said.contains("192.168.7.10 > 192.168.7.11: ICMP echo request"), "{said}");
     assert!(said.contains("192.168.7.1 > 192.168.7.10: ICMP echo reply"), "{said}");
 }

@@ -183,7 +183,7 @@ fn the_metadata_address_has_no_documents() {
         let words = ["curl", "-sS", "-m", "60", "-o", "/dev/null", "-w", "%{http_code}"];
         let status = |url: &str| bed.room.run(&[&words[..], &[url]].concat());
         assert_eq!(status(url), "404");
-        let output = bed.room.try_run(&["busybox", "wget", "-T", "30", "-O", "-", url]);
+        let output = bed.room.try_run(&["busybox", "wget", "-O", "-", url]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("404 Not Found"), "{said}");
         // It is the metadata address's alone.
