@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::links::{Delivery, Links};
 use super::mac::Mac;
-use super::{Frame, Port};
+use super::port::{Frame, Port};
 
 /// How long an address is remembered without a frame from it, as IEEE 802.1D recommends.
 const REMEMBERED: Duration = Duration::from_secs(300);

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::bridge::Bridge;
 use super::faults::{Faults, PerMillion};
 use super::links::{Delivery, HELD_BACK, Links};
-use super::{Frame, Port};
+use super::port::{Frame, Port};
 
 const PORTS: u16 = 5;
 const BROADCAST: [u8; 6] = [0xff; 6];

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use super::Frame;
 use super::framing::{Decoder, encode};
+use super::port::Frame;
 
 /// Bytes that wait for a machine that reads slowly, or not at all while it is paused; beyond, frames are lost, as a
 /// switch loses them.

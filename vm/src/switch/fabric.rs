@@ -13,10 +13,10 @@ use super::cable::Cable;
 use super::capture::Capture;
 use super::gateway::Gateway;
 use super::links::Links;
+use super::port::{Frame, Port, cable_socket};
 use super::recorder::{Recorder, beacon};
 use super::topology::{Network, TopologyError};
 use super::transit::Transit;
-use super::{Frame, Port, cable_socket};
 
 /// The switch without its control.
 #[derive(Debug)]

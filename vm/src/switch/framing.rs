@@ -7,7 +7,7 @@
 //!
 //! Source: `net_fill_rstate` in QEMU's `net/net.c`.
 
-use super::Frame;
+use super::port::Frame;
 
 const LENGTH_BYTES: usize = 4;
 /// Longest frame: QEMU's own limit (`NET_BUFSIZE`, 64 KiB of payload and 4 KiB for headers).

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::faults::{Faults, fate};
-use super::{Frame, Port};
+use super::port::{Frame, Port};
 
 /// How much longer a reordered frame takes.
 pub const HELD_BACK: Duration = Duration::from_millis(10);

@@ -11,10 +11,8 @@
 //!                      capture
 //! ```
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
 pub mod mac;
+mod port;
 pub mod topology;
 
 pub mod bridge;
@@ -41,22 +39,5 @@ pub mod control;
 #[cfg(test)]
 mod bridge_tests;
 
+pub use port::{Frame, Port, cable_socket};
 pub use running::{Running, Switch, SwitchError};
-
-/// An Ethernet frame without its checksum. Shared: flooding and duplicating copy nothing.
-pub type Frame = Arc<[u8]>;
-
-/// A port of the switch. The first is the gateway's, the others are the machines', in the topology's order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Port(pub u16);
-
-impl Port {
-    /// The gateway's.
-    pub const GATEWAY: Self = Self(0);
-}
-
-/// The socket to which a machine's QEMU connects, in the network's folder.
-#[must_use]
-pub fn cable_socket(folder: &Path, machine: &str) -> PathBuf {
-    folder.join(format!("cable-{machine}.sock"))
-}

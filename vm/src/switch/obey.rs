@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use super::Port;
 use super::control::{Answer, Command, FaultStatus, MachineStatus, PublishedStatus, Status};
 use super::fabric::Fabric;
 use super::faults::Faults;
+use super::port::Port;
 use super::topology::{Network, Station, TopologyError};
 
 /// Why a command is refused.

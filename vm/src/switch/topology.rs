@@ -9,9 +9,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::Port;
 use super::faults::Faults;
 use super::mac::Mac;
+use super::port::Port;
 
 /// What the gateway is called where machines are named.
 pub const GATEWAY: &str = "gateway";

@@ -74,8 +74,8 @@ impl Transit {
 
 #[cfg(test)]
 mod tests {
+    use super::super::port::Port;
     use super::*;
-    use crate::switch::Port;
 
     fn delivery(ms: u64, byte: u8) -> Delivery {
         Delivery { at: Duration::from_millis(ms), to: Port(1), frame: [byte][..].into() }

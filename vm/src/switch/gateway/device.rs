@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 
-use super::super::Frame;
+use super::super::port::Frame;
 
 /// Longest frame: 1500 bytes and the Ethernet header.
 const FRAME_BYTES: usize = 1514;

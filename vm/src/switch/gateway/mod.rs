@@ -23,8 +23,9 @@ use smoltcp::time::Instant;
 use smoltcp::wire::IpCidr;
 
 use super::mac::Mac;
+use super::port::{Frame, Port};
 use super::topology::Network;
-use super::{Frame, Port, wire};
+use super::wire;
 
 mod device;
 mod dhcp;
