@@ -38,6 +38,9 @@ mod sockets;
 mod talks;
 mod ways;
 
+#[cfg(test)]
+mod tests;
+
 use device::Queues;
 use dhcp::{Lease, Server};
 use dns::Names;
