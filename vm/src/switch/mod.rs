@@ -26,7 +26,7 @@ pub mod recorder;
 mod transit;
 mod wire;
 
-mod gateway;
+pub mod gateway;
 
 mod fabric;
 mod listeners;

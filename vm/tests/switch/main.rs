@@ -3,6 +3,7 @@
 
 mod cables;
 mod control;
+mod corpus;
 mod room;
 mod services;
 mod ways;

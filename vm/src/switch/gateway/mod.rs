@@ -55,7 +55,7 @@ const HTTP_PORT: u16 = 80;
 const TIME_PORT: u16 = 123;
 
 /// The gateway.
-pub(crate) struct Gateway {
+pub struct Gateway {
     server: Server,
     advertisement: Frame,
     advertise_at: Duration,
@@ -83,7 +83,8 @@ impl std::fmt::Debug for Gateway {
 
 impl Gateway {
     /// The gateway of a network that was checked.
-    pub(crate) fn new(network: &Network) -> Self {
+    #[must_use]
+    pub fn new(network: &Network) -> Self {
         let (mac, address) = (network.mac(Port::GATEWAY), network.ipv4(Port::GATEWAY));
         let ipv6 = network.ipv6(Port::GATEWAY);
         let mut queues = Queues::default();
@@ -128,7 +129,7 @@ impl Gateway {
     }
 
     /// A frame arrives.
-    pub(crate) fn arrive(&mut self, frame: Frame) {
+    pub fn arrive(&mut self, frame: Frame) {
         if wire::asks_for_routers(&frame) {
             self.queues.leaving.push(Frame::clone(&self.advertisement));
         }
@@ -142,7 +143,7 @@ impl Gateway {
     }
 
     /// Does what is due, and returns the frames that leave.
-    pub(crate) fn poll(&mut self, now: Duration) -> Vec<Frame> {
+    pub fn poll(&mut self, now: Duration) -> Vec<Frame> {
         if self.advertise_at <= now {
             self.advertise_at = now + router::EVERY;
             self.queues.leaving.push(Frame::clone(&self.advertisement));
