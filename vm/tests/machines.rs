@@ -12,6 +12,9 @@ use ferrite_vm::disk::{self, Bus, Cache, Disk, Format, Plugged};
 use ferrite_vm::host::{Acceleration, Host};
 use ferrite_vm::machine::{Boot, Card, Clock, Lifetime, Machine, Timing};
 use ferrite_vm::running::{self, MachineError, Running};
+use ferrite_vm::switch::Switch;
+use ferrite_vm::switch::client::Client;
+use ferrite_vm::switch::topology::Network;
 
 const SOON: Duration = Duration::from_secs(60);
 const DISK_BYTES: usize = 1 << 20;
@@ -107,6 +110,31 @@ fn a_machine_boots_speaks_and_obeys_its_buttons() {
     TcpStream::connect(("127.0.0.1", port)).unwrap();
     assert!(matches!(running.forwarded_port(1), Err(MachineError::FindForward { guest_port: 1 })));
     assert_eq!(console.problems(&[]).unwrap(), []);
+}
+
+#[test]
+fn it_hangs_on_a_switch_whoever_starts_first_and_is_off_it_when_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = host();
+    let network = Network::of(&["one"], 1);
+    let card = network.card(folder.path(), "one").unwrap();
+    let mut machine = Machine { network: card, ..machine(&host, folder.path()) };
+    // Its guest says nothing on the network: it need not run.
+    machine.extra_arguments.push("-S".to_owned());
+    let is_plugged = || {
+        let status = Client::connect(folder.path()).unwrap().status().unwrap();
+        status.machines[0].plugged
+    };
+    let mut running = Running::start(&machine, &host).unwrap();
+    let switch = Switch::start(network.clone(), folder.path()).unwrap();
+    while !is_plugged() {}
+    running.cut().unwrap();
+    while is_plugged() {}
+    let _running = Running::start(&machine, &host).unwrap();
+    while !is_plugged() {}
+    drop(switch);
+    let _switch = Switch::start(network, folder.path()).unwrap();
+    while !is_plugged() {}
 }
 
 #[test]

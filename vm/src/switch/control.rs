@@ -61,7 +61,7 @@ pub enum Command {
         /// The host's port.
         host_port: u16,
     },
-    /// Give a machine another address with its next lease.
+    /// Give a machine another address with its next lease. Its name and its published ports lead there at once.
     Readdress {
         /// The machine.
         machine: String,

@@ -4,7 +4,7 @@
 //! it needs no answer from anybody. It is heard where its frame enters the switch, before any fault: a machine whose
 //! cable is cut is heard, too. When it was is the host's to say: a guest's clock lies after a pause.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
 use std::path::Path;
@@ -30,6 +30,16 @@ pub struct Beacon {
     pub machine: String,
     /// What.
     pub text: String,
+}
+
+/// Reads the history of the network with this folder.
+///
+/// # Errors
+/// There is none, or a line is no beacon: the switch is just writing it.
+pub fn history(folder: &Path) -> io::Result<Vec<Beacon>> {
+    let text = fs::read_to_string(folder.join(HISTORY))?;
+    let beacons = text.lines().map(serde_json::from_str).collect::<Result<_, _>>();
+    Ok(beacons?)
 }
 
 /// What is recorded.

@@ -6,12 +6,14 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::faults::Faults;
 use super::mac::Mac;
-use super::port::Port;
+use super::port::{Port, cable_socket};
+use crate::machine::Card;
 
 /// What the gateway is called where machines are named.
 pub const GATEWAY: &str = "gateway";
@@ -206,6 +208,15 @@ impl Network {
             }
         }
         Ok(declared)
+    }
+
+    /// The network card that puts a machine at its port of the switch whose files are in `folder`.
+    ///
+    /// # Errors
+    /// There is no such machine.
+    pub fn card(&self, folder: &Path, machine: &str) -> Result<Card, TopologyError> {
+        let mac = self.mac(self.port(machine)?);
+        Ok(Card::Cable { socket: cable_socket(folder, machine), mac })
     }
 
     /// Every directed link among ports that `fault` names.

@@ -10,6 +10,7 @@ use ferrite_vm::deadline::Deadline;
 use ferrite_vm::switch::client::{Client, ControlError};
 use ferrite_vm::switch::control::CONTROL_SOCKET;
 use ferrite_vm::switch::faults::Faults;
+use ferrite_vm::switch::recorder::history;
 use ferrite_vm::switch::topology::{Fault, Network, Station};
 use ferrite_vm::switch::{Running, Switch, SwitchError};
 
@@ -202,8 +203,8 @@ fn beacons_are_heard_over_a_cut_cable_and_from_whom_they_come() {
     let mut late = Client::connect(bed.folder.path()).unwrap().follow().unwrap();
     assert_eq!(late.next(Deadline::after(SOON)).unwrap(), Some(first));
     assert_eq!(late.next(Deadline::after(SOON)).unwrap(), Some(second));
-    let history = std::fs::read_to_string(bed.folder.path().join("history.jsonl")).unwrap();
-    assert_eq!(history.lines().count(), 2, "{history}");
+    let history = history(bed.folder.path()).unwrap();
+    assert_eq!(history.iter().map(|one| one.machine.as_str()).collect::<Vec<_>>(), ["two", "one"]);
 }
 
 #[test]

@@ -176,6 +176,17 @@ fn ways_that_lead_nowhere_end_at_once() {
 }
 
 #[test]
+fn nobody_waits_long_for_a_machine_that_is_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let _switch = Switch::start(Network::of(&["one"], 3), folder.path()).unwrap();
+    let at = Client::connect(folder.path()).unwrap().publish("one", 22, None).unwrap();
+    let mut stream = TcpStream::connect(at).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let heard = stream.read(&mut [0]).map_err(|error| error.kind());
+    assert!(matches!(heard, Ok(0) | Err(std::io::ErrorKind::ConnectionReset)), "{heard:?}");
+}
+
+#[test]
 fn the_metadata_address_has_no_documents() {
     inside("ways::the_metadata_address_has_no_documents", || {
         let bed = Bed::new();

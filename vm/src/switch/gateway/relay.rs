@@ -10,6 +10,7 @@ use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp;
 
 use super::super::cable::unless_blocked;
+use super::sockets::connected;
 
 /// The connection.
 #[derive(Debug)]
@@ -85,7 +86,10 @@ impl Relay {
                 return Ok(());
             }
         }
-        self.is_connected |= socket.may_recv();
+        if !self.is_connected && socket.may_recv() {
+            self.is_connected = true;
+            connected(socket);
+        }
         let machine_said_all = self.is_connected && !socket.may_recv();
         if machine_said_all && !self.machine_is_done {
             self.machine_is_done = true;

@@ -14,6 +14,8 @@ const DATAGRAM_BYTES: usize = 64 << 10;
 const BACKLOG: usize = 8;
 /// How long a machine may leave what was sent to it unacknowledged: longer than one is paused in a test.
 const UNANSWERED: Duration = Duration::from_secs(300);
+/// How long a machine may take to answer a connection: it may be off, and somebody waits.
+const CONNECTING: Duration = Duration::from_secs(10);
 /// How often a machine that says nothing is asked whether it still lives.
 const ASKED: Duration = Duration::from_secs(30);
 
@@ -25,6 +27,18 @@ pub(crate) fn stream() -> tcp::Socket<'static> {
     socket.set_timeout(Some(UNANSWERED));
     socket.set_keep_alive(Some(ASKED));
     socket
+}
+
+/// A TCP socket that is about to connect.
+pub(crate) fn connecting() -> tcp::Socket<'static> {
+    let mut socket = stream();
+    socket.set_timeout(Some(CONNECTING));
+    socket
+}
+
+/// It has connected.
+pub(crate) fn connected(socket: &mut tcp::Socket<'_>) {
+    socket.set_timeout(Some(UNANSWERED));
 }
 
 /// A UDP socket at `port` of every address of the gateway.

@@ -8,12 +8,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::PollFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
-use smoltcp::socket::tcp;
 
 use super::super::cable::unless_blocked;
 use super::super::topology::Service;
 use super::relay::Relay;
-use super::sockets::{Listening, stream};
+use super::sockets::{Listening, connecting};
 
 /// Connections carried at once; further ones wait to be accepted.
 const RELAYS_MAX: usize = 512;
@@ -136,7 +135,7 @@ fn to_machine(
     sockets: &mut SocketSet<'static>,
 ) -> Option<SocketHandle> {
     host.set_nonblocking(true).and_then(|()| host.set_nodelay(true)).ok()?;
-    let mut socket: tcp::Socket<'static> = stream();
+    let mut socket = connecting();
     socket.connect(interface.context(), to, own_port).ok()?;
     Some(sockets.add(socket))
 }
