@@ -23,7 +23,7 @@ const TCP: u8 = 6;
 /// Sends `data` to a gateway, and time passes.
 pub(crate) fn check(data: &[u8]) {
     let network = Network::of(&["one"], 1);
-    let mut gateway = Gateway::new(&network);
+    let mut gateway = Gateway::new(&network, 7);
     gateway.arrive(arp(&network).into());
     let mut now = Duration::ZERO;
     let mut rest = data;

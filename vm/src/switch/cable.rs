@@ -28,6 +28,8 @@ pub(crate) struct Cable {
 #[derive(Debug)]
 struct Plugged {
     stream: UnixStream,
+    /// What is being read.
+    piece: Vec<u8>,
     decoder: Decoder,
     /// Encoded frames, of which `sent` bytes are gone.
     waiting: Vec<u8>,
@@ -71,8 +73,8 @@ impl Cable {
     pub(crate) fn accept(&mut self) -> io::Result<()> {
         let Some((stream, _)) = unless_blocked(self.listener.accept())? else { return Ok(()) };
         stream.set_nonblocking(true)?;
-        let decoder = Decoder::default();
-        self.plugged = Some(Plugged { stream, decoder, waiting: Vec::new(), sent: 0 });
+        let (piece, decoder) = (vec![0; PIECE_BYTES], Decoder::default());
+        self.plugged = Some(Plugged { stream, piece, decoder, waiting: Vec::new(), sent: 0 });
         Ok(())
     }
 
@@ -106,13 +108,12 @@ impl Cable {
 impl Plugged {
     /// False where nothing more will come.
     fn receive(&mut self, frames: &mut Vec<Frame>) -> bool {
-        let mut piece = vec![0; PIECE_BYTES];
-        let length = match unless_blocked(self.stream.read(&mut piece)) {
+        let length = match unless_blocked(self.stream.read(&mut self.piece)) {
             Ok(None) => return true,
             Ok(Some(length)) if length > 0 => length,
             Ok(Some(_)) | Err(_) => return false,
         };
-        self.decoder.push(piece.get(..length).unwrap_or_default());
+        self.decoder.push(self.piece.get(..length).unwrap_or_default());
         loop {
             match self.decoder.next_frame() {
                 Ok(Some(frame)) => frames.push(frame),

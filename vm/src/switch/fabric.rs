@@ -45,7 +45,7 @@ impl Fabric {
         let ports = u16::try_from(cables.len()).map_err(io::Error::other)?.saturating_add(1);
         let mut fabric = Self {
             bridge: Bridge::new(ports, Links::new(network.seed)),
-            gateway: Gateway::new(&network),
+            gateway: Gateway::new(&network, entropy()),
             recorder: Recorder::create(folder)?,
             troubles: Vec::new(),
             folder: folder.to_owned(),
@@ -190,6 +190,12 @@ impl Fabric {
             }
         }
     }
+}
+
+/// Another number each time.
+fn entropy() -> u64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(0)
 }
 
 pub(crate) fn flags(room: bool) -> PollFlags {

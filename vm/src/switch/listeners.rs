@@ -13,6 +13,8 @@ use super::recorder::Recorder;
 const CALLERS_MAX: usize = 64;
 /// Longest line.
 const LINE_MAX_BYTES: usize = 64 << 10;
+/// Beacons that are told in one go: whoever has not read these is told no others.
+const BEACONS_AT_ONCE: usize = 256;
 /// Bytes that wait for one who does not read; then the connection ends.
 const WAITING_MAX_BYTES: usize = 8 << 20;
 
@@ -63,13 +65,10 @@ impl Listeners {
     /// Tells everybody what is due to them.
     pub(crate) fn tell(&mut self, recorder: &Recorder) {
         for caller in &mut self.callers {
-            if let Some(next) = &mut caller.follows {
-                for beacon in recorder.since(*next) {
-                    *next += 1;
-                    write_line(&mut caller.waiting, &Answer::Beacon(beacon.clone()));
-                }
-            }
             caller.flush();
+            while caller.takes_more() && caller.follow(recorder) {
+                caller.flush();
+            }
         }
         self.callers.retain(|caller| !caller.is_gone);
     }
@@ -100,6 +99,21 @@ impl Caller {
         if self.heard.len() > LINE_MAX_BYTES {
             self.is_gone = true;
         }
+    }
+
+    /// It is there, and has read what it was told.
+    fn takes_more(&self) -> bool {
+        !self.is_gone && self.waiting.is_empty()
+    }
+
+    /// Prepares the next beacons, a few at a time; false where none are due.
+    fn follow(&mut self, recorder: &Recorder) -> bool {
+        let Some(next) = &mut self.follows else { return false };
+        for beacon in recorder.since(*next).iter().take(BEACONS_AT_ONCE) {
+            *next += 1;
+            write_line(&mut self.waiting, &Answer::Beacon(beacon.clone()));
+        }
+        !self.waiting.is_empty()
     }
 
     fn flush(&mut self) {

@@ -1,13 +1,14 @@
 //! The switch's loop: it waits for whoever has something, and for what is due.
 
 use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::event::{PollFd, Timespec, poll};
 
-use super::client::Client;
 use super::control::Command;
 use super::fabric::{Fabric, flags};
 use super::listeners::Listeners;
@@ -32,11 +33,14 @@ pub enum SwitchError {
 pub struct Switch {
     fabric: Fabric,
     listeners: Listeners,
+    /// Where there is one: the switch ends when its other end does.
+    life: Option<UnixStream>,
 }
 
 /// Whom something came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
+    Life,
     Control,
     Cable(usize),
     Way,
@@ -53,7 +57,7 @@ impl Switch {
         let lay_out = |source| SwitchError::LayOut { folder: folder.to_owned(), source };
         let fabric = Fabric::new(network, folder).map_err(lay_out)?;
         let listeners = Listeners::bind(folder).map_err(lay_out)?;
-        Ok(Self { fabric, listeners })
+        Ok(Self { fabric, listeners, life: None })
     }
 
     /// Forwards until it is told to stop: the main loop of a process, or a thread's.
@@ -76,6 +80,7 @@ impl Switch {
                         is_ending |= command == Command::Stop {};
                         self.fabric.obey(command)
                     }),
+                    Source::Life => is_ending = true,
                     // What came goes on with the next turn.
                     Source::Way => {}
                 }
@@ -90,21 +95,26 @@ impl Switch {
     /// # Errors
     /// As [`Self::new`].
     pub fn start(network: Network, folder: &Path) -> Result<Running, SwitchError> {
-        let switch = Self::new(network, folder)?;
+        let mut switch = Self::new(network, folder)?;
+        let spawn = |source| SwitchError::Spawn { source };
+        let (life, other_end) = UnixStream::pair().map_err(spawn)?;
+        switch.life = Some(other_end);
         let thread = std::thread::Builder::new().name("switch".to_owned());
         let thread = thread.spawn(|| switch.run());
-        let thread = thread.map_err(|source| SwitchError::Spawn { source })?;
-        Ok(Running { folder: folder.to_owned(), thread: Some(thread) })
+        let thread = thread.map_err(spawn)?;
+        Ok(Running { folder: folder.to_owned(), alive: Some((life, thread)) })
     }
 
     /// Waits for at most so long, and says who has something.
     fn wait(&self, idle: Duration) -> io::Result<Vec<Source>> {
+        let life = self.life.iter().map(|life| (Source::Life, life.as_fd(), flags(false)));
         let control =
             self.listeners.waits_for().map(|(fd, room)| (Source::Control, fd, flags(room)));
         let fabric = self.fabric.waits_for().into_iter();
         let fabric =
             fabric.map(|(cable, fd, flags)| (cable.map_or(Source::Way, Source::Cable), fd, flags));
-        let (sources, mut polled): (Vec<Source>, Vec<PollFd<'_>>) = control
+        let (sources, mut polled): (Vec<Source>, Vec<PollFd<'_>>) = life
+            .chain(control)
             .chain(fabric)
             .map(|(source, fd, flags)| (source, PollFd::from_borrowed_fd(fd, flags)))
             .unzip();
@@ -125,11 +135,12 @@ impl Switch {
 #[derive(Debug)]
 pub struct Running {
     folder: PathBuf,
-    thread: Option<JoinHandle<Result<(), SwitchError>>>,
+    /// Its life's other end, and its thread.
+    alive: Option<(UnixStream, JoinHandle<Result<(), SwitchError>>)>,
 }
 
 impl Running {
-    /// The network's folder, where [`Client::connect`] finds the switch.
+    /// The network's folder, where [`super::client::Client::connect`] finds the switch.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -138,8 +149,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let stopped = Client::connect(&self.folder).and_then(|mut client| client.stop());
-        if let (Ok(()), Some(thread)) = (stopped, self.thread.take()) {
+        if let Some((life, thread)) = self.alive.take() {
+            drop(life);
             // What it ended of is nobody's to hear any more.
             drop(thread.join());
         }

@@ -208,6 +208,36 @@ fn beacons_are_heard_over_a_cut_cable_and_from_whom_they_come() {
 }
 
 #[test]
+fn many_beacons_are_told_to_who_comes_late_and_one_who_reads_none_disturbs_nobody() {
+    let mut bed = Bed::new(Network::of(&NAMES, 1));
+    let mut deaf = Client::connect(bed.folder.path()).unwrap().follow().unwrap();
+    let text = "x".repeat(1000);
+    for _ in 0..20_000 {
+        bed.plugs[0].send(&beacon(1, &text));
+    }
+    let mut late = Client::connect(bed.folder.path()).unwrap().follow().unwrap();
+    for number in 0..20_000 {
+        let told = late.next(Deadline::after(SOON)).unwrap();
+        assert!(told.is_some_and(|told| told.text == text), "{number}");
+    }
+    assert!(deaf.next(Deadline::after(SOON)).unwrap().is_some(), "it may begin at any time");
+}
+
+#[test]
+fn a_switch_ends_when_it_is_told_and_when_it_is_dropped_even_without_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let switch = Switch::new(Network::of(&NAMES, 1), folder.path()).unwrap();
+    let thread = std::thread::spawn(|| switch.run());
+    Client::connect(folder.path()).unwrap().stop().unwrap();
+    thread.join().unwrap().unwrap();
+    let running = Switch::start(Network::of(&NAMES, 1), folder.path()).unwrap();
+    let mut plug = Plug::new(folder.path(), "one");
+    drop(folder);
+    drop(running);
+    assert!(plug.is_closed());
+}
+
+#[test]
 fn a_network_that_cannot_be_makes_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let error = Switch::start(Network::of(&["a", "a"], 1), folder.path()).unwrap_err();

@@ -82,14 +82,15 @@ impl std::fmt::Debug for Gateway {
 }
 
 impl Gateway {
-    /// The gateway of a network that was checked.
+    /// The gateway of a network that was checked. `entropy` is where its connections' numbers begin: with another one
+    /// they are not taken for those of a gateway that was there before.
     #[must_use]
-    pub fn new(network: &Network) -> Self {
+    pub fn new(network: &Network, entropy: u64) -> Self {
         let (mac, address) = (network.mac(Port::GATEWAY), network.ipv4(Port::GATEWAY));
         let ipv6 = network.ipv6(Port::GATEWAY);
         let mut queues = Queues::default();
         let mut config = Config::new(wire::hardware(mac));
-        config.random_seed = network.seed;
+        config.random_seed = entropy;
         let mut interface = Interface::new(config, &mut queues, Instant::ZERO);
         interface.update_ip_addrs(|own| {
             let all = [
@@ -124,7 +125,7 @@ impl Gateway {
             time_datagrams,
             listening,
             talks: Talks::default(),
-            ways: Ways::new(&network.services),
+            ways: Ways::new(&network.services, entropy),
         }
     }
 

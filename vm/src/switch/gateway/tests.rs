@@ -17,7 +17,7 @@ fn network() -> Network {
 
 fn gateway() -> (Gateway, Mac, Ipv4Addr) {
     let network = network();
-    let mut gateway = Gateway::new(&network);
+    let mut gateway = Gateway::new(&network, 7);
     // The advertisement that is due at the start.
     assert_eq!(gateway.poll(Duration::ZERO).len(), 1);
     (gateway, network.mac(Port::GATEWAY), network.ipv4(Port::GATEWAY))

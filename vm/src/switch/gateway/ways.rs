@@ -46,13 +46,15 @@ pub(crate) struct Ways {
 }
 
 impl Ways {
-    pub(crate) fn new(services: &[Service]) -> Self {
+    pub(crate) fn new(services: &[Service], entropy: u64) -> Self {
         let offer = |service: &Service| Offered {
             listening: Listening::new(service.port),
             host: service.host,
         };
         let offered = services.iter().map(offer).collect();
-        Self { published: Vec::new(), offered, relays: Vec::new(), own_port: FIRST_OWN_PORT }
+        let begin = u16::try_from(entropy % u64::from(u16::MAX - FIRST_OWN_PORT)).unwrap_or(0);
+        let own_port = FIRST_OWN_PORT + begin;
+        Self { published: Vec::new(), offered, relays: Vec::new(), own_port }
     }
 
     /// Publishes a machine's port on the host's loopback: at `host_port`, or at one that the kernel chooses.
