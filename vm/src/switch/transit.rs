@@ -93,6 +93,10 @@ mod tests {
         let now = Duration::from_millis(9);
         assert_eq!([(); 3].map(|()| due(&mut transit, now)), [Some(1), Some(3), None]);
         assert_eq!(transit.next(), None);
+        // A heap keeps no order of equals by itself, which shows where they are many.
+        transit.extend((0..100).map(|byte| delivery(5, byte)).collect());
+        let order: Vec<u8> = std::iter::from_fn(|| due(&mut transit, now)).collect();
+        assert_eq!(order, (0..100).collect::<Vec<u8>>());
     }
 
     #[test]
