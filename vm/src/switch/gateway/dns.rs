@@ -178,10 +178,8 @@ mod tests {
         two[5] = 2;
         check(&two, (1, 0));
         // A pointer, and behind it as much as a label of that length would have.
-        let mut pointer = question(&[b'a'; 192], A, IN);
+        let pointer = question(&[b'a'; 192], A, IN);
         assert_eq!(pointer[12], 0xc0);
-        check(&pointer, (1, 0));
-        pointer[12] = 0x40;
         check(&pointer, (1, 0));
         check(&question(b"one", A, IN)[..15], (1, 0));
         let long = [&[b'a'; 63][..]; 5].join(&b'.');
