@@ -68,6 +68,8 @@ mod tests {
         check(b"\xff\xfe / HTTP/1.1\r\n\r\n", Some("400"));
         check(&[b'a'; HEAD_MAX_BYTES], None);
         check(&[b'a'; HEAD_MAX_BYTES + 1], Some("431"));
+        let long = [&b"GET /"[..], &[b'a'; HEAD_MAX_BYTES], b" HTTP/1.1\r\n\r\n"].concat();
+        check(&long, Some("431"));
     }
 
     proptest! {
