@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, Timespec, poll};
 
+use super::client::Client;
 use super::control::Command;
 use super::fabric::{Fabric, flags};
 use super::listeners::Listeners;
@@ -22,6 +23,8 @@ pub enum SwitchError {
     Topology(#[from] TopologyError),
     #[error("lay out the network in {}", folder.display())]
     LayOut { folder: PathBuf, source: io::Error },
+    #[error("start a switch in {}: one runs there already; stop it first", folder.display())]
+    AlreadyRuns { folder: PathBuf },
     #[error("start the switch's thread")]
     Spawn { source: io::Error },
     #[error("wait for frames")]
@@ -51,9 +54,13 @@ impl Switch {
     /// all in `folder`, in place of what was left there.
     ///
     /// # Errors
-    /// The network cannot be, or the folder cannot be used.
+    /// The network cannot be, a switch runs there already, or the folder cannot be used.
     pub fn new(network: Network, folder: &Path) -> Result<Self, SwitchError> {
         network.check()?;
+        // Whoever is connected to that one would be left alone with it.
+        if Client::connect(folder).is_ok() {
+            return Err(SwitchError::AlreadyRuns { folder: folder.to_owned() });
+        }
         let lay_out = |source| SwitchError::LayOut { folder: folder.to_owned(), source };
         let fabric = Fabric::new(network, folder).map_err(lay_out)?;
         let listeners = Listeners::bind(folder).map_err(lay_out)?;
@@ -140,7 +147,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// The network's folder, where [`super::client::Client::connect`] finds the switch.
+    /// The network's folder, where [`Client::connect`] finds the switch.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder

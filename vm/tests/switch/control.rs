@@ -238,6 +238,14 @@ fn a_switch_ends_when_it_is_told_and_when_it_is_dropped_even_without_its_folder(
 }
 
 #[test]
+fn a_second_switch_in_the_same_folder_is_refused_and_the_first_goes_on() {
+    let mut bed = Bed::new(Network::of(&NAMES, 1));
+    let error = Switch::start(Network::of(&NAMES, 1), bed.folder.path()).unwrap_err();
+    assert!(error.to_string().contains("one runs there already"), "{error}");
+    assert_eq!(bed.heard(), all());
+}
+
+#[test]
 fn a_network_that_cannot_be_makes_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let error = Switch::start(Network::of(&["a", "a"], 1), folder.path()).unwrap_err();
