@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Stdio;
+use std::time::Instant;
 
 use ferrite_vm::switch::client::Client;
 use ferrite_vm::switch::topology::{Network, Service};
@@ -134,7 +135,9 @@ fn the_host_sends_much_and_each_direction_has_its_own_end() {
         // It answers once it has heard the end.
         let mut nc = bed.room.command(&["busybox", "nc", "-l", "-p", "9000", "-e", "sha256sum"]);
         let mut nc = nc.spawn().unwrap();
+        let begin = Instant::now();
         let answer = loop {
+            assert!(begin.elapsed() < 3 * SOON, "nobody answers");
             let mut stream = TcpStream::connect(at).unwrap();
             stream.set_read_timeout(Some(SOON)).unwrap();
             let mut answer = String::new();
@@ -176,6 +179,25 @@ fn ways_that_lead_nowhere_end_at_once() {
             assert!(matches!(code, Some(7 | 56)), "{port}: {code:?} {said}");
         }
         drop(folder);
+    });
+}
+
+#[test]
+fn a_machine_that_has_said_all_is_still_answered() {
+    inside("ways::a_machine_that_has_said_all_is_still_answered", || {
+        let bed = Bed::new();
+        let service = bed.service.try_clone().unwrap();
+        let served = std::thread::spawn(move || {
+            let (mut stream, _) = service.accept().unwrap();
+            stream.set_read_timeout(Some(SOON)).unwrap();
+            let mut heard = String::new();
+            stream.read_to_string(&mut heard).unwrap();
+            stream.write_all(b"bye").unwrap();
+            heard
+        });
+        let words = "printf hello | busybox nc 192.168.1.1 5000";
+        assert_eq!(bed.room.run(&["sh", "-c", words]), "bye");
+        assert_eq!(served.join().unwrap(), "hello");
     });
 }
 
