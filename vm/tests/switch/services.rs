@@ -200,7 +200,7 @@ fn the_kernel_makes_itself_an_address_and_rdisc6_reads_the_advertisement() {
         let bed = Bed::new();
         let room = bed.room("two");
         let own = "fd66:6572:7269:7:5054:ff:fe07:b";
-        let mut monitor = room.command(&["ip", "-6", "-o", "monitor", "address"]);
+        let mut monitor = room.command(&["timeout", "60", "ip", "-6", "-o", "monitor", "address"]);
         let mut monitor = monitor.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(monitor.stdout.take().unwrap()).lines();
         room.run(&["ip", "link", "set", "eth0", "up"]);
