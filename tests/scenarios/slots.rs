@@ -14,6 +14,7 @@ use ferrite_tests::disk::{extract, guid, partition_start, write_oem};
 use ferrite_tests::images::{self, Kind, NEXT_VERSION};
 use ferrite_tests::node::{BOOT, Node, PID1, READY, SOON};
 use ferrite_tests::programs::succeed;
+use ferrite_vm::machine::Card;
 use serde_json::json;
 
 /// Three tries of a slot that resets the machine, and the boot after them.
@@ -151,7 +152,7 @@ fn a_slot_without_the_network_that_the_node_had_is_not_kept() -> Result<()> {
     stage_next(&node)?;
     let staged = stage::slots(&node.disk())?.b;
     stage::set_slot(&node.disk(), Slot::B, SlotAttributes { tries: 1, ..staged })?;
-    node.machine.network = false;
+    node.machine.network = Card::None;
     node.append("ferrite.ready_timeout_s=20");
     node.power_on()?;
     node.wait_for("slot B has 20 s to become ready", FALL_BACK)?;

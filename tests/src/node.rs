@@ -15,7 +15,7 @@ use ferrite_vm::console::{Console, Until};
 use ferrite_vm::deadline::Deadline;
 use ferrite_vm::disk::{Bus, Cache, Disk, Format, Plugged};
 use ferrite_vm::host::Host;
-use ferrite_vm::machine::{Boot, Clock, FwCfg, Lifetime, Machine, Timing};
+use ferrite_vm::machine::{Boot, Card, Clock, FwCfg, Lifetime, Machine, Timing};
 use ferrite_vm::running::Running;
 use serde_json::Value;
 
@@ -114,7 +114,7 @@ impl Node {
     pub fn power_on(&mut self) -> Result<()> {
         ensure!(self.running.is_none(), "the node runs already");
         let mut running = Running::start(&self.machine, &self.host)?;
-        if self.machine.network {
+        if self.machine.network == Card::User {
             self.write_context(running.forwarded_port(names::API_PORT)?)?;
         }
         self.running = Some(running);
@@ -408,7 +408,7 @@ fn machine(image: &Path, directory: &Path) -> Result<Machine> {
             name: names::FW_CFG_CLOUD_CONFIG_NAME.to_owned(),
             file: directory.join("cloud-config"),
         }],
-        network: true,
+        network: Card::User,
         forwards: vec![names::API_PORT, PROBE_PORT],
         timing: Timing::Real,
         clock: Clock::Host,

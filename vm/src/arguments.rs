@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::disk::{Bus, Disk, Plugged};
 use crate::host::{Acceleration, Host, HostError};
-use crate::machine::{Boot, Clock, Machine, Timing};
+use crate::machine::{Boot, Card, Clock, Machine, Timing};
 
 /// Socket to which QEMU connects once it is set up; see [`crate::running`].
 pub(crate) const STARTER_SOCKET: &str = "starter.sock";
@@ -42,9 +42,7 @@ pub(crate) fn build(machine: &Machine, host: &Host) -> Result<Vec<String>, HostE
         arguments.push("-rtc", &format!("base={},clock=vm", escape(moment)));
     }
     arguments.push("-device", "virtio-rng-pci");
-    if machine.network {
-        network(&mut arguments, &machine.forwards);
-    }
+    network(&mut arguments, machine, host);
     boot(&mut arguments, machine, host)?;
     for (index, disk) in machine.disks.iter().enumerate() {
         attach(&mut arguments, disk, index);
@@ -103,12 +101,23 @@ fn consoles(arguments: &mut Arguments) {
     arguments.push("-mon", "chardev=starter,mode=control");
 }
 
-fn network(arguments: &mut Arguments, forwards: &[u16]) {
-    let forwards: String =
-        forwards.iter().map(|port| format!(",hostfwd=tcp:127.0.0.1:0-:{port}")).collect();
-    arguments.push("-netdev", &format!("user,id={NETWORK}{forwards}"));
+fn network(arguments: &mut Arguments, machine: &Machine, host: &Host) {
+    let (backend, address) = match &machine.network {
+        Card::None => return,
+        Card::User => {
+            let forward = |port: &u16| format!(",hostfwd=tcp:127.0.0.1:0-:{port}");
+            let forwards: String = machine.forwards.iter().map(forward).collect();
+            (format!("user,id={NETWORK}{forwards}"), String::new())
+        }
+        Card::Cable { socket, mac } => {
+            let (socket, again) = (path(socket), host.version.reconnect_option());
+            let address = format!("server=off,addr.type=unix,addr.path={socket}");
+            (format!("stream,id={NETWORK},{address},{again}"), format!(",mac={mac}"))
+        }
+    };
+    arguments.push("-netdev", &backend);
     // No option ROM: network boot is not ours, and firmware spends a second on it.
-    arguments.push("-device", &format!("virtio-net-pci,netdev={NETWORK},romfile="));
+    arguments.push("-device", &format!("virtio-net-pci,netdev={NETWORK},romfile={address}"));
 }
 
 fn boot(arguments: &mut Arguments, machine: &Machine, host: &Host) -> Result<(), HostError> {

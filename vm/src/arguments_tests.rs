@@ -3,6 +3,7 @@
 use crate::disk::{Cache, Format};
 use crate::host::{Firmware, Version};
 use crate::machine::{Clock, FwCfg, Lifetime};
+use crate::switch::mac::Mac;
 
 use super::*;
 
@@ -32,7 +33,7 @@ fn machine() -> Machine {
             plugged: Plugged::AtPowerOn,
         }],
         fw_cfg: vec![FwCfg { name: "opt/x".to_owned(), file: "cloud-config".into() }],
-        network: true,
+        network: Card::User,
         forwards: vec![7443, 8080],
         timing: Timing::Real,
         clock: Clock::Host,
@@ -160,6 +161,20 @@ fn a_late_disk_has_a_file_and_a_place_and_comes_as_a_device_of_that_place() {
 
 #[test]
 fn a_machine_without_network_has_no_card() {
-    let machine = Machine { network: false, ..machine() };
+    let machine = Machine { network: Card::None, ..machine() };
     check(&machine, &host(), &[], &["-netdev", "virtio-net", "hostfwd"]);
+}
+
+#[test]
+fn a_machine_on_a_switch_has_the_card_that_the_switch_knows() {
+    let mac = Mac([0x52, 0x54, 0, 1, 0, 10]);
+    let network = Card::Cable { socket: "../net,1/cable-a.sock".into(), mac };
+    let machine = Machine { network, ..machine() };
+    let present = [
+        "stream,id=net0,server=off,addr.type=unix,addr.path=../net,,1/cable-a.sock,reconnect-ms=100",
+        "virtio-net-pci,netdev=net0,romfile=,mac=52:54:00:01:00:0a",
+    ];
+    check(&machine, &host(), &present, &["hostfwd", "user,"]);
+    let host = Host { version: Version(8, 2, 0), ..host() };
+    check(&machine, &host, &["cable-a.sock,reconnect=1"], &["reconnect-ms"]);
 }

@@ -55,6 +55,15 @@ pub struct Host {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u32, pub u32, pub u32);
 
+impl Version {
+    /// The option of a `-netdev stream` that connects again after a tenth of a second, or after one second where QEMU
+    /// counts in those. It connects when the other end comes, even if it was not there at first.
+    #[must_use]
+    pub fn reconnect_option(self) -> &'static str {
+        if self >= Self(9, 2, 0) { "reconnect-ms=100" } else { "reconnect=1" }
+    }
+}
+
 impl std::fmt::Display for Version {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}.{}", self.0, self.1, self.2)
@@ -208,6 +217,12 @@ mod tests {
     fn the_oldest_version_is_a_boundary() {
         assert!(Version(7, 9, 9) < Version(QEMU_OLDEST_MAJOR, 0, 0));
         assert!(Version(10, 0, 0) > Version(9, 9, 9), "numbers are compared as numbers");
+    }
+
+    #[test]
+    fn reconnecting_is_asked_for_as_the_version_understands_it() {
+        assert_eq!(Version(9, 1, 50).reconnect_option(), "reconnect=1");
+        assert_eq!(Version(9, 2, 0).reconnect_option(), "reconnect-ms=100");
     }
 
     #[test]

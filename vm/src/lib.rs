@@ -31,3 +31,5 @@ mod qmp_message;
 
 pub mod console;
 pub mod scan;
+
+pub mod switch;

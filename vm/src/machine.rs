@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::disk::Disk;
+use crate::switch::mac::Mac;
 
 /// The kernel of an image as loaders know it, a bzImage.
 const KERNEL: &str = "kernel";
@@ -26,10 +27,11 @@ pub struct Machine {
     pub disks: Vec<Disk>,
     /// Files handed over through fw_cfg.
     pub fw_cfg: Vec<FwCfg>,
-    /// A network card. Without it, `forwards` lead nowhere.
-    pub network: bool,
+    /// Its network card.
+    pub network: Card,
     /// Ports of the guest that are reachable on the host's 127.0.0.1, each at a port that QEMU takes from
-    /// the kernel (no race) and [`crate::running::Running::forwarded_port`] tells.
+    /// the kernel (no race) and [`crate::running::Running::forwarded_port`] tells. With [`Card::User`] alone: a switch
+    /// publishes ports itself.
     pub forwards: Vec<u16>,
     /// How guest time passes.
     pub timing: Timing,
@@ -43,6 +45,24 @@ pub struct Machine {
     pub lifetime: Lifetime,
     /// Further QEMU arguments, at the end.
     pub extra_arguments: Vec<String>,
+}
+
+/// A machine's network card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Card {
+    /// It has none.
+    None,
+    /// A network of its own, with QEMU as the way out.
+    User,
+    /// The network of a [`crate::switch::Switch`]. QEMU connects when the switch is there, and again when it comes
+    /// again: either may start first.
+    Cable {
+        /// The switch's socket for the machine ([`crate::switch::cable_socket`]); relative to the machine's directory
+        /// or absolute, and then at most 107 bytes long.
+        socket: PathBuf,
+        /// The card's address, which says to the switch who the machine is.
+        mac: Mac,
+    },
 }
 
 /// How a machine boots.

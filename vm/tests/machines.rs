@@ -10,8 +10,11 @@ use ferrite_vm::console::{Console, ConsoleError, Until};
 use ferrite_vm::deadline::Deadline;
 use ferrite_vm::disk::{self, Bus, Cache, Disk, Format, Plugged};
 use ferrite_vm::host::{Acceleration, Host};
-use ferrite_vm::machine::{Boot, Clock, Lifetime, Machine, Timing};
+use ferrite_vm::machine::{Boot, Card, Clock, Lifetime, Machine, Timing};
 use ferrite_vm::running::{self, MachineError, Running};
+use ferrite_vm::switch::Switch;
+use ferrite_vm::switch::client::Client;
+use ferrite_vm::switch::topology::Network;
 
 const SOON: Duration = Duration::from_secs(60);
 const DISK_BYTES: usize = 1 << 20;
@@ -61,7 +64,7 @@ fn machine(host: &Host, folder: &Path) -> Machine {
             plugged: Plugged::AtPowerOn,
         }],
         fw_cfg: Vec::new(),
-        network: true,
+        network: Card::User,
         forwards: vec![7443],
         timing: Timing::Real,
         clock: Clock::Host,
@@ -107,6 +110,31 @@ fn a_machine_boots_speaks_and_obeys_its_buttons() {
     TcpStream::connect(("127.0.0.1", port)).unwrap();
     assert!(matches!(running.forwarded_port(1), Err(MachineError::FindForward { guest_port: 1 })));
     assert_eq!(console.problems(&[]).unwrap(), []);
+}
+
+#[test]
+fn it_hangs_on_a_switch_whoever_starts_first_and_is_off_it_when_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = host();
+    let network = Network::of(&["one"], 1);
+    let card = network.card(folder.path(), "one").unwrap();
+    let mut machine = Machine { network: card, ..machine(&host, folder.path()) };
+    // Its guest says nothing on the network: it need not run.
+    machine.extra_arguments.push("-S".to_owned());
+    let is_plugged = || {
+        let status = Client::connect(folder.path()).unwrap().status().unwrap();
+        status.machines[0].plugged
+    };
+    let mut running = Running::start(&machine, &host).unwrap();
+    let switch = Switch::start(network.clone(), folder.path()).unwrap();
+    while !is_plugged() {}
+    running.cut().unwrap();
+    while is_plugged() {}
+    let _running = Running::start(&machine, &host).unwrap();
+    while !is_plugged() {}
+    drop(switch);
+    let _switch = Switch::start(network, folder.path()).unwrap();
+    while !is_plugged() {}
 }
 
 #[test]
@@ -189,7 +217,7 @@ fn the_image_under_an_overlay_is_never_written() {
 fn qemu_takes_every_kind_of_disk_at_once_and_later() {
     let folder = tempfile::tempdir().unwrap();
     let host = host();
-    let mut machine = Machine { network: false, ..machine(&host, folder.path()) };
+    let mut machine = Machine { network: Card::None, ..machine(&host, folder.path()) };
     machine.clock = Clock::At("2031-01-01T00:00:00".to_owned());
     let kinds = [
         (Bus::Sata, 512, Plugged::AtPowerOn),

@@ -8,7 +8,7 @@ use ferrite_schema::names::{API_PORT, FW_CFG_CLOUD_CONFIG_NAME};
 use ferrite_schema::node_config::{self, ApiConfig, MARKER, NodeConfig};
 use ferrite_vm::disk::{self, Bus, Cache, Disk, Format, Plugged};
 use ferrite_vm::host::{self, Host};
-use ferrite_vm::machine::{Boot, Clock, FwCfg, Lifetime, Machine, Timing};
+use ferrite_vm::machine::{Boot, Card, Clock, FwCfg, Lifetime, Machine, Timing};
 
 use super::folder;
 use super::problem::ClusterError;
@@ -152,7 +152,7 @@ pub(super) fn machine(
             name: FW_CFG_CLOUD_CONFIG_NAME.to_owned(),
             file: CLOUD_CONFIG.into(),
         }],
-        network: true,
+        network: Card::User,
         forwards: vec![API_PORT],
         timing: Timing::Real,
         clock: Clock::Host,

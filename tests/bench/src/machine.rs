@@ -12,7 +12,7 @@ use ferrite_vm::console::{Console, Until};
 use ferrite_vm::deadline::Deadline;
 use ferrite_vm::disk::{self, Bus, Cache, Disk, Format, Plugged};
 use ferrite_vm::host::Host;
-use ferrite_vm::machine::{Boot, Clock, FwCfg, Lifetime, Machine, Timing};
+use ferrite_vm::machine::{Boot, Card, Clock, FwCfg, Lifetime, Machine, Timing};
 
 /// Longest that any boot may take here; a minute is usual for the slowest side.
 pub(crate) const BOOT: Duration = Duration::from_secs(600);
@@ -27,7 +27,7 @@ pub(crate) fn plain(directory: &Path, boot: Boot, timing: Timing) -> Machine {
         boot,
         disks: Vec::new(),
         fw_cfg: Vec::new(),
-        network: true,
+        network: Card::User,
         forwards: Vec::new(),
         timing,
         clock: Clock::Host,
