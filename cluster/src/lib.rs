@@ -1,0 +1,7 @@
+//! The heart of the cluster: what is stored, who decides, what is decided, and what nodes tell one another.
+//!
+//! Never runs a unit, opens a port or reads a file: whoever wires it gives it a store and hears what is to be done.
+
+pub mod keys;
+pub mod names;
+pub mod records;
