@@ -5,3 +5,4 @@
 pub mod keys;
 pub mod names;
 pub mod records;
+pub mod store;
