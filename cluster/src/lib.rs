@@ -2,6 +2,7 @@
 //!
 //! Never runs a unit, opens a port or reads a file: whoever wires it gives it a store and hears what is to be done.
 
+pub mod engine;
 pub mod keys;
 pub mod names;
 pub mod records;
