@@ -4,6 +4,8 @@
 
 pub mod engine;
 pub mod keys;
+pub mod leadership;
 pub mod names;
+pub mod presence;
 pub mod records;
 pub mod store;

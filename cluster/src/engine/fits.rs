@@ -7,6 +7,9 @@ use super::world::{Machine, Owner, World};
 use crate::names::UnitName;
 use crate::records::Transport;
 
+/// Most instances of a machine: with the longest names they fit into its record with room for what newer versions write.
+pub const INSTANCES_MAX: usize = 1000;
+
 /// Why an instance may not be on a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unfit {
@@ -39,6 +42,8 @@ pub enum Unfit {
         /// Whose it is.
         by: UnitName,
     },
+    /// It has as many instances as its record holds.
+    Full,
     /// It has too little memory left.
     Memory {
         /// What the unit needs, in bytes.
@@ -70,6 +75,9 @@ pub(super) fn fits(
         return Err(Unfit::Cordoned);
     }
     holds(world, instance, needs, machine)?;
+    if machine.instances.iter().filter(|other| *other != instance).count() >= INSTANCES_MAX {
+        return Err(Unfit::Full);
+    }
     let (mut cpus_milli, mut memory_bytes) = (0_u64, 0_u64);
     for other in others(world, instance, machine) {
         cpus_milli = cpus_milli.saturating_add(other.1.cpus_milli);
@@ -149,6 +157,7 @@ impl fmt::Display for Unfit {
             Self::Port { port, transport: Transport::Udp, by } => {
                 write!(out, "{by} has its UDP port {port}")
             }
+            Self::Full => write!(out, "it has {INSTANCES_MAX} units, which is the most"),
             Self::Memory { needed, left } => {
                 let mib = |bytes: u64| bytes >> 20;
                 write!(

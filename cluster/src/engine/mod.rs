@@ -12,7 +12,7 @@ mod why;
 mod world;
 
 pub use facts::{Event, MachineFacts, Needs, News, Presence, UnitFacts};
-pub use fits::Unfit;
+pub use fits::{INSTANCES_MAX, Unfit};
 pub use plan::{Move, plan};
 pub use why::{Why, why};
 pub use world::World;

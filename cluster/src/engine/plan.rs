@@ -1,5 +1,7 @@
 //! What is to be moved.
 
+use std::collections::BTreeSet;
+
 use super::facts::{Event, Needs, Presence, UnitFacts};
 use super::fits::{fits, holds};
 use super::world::{Owner, World};
@@ -28,8 +30,17 @@ pub fn plan(world: &mut World, events: &[Event]) -> Vec<Move> {
     }
     let mut moves = Vec::new();
     settle_duplicates(world, &mut moves);
-    for instance in std::mem::take(&mut world.unchecked) {
-        look_at(world, &instance, &mut moves);
+    let changed = std::mem::take(&mut world.unchecked);
+    for instance in &changed {
+        look_at(world, instance, &mut moves);
+    }
+    // Of two that cannot be together the one goes that changed; where that one must stay, the other.
+    let stayed = changed.iter().filter_map(|instance| world.machine_of(instance));
+    let ids: BTreeSet<MachineId> = stayed.cloned().collect();
+    for instance in ids.iter().flat_map(|id| world.instances_on(id)).collect::<Vec<_>>() {
+        if !changed.contains(&instance) {
+            look_at(world, &instance, &mut moves);
+        }
     }
     for instance in std::mem::take(&mut world.unsettled) {
         if !settle(world, &instance, &mut moves) {

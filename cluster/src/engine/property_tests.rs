@@ -27,7 +27,7 @@ fn news<T: Clone + std::fmt::Debug>(
 }
 
 fn machine_facts() -> impl Strategy<Value = MachineFacts> {
-    (0..3_usize, 0..3_u32, prop::bool::weighted(0.1), 0..4_u64, 0..4_u64).prop_map(
+    (0..3_usize, 0..3_u32, prop::bool::weighted(0.1), 0..5_u64, 0..6_u64).prop_map(
         |(zone, level, cordoned, cpus, memory)| {
             let zone = ["a", "b"].get(zone).map(|zone| ("zone".to_owned(), (*zone).to_owned()));
             MachineFacts {
@@ -44,7 +44,7 @@ fn machine_facts() -> impl Strategy<Value = MachineFacts> {
 fn needs() -> impl Strategy<Value = Needs> {
     let zones = prop::collection::vec(prop::sample::select(vec!["a", "b"]), 0..2);
     let ports = prop::collection::btree_set(80..82_u16, 0..2);
-    (0..3_u32, zones, 0..3_u64, 0..3_u64, ports, prop::bool::weighted(0.2)).prop_map(
+    (0..2_u32, zones, 0..3_u64, 0..3_u64, ports, prop::bool::weighted(0.4)).prop_map(
         |(level, zones, cpus, memory_bytes, ports, bound)| {
             let labels = (!zones.is_empty())
                 .then(|| ("zone".to_owned(), zones.into_iter().map(str::to_owned).collect()));
@@ -318,7 +318,7 @@ fn run(batches: Vec<Vec<Step>>) {
 
 /// `FERRITE_LONG` makes it look for longer.
 fn cases() -> u32 {
-    if std::env::var_os("FERRITE_LONG").is_some() { 50_000 } else { 1_000 }
+    if std::env::var_os("FERRITE_LONG").is_some() { 200_000 } else { 8_000 }
 }
 
 proptest! {
@@ -326,7 +326,7 @@ proptest! {
 
     #[test]
     fn plans_are_right_whatever_happens(
-        batches in prop::collection::vec(prop::collection::vec(step(), 1..6), 1..12)
+        batches in prop::collection::vec(prop::collection::vec(step(), 1..6), 1..20)
     ) {
         run(batches);
     }

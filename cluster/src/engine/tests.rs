@@ -264,3 +264,37 @@ fn of_an_instance_on_two_machines_the_one_that_is_there_stays() {
     assert_eq!(moves, [goes]);
     assert_eq!(shown(&world), "web>2");
 }
+
+#[test]
+fn of_two_that_cannot_be_together_the_one_goes_that_may() {
+    let with = |bound, ports: &[u16]| UnitFacts {
+        needs: Needs {
+            bound,
+            ports: ports.iter().map(|port| (*port, Transport::Tcp)).collect(),
+            ..Needs::default()
+        },
+        ..unit(None)
+    };
+    for (db_bound, gone) in [(true, "web"), (false, "db")] {
+        let mut world = world(1, &[("db", with(db_bound, &[])), ("web", with(false, &[80]))]);
+        plan(&mut world, &comes(1));
+        let moves = plan(&mut world, &[is("db", &with(db_bound, &[80]))]);
+        assert_eq!(causes(&moves), [(gone.to_owned(), Cause::ConstraintBroken)]);
+        assert_eq!(moves[0].to, Some(machine(1)));
+    }
+}
+
+#[test]
+fn a_machine_holds_no_more_than_its_record_can() {
+    let most = u32::try_from(INSTANCES_MAX).unwrap();
+    let world = world(1, &[("web", unit(Some(most + 1)))]);
+    assert_eq!(world.placements().count(), INSTANCES_MAX);
+    let said = why(&world, &name(&format!("web@{most}"))).to_string();
+    let missing = (1..=most + 1).map(|number| name(&format!("web@{number}")));
+    let nowhere =
+        missing.map(|name| why(&world, &name)).find(|why| matches!(why, Why::Nowhere { .. }));
+    assert!(
+        nowhere.unwrap().to_string().contains("it has 1000 units, which is the most"),
+        "{said}"
+    );
+}

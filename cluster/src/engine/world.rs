@@ -93,6 +93,11 @@ impl World {
         self.machines.get(id)
     }
 
+    pub(super) fn instances_on(&self, id: &MachineId) -> Vec<UnitName> {
+        let machine = self.machines.get(id);
+        machine.into_iter().flat_map(|machine| machine.instances.iter().cloned()).collect()
+    }
+
     pub(super) fn placed(&self, instance: &UnitName) -> Option<&Placed> {
         self.placed.get(instance)
     }
