@@ -4,8 +4,10 @@
 
 pub mod engine;
 pub mod keys;
+pub mod lead;
 pub mod leadership;
 pub mod names;
 pub mod presence;
 pub mod records;
 pub mod store;
+pub mod transactions;

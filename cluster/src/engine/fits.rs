@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::facts::{Needs, Presence};
-use super::world::{Machine, Owner, World};
+use super::world::Machine;
 use crate::names::UnitName;
 use crate::records::Transport;
 
@@ -61,12 +61,7 @@ pub enum Unfit {
 }
 
 /// The instance may come to the machine.
-pub(super) fn fits(
-    world: &World,
-    instance: &UnitName,
-    needs: &Needs,
-    machine: &Machine,
-) -> Result<(), Unfit> {
+pub(super) fn fits(instance: &UnitName, needs: &Needs, machine: &Machine) -> Result<(), Unfit> {
     let facts = machine.facts.as_ref().ok_or(Unfit::Unknown)?;
     if machine.presence != Presence::Alive {
         return Err(Unfit::NotAlive(machine.presence));
@@ -74,21 +69,17 @@ pub(super) fn fits(
     if facts.cordoned {
         return Err(Unfit::Cordoned);
     }
-    holds(world, instance, needs, machine)?;
-    if machine.instances.iter().filter(|other| *other != instance).count() >= INSTANCES_MAX {
+    holds(instance, needs, machine)?;
+    if machine.instances.len() >= INSTANCES_MAX && !machine.instances.contains_key(instance) {
         return Err(Unfit::Full);
     }
-    let (mut cpus_milli, mut memory_bytes) = (0_u64, 0_u64);
-    for other in others(world, instance, machine) {
-        cpus_milli = cpus_milli.saturating_add(other.1.cpus_milli);
-        memory_bytes = memory_bytes.saturating_add(other.1.memory_bytes);
-    }
+    let (cpus_milli, memory_bytes) = machine.used_beside(instance);
     // Who asks for nothing is content with nothing.
-    let left = facts.memory_bytes.saturating_sub(memory_bytes);
+    let left = left(facts.memory_bytes, memory_bytes);
     if needs.memory_bytes > left {
         return Err(Unfit::Memory { needed: needs.memory_bytes, left });
     }
-    let left = facts.cpus_milli.saturating_sub(cpus_milli);
+    let left = self::left(facts.cpus_milli, cpus_milli);
     if needs.cpus_milli > left {
         return Err(Unfit::Cpus { needed: needs.cpus_milli, left });
     }
@@ -97,12 +88,7 @@ pub(super) fn fits(
 
 /// The instance may stay on the machine. Fewer than [`fits`] asks for: a machine that is cordoned, silent, or says that it has
 /// less than before keeps what it runs.
-pub(super) fn holds(
-    world: &World,
-    instance: &UnitName,
-    needs: &Needs,
-    machine: &Machine,
-) -> Result<(), Unfit> {
+pub(super) fn holds(instance: &UnitName, needs: &Needs, machine: &Machine) -> Result<(), Unfit> {
     let Some(facts) = &machine.facts else { return Ok(()) };
     if facts.level < needs.level {
         return Err(Unfit::Level { needed: needs.level, has: facts.level });
@@ -116,7 +102,7 @@ pub(super) fn holds(
     if needs.ports.is_empty() {
         return Ok(());
     }
-    for (other, theirs) in others(world, instance, machine) {
+    for (other, theirs) in machine.instances.iter().filter(|(other, _)| *other != instance) {
         if let Some((port, transport)) = needs.ports.intersection(&theirs.ports).next() {
             return Err(Unfit::Port { port: *port, transport: *transport, by: other.clone() });
         }
@@ -124,17 +110,8 @@ pub(super) fn holds(
     Ok(())
 }
 
-/// What else is on the machine, with what it needs.
-fn others<'a>(
-    world: &'a World,
-    instance: &'a UnitName,
-    machine: &'a Machine,
-) -> impl Iterator<Item = (&'a UnitName, &'a Needs)> {
-    let others = machine.instances.iter().filter(move |other| *other != instance);
-    others.filter_map(|other| match world.owner(other) {
-        Owner::Wanted(_, facts) => Some((other, &facts.needs)),
-        Owner::Unwanted(_) | Owner::Held(_) | Owner::Nobody => None,
-    })
+fn left(all: u64, used: u128) -> u64 {
+    u64::try_from(u128::from(all).saturating_sub(used)).unwrap_or(0)
 }
 
 impl fmt::Display for Unfit {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::facts::{Event, Needs, Presence, UnitFacts};
 use super::fits::{fits, holds};
-use super::world::{Owner, World};
+use super::world::{Machine, Owner, World};
 use crate::names::{MachineId, UnitName};
 use crate::records::{Assigned, Cause, Rest};
 
@@ -97,7 +97,7 @@ fn look_at(world: &mut World, instance: &UnitName, moves: &mut Vec<Move>) {
     let Some(machine) = world.machine(&placed.machine) else { return };
     // For a moment nobody knows what a silent machine does; then it is back, or lost.
     let movable = !facts.needs.bound && machine.presence != Presence::Suspect;
-    let broken = movable && holds(world, instance, &facts.needs, machine).is_err();
+    let broken = movable && holds(instance, &facts.needs, machine).is_err();
     if broken {
         world.remove(instance);
         let to = choose(world, instance, &facts.needs);
@@ -155,19 +155,7 @@ fn assigned(facts: &UnitFacts, cause: Cause, before: Option<Assigned>) -> Assign
 
 /// The machine where an instance is best: with the fewest of its own unit, then with the fewest at all, then the first by ID.
 fn choose(world: &World, instance: &UnitName, needs: &Needs) -> Option<MachineId> {
-    let unit = owner_name(world, instance);
-    let fitting =
-        world.machines().filter(|(_, machine)| fits(world, instance, needs, machine).is_ok());
-    let best = fitting.min_by_key(|(_, machine)| {
-        let own = machine.instances.iter().filter(|other| owner_name(world, other) == unit);
-        (own.count(), machine.instances.len())
-    });
-    best.map(|(id, _)| id.clone())
-}
-
-fn owner_name<'a>(world: &'a World, instance: &UnitName) -> Option<&'a UnitName> {
-    match world.owner(instance) {
-        Owner::Wanted(name, _) | Owner::Unwanted(name) | Owner::Held(name) => Some(name),
-        Owner::Nobody => None,
-    }
+    let fitting = world.machines().filter(|(_, machine)| fits(instance, needs, machine).is_ok());
+    let load = |machine: &Machine| (machine.of_the_unit_of(instance), machine.instances.len());
+    fitting.min_by_key(|(_, machine)| load(machine)).map(|(id, _)| id.clone())
 }

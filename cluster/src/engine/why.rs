@@ -65,7 +65,7 @@ pub fn why(world: &World, instance: &UnitName) -> Why {
     let placed = world.placed(instance);
     let lost = match placed.and_then(|placed| Some((placed, world.machine(&placed.machine)?))) {
         Some((placed, machine)) if machine.presence != Presence::Lost => {
-            let against = holds(world, instance, &facts.needs, machine).err();
+            let against = holds(instance, &facts.needs, machine).err();
             let cause = placed.assigned.cause.clone();
             return Why::Placed { machine: placed.machine.clone(), cause, against };
         }
@@ -77,7 +77,7 @@ pub fn why(world: &World, instance: &UnitName) -> Why {
     };
     let mut machines = Vec::new();
     for (id, machine) in world.machines() {
-        match fits(world, instance, &facts.needs, machine) {
+        match fits(instance, &facts.needs, machine) {
             Ok(()) => return Why::Coming,
             Err(unfit) => machines.push((id.clone(), unfit)),
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::facts::{Event, MachineFacts, News, Presence, UnitFacts};
+use super::facts::{Event, MachineFacts, Needs, News, Presence, UnitFacts};
 use crate::names::{MachineId, UnitName};
 use crate::records::{Assigned, Target};
 
@@ -27,14 +27,71 @@ pub(super) struct Machine {
     /// Absent where its record is, or cannot be understood: nothing new comes to it.
     pub(super) facts: Option<MachineFacts>,
     pub(super) presence: Presence,
-    pub(super) instances: BTreeSet<UnitName>,
+    /// What is on it, each with what it needs as far as that is known.
+    pub(super) instances: BTreeMap<UnitName, Needs>,
+    /// How many of each unit are on it.
+    units: BTreeMap<UnitName, usize>,
+    /// Processor time that is needed there, in thousandths.
+    cpus_milli: u128,
+    /// Memory that is needed there, in bytes.
+    memory_bytes: u128,
 }
 
 impl Default for Machine {
     fn default() -> Self {
         // Until it is known, nothing comes to it and nothing leaves it.
-        Self { facts: None, presence: Presence::Suspect, instances: BTreeSet::new() }
+        Self {
+            facts: None,
+            presence: Presence::Suspect,
+            instances: BTreeMap::new(),
+            units: BTreeMap::new(),
+            cpus_milli: 0,
+            memory_bytes: 0,
+        }
     }
+}
+
+impl Machine {
+    /// What others than this instance need: processor time in thousandths, and memory in bytes.
+    pub(super) fn used_beside(&self, instance: &UnitName) -> (u128, u128) {
+        let own = self.instances.get(instance);
+        let (cpus_milli, memory_bytes) =
+            own.map_or((0, 0), |needs| (needs.cpus_milli.into(), needs.memory_bytes.into()));
+        (self.cpus_milli.saturating_sub(cpus_milli), self.memory_bytes.saturating_sub(memory_bytes))
+    }
+
+    /// How many there are of the unit that this instance is of, by its name.
+    pub(super) fn of_the_unit_of(&self, instance: &UnitName) -> usize {
+        self.units.get(&unit_of(instance)).copied().unwrap_or(0)
+    }
+
+    fn host(&mut self, instance: &UnitName, needs: Needs) {
+        self.part_with(instance);
+        self.cpus_milli = self.cpus_milli.saturating_add(needs.cpus_milli.into());
+        self.memory_bytes = self.memory_bytes.saturating_add(needs.memory_bytes.into());
+        let count = self.units.entry(unit_of(instance)).or_default();
+        *count = count.saturating_add(1);
+        self.instances.insert(instance.clone(), needs);
+    }
+
+    fn part_with(&mut self, instance: &UnitName) {
+        (self.cpus_milli, self.memory_bytes) = self.used_beside(instance);
+        if self.instances.remove(instance).is_none() {
+            return;
+        }
+        let unit = unit_of(instance);
+        let left = self.of_the_unit_of(instance).saturating_sub(1);
+        if left == 0 {
+            self.units.remove(&unit);
+        } else {
+            self.units.insert(unit, left);
+        }
+    }
+}
+
+/// The unit that an instance is of, by its name.
+fn unit_of(instance: &UnitName) -> UnitName {
+    instance.replica_of().map_or_else(|| instance.clone(), |(unit, _)| unit)
 }
 
 /// Where an instance is.
@@ -68,7 +125,7 @@ impl World {
     #[must_use]
     pub fn assignment(&self, machine: &MachineId) -> BTreeMap<UnitName, Assigned> {
         let instances = self.machines.get(machine).map(|machine| &machine.instances);
-        let instances = instances.into_iter().flatten();
+        let instances = instances.into_iter().flat_map(BTreeMap::keys);
         instances
             .filter_map(|name| Some((name.clone(), self.placed.get(name)?.assigned.clone())))
             .collect()
@@ -95,7 +152,7 @@ impl World {
 
     pub(super) fn instances_on(&self, id: &MachineId) -> Vec<UnitName> {
         let machine = self.machines.get(id);
-        machine.into_iter().flat_map(|machine| machine.instances.iter().cloned()).collect()
+        machine.into_iter().flat_map(|machine| machine.instances.keys().cloned()).collect()
     }
 
     pub(super) fn placed(&self, instance: &UnitName) -> Option<&Placed> {
@@ -168,12 +225,12 @@ impl World {
                     News::Is(facts) => Some(facts.clone()),
                     News::Gone | News::Unreadable => None,
                 };
-                self.unchecked.extend(machine.instances.iter().cloned());
+                self.unchecked.extend(machine.instances.keys().cloned());
             }
             Event::Presence(id, presence) => {
                 let machine = self.machines.entry(id.clone()).or_default();
                 machine.presence = *presence;
-                self.unchecked.extend(machine.instances.iter().cloned());
+                self.unchecked.extend(machine.instances.keys().cloned());
             }
             Event::Unit(name, news) => {
                 match news {
@@ -194,6 +251,13 @@ impl World {
 
     fn look_at_unit(&mut self, name: &UnitName) {
         let placed = self.placed_of(name);
+        for instance in &placed {
+            let needs = self.needs_of(instance);
+            let machine = self.placed.get(instance).map(|placed| &placed.machine);
+            if let Some(machine) = machine.and_then(|id| self.machines.get_mut(id)) {
+                machine.host(instance, needs);
+            }
+        }
         self.unchecked.extend(placed);
         let wanted = self.wanted(name);
         self.unsettled.extend(wanted);
@@ -201,7 +265,7 @@ impl World {
 
     fn assigned(&mut self, id: &MachineId, instances: &BTreeMap<UnitName, Assigned>) {
         let before = self.machines.entry(id.clone()).or_default().instances.clone();
-        for name in before.iter().filter(|name| !instances.contains_key(*name)) {
+        for name in before.keys().filter(|name| !instances.contains_key(*name)) {
             self.remove(name);
             self.unsettled.insert(name.clone());
         }
@@ -216,11 +280,19 @@ impl World {
         }
     }
 
+    /// What an instance needs, as far as that is known.
+    fn needs_of(&self, instance: &UnitName) -> Needs {
+        match self.owner(instance) {
+            Owner::Wanted(_, facts) => facts.needs.clone(),
+            Owner::Unwanted(_) | Owner::Held(_) | Owner::Nobody => Needs::default(),
+        }
+    }
+
     /// Puts an instance onto a machine, away from where it was.
     pub(super) fn put(&mut self, instance: &UnitName, machine: &MachineId, assigned: Assigned) {
         self.remove(instance);
-        let hosted = &mut self.machines.entry(machine.clone()).or_default().instances;
-        hosted.insert(instance.clone());
+        let needs = self.needs_of(instance);
+        self.machines.entry(machine.clone()).or_default().host(instance, needs);
         let placed = Placed { machine: machine.clone(), assigned };
         self.placed.insert(instance.clone(), placed);
     }
@@ -229,7 +301,7 @@ impl World {
     pub(super) fn remove(&mut self, instance: &UnitName) -> Option<Placed> {
         let placed = self.placed.remove(instance)?;
         if let Some(machine) = self.machines.get_mut(&placed.machine) {
-            machine.instances.remove(instance);
+            machine.part_with(instance);
         }
         Some(placed)
     }
