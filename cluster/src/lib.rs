@@ -1,5 +1,14 @@
 //! The heart of the cluster: what is stored, who decides, what is decided, and what nodes tell one another.
 //!
+//! | module | what it knows |
+//! |---|---|
+//! | [`keys`], [`names`], [`records`] | what is stored, and below which key |
+//! | [`store`] | the store as everybody sees it; etcd's, and one in memory |
+//! | [`engine`] | what is placed where, and why: pure |
+//! | [`leadership`], [`presence`] | who leads, and which machines are there: pure |
+//! | [`lead`] | the leader's loop around those |
+//! | [`transactions`] | how machines join and report, and units are submitted |
+//!
 //! Never runs a unit, opens a port or reads a file: whoever wires it gives it a store and hears what is to be done.
 
 pub mod engine;

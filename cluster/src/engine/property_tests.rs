@@ -318,7 +318,7 @@ fn run(batches: Vec<Vec<Step>>) {
 
 /// `FERRITE_LONG` makes it look for longer.
 fn cases() -> u32 {
-    if std::env::var_os("FERRITE_LONG").is_some() { 200_000 } else { 8_000 }
+    if std::env::var_os("FERRITE_LONG").is_some() { 200_000 } else { 4_000 }
 }
 
 proptest! {

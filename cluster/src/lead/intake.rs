@@ -36,6 +36,8 @@ pub(super) struct Intake {
     stored: BTreeMap<MachineId, Stored>,
     alive: BTreeSet<MachineId>,
     machines: BTreeSet<MachineId>,
+    /// Machines whose record came, and whose `alive` may come in the same piece.
+    registered: BTreeSet<MachineId>,
     refused: BTreeMap<Key, String>,
 }
 
@@ -62,18 +64,27 @@ impl Intake {
 
     /// What was there when the leader began: machines without `alive` are looked at, too.
     pub(super) fn begin(&mut self, entries: &[Entry]) -> Vec<Tiding> {
-        let mut news = Vec::new();
-        for entry in entries {
-            news.extend(self.change(&Change::Put(entry.clone())));
-        }
-        let known = self.machines.iter().chain(self.stored.keys()).cloned();
-        let silent: BTreeSet<MachineId> = known.filter(|id| !self.alive.contains(id)).collect();
-        news.extend(silent.into_iter().map(|id| Tiding::Sign(Sign::Vanished(id))));
-        news
+        let changes: Vec<Change> = entries.iter().cloned().map(Change::Put).collect();
+        let mut tidings = self.changes(&changes);
+        let known = self.stored.keys().filter(|id| !self.machines.contains(*id)).cloned();
+        let silent: Vec<MachineId> = known.filter(|id| !self.alive.contains(id)).collect();
+        tidings.extend(silent.into_iter().map(|id| Tiding::Sign(Sign::Vanished(id))));
+        tidings
+    }
+
+    /// What follows from changes that came in one piece. A machine joins in one transaction: only when all of it was looked at
+    /// is one silent that has a record.
+    pub(super) fn changes(&mut self, changes: &[Change]) -> Vec<Tiding> {
+        let mut tidings: Vec<Tiding> =
+            changes.iter().flat_map(|change| self.change(change)).collect();
+        let registered = std::mem::take(&mut self.registered);
+        let silent = registered.into_iter().filter(|id| !self.alive.contains(id));
+        tidings.extend(silent.map(|id| Tiding::Sign(Sign::Vanished(id))));
+        tidings
     }
 
     /// What follows from a change.
-    pub(super) fn change(&mut self, change: &Change) -> Vec<Tiding> {
+    fn change(&mut self, change: &Change) -> Vec<Tiding> {
         let Ok(key) = Key::parse(change.key()) else { return Vec::new() };
         let value = match change {
             Change::Put(entry) => Some(entry.value.as_slice()),
@@ -126,16 +137,13 @@ impl Intake {
             None if value.is_some() => News::Unreadable,
             None => News::Gone,
         };
-        let mut all = vec![Tiding::Event(Event::Machine(id.clone(), news))];
         if value.is_some() {
             self.machines.insert(id.clone());
-            if !self.alive.contains(id) {
-                all.push(Tiding::Sign(Sign::Vanished(id.clone())));
-            }
+            self.registered.insert(id.clone());
         } else {
             self.machines.remove(id);
         }
-        all
+        vec![Tiding::Event(Event::Machine(id.clone(), news))]
     }
 
     fn presence(&mut self, id: &MachineId, there: bool) -> Sign {

@@ -99,8 +99,8 @@ impl<'a, S: ClusterStore, C: Clock> Term<'a, S, C> {
         let events = known.collect();
         let (intake, world) = (Intake::default(), World::new());
         let mut term = Self { store, clock, fence, presences, intake, world, events };
-        let news = term.intake.begin(&listing.entries);
-        term.hear(news)?;
+        let tidings = term.intake.begin(&listing.entries);
+        term.hear(tidings)?;
         Ok((term, watch))
     }
 
@@ -136,15 +136,12 @@ impl<'a, S: ClusterStore, C: Clock> Term<'a, S, C> {
     }
 
     fn changed(&mut self, changes: &[Change]) -> Result<(), LeadEnd> {
-        for change in changes {
-            let news = self.intake.change(change);
-            self.hear(news)?;
-        }
-        Ok(())
+        let tidings = self.intake.changes(changes);
+        self.hear(tidings)
     }
 
-    fn hear(&mut self, news: Vec<Tiding>) -> Result<(), LeadEnd> {
-        for tiding in news {
+    fn hear(&mut self, tidings: Vec<Tiding>) -> Result<(), LeadEnd> {
+        for tiding in tidings {
             match tiding {
                 Tiding::Event(event) => self.events.push(event),
                 Tiding::Sign(sign) => self.sign(&sign),

@@ -5,6 +5,7 @@
 
 mod cluster_store;
 mod entry;
+mod etcd;
 mod history;
 mod memory;
 mod problem;
@@ -12,6 +13,7 @@ mod transaction;
 
 pub use cluster_store::{ClusterStore, Watch};
 pub use entry::{Change, Entry, LeaseId, Listing, Revision};
+pub use etcd::{Etcd, RaftStatus};
 pub use memory::Memory;
 pub use problem::{Refusal, StoreProblem, WatchEnd};
 pub use transaction::{

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ferrite_cluster::keys::Key;
 use ferrite_cluster::lead::Clock;
 use ferrite_cluster::names::MachineId;
-use ferrite_cluster::presence::Moment;
+use ferrite_cluster::presence::{Moment, SUSPECT_FOR};
 use ferrite_cluster::records::{
     Alive, Assignment, Capacity, Condition, InstanceState, Machine, Rest, State, Target, decode,
 };
@@ -137,6 +137,7 @@ impl Hand {
         let mut asked = self.asked.subscribe();
         let asked = tokio::time::timeout(PATIENCE, asked.wait_for(|asked| *asked > now)).await;
         let moment = *asked.expect("nobody waits for a moment").unwrap();
+        assert!(moment - now <= SUSPECT_FOR, "a machine that is alone is held by the brake");
         self.now.send_replace(moment);
     }
 }
