@@ -33,7 +33,7 @@ pub enum BadFrame {
 pub fn framed(message: &[u8]) -> Result<Vec<u8>, BadFrame> {
     let size_bytes = message.len();
     check(size_bytes)?;
-    let length = u32::try_from(size_bytes).map_err(|_| BadFrame::TooLong { size_bytes })?;
+    let length = u32::try_from(size_bytes).map_err(|_too_long| BadFrame::TooLong { size_bytes })?;
     let mut frame = Vec::with_capacity(size_bytes.saturating_add(LENGTH_BYTES));
     frame.extend_from_slice(&length.to_be_bytes());
     frame.extend_from_slice(message);
