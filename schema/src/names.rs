@@ -52,3 +52,13 @@ pub const STATE_TEMPLATE: &str = "/usr/share/ferrite/state.template";
 pub const E2FSCK: &str = "/usr/sbin/e2fsck";
 /// Port of the node's API.
 pub const API_PORT: u16 = 7443;
+
+/// Hexadecimal digits of a machine's ID.
+pub const MACHINE_ID_DIGITS: usize = 32;
+
+/// This may be a machine's ID: 32 hexadecimal digits in lower case, as `machine-id(5)` has them.
+#[must_use]
+pub fn is_machine_id(text: &str) -> bool {
+    text.len() == MACHINE_ID_DIGITS
+        && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}

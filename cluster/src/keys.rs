@@ -1,0 +1,195 @@
+//! Keys in the store: the one place that knows how they are written.
+//!
+//! | key below `/ferrite/1/` | writer | content |
+//! |---|---|---|
+//! | `cluster` | who founds it, admins | [`crate::records::Cluster`] |
+//! | `leader` | members, by compare-and-swap | [`crate::records::Leader`]; the fence is its revision of modification |
+//! | `machines/ID` | the machine's relay | [`crate::records::Machine`] |
+//! | `alive/ID` | the machine's relay, created only, with a lease | [`crate::records::Alive`] |
+//! | `units/NAME` | members for a user | [`crate::records::Unit`] |
+//! | `specs/HASH` | in the same transaction | [`crate::records::Spec`] |
+//! | `assign/ID` | the leader | [`crate::records::Assignment`] |
+//! | `state/ID` | the machine's relay | [`crate::records::State`] |
+//! | `net/N` | the leader, created only | [`crate::records::Net`] |
+
+use std::fmt;
+
+use crate::names::{MachineId, SpecHash, UnitName};
+
+/// What all keys start with; the number is that of this arrangement of keys.
+pub const PREFIX: &str = "/ferrite/1/";
+
+/// Highest number of a node's network: 4096 of `/24` are in the cluster's `/12`.
+pub const NET_MAX: u16 = 4095;
+
+/// A key of the store.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// What holds for the whole cluster.
+    Cluster,
+    /// Who leads.
+    Leader,
+    /// A machine, whether it is there or not.
+    Machine(MachineId),
+    /// The machine is there.
+    Alive(MachineId),
+    /// A unit that somebody submitted.
+    Unit(UnitName),
+    /// A version of a unit, for ever the same.
+    Spec(SpecHash),
+    /// What a machine is to run.
+    Assign(MachineId),
+    /// What a machine runs.
+    State(MachineId),
+    /// The machine that has this network.
+    Net(u16),
+}
+
+/// A key that this version does not know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("key {key}: {why}")]
+pub struct UnknownKey {
+    /// The key, as far as it is text.
+    pub key: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl Key {
+    /// Understands a key.
+    ///
+    /// # Errors
+    /// It is none of this version's.
+    pub fn parse(bytes: &[u8]) -> Result<Self, UnknownKey> {
+        let unknown = |why: String| UnknownKey { key: printable(bytes), why };
+        let text = std::str::from_utf8(bytes).map_err(|error| unknown(error.to_string()))?;
+        let rest = text
+            .strip_prefix(PREFIX)
+            .ok_or_else(|| unknown(format!("it does not start with {PREFIX}")))?;
+        let (kind, name) = rest.split_once('/').unwrap_or((rest, ""));
+        let name = name.to_owned();
+        match kind {
+            "cluster" if rest == kind => Ok(Self::Cluster),
+            "leader" if rest == kind => Ok(Self::Leader),
+            "machines" => machine(name).map(Self::Machine).map_err(unknown),
+            "alive" => machine(name).map(Self::Alive).map_err(unknown),
+            "assign" => machine(name).map(Self::Assign).map_err(unknown),
+            "state" => machine(name).map(Self::State).map_err(unknown),
+            "units" => {
+                UnitName::try_from(name).map(Self::Unit).map_err(|bad| unknown(bad.to_string()))
+            }
+            "specs" => {
+                SpecHash::try_from(name).map(Self::Spec).map_err(|bad| unknown(bad.to_string()))
+            }
+            "net" => match name.parse() {
+                Ok(number) if number <= NET_MAX && format!("{number}") == name => {
+                    Ok(Self::Net(number))
+                }
+                Ok(_) | Err(_) => Err(unknown(format!("a network's number is 0 to {NET_MAX}"))),
+            },
+            _ => Err(unknown("this version has no such kind of key".to_owned())),
+        }
+    }
+
+    /// The key as it is stored.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        self.to_string().into_bytes()
+    }
+}
+
+fn machine(name: String) -> Result<MachineId, String> {
+    MachineId::try_from(name).map_err(|bad| bad.to_string())
+}
+
+/// Bytes of somebody's as one line for people.
+fn printable(bytes: &[u8]) -> String {
+    let most = bytes.get(..bytes.len().min(PRINTED_MAX_BYTES)).unwrap_or_default();
+    String::from_utf8_lossy(most).chars().flat_map(char::escape_debug).collect()
+}
+
+/// Longest piece of a key that a message repeats.
+const PRINTED_MAX_BYTES: usize = 160;
+
+impl fmt::Display for Key {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(PREFIX)?;
+        match self {
+            Self::Cluster => out.write_str("cluster"),
+            Self::Leader => out.write_str("leader"),
+            Self::Machine(id) => write!(out, "machines/{id}"),
+            Self::Alive(id) => write!(out, "alive/{id}"),
+            Self::Unit(name) => write!(out, "units/{name}"),
+            Self::Spec(hash) => write!(out, "specs/{hash}"),
+            Self::Assign(id) => write!(out, "assign/{id}"),
+            Self::State(id) => write!(out, "state/{id}"),
+            Self::Net(number) => write!(out, "net/{number}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn known() -> Vec<Key> {
+        let id: MachineId = "0123456789abcdef0123456789abcdef".parse().unwrap();
+        vec![
+            Key::Cluster,
+            Key::Leader,
+            Key::Machine(id.clone()),
+            Key::Alive(id.clone()),
+            Key::Unit("web@1".parse().unwrap()),
+            Key::Spec(SpecHash::of(b"")),
+            Key::Assign(id.clone()),
+            Key::State(id),
+            Key::Net(0),
+            Key::Net(NET_MAX),
+        ]
+    }
+
+    #[test]
+    fn every_key_is_read_as_it_was_written() {
+        for key in known() {
+            assert_eq!(Key::parse(&key.bytes()), Ok(key.clone()), "{key}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_with_the_reason() {
+        for (text, why) in [
+            ("/other/1/leader", "does not start with /ferrite/1/"),
+            ("/ferrite/1/", "no such kind"),
+            ("/ferrite/1/leader/", "no such kind"),
+            ("/ferrite/1/events/3", "no such kind"),
+            ("/ferrite/1/machines/12", "is no machine ID"),
+            ("/ferrite/1/machines", "is no machine ID"),
+            ("/ferrite/1/units/..", "is no unit name"),
+            ("/ferrite/1/units/a/b", "is no unit name"),
+            ("/ferrite/1/specs/ab", "is no specification's hash"),
+            ("/ferrite/1/net/01", "0 to 4095"),
+            ("/ferrite/1/net/4096", "0 to 4095"),
+        ] {
+            let said = Key::parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(said.contains(why) && said.contains(text), "{text}: {said}");
+        }
+        assert!(Key::parse(b"/ferrite/1/\xff").unwrap_err().to_string().contains("utf-8"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_is_understood_in_one_way_only(tail in "[a-z]{0,8}/?[-_.@/a-z0-9]{0,40}") {
+            let bytes = format!("{PREFIX}{tail}").into_bytes();
+            if let Ok(key) = Key::parse(&bytes) {
+                prop_assert_eq!(key.bytes(), bytes);
+            }
+        }
+
+        #[test]
+        fn no_bytes_end_it(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            prop_assert!(Key::parse(&bytes).is_err() || bytes.starts_with(PREFIX.as_bytes()));
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The leader's work: what the store tells goes into the engine, what the engine decides goes into the store, fenced.
+
+mod clock;
+mod intake;
+mod leader;
+mod writes;
+
+pub use clock::{Clock, Monotonic};
+pub use leader::{LeadEnd, Report, lead};

@@ -1,0 +1,224 @@
+//! Messages.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue::{Catalogue, Delta};
+use crate::names::{MachineId, SpecHash, UnitName};
+use crate::records::{Assigned, Machine, State};
+
+/// Name of the protocol, for the upgrade of a connection.
+pub const PROTOCOL: &str = "ferrite-node/1";
+/// The version that this agent speaks best.
+pub const VERSION: u32 = 1;
+/// The versions that it speaks.
+const SPOKEN: [u32; 1] = [VERSION];
+
+/// Something that a node or a relay says. Fields that a version does not know are passed over; of a message that it does not
+/// know it says so ([`Unintelligible`]), and the agreed version says that it is not sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Message {
+    /// A node's first word.
+    Hello(Hello),
+    /// A relay's first word to a node that it knows.
+    Welcome(Welcome),
+    /// A relay's last word.
+    Refused {
+        /// Why, for people on the node's side.
+        why: String,
+    },
+    /// A node: its record.
+    Register {
+        /// The record.
+        machine: Box<Machine>,
+        /// What it runs now.
+        state: State,
+    },
+    /// A node is there; or, from a relay to the raft leader's agent, all its nodes are.
+    KeepAlive(KeepAlive),
+    /// The answer to it: those whose lease is gone must register again.
+    KeptAlive {
+        /// The number of what is answered.
+        number: u64,
+        /// Machines whose lease is gone.
+        gone: Vec<MachineId>,
+    },
+    /// A node: what it runs.
+    State {
+        /// Counts its reports.
+        number: u64,
+        /// What it runs.
+        state: State,
+    },
+    /// A relay: the report is in the store.
+    Stored {
+        /// The number of the report.
+        number: u64,
+    },
+    /// A relay: all that the node is to run.
+    Assignment(AssignmentSnapshot),
+    /// A relay: what changed of it.
+    AssignmentDelta(AssignmentDelta),
+    /// A node wants versions of units that it does not have.
+    WantSpecs {
+        /// Their hashes.
+        hashes: Vec<SpecHash>,
+    },
+    /// A relay: a version of a unit.
+    Spec(SpecText),
+    /// A node wants these services' instances, or all where there is no list.
+    Subscribe {
+        /// Names of services.
+        services: Option<Vec<String>>,
+    },
+    /// A relay: the catalogue.
+    Catalogue(CatalogueSnapshot),
+    /// A relay: what changed of it.
+    CatalogueDelta(CatalogueDelta),
+}
+
+/// A node's first word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Versions that it speaks.
+    pub versions: Vec<u32>,
+    /// ID of the cluster that it belongs to.
+    pub cluster: String,
+    /// Who it is. The relay believes the certificate, and compares.
+    pub machine: MachineId,
+    /// ID of its boot.
+    pub boot_id: String,
+    /// What it understands of units.
+    pub level: u32,
+}
+
+/// A relay's first word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The version that is spoken from now on.
+    pub version: u32,
+    /// The cluster's epoch: what was cached in an earlier one counts for nothing.
+    pub epoch: u64,
+    /// The relay.
+    pub relay: MachineId,
+    /// Seconds after which a node that says nothing is gone.
+    pub ttl_s: u32,
+}
+
+/// Machines are there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeepAlive {
+    /// Counts them.
+    pub number: u64,
+    /// Machines that said so since the last one; a node names itself.
+    pub machines: Vec<MachineId>,
+}
+
+/// All that a node is to run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AssignmentSnapshot {
+    /// Revision of the store.
+    pub revision: i64,
+    /// By the instance's name.
+    pub instances: BTreeMap<UnitName, Assigned>,
+}
+
+/// What changed of what a node is to run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AssignmentDelta {
+    /// Revision that it starts from.
+    pub base: i64,
+    /// Revision that it leads to.
+    pub revision: i64,
+    /// New, or changed.
+    pub put: BTreeMap<UnitName, Assigned>,
+    /// Gone.
+    pub removed: Vec<UnitName>,
+}
+
+/// A version of a unit, as it is stored: its hash is of these bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpecText {
+    /// Its hash.
+    pub hash: SpecHash,
+    /// The record; absent where there is none of this hash.
+    pub text: Option<String>,
+}
+
+/// The catalogue as one member sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CatalogueSnapshot {
+    /// Counts the relay's catalogues.
+    pub revision: i64,
+    /// The catalogue.
+    pub catalogue: Catalogue,
+}
+
+/// What changed of the catalogue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CatalogueDelta {
+    /// Revision that it starts from.
+    pub base: i64,
+    /// Revision that it leads to.
+    pub revision: i64,
+    /// What changed.
+    pub delta: Delta,
+}
+
+/// A message that this version does not understand.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("understand a message: {field}: {why}")]
+pub struct Unintelligible {
+    /// Path of the field; `.` where it is the whole.
+    pub field: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// Understands a message.
+///
+/// # Errors
+/// It is no JSON, of a type that this version does not know, or has a field that it must not have.
+pub fn decode(bytes: &[u8]) -> Result<Message, Unintelligible> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let message: Message = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let field = error.path().to_string();
+        Unintelligible { field, why: error.into_inner().to_string() }
+    })?;
+    reader
+        .end()
+        .map_err(|error| Unintelligible { field: ".".to_owned(), why: error.to_string() })?;
+    check(&message)?;
+    Ok(message)
+}
+
+/// A specification is what its hash says, whoever sent it.
+fn check(message: &Message) -> Result<(), Unintelligible> {
+    if let Message::Spec(SpecText { hash, text: Some(text) }) = message
+        && SpecHash::of(text.as_bytes()) != *hash
+    {
+        let why = format!("it is not what its hash {hash} says");
+        return Err(Unintelligible { field: "text".to_owned(), why });
+    }
+    Ok(())
+}
+
+/// A message's bytes.
+///
+/// # Errors
+/// Never in practice: all that messages have can be JSON.
+pub fn encode(message: &Message) -> Result<Vec<u8>, Unintelligible> {
+    serde_json::to_vec(message)
+        .map_err(|error| Unintelligible { field: ".".to_owned(), why: error.to_string() })
+}
+
+/// The highest version that both ends speak.
+#[must_use]
+pub fn agreed_version(theirs: &[u32]) -> Option<u32> {
+    theirs.iter().copied().filter(|version| SPOKEN.contains(version)).max()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! A node's end of what a relay streams to it: snapshots, and what changed since.
+
+use super::message::{AssignmentDelta, AssignmentSnapshot, CatalogueDelta, CatalogueSnapshot};
+use crate::catalogue::Catalogue;
+
+/// Something was missed: the node asks for a snapshot, by connecting again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("what changed since revision {base} was sent, and revision {have:?} is here")]
+pub struct Behind {
+    /// What the changes start from.
+    pub base: i64,
+    /// What is here.
+    pub have: Option<i64>,
+}
+
+/// What a node has of the stream. What is here stays, however long nothing comes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Follower {
+    /// All that it is to run; absent until a relay said so.
+    pub assignment: Option<AssignmentSnapshot>,
+    /// The catalogue; absent until a relay said so.
+    pub catalogue: Option<CatalogueSnapshot>,
+}
+
+impl Follower {
+    /// Takes in a snapshot. One that is older than what is here counts for nothing within an epoch: `false`.
+    pub fn assignment(&mut self, snapshot: AssignmentSnapshot) -> bool {
+        let newer = self.assignment.as_ref().is_none_or(|here| here.revision <= snapshot.revision);
+        if newer {
+            self.assignment = Some(snapshot);
+        }
+        newer
+    }
+
+    /// Takes in what changed.
+    ///
+    /// # Errors
+    /// It does not start from what is here; nothing is taken in.
+    pub fn assignment_delta(&mut self, delta: AssignmentDelta) -> Result<(), Behind> {
+        let have = self.assignment.as_ref().map(|here| here.revision);
+        let Some(here) = self.assignment.as_mut().filter(|here| here.revision == delta.base) else {
+            return Err(Behind { base: delta.base, have });
+        };
+        for name in &delta.removed {
+            here.instances.remove(name);
+        }
+        here.instances.extend(delta.put);
+        here.revision = delta.revision;
+        Ok(())
+    }
+
+    /// Takes in a catalogue, whichever relay it is from.
+    pub fn catalogue(&mut self, snapshot: CatalogueSnapshot) {
+        self.catalogue = Some(snapshot);
+    }
+
+    /// Takes in what changed of it.
+    ///
+    /// # Errors
+    /// It does not start from what is here; nothing is taken in.
+    pub fn catalogue_delta(&mut self, delta: CatalogueDelta) -> Result<(), Behind> {
+        let have = self.catalogue.as_ref().map(|here| here.revision);
+        let Some(here) = self.catalogue.as_mut().filter(|here| here.revision == delta.base) else {
+            return Err(Behind { base: delta.base, have });
+        };
+        here.catalogue.apply(delta.delta);
+        here.revision = delta.revision;
+        Ok(())
+    }
+
+    /// The cluster was restored from a backup: what is here may be from a future that never was. What runs goes on; the next
+    /// snapshot counts, whatever its revision.
+    pub fn new_epoch(&mut self) {
+        if let Some(assignment) = &mut self.assignment {
+            assignment.revision = 0;
+        }
+        self.catalogue = None;
+    }
+
+    /// What it answers from.
+    #[must_use]
+    pub fn services(&self) -> Option<&Catalogue> {
+        self.catalogue.as_ref().map(|here| &here.catalogue)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::{SpecHash, UnitName};
+    use crate::records::{Assigned, Cause, Rest, Target};
+
+    fn name(text: &str) -> UnitName {
+        text.parse().unwrap()
+    }
+
+    fn assigned() -> Assigned {
+        Assigned {
+            spec: SpecHash::of(b""),
+            target: Target::Launched,
+            cause: Cause::Wanted,
+            fired_s: None,
+            rest: Rest::new(),
+        }
+    }
+
+    #[test]
+    fn changes_count_from_what_is_here_and_from_nothing_else() {
+        let mut follower = Follower::default();
+        let delta = |base, revision| AssignmentDelta {
+            base,
+            revision,
+            put: [(name("b"), assigned())].into(),
+            removed: vec![name("a")],
+        };
+        let behind = follower.assignment_delta(delta(5, 6)).unwrap_err();
+        assert_eq!(behind, Behind { base: 5, have: None });
+        let snapshot =
+            AssignmentSnapshot { revision: 5, instances: [(name("a"), assigned())].into() };
+        assert!(follower.assignment(snapshot.clone()));
+        assert!(follower.assignment_delta(delta(4, 6)).is_err());
+        assert_eq!(follower.assignment, Some(snapshot.clone()));
+        follower.assignment_delta(delta(5, 6)).unwrap();
+        let here = follower.assignment.clone().unwrap();
+        assert_eq!((here.revision, here.instances.into_keys().collect()), (6, vec![name("b")]));
+        // A relay that lags behind says nothing new; after a restore it does.
+        assert!(!follower.assignment(snapshot.clone()));
+        follower.new_epoch();
+        assert!(follower.assignment(snapshot));
+    }
+}

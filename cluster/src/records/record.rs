@@ -1,0 +1,97 @@
+//! What all records have in common: bounds, unknown fields, and how they are refused.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::keys::Key;
+
+/// What this version understands of units and records; a machine tells it in its record.
+pub const LEVEL: u32 = 1;
+
+/// Fields that this version does not know.
+pub type Rest = Map<String, Value>;
+
+/// A record that is not what its key says, or is too big to be written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {field}: {why}")]
+pub struct Refused {
+    /// The key.
+    pub key: Key,
+    /// Path of the field: `instances.web@1.spec`; `.` where it is the whole.
+    pub field: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// A value that a record must not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// Path of the field.
+    pub field: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl Wrong {
+    /// This field, for this reason.
+    pub(crate) fn at(field: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { field: field.into(), why: why.into() }
+    }
+}
+
+/// Something that is stored.
+pub trait Record: Serialize + DeserializeOwned {
+    /// Most bytes of it, as it is stored.
+    const MAX_BYTES: usize;
+
+    /// Looks at what types alone do not say.
+    ///
+    /// # Errors
+    /// The first value that it must not have.
+    fn check(&self) -> Result<(), Wrong> {
+        Ok(())
+    }
+}
+
+/// Understands what is stored below `key`.
+///
+/// # Errors
+/// It is too big, is no JSON, or has a field that it must not have.
+pub fn decode<R: Record>(key: &Key, bytes: &[u8]) -> Result<R, Refused> {
+    let refused = |field: String, why: String| Refused { key: key.clone(), field, why };
+    fits::<R>(bytes.len()).map_err(|why| refused(".".to_owned(), why))?;
+    if let Key::Spec(hash) = key
+        && crate::names::SpecHash::of(bytes) != *hash
+    {
+        return Err(refused(".".to_owned(), "its content is not what its hash says".to_owned()));
+    }
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let record: R = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let field = error.path().to_string();
+        refused(field, error.into_inner().to_string())
+    })?;
+    reader.end().map_err(|error| refused(".".to_owned(), error.to_string()))?;
+    record.check().map_err(|wrong| refused(wrong.field, wrong.why))?;
+    Ok(record)
+}
+
+/// The record as it is stored below `key`.
+///
+/// # Errors
+/// It is too big, or has a value that it must not have.
+pub fn encode<R: Record>(key: &Key, record: &R) -> Result<Vec<u8>, Refused> {
+    let refused = |field: String, why: String| Refused { key: key.clone(), field, why };
+    record.check().map_err(|wrong| refused(wrong.field, wrong.why))?;
+    let bytes =
+        serde_json::to_vec(record).map_err(|error| refused(".".to_owned(), error.to_string()))?;
+    fits::<R>(bytes.len()).map_err(|why| refused(".".to_owned(), why))?;
+    Ok(bytes)
+}
+
+fn fits<R: Record>(size_bytes: usize) -> Result<(), String> {
+    if size_bytes <= R::MAX_BYTES {
+        return Ok(());
+    }
+    Err(format!("it has {size_bytes} bytes, and {} are the most", R::MAX_BYTES))
+}
