@@ -1,6 +1,7 @@
 //! Who asks: what the certificate of a connection's other end says. Every request carries it as an extension, so that
 //! routes can say whom they serve.
 
+use axum::http::Method;
 use ferrite_pki::{ReadCertificate, facts};
 use ferrite_schema::cluster::{ClusterId, MachineName, Role};
 
@@ -39,6 +40,18 @@ pub enum Unwelcome {
         /// Where we are.
         ours: ClusterId,
     },
+}
+
+impl Peer {
+    /// Whether it may ask with this method. Routes say more once they have roles of their own; until then nobody who was only
+    /// let in to look changes anything, and machines have nothing to ask here.
+    pub(super) fn may(&self, method: &Method) -> bool {
+        match self.role {
+            Role::Admin | Role::Operator => true,
+            Role::Reader => method == Method::GET || method == Method::HEAD,
+            Role::Node | Role::Peer => false,
+        }
+    }
 }
 
 /// What is asked of certificates beside what TLS asks.
@@ -94,6 +107,24 @@ mod tests {
             }
             (Err(why), Err(words)) => assert!(why.to_string().contains(words), "{why}"),
             (found, expected) => panic!("{found:?}, not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn readers_look_and_machines_do_not_even_that() {
+        for (role, looks, changes) in [
+            (Role::Admin, true, true),
+            (Role::Operator, true, true),
+            (Role::Reader, true, false),
+            (Role::Node, false, false),
+            (Role::Peer, false, false),
+        ] {
+            let (name, serial) = ("ann".to_owned(), "1".to_owned());
+            let peer = Peer { name, role, serial, machine: None };
+            assert_eq!((peer.may(&Method::GET), peer.may(&Method::HEAD)), (looks, looks));
+            for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
+                assert_eq!(peer.may(&method), changes, "{role:?} {method}");
+            }
         }
     }
 

@@ -298,8 +298,13 @@ impl Desk {
             }
         };
         let router = TowerToHyperService::new(router);
+        let refuses =
+            TowerToHyperService::new(unwelcome("your certificate's role may not do this"));
         let service = service_fn(move |mut request: Request<Incoming>| {
             if let Ok(asks) = &asks {
+                if !asks.may(request.method()) {
+                    return refuses.call(request);
+                }
                 request.extensions_mut().insert(asks.clone());
             }
             router.call(request)
