@@ -4,11 +4,14 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Instant;
 
 use ferrite_vm::host::Host;
 
 use ferrite_vm::switch::cable_socket;
 use ferrite_vm::switch::topology::Network;
+
+use super::wire::SOON;
 
 /// Set in the test's second self, which runs in the namespaces.
 const INSIDE: &str = "FERRITE_TEST_INSIDE";
@@ -77,6 +80,20 @@ impl Room {
     /// Runs a command in it that must succeed.
     pub(crate) fn run(&self, words: &[&str]) -> String {
         run(&mut self.command(words))
+    }
+
+    /// Asks an address whether it is there, until it is: `ping` by itself gives up when nobody answers ARP for three
+    /// seconds, which is not long for a computer that does much else.
+    pub(crate) fn reaches(&self, address: &str, more: &[&str]) {
+        let begin = Instant::now();
+        let words = [&["ping", "-c", "1", "-W", "5"], more, &[address]].concat();
+        loop {
+            let output = self.try_run(&words);
+            if output.status.success() {
+                return;
+            }
+            assert!(begin.elapsed() < 2 * SOON, "{address} is not reached: {output:?}");
+        }
     }
 
     /// Runs a command in it, however it ends.

@@ -97,7 +97,7 @@ fn iscs_dhclient_gets_the_machines_address() {
                 "new_dhcp_server_identifier=192.168.7.1",
             ],
         );
-        room.run(&["ping", "-c", "1", "-w", "30", "192.168.7.1"]);
+        room.reaches("192.168.7.1", &[]);
         // It asks for the same again, and gets another when the machine has moved.
         Client::connect(bed.folder.path())
             .unwrap()
@@ -135,7 +135,7 @@ fn dig_finds_the_names_over_udp_and_tcp() {
     inside("services::dig_finds_the_names_over_udp_and_tcp", || {
         let bed = Bed::new();
         let room = bed.addressed("one");
-        room.run(&["ping", "-c", "1", "-w", "30", "192.168.7.1"]);
+        room.reaches("192.168.7.1", &[]);
         let dig = |words: &[&str]| {
             let common = ["dig", "@192.168.7.1", "+time=10", "+tries=3"];
             room.run(&[&common, words].concat())
@@ -215,7 +215,7 @@ fn the_kernel_makes_itself_an_address_and_rdisc6_reads_the_advertisement() {
         for part in ["fd66:6572:7269:7::/64", "1500 bytes", "52:54:00:07:00:01", "64 ("] {
             assert!(said.contains(part), "{part:?}: {said}");
         }
-        room.run(&["ping", "-6", "-c", "2", "-w", "30", "fd66:6572:7269:7::1"]);
+        room.reaches("fd66:6572:7269:7::1", &["-6"]);
         let words = ["dig", "-6", "@fd66:6572:7269:7::1", "+time=10", "+short", "two", "AAAA"];
         assert_eq!(room.run(&words).trim(), own);
     });
@@ -227,7 +227,7 @@ fn machines_reach_one_another_as_the_faults_allow() {
         let bed = Bed::new();
         let (one, two) = (bed.addressed("one"), bed.addressed("two"));
         let reaches = |room: &Room, address: &str| {
-            room.run(&["ping", "-c", "1", "-w", "30", address]);
+            room.reaches(address, &[]);
         };
         let lost = |room: &Room, address: &str| {
             let output = room.try_run(&["ping", "-c", "2", "-i", "0.2", "-W", "1", address]);
@@ -237,8 +237,8 @@ fn machines_reach_one_another_as_the_faults_allow() {
         reaches(&one, "192.168.7.11");
         reaches(&two, "192.168.7.10");
         // Frames of full length, none in pieces.
-        one.run(&["ping", "-c", "1", "-w", "30", "-M", "do", "-s", "1472", "192.168.7.11"]);
-        one.run(&["ping", "-c", "1", "-w", "30", "-M", "do", "-s", "1472", "192.168.7.1"]);
+        one.reaches("192.168.7.11", &["-M", "do", "-s", "1472"]);
+        one.reaches("192.168.7.1", &["-M", "do", "-s", "1472"]);
         let mut client = Client::connect(bed.folder.path()).unwrap();
         client.partition(&[&["one"], &["two"]]).unwrap();
         lost(&one, "192.168.7.11");
@@ -269,15 +269,15 @@ fn qemu_connects_whoever_starts_first_and_again_when_the_switch_comes_again() {
         let mut room = Room::new(&network, folder.path(), "one").addressed(&network, "one");
         for _ in 0..2 {
             let switch = Switch::start(network.clone(), folder.path()).unwrap();
-            room.run(&["ping", "-c", "1", "-w", "60", "192.168.1.1"]);
+            room.reaches("192.168.1.1", &[]);
             let lost = ["ping", "-c", "1", "-w", "1", "192.168.1.1"];
             drop(switch);
             assert!(!room.try_run(&lost).status.success());
         }
         let _switch = Switch::start(network.clone(), folder.path()).unwrap();
-        room.run(&["ping", "-c", "1", "-w", "60", "192.168.1.1"]);
+        room.reaches("192.168.1.1", &[]);
         room.restart(folder.path(), "one");
-        room.run(&["ping", "-c", "1", "-w", "60", "192.168.1.1"]);
+        room.reaches("192.168.1.1", &[]);
     });
 }
 

@@ -32,7 +32,7 @@ impl Bed {
         let network = Network { services, ..Network::of(&["one"], 3) };
         let switch = Switch::start(network.clone(), folder.path()).unwrap();
         let room = Room::new(&network, folder.path(), "one").addressed(&network, "one");
-        room.run(&["ping", "-c", "1", "-w", "30", "192.168.1.1"]);
+        room.reaches("192.168.1.1", &[]);
         Self { folder, room, service, _switch: switch }
     }
 
