@@ -7,7 +7,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
-use crate::make::Dates;
+use crate::dates::Dates;
 use crate::secret::digest;
 
 /// A certificate cannot be read.

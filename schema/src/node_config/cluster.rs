@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Secret;
+use super::registries::Secret;
 use crate::cluster::{ClusterId, ClusterName, NotOne};
 use crate::host;
-use crate::join::WORD_MAX_BYTES;
 use crate::names::API_PORT;
 
 /// Most members that begin a cluster together; more only make every write slower.
@@ -16,6 +15,8 @@ pub const EXPECT_MAX: u8 = 7;
 const JOIN_MAX: usize = 64;
 /// Shortest token, in bytes: 128 bits as hexadecimal digits. It is all that a stranger has to guess.
 const TOKEN_MIN_BYTES: usize = 32;
+/// Longest, in bytes: no more than a request to join may have for a word.
+const TOKEN_MAX_BYTES: usize = 128;
 /// Bytes of a root's fingerprint (SHA-256), as hexadecimal digits.
 const FINGERPRINT_DIGITS: usize = 64;
 const FINGERPRINT: &str = "sha256:";
@@ -274,7 +275,7 @@ impl TryFrom<String> for Token {
     type Error = NotOne;
 
     fn try_from(text: String) -> Result<Self, NotOne> {
-        let good = (TOKEN_MIN_BYTES..=WORD_MAX_BYTES).contains(&text.len())
+        let good = (TOKEN_MIN_BYTES..=TOKEN_MAX_BYTES).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
         let rule = "it has 32 to 128 letters and digits, as `ferrite config new` makes one";
         if good { Ok(Self(Secret(text))) } else { Err(NotOne::new("(secret)", "token", rule)) }
