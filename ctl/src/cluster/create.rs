@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ferrite_image::build::VMLINUX;
 use ferrite_schema::names::{API_PORT, FW_CFG_CLOUD_CONFIG_NAME};
 use ferrite_schema::node_config::{self, ApiConfig, MARKER, NodeConfig};
 use ferrite_vm::disk::{self, Bus, Cache, Disk, Format, Plugged};
@@ -24,8 +25,6 @@ const SPACE_BYTES: u64 = 1 << 30;
 const IMAGE_FILES: [&str; 5] = [DISK, KERNEL, INITRAMFS, COMMAND_LINE, MANIFEST];
 const DISK: &str = "disk.raw";
 const KERNEL: &str = "kernel";
-/// Only images whose kernel is Ferrite's own have it.
-const VMLINUX: &str = "vmlinux";
 const INITRAMFS: &str = "initramfs";
 const COMMAND_LINE: &str = "cmdline";
 const MANIFEST: &str = "manifest.json";

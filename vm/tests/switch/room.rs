@@ -2,7 +2,7 @@
 //! whoever runs the tests: in a user namespace.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
@@ -28,10 +28,20 @@ pub(crate) fn inside(name: &str, test: impl FnOnce()) {
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork"]);
     command.args(["--kill-child", "--mount-proc"]).arg(program);
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{}:{path}", tools().display()));
     let output = command.args([name, "--exact", "--nocapture"]).env(INSIDE, "1").output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{said}\n{errors}");
+}
+
+/// Where `scripts/checkers` puts the judges that are not installed: in cargo's target folder, four above the tests.
+fn tools() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let tools = tests.ancestors().nth(4).unwrap().join("checkers/tools");
+    assert!(tools.is_dir(), "{} is missing: scripts/checkers makes it", tools.display());
+    tools
 }
 
 /// Runs a command that must succeed, and returns what it said.
