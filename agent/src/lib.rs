@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod bounds;
+pub mod cluster;
 pub mod config;
 pub mod control;
 pub mod identity;

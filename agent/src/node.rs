@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use ferrite_files::quarantine::Quarantine;
 use ferrite_schema::api::Machine;
@@ -15,6 +15,7 @@ use ferrite_units::events::Events;
 use ferrite_units::supervisor::Units;
 use ferrite_units::volumes::Volumes;
 
+use crate::cluster::Cluster;
 use crate::stats;
 use crate::streams::Streams;
 
@@ -56,6 +57,8 @@ pub struct Node {
     pub run: PathBuf,
     /// Connections that became streams.
     pub streams: Streams,
+    /// The cluster that the node belongs to; none for a lone node.
+    pub cluster: Option<Arc<Cluster>>,
     /// Folder of the units' logs.
     pub logs: PathBuf,
     /// PID 1 was told that the node is ready.

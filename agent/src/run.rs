@@ -26,6 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::api::server::{Ending, Server};
+use crate::cluster::Cluster;
 use crate::config::{self, Loaded, Sources};
 use crate::control::{self, Step};
 use crate::identity;
@@ -209,6 +210,13 @@ async fn prepare(
     let (units, problems, supervisor) = supervisor::begin(tools).await;
     warnings.extend(problems);
     let init = init_status(&mut warnings).await;
+    let cluster = match (&config.cluster, id.parse()) {
+        (Some(cluster), Ok(machine)) => {
+            Some(Arc::new(Cluster::new(cluster.id.clone(), cluster.name.clone(), machine)))
+        }
+        // Without a machine ID of its own a node belongs to nothing; `serving::belong` says so.
+        (Some(_), Err(_)) | (None, _) => None,
+    };
     let release = std::fs::read_to_string(names::OS_RELEASE).unwrap_or_default();
     let value = |key| identity::os_release(&release, key).unwrap_or_default();
     let node = Node {
@@ -226,6 +234,7 @@ async fn prepare(
         events,
         run,
         streams: Streams::default(),
+        cluster,
         logs,
         ready: AtomicBool::new(false),
         warnings: Mutex::new(node::bounded(warnings, WARNINGS_AT_START_MAX)),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ferrite_schema::names::is_machine_id;
+pub use ferrite_schema::cluster::MachineId;
 use ferrite_schema::unit::names::is_unit_name;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -87,14 +87,6 @@ macro_rules! name {
         }
     };
 }
-
-name!(
-    /// A machine's ID, for life.
-    MachineId,
-    "machine ID",
-    is_machine_id,
-    "it has 32 hexadecimal digits in lower case"
-);
 
 name!(
     /// Name of a unit, of a template (`web@`) or of one instance (`web@1`).

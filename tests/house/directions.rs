@@ -23,7 +23,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 20] = [
     // Certificates as the operator's computer and the nodes make and believe them.
     ("pki", &["schema"]),
     ("units", &["files", "net", "schema", "store", "sys"]),
-    ("agent", &["files", "net", "pki", "schema", "store", "sys", "units"]),
+    ("agent", &["cluster", "files", "net", "pki", "schema", "store", "sys", "units"]),
     ("image", &["layout", "schema"]),
     ("vm", &[]),
     ("ctl", &["archive", "image", "layout", "pki", "schema", "vm"]),
