@@ -11,10 +11,13 @@
 //! | `assign/ID` | the leader | [`crate::records::Assignment`] |
 //! | `state/ID` | the machine's relay | [`crate::records::State`] |
 //! | `net/N` | the leader, created only | [`crate::records::Net`] |
+//! | `join/tokens/DIGEST` | who founds it, admins; members spend it | [`crate::records::Token`] |
+//! | `join/machines/ID` | members | [`crate::records::Admission`] |
+//! | `revoked/SERIAL` | admins | [`crate::records::Revocation`] |
 
 use std::fmt;
 
-use crate::names::{MachineId, SpecHash, UnitName};
+use crate::names::{MachineId, SpecHash, TokenDigest, UnitName};
 
 /// What all keys start with; the number is that of this arrangement of keys.
 pub const PREFIX: &str = "/ferrite/1/";
@@ -43,6 +46,12 @@ pub enum Key {
     State(MachineId),
     /// The machine that has this network.
     Net(u16),
+    /// What lets machines in, by the token's digest.
+    Token(TokenDigest),
+    /// A machine that was let in.
+    Admission(MachineId),
+    /// A certificate that opens nothing any more, by its serial number.
+    Revoked(String),
 }
 
 /// A key that this version does not know.
@@ -87,6 +96,17 @@ impl Key {
                 }
                 Ok(_) | Err(_) => Err(unknown(format!("a network's number is 0 to {NET_MAX}"))),
             },
+            "join" => match name.split_once('/') {
+                Some(("tokens", digest)) => TokenDigest::try_from(digest.to_owned())
+                    .map(Self::Token)
+                    .map_err(|bad| unknown(bad.to_string())),
+                Some(("machines", id)) => {
+                    machine(id.to_owned()).map(Self::Admission).map_err(unknown)
+                }
+                _ => Err(unknown("this version has no such kind of key".to_owned())),
+            },
+            "revoked" if is_serial(&name) => Ok(Self::Revoked(name)),
+            "revoked" => Err(unknown("a serial number has 1 to 64 hexadecimal digits".to_owned())),
             _ => Err(unknown("this version has no such kind of key".to_owned())),
         }
     }
@@ -100,6 +120,11 @@ impl Key {
 
 fn machine(name: String) -> Result<MachineId, String> {
     MachineId::try_from(name).map_err(|bad| bad.to_string())
+}
+
+fn is_serial(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Bytes of somebody's as one line for people.
@@ -124,6 +149,9 @@ impl fmt::Display for Key {
             Self::Assign(id) => write!(out, "assign/{id}"),
             Self::State(id) => write!(out, "state/{id}"),
             Self::Net(number) => write!(out, "net/{number}"),
+            Self::Token(digest) => write!(out, "join/tokens/{digest}"),
+            Self::Admission(id) => write!(out, "join/machines/{id}"),
+            Self::Revoked(serial) => write!(out, "revoked/{serial}"),
         }
     }
 }
@@ -147,6 +175,9 @@ mod tests {
             Key::State(id),
             Key::Net(0),
             Key::Net(NET_MAX),
+            Key::Token("ab".repeat(32).parse().unwrap()),
+            Key::Admission("0123456789abcdef0123456789abcdef".parse().unwrap()),
+            Key::Revoked("0a".to_owned()),
         ]
     }
 
@@ -169,6 +200,10 @@ mod tests {
             ("/ferrite/1/units/..", "is no unit name"),
             ("/ferrite/1/units/a/b", "is no unit name"),
             ("/ferrite/1/specs/ab", "is no specification's hash"),
+            ("/ferrite/1/join/tokens/ab", "is no token's digest"),
+            ("/ferrite/1/join/machines/ab", "is no machine ID"),
+            ("/ferrite/1/join/x", "no such kind"),
+            ("/ferrite/1/revoked/xyz", "hexadecimal digits"),
             ("/ferrite/1/net/01", "0 to 4095"),
             ("/ferrite/1/net/4096", "0 to 4095"),
         ] {

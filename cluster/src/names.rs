@@ -100,9 +100,21 @@ name!(
     /// SHA-256 of a specification's bytes, in hexadecimal: what is below its key never changes.
     SpecHash,
     "specification's hash",
-    |text| text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
+    is_digest,
     "it has 64 hexadecimal digits in lower case"
 );
+
+name!(
+    /// SHA-256 of a token, in hexadecimal: the token itself is nowhere in the store.
+    TokenDigest,
+    "token's digest",
+    is_digest,
+    "it has 64 hexadecimal digits in lower case"
+);
+
+fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
 
 impl SpecHash {
     /// The hash of these bytes.

@@ -114,7 +114,12 @@ impl Intake {
             }
             Key::Assign(ref id) => self.assigned(&key, id, value, change.revision()),
             // Nothing is decided by these.
-            Key::Cluster | Key::State(_) | Key::Net(_) => Vec::new(),
+            Key::Cluster
+            | Key::State(_)
+            | Key::Net(_)
+            | Key::Token(_)
+            | Key::Admission(_)
+            | Key::Revoked(_) => Vec::new(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Messages.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,11 @@ const SPOKEN: [u32; 1] = [VERSION];
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Message {
+    /// A first word, too: somebody wants to know how the other one stands to the cluster. It is answered by `standing`, and
+    /// that is all.
+    Inquire(Inquiry),
+    /// The answer.
+    Standing(Standing),
     /// A node's first word.
     Hello(Hello),
     /// A relay's first word to a node that it knows.
@@ -61,6 +67,11 @@ pub enum Message {
     Assignment(AssignmentSnapshot),
     /// A relay: what changed of it.
     AssignmentDelta(AssignmentDelta),
+    /// A relay: who runs etcd, or is to.
+    Members {
+        /// All of them.
+        members: Vec<Member>,
+    },
     /// A node wants versions of units that it does not have.
     WantSpecs {
         /// Their hashes.
@@ -77,6 +88,41 @@ pub enum Message {
     Catalogue(CatalogueSnapshot),
     /// A relay: what changed of it.
     CatalogueDelta(CatalogueDelta),
+}
+
+/// Who asks another machine of the cluster how it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inquiry {
+    /// ID of the cluster that the asking one belongs to.
+    pub cluster: String,
+    /// Who asks.
+    pub machine: MachineId,
+}
+
+/// How a machine stands to the cluster. It decides who begins one, so that what is not known is never said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The machine.
+    pub machine: MachineId,
+    /// It may run etcd.
+    pub eligible: bool,
+    /// It runs etcd, or has begun to: its data may be the cluster's.
+    pub member: bool,
+    /// Its etcd answers: it can be a relay.
+    pub serves: bool,
+    /// It has seen the cluster's store in any boot: there is a cluster, or there was one.
+    pub knows: bool,
+}
+
+/// A machine that runs etcd, or is to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The machine.
+    pub machine: MachineId,
+    /// Addresses at which it was last known.
+    pub addresses: Vec<IpAddr>,
+    /// It learns still, and has no vote.
+    pub learner: bool,
 }
 
 /// A node's first word.

@@ -11,8 +11,9 @@ mod rights;
 mod stream;
 
 pub use message::{
-    AssignmentDelta, AssignmentSnapshot, CatalogueDelta, CatalogueSnapshot, Hello, KeepAlive,
-    Message, PROTOCOL, SpecText, Unintelligible, VERSION, Welcome, agreed_version, decode, encode,
+    AssignmentDelta, AssignmentSnapshot, CatalogueDelta, CatalogueSnapshot, Hello, Inquiry,
+    KeepAlive, Member, Message, PROTOCOL, SpecText, Standing, Unintelligible, VERSION, Welcome,
+    agreed_version, decode, encode,
 };
 pub use rights::{NotYours, may_write};
 pub use stream::{Behind, Follower};

@@ -20,9 +20,15 @@ pub struct NotYours {
 pub fn may_write(machine: &MachineId, key: &Key) -> Result<(), NotYours> {
     let own = match key {
         Key::Machine(id) | Key::Alive(id) | Key::State(id) => id == machine,
-        Key::Cluster | Key::Leader | Key::Unit(_) | Key::Spec(_) | Key::Assign(_) | Key::Net(_) => {
-            false
-        }
+        Key::Cluster
+        | Key::Leader
+        | Key::Unit(_)
+        | Key::Spec(_)
+        | Key::Assign(_)
+        | Key::Net(_)
+        | Key::Token(_)
+        | Key::Admission(_)
+        | Key::Revoked(_) => false,
     };
     if own { Ok(()) } else { Err(NotYours { machine: machine.clone(), key: key.clone() }) }
 }

@@ -33,6 +33,9 @@ pub struct Machine {
     /// Digest of what tells its hardware from another's: a copied disk shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hardware: Option<String>,
+    /// It may run etcd: its configuration has the issuers' keys.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub eligible: bool,
     /// Rights that its configuration grants to units.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rights: Vec<String>,

@@ -4,6 +4,7 @@
 //! kept in `rest`, at every level, and written again. What it cannot understand is refused with key, field and reason; it
 //! is left as it is, and whoever reads it goes on without.
 
+mod admission;
 mod assignment;
 mod cluster;
 mod machine;
@@ -12,6 +13,7 @@ mod spec;
 mod state;
 mod unit;
 
+pub use admission::{Admission, IssuedCertificate, Revocation, Token};
 pub use assignment::{Assigned, Assignment, Cause};
 pub use cluster::{Cluster, Leader, Net, Networks, Timings};
 pub use machine::{Alive, Capacity, Machine};

@@ -50,6 +50,12 @@ fn written() -> Vec<(Key, Value)> {
                 "exit": {"how": "status", "code": 1}, "done": true}}}),
         ),
         (Key::Net(2048), json!({"machine": id()})),
+        (Key::Token("ab".repeat(32).parse().unwrap()), json!({"uses_left": 3, "until_s": 7})),
+        (
+            Key::Admission(id()),
+            json!({"key": "ab", "hardware": "cd", "issued": [{"serial": "0a", "until_s": 7}]}),
+        ),
+        (Key::Revoked("0a".to_owned()), json!({"until_s": 7})),
     ]
 }
 
@@ -68,6 +74,9 @@ fn rewritten(key: &Key, bytes: &[u8]) -> Result<Vec<u8>, Refused> {
         Key::Assign(_) => of::<Assignment>(key, bytes),
         Key::State(_) => of::<State>(key, bytes),
         Key::Net(_) => of::<Net>(key, bytes),
+        Key::Token(_) => of::<Token>(key, bytes),
+        Key::Admission(_) => of::<Admission>(key, bytes),
+        Key::Revoked(_) => of::<Revocation>(key, bytes),
     }
 }
 

@@ -96,6 +96,11 @@ impl Etcd {
         answered(self.client.clone().compact(revision.0, None)).await.map(drop)
     }
 
+    /// Its client, for what not every store has.
+    pub(super) fn client(&self) -> client::Client {
+        self.client.clone()
+    }
+
     /// One list, in pages of one moment. `None` where the store was compacted below it.
     async fn list_once(&self, prefix: &[u8]) -> Result<Option<Listing>, StoreProblem> {
         let mut kv = self.client.kv_client().max_decoding_message_size(ANSWER_MAX_BYTES);
@@ -270,7 +275,7 @@ fn seconds(ttl: Duration) -> i64 {
 }
 
 /// The answer, if it comes in time.
-async fn answered<T>(
+pub(super) async fn answered<T>(
     request: impl Future<Output = Result<T, client::Error>>,
 ) -> Result<T, StoreProblem> {
     match tokio::time::timeout(PATIENCE, request).await {

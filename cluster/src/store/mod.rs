@@ -7,6 +7,7 @@ mod cluster_store;
 mod entry;
 mod etcd;
 mod history;
+mod membership;
 mod memory;
 mod problem;
 mod transaction;
@@ -14,6 +15,7 @@ mod transaction;
 pub use cluster_store::{ClusterStore, Watch};
 pub use entry::{Change, Entry, LeaseId, Listing, Revision};
 pub use etcd::{Etcd, RaftStatus};
+pub use membership::{EtcdMember, PEER_PORT, machine_of, peer_url};
 pub use memory::Memory;
 pub use problem::{Refusal, StoreProblem, WatchEnd};
 pub use transaction::{

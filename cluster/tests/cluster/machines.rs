@@ -67,6 +67,7 @@ impl<S: ClusterStore> Simulated<S> {
             cordoned: false,
             mesh_key: None,
             hardware: None,
+            eligible: false,
             rights: Vec::new(),
             env_files: Vec::new(),
             rest: Rest::new(),

@@ -31,6 +31,7 @@ fn every() -> Vec<Message> {
         cordoned: false,
         mesh_key: None,
         hardware: None,
+        eligible: false,
         rights: Vec::new(),
         env_files: Vec::new(),
         rest: Rest::new(),
