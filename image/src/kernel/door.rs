@@ -15,10 +15,10 @@ const DEVICES: [&str; 3] = ["null", "urandom", "zero"];
 /// A new user, file system, network and process space. Who is killed takes everybody in it along.
 const NAMESPACES: [&str; 7] =
     ["--user", "--map-root-user", "--mount", "--net", "--pid", "--fork", "--kill-child=KILL"];
-/// Words: the root, then what is run there.
-const BIND_AND_ENTER: &str = "set -e; root=$1; shift; for device in null urandom zero; do \
+/// Words: the root, then what is run there. Who is not root often has no folder of administrators' programs in its path.
+const BIND_AND_ENTER: &str = "set -e; PATH=$PATH:/usr/sbin:/sbin; root=$1; shift; for device in null urandom zero; do \
      mount --bind /dev/$device \"$root/dev/$device\"; done; exec chroot \"$root\" \"$@\" 2>&1";
-const MAKE_AND_ENTER: &str = "set -e; root=$1; shift; cd \"$root/dev\"; rm -f null urandom zero; mknod -m 666 null c 1 3; \
+const MAKE_AND_ENTER: &str = "set -e; PATH=$PATH:/usr/sbin:/sbin; root=$1; shift; cd \"$root/dev\"; rm -f null urandom zero; mknod -m 666 null c 1 3; \
      mknod -m 666 zero c 1 5; mknod -m 666 urandom c 1 9; exec chroot \"$root\" \"$@\" 2>&1";
 /// Lines that are shown of a step that failed.
 const TAIL_LINES: usize = 15;
