@@ -1,35 +1,151 @@
 //! The node's part in its cluster. A node without `[cluster]` has none of it.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `founding`, `growth` | who begins the cluster, and how many run etcd: pure |
+//! | `member`, `etcd`, `lead` | the life of a member: etcd, and leading beside it |
+//! | `dial`, `frames` | connections to other nodes |
+//! | `meeting`, `relay` | what is answered to other nodes |
+//! | `following`, `link` | this node's way to the cluster, and what it hears on it |
+//! | `instances` | units for the cluster, and what is said of them |
+//! | `kept`, `knowledge` | what is kept on STATE, and what is known of machines that want in |
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ferrite_cluster::protocol::{Member, Standing};
+use ferrite_cluster::records::{Capacity, LEVEL, Machine, Rest};
 use ferrite_cluster::store::Etcd;
 use ferrite_schema::cluster::{ClusterId, ClusterName, MachineId};
+use ferrite_schema::join::ClusterRecord;
+use ferrite_schema::node_config::{ClusterConfig, NodeConfig};
 use tokio::sync::watch;
 
-/// What the rest of the agent knows of the cluster.
+use dial::Identity;
+use etcd::Whose;
+use kept::Folder;
+
+use crate::join::knowledge::Knowledge;
+use crate::join::work::Membership;
+use crate::node::Node;
+
+mod dial;
+mod etcd;
+mod following;
+mod founding;
+mod frames;
+mod growth;
+mod instances;
+mod kept;
+mod knowledge;
+mod lead;
+mod link;
+mod meeting;
+mod member;
+mod relay;
+mod work;
+
+pub(crate) use work::work;
+
+#[cfg(test)]
+#[path = "cluster/link_tests.rs"]
+mod link_tests;
+
+/// What a member reads of the cluster's own record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Terms {
+    epoch: u64,
+    ttl: Duration,
+}
+
+/// What the rest of the agent knows of the cluster, and its own parts of one another.
 #[derive(Debug)]
 pub struct Cluster {
-    id: ClusterId,
-    name: ClusterName,
+    config: ClusterConfig,
     machine: MachineId,
+    about: About,
+    folder: Folder,
+    /// How this node is known to others, once it has a certificate.
+    identity: watch::Sender<Option<Identity>>,
     store: watch::Sender<Option<Etcd>>,
+    terms: watch::Sender<Option<Terms>>,
+    /// Who runs etcd, as it was heard last.
+    members: watch::Sender<Vec<Member>>,
+    /// A quorum has said that this node is none of them.
+    removed: watch::Sender<bool>,
+    /// How this node stands. Nobody is told before it is known.
+    standing: watch::Sender<Option<Standing>>,
+}
+
+/// What the node is, for the others.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// Its name for people.
+    pub hostname: String,
+    /// Labels of its configuration.
+    pub metadata: BTreeMap<String, String>,
+    /// Names of environment files of its configuration.
+    pub env_files: Vec<String>,
+    /// ID of this boot.
+    pub boot: String,
+    /// Digest of what it is made of.
+    pub hardware: String,
+    /// Where it keeps what it knows of the cluster.
+    pub folder: PathBuf,
+}
+
+impl About {
+    /// What a configuration says of a node.
+    #[must_use]
+    pub fn of(
+        config: &NodeConfig,
+        hostname: String,
+        (boot, hardware): (String, String),
+        folder: PathBuf,
+    ) -> Self {
+        Self {
+            hostname,
+            metadata: config.metadata.clone(),
+            env_files: config.env_files.keys().cloned().collect(),
+            boot,
+            hardware,
+            folder,
+        }
+    }
 }
 
 impl Cluster {
     /// The cluster of a configuration, of which nothing is known yet.
     #[must_use]
-    pub fn new(id: ClusterId, name: ClusterName, machine: MachineId) -> Self {
-        Self { id, name, machine, store: watch::Sender::new(None) }
+    pub fn new(config: ClusterConfig, machine: MachineId, about: About) -> Self {
+        let folder = Folder::at(&about.folder);
+        Self {
+            config,
+            machine,
+            folder,
+            about,
+            identity: watch::Sender::new(None),
+            store: watch::Sender::new(None),
+            terms: watch::Sender::new(None),
+            members: watch::Sender::new(Vec::new()),
+            removed: watch::Sender::new(false),
+            standing: watch::Sender::new(None),
+        }
     }
 
     /// The cluster's ID.
     #[must_use]
     pub const fn id(&self) -> &ClusterId {
-        &self.id
+        &self.config.id
     }
 
     /// Its name.
     #[must_use]
     pub const fn name(&self) -> &ClusterName {
-        &self.name
+        &self.config.name
     }
 
     /// This machine.
@@ -42,5 +158,82 @@ impl Cluster {
     #[must_use]
     pub fn store(&self) -> Option<Etcd> {
         self.store.borrow().clone()
+    }
+
+    /// The cluster's epoch, while this node is a member.
+    #[must_use]
+    pub fn epoch(&self) -> Option<u64> {
+        self.terms.borrow().map(|terms| terms.epoch)
+    }
+
+    /// Who runs etcd, as it was heard last; empty where nothing was.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        self.members.borrow().clone()
+    }
+
+    /// What lets machines in knows the cluster by this.
+    pub(crate) fn knowledge(self: &Arc<Self>) -> Arc<dyn Knowledge> {
+        Arc::new(knowledge::Stored::new(self.store.subscribe(), Arc::clone(self)))
+    }
+
+    /// There is a certificate, or a fresh one.
+    pub(crate) fn certified(&self, membership: &Membership, node: &Node) {
+        let cluster = (self.id().clone(), self.name().clone());
+        match Identity::new(membership, cluster, self.machine.clone()) {
+            Ok(identity) => drop(self.identity.send_replace(Some(identity))),
+            Err(error) => node.warn(ferrite_schema::chain(&error)),
+        }
+    }
+
+    fn whose(&self) -> Whose {
+        Whose { id: self.id().clone(), name: self.name().clone(), machine: self.machine.clone() }
+    }
+
+    /// What the node says of itself in the cluster.
+    fn record(&self) -> Machine {
+        Machine {
+            name: self.about.hostname.clone(),
+            addresses: instances::addresses(),
+            metadata: self.about.metadata.clone(),
+            overrides: BTreeMap::new(),
+            capacity: capacity(),
+            level: LEVEL,
+            cordoned: false,
+            mesh_key: None,
+            hardware: Some(self.about.hardware.clone()),
+            eligible: self.config.member.is_some(),
+            rights: Vec::new(),
+            env_files: self.about.env_files.clone(),
+            rest: Rest::new(),
+        }
+    }
+}
+
+impl knowledge::Tells for Arc<Cluster> {
+    fn told(&self) -> ClusterRecord {
+        let members = self.members.borrow().iter().flat_map(reached).collect();
+        let epoch = self.epoch().unwrap_or(1);
+        ClusterRecord { id: self.id().clone(), name: self.name().clone(), epoch, members }
+    }
+}
+
+/// Where a member is reached, as `HOST:PORT`.
+fn reached(member: &Member) -> Vec<String> {
+    member.addresses.iter().map(|address| at(*address)).collect()
+}
+
+/// The agent at this address.
+fn at(address: IpAddr) -> String {
+    std::net::SocketAddr::from((address, ferrite_schema::names::API_PORT)).to_string()
+}
+
+fn capacity() -> Capacity {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let memory = rustix::system::sysinfo();
+    Capacity {
+        cpus_milli: u64::try_from(processors).unwrap_or(1).saturating_mul(1000),
+        memory_bytes: memory.totalram.saturating_mul(memory.mem_unit.into()),
+        rest: Rest::new(),
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ferrite_schema::api::Origin;
 use ferrite_schema::names;
 use ferrite_schema::node_config::{COLLECT_BELOW_PERCENT, COLLECT_UNTIL_PERCENT, ImagesConfig};
 use ferrite_store::collect::{self, Collect, Needs, free_percent};
@@ -20,8 +21,10 @@ const LOOK: Duration = Duration::from_secs(30);
 pub async fn needs(node: &Node) -> Result<Needs, Collect> {
     // Before the units are asked: whoever begins after that is counted as well.
     let census = node.images.census();
-    let units: Vec<(String, String)> =
-        node.units.list().await.into_iter().map(|unit| (unit.name, unit.image)).collect();
+    let all = node.units.list().await.into_iter();
+    // The node's own units run from the OS's image.
+    let units = all.filter(|unit| unit.origin != Origin::System);
+    let units: Vec<(String, String)> = units.map(|unit| (unit.name, unit.image)).collect();
     let images = node.images.clone();
     let run = Path::new(names::RUN_DIR).join("units");
     let work = move || Needs::new(&images, census, &units, &run);

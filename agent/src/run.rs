@@ -26,10 +26,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::api::server::{Ending, Server};
-use crate::cluster::Cluster;
+use crate::cluster::{About, Cluster};
 use crate::config::{self, Loaded, Sources};
 use crate::control::{self, Step};
 use crate::identity;
+use crate::join::hardware;
 use crate::keeper;
 use crate::links;
 use crate::node::{self, Node, WARNINGS_AT_START_MAX};
@@ -73,7 +74,7 @@ pub async fn run() -> anyhow::Result<()> {
         node.warn(doubt);
     }
     // Before units are started: none with the node's network takes its port.
-    let (doorway, server) = serving::listen(&config, &node).await;
+    let (doorway, server, visitors) = serving::listen(&config, &node).await;
     let (api_seen, api) = watch::channel(Api::Unasked);
     let (end, ending) = Ending::new();
     let serve = serving::serve(&node, server, &doorway, api_seen, ending);
@@ -107,7 +108,7 @@ pub async fn run() -> anyhow::Result<()> {
         }
         () = supervisor => anyhow::bail!("the supervisor ended"),
         () = &mut serve => anyhow::bail!("the API ended"),
-        () = serving::belong(&config, &node, &doorway) => anyhow::bail!("the node's membership ended"),
+        () = serving::belong(&config, &node, &doorway, visitors) => anyhow::bail!("the node's membership ended"),
         () = keeper::work(&node, &config.images) => anyhow::bail!("the image store's task ended"),
         () = reserve::work(&node) => anyhow::bail!("the watch over STATE's files ended"),
         () = unit_names => anyhow::bail!("the units' names ended"),
@@ -210,13 +211,7 @@ async fn prepare(
     let (units, problems, supervisor) = supervisor::begin(tools).await;
     warnings.extend(problems);
     let init = init_status(&mut warnings).await;
-    let cluster = match (&config.cluster, id.parse()) {
-        (Some(cluster), Ok(machine)) => {
-            Some(Arc::new(Cluster::new(cluster.id.clone(), cluster.name.clone(), machine)))
-        }
-        // Without a machine ID of its own a node belongs to nothing; `serving::belong` says so.
-        (Some(_), Err(_)) | (None, _) => None,
-    };
+    let cluster = cluster(config, &id, &hostname);
     let release = std::fs::read_to_string(names::OS_RELEASE).unwrap_or_default();
     let value = |key| identity::os_release(&release, key).unwrap_or_default();
     let node = Node {
@@ -243,6 +238,19 @@ async fn prepare(
     Ok((Arc::new(node), init.proven, places, supervisor))
 }
 
+/// The cluster that the configuration names.
+fn cluster(config: &NodeConfig, id: &str, hostname: &str) -> Option<Arc<Cluster>> {
+    // Without a machine ID of its own a node belongs to nothing; `serving::belong` says so.
+    let (cluster, machine) = (config.cluster.as_ref()?, id.parse().ok()?);
+    let about = About::of(
+        config,
+        hostname.to_owned(),
+        (hardware::boot(Path::new("/proc")), hardware::digest(Path::new("/sys"))),
+        names::MEMBERSHIP_DIR.into(),
+    );
+    Some(Arc::new(Cluster::new(cluster.clone(), machine, about)))
+}
+
 /// The folders that containers live in, with `lib` on STATE.
 fn places(config: &NodeConfig, lib: &Path) -> Places {
     let run = PathBuf::from(names::RUN_DIR).join("units");
@@ -252,6 +260,7 @@ fn places(config: &NodeConfig, lib: &Path) -> Places {
         logs: lib.join("logs"),
         shim_cgroup: "/sys/fs/cgroup/system/shims".into(),
         unit_cgroup: "/units".to_owned(),
+        system_cgroup: "/node".to_owned(),
         volumes: lib.join("volumes"),
         ids: Ranges::at(&lib.join("ids.json"), Evidence { scratch, run: run.clone() }),
         run,

@@ -6,47 +6,67 @@ use std::time::Duration;
 
 use ferrite_schema::names;
 use ferrite_schema::node_config::NodeConfig;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::api;
-use crate::api::server::{Ending, Serve, Server};
+use crate::api::server::{Ending, Serve, Server, Visitor};
 use crate::api::tls::Doors;
+use crate::cluster;
 use crate::control::Step;
 use crate::join::hardware;
+use crate::join::service::Door;
 use crate::join::work::{self, Membership, Settings, Told};
 use crate::node::Node;
 use crate::readiness::Api;
 
 /// Until the API's port, which somebody else has, is tried again.
 const API_AGAIN: Duration = Duration::from_secs(3);
-/// Where the node keeps its membership.
-const MEMBERSHIP_DIR: &str = "/var/lib/ferrite/cluster";
+/// Nodes that have come and were not met yet.
+const VISITORS_MAX: usize = 64;
 
 /// What the port shows; nothing until there is a certificate.
 pub(crate) type Doorway = watch::Sender<Option<Doors>>;
 
-/// Listens for the API, where the configuration asks for it; with it comes what decides what is shown.
+/// Listens for the API, where the configuration asks for it; with it come what decides what is shown, and nodes of the cluster.
 pub(crate) async fn listen(
     config: &NodeConfig,
     node: &Node,
-) -> (Doorway, Option<Result<Server, Serve>>) {
+) -> (Doorway, Option<Result<Server, Serve>>, mpsc::Receiver<Visitor>) {
     let doorway = Doorway::new(None);
+    let (meets, visitors) = mpsc::channel(VISITORS_MAX);
     match (&config.api, &config.cluster) {
         (Some(api), _) => match Doors::alone(api) {
             Ok(doors) => drop(doorway.send_replace(Some(doors))),
-            Err(error) => return (doorway, Some(Err(error.into()))),
+            Err(error) => return (doorway, Some(Err(error.into())), visitors),
         },
         // The node's certificate comes from its cluster.
         (None, Some(_)) => {}
         (None, None) => {
             node.warn("no API is served: the configuration has no [api]".to_owned());
-            return (doorway, None);
+            return (doorway, None, visitors);
         }
     }
     let step = Step::begin("api");
     let server = Server::listen(doorway.subscribe(), names::API_PORT).await;
     step.end();
-    (doorway, Some(server))
+    let server = server.map(|server| match door(config, node) {
+        Some(door) => server.letting_in(door.router()).meeting(meets),
+        None => server.meeting(meets),
+    });
+    (doorway, Some(server), visitors)
+}
+
+/// What lets machines in, on a node that may be a member.
+fn door(config: &NodeConfig, node: &Node) -> Option<Door> {
+    let (config, cluster) = (config.cluster.as_ref()?, node.cluster.as_ref()?);
+    config.member.as_ref()?;
+    match Door::open(config, cluster.knowledge()) {
+        Ok(door) => Some(door),
+        Err(error) => {
+            node.warn(format!("this node lets no machines in: {}", ferrite_schema::chain(&error)));
+            None
+        }
+    }
 }
 
 /// Serves the API until `ending` says so; a port that somebody else has for now is tried again.
@@ -88,7 +108,12 @@ pub(crate) async fn serve(
 }
 
 /// Keeps the node in its cluster; never ends. A node without `[cluster]` has nothing to do.
-pub(crate) async fn belong(config: &NodeConfig, node: &Node, doorway: &Doorway) {
+pub(crate) async fn belong(
+    config: &NodeConfig,
+    node: &Node,
+    doorway: &Doorway,
+    visitors: mpsc::Receiver<Visitor>,
+) {
     let Some(cluster) = &config.cluster else { return std::future::pending().await };
     let news = News { config, node, doorway };
     if let (Some(why), None) = (&node.rescue, &cluster.member) {
@@ -98,21 +123,18 @@ pub(crate) async fn belong(config: &NodeConfig, node: &Node, doorway: &Doorway) 
         )));
         return std::future::pending().await;
     }
-    let machine = match node.id.parse() {
-        Ok(machine) => machine,
-        Err(error) => {
-            news.stand(Some(format!("this node cannot join its cluster: {error}")));
-            return std::future::pending().await;
-        }
+    let Some(known) = &node.cluster else {
+        news.stand(Some("this node cannot join its cluster without a machine ID".to_owned()));
+        return std::future::pending().await;
     };
     let settings = Settings {
         config: cluster.clone(),
-        machine,
-        folder: MEMBERSHIP_DIR.into(),
+        machine: known.machine().clone(),
+        folder: names::MEMBERSHIP_DIR.into(),
         hardware: hardware::digest(Path::new("/sys")),
         boot: hardware::boot(Path::new("/proc")),
     };
-    work::work(settings, &news).await;
+    tokio::join!(work::work(settings, &news), cluster::work(known, node, visitors));
 }
 
 /// What becomes of what membership tells.
@@ -133,6 +155,9 @@ impl Told for News<'_> {
 
     fn member(&self, membership: Membership) {
         let Some(cluster) = &self.config.cluster else { return };
+        if let Some(known) = &self.node.cluster {
+            known.certified(&membership, self.node);
+        }
         match Doors::of_cluster(self.config.api.as_ref(), &cluster.id, &membership) {
             Ok(doors) => drop(self.doorway.send_replace(Some(doors))),
             Err(error) => self.node.warn(format!(

@@ -4,13 +4,15 @@ use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use ferrite_schema::api::{NodeStats, UnitStats, UnitStatus};
+use ferrite_schema::api::{NodeStats, Origin, UnitStats, UnitStatus};
 use ferrite_sys::quota::{self, Usage};
 
 /// Where the units' roots are.
 const SCRATCH: &str = "/var/lib/ferrite/scratch";
 /// Where the units' cgroups are.
 const UNITS: &str = "/sys/fs/cgroup/units";
+/// Where those of the node's own units are.
+const OF_NODE: &str = "/sys/fs/cgroup/node";
 
 /// From here on STATE counts as full.
 const FULL_PERCENT: u64 = 95;
@@ -18,7 +20,11 @@ const FULL_PERCENT: u64 = 95;
 /// A unit's figures; `None` where it has no container.
 #[must_use]
 pub fn of_unit(status: &UnitStatus) -> Option<UnitStats> {
-    let folder = Path::new(UNITS).join(&status.name);
+    let cgroup = match status.origin {
+        Origin::Local | Origin::Cluster => UNITS,
+        Origin::System => OF_NODE,
+    };
+    let folder = Path::new(cgroup).join(&status.name);
     let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
     let number = |name: &str| read(name).and_then(|text| text.trim().parse::<u64>().ok());
     let cpu = read("cpu.stat")?;

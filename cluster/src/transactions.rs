@@ -16,8 +16,9 @@ pub struct Join {
     pub state: State,
 }
 
-/// A machine joins, with a lease of its own. `known` is its record as it was read before: what others said of it stays. The
-/// transaction fails where the machine is alive already, or its record was changed meanwhile.
+/// A machine joins, with a lease of its own. `known` is its record as it was read before: what others said of it stays.
+/// `before` is what says that it is there already, if something did: the same boot of it goes on with another lease, without a
+/// moment in which it is not there. The transaction fails where either was changed meanwhile.
 ///
 /// # Errors
 /// A record is none, or the one that is there cannot be understood.
@@ -26,6 +27,7 @@ pub fn join(
     join: Join,
     lease: LeaseId,
     known: Option<&Entry>,
+    before: Option<&Entry>,
 ) -> Result<Transaction, Refused> {
     let Join { machine, alive, state } = join;
     let (machine_key, alive_key) = (Key::Machine(id.clone()), Key::Alive(id.clone()));
@@ -33,11 +35,11 @@ pub fn join(
         Some(entry) => machine.rejoining(decode(&machine_key, &entry.value)?),
         None => machine,
     };
-    let revision = known.map_or(Revision::NONE, |entry| entry.mod_revision);
+    let revision = |entry: Option<&Entry>| entry.map_or(Revision::NONE, |entry| entry.mod_revision);
     Ok(Transaction {
         compares: vec![
-            Compare::absent(alive_key.bytes()),
-            Compare::mod_revision(machine_key.bytes(), revision),
+            Compare::mod_revision(alive_key.bytes(), revision(before)),
+            Compare::mod_revision(machine_key.bytes(), revision(known)),
         ],
         operations: vec![
             put(&machine_key, &machine, None)?,
@@ -47,13 +49,15 @@ pub fn join(
     })
 }
 
-/// A machine reports what it runs.
+/// A machine reports what it runs. The transaction fails where it has joined anew since `joined`, the revision of that: what an
+/// older connection still says is old.
 ///
 /// # Errors
 /// The record is none.
-pub fn report(id: &MachineId, state: &State) -> Result<Transaction, Refused> {
+pub fn report(id: &MachineId, state: &State, joined: Revision) -> Result<Transaction, Refused> {
     let operations = vec![put(&Key::State(id.clone()), state, None)?];
-    Ok(Transaction { compares: Vec::new(), operations })
+    let compares = vec![Compare::mod_revision(Key::Alive(id.clone()).bytes(), joined)];
+    Ok(Transaction { compares, operations })
 }
 
 /// A user submits or changes a unit. `known` is the revision of its record as it was read before, [`Revision::NONE`] where

@@ -60,7 +60,7 @@ pub(super) fn prepare(request: &Request, folder: &Path) -> Result<Isolated, Isol
     make_working_directory(request, &owners, &root)?;
     let cgroup: PathBuf =
         resources::apply(&request.cgroup, &request.resources, !request.privileged)?;
-    if matches!(request.network, Network::Host) {
+    if matches!(request.network, Network::Host) && !request.node_ports {
         ports::keep(&cgroup)?;
     }
     let mut found = Found { root, user_namespace: owners.namespace(), ..Found::default() };

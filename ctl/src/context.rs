@@ -19,6 +19,9 @@ pub struct Context {
     pub name: String,
     /// API address, `https://HOST:PORT`.
     pub endpoint: String,
+    /// Addresses of further nodes of the cluster, which are asked where that one does not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<String>,
     /// Certificate authority that the node's certificate must come from. PEM.
     pub ca: String,
     /// Client certificate. PEM.
@@ -296,6 +299,7 @@ mod tests {
         Context {
             name: name.to_owned(),
             endpoint: "https://127.0.0.1:7443".to_owned(),
+            further: Vec::new(),
             ca: "ca\n".to_owned(),
             certificate: "certificate\n".to_owned(),
             key: "key\n".to_owned(),

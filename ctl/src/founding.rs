@@ -197,6 +197,7 @@ impl Founded {
         Context {
             name: self.name.to_string(),
             endpoint,
+            further: Vec::new(),
             ca: self.root.certificate.clone(),
             certificate: self.operator.certificate.clone(),
             key: self.operator.key.clone(),

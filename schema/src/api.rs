@@ -41,4 +41,4 @@ pub use self::image::{
     ExportFormat, Image, LayerPhase, LayerProgress, Pruned, PullEvent, PullProgress,
 };
 pub use self::machine::{ApiError, Machine};
-pub use self::unit::{Exit, HealthState, UnitState, UnitStatus, Volume};
+pub use self::unit::{Exit, HealthState, Origin, UnitState, UnitStatus, Volume};

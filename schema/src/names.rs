@@ -17,6 +17,8 @@ pub const COMMAND_LINE_FILE: &str = "/command-line";
 pub const STATE_DIR: &str = "/var";
 /// What the agent keeps across boots.
 pub const LIB_DIR: &str = "/var/lib/ferrite";
+/// Where the node keeps its membership in its cluster, and what it was told there; on STATE.
+pub const MEMBERSHIP_DIR: &str = "/var/lib/ferrite/cluster";
 /// Where the node puts what it can neither use nor remove; on STATE.
 pub const QUARANTINE_DIR: &str = "/var/lib/ferrite/quarantine";
 /// Empty files that hold inodes for the node itself; on STATE.

@@ -7,9 +7,11 @@ use ferrite_schema::api::UnitStatus;
 use ferrite_schema::unit::Unit;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::assigned::{Assigned, NotTaken};
 use super::machine::Event;
 use super::shims::Shim;
 use super::store::UnitStoreProblem;
+use super::system::SystemUnit;
 
 /// Why a request about a unit was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +58,24 @@ pub enum Refusal {
         /// Why.
         source: ferrite_schema::unit::BadValue,
     },
+    /// The cluster's unit: it is changed there.
+    #[error("unit {name} belongs to the cluster: change it there, with `ferrite unit …`")]
+    OfCluster {
+        /// The unit.
+        name: String,
+    },
+    /// The node's own unit.
+    #[error("unit {name} is the node's own: the node itself starts and stops it")]
+    OfNode {
+        /// The unit.
+        name: String,
+    },
+    /// No unit of the node's own can be called so.
+    #[error("give the node's own unit {name} a name that begins with `+`")]
+    NameOfNode {
+        /// The name.
+        name: String,
+    },
     /// The machine is going down.
     #[error("the machine is going down")]
     GoingDown,
@@ -75,6 +95,22 @@ pub(super) enum Ask {
     Stop(String),
     Unload(String),
     Remove(String),
+}
+
+impl Ask {
+    /// The unit that it would change.
+    pub(super) fn changes(&self) -> Option<&str> {
+        match self {
+            Self::Put(unit) => Some(&unit.name),
+            Self::Get(_) => None,
+            Self::Load(name)
+            | Self::Start(name)
+            | Self::Restart(name)
+            | Self::Stop(name)
+            | Self::Unload(name)
+            | Self::Remove(name) => Some(name),
+        }
+    }
 }
 
 /// What the supervisor hears.
@@ -110,6 +146,17 @@ pub(super) enum Message {
         timer: u64,
     },
     StopAll(oneshot::Sender<Vec<String>>),
+    Assign(Vec<Assigned>, oneshot::Sender<Result<Vec<NotTaken>, Refusal>>),
+    RunSystem(Box<SystemUnit>, oneshot::Sender<Result<(), Refusal>>),
+    /// Answered when it has stopped.
+    StopSystem(String, oneshot::Sender<Result<(), Refusal>>),
+}
+
+impl Message {
+    /// What others see of a unit may be another after it.
+    pub(super) fn may_change(&self) -> bool {
+        !matches!(self, Self::List(_) | Self::Definition(..) | Self::Ask(Ask::Get(_), _))
+    }
 }
 
 /// A handle that others speak to the supervisor through.
@@ -118,6 +165,7 @@ pub struct Units {
     pub(super) queue: mpsc::Sender<Message>,
     pub(super) settled: watch::Receiver<Settled>,
     pub(super) stopping: watch::Receiver<Option<Stopping>>,
+    pub(super) changes: watch::Receiver<u64>,
 }
 
 /// Where the stop of all units stands.
@@ -230,6 +278,50 @@ impl Units {
             Ok(()) => answer.await.unwrap_or_default(),
             Err(_) => Vec::new(),
         }
+    }
+
+    /// Takes over the complete set of what the cluster wants on this node: what is not in it and came from the cluster is stopped and
+    /// forgotten, and its named volumes stay; what runs by another document than the one in it is stopped with its grace and started anew; what is
+    /// as it should be is not touched. Answers with those that this node did not take.
+    ///
+    /// # Errors
+    /// STATE did not take all of it. What it took holds; the same assignment may be asked for again.
+    pub async fn assign(&self, wanted: Vec<Assigned>) -> Result<Vec<NotTaken>, Refusal> {
+        self.tell(|reply| Message::Assign(wanted, reply)).await
+    }
+
+    /// Runs a unit of the node itself, until it is stopped or the machine goes down. One that runs by an equal definition is not
+    /// touched, and one by another is replaced.
+    ///
+    /// # Errors
+    /// Its name is none of such a unit, or the machine is going down.
+    pub async fn run_system(&self, unit: SystemUnit) -> Result<(), Refusal> {
+        self.tell(|reply| Message::RunSystem(Box::new(unit), reply)).await
+    }
+
+    /// Stops a unit of the node itself and forgets it, with its log. Returns when it has stopped; at once where there is none.
+    ///
+    /// # Errors
+    /// Its name is none of such a unit.
+    pub async fn stop_system(&self, name: &str) -> Result<(), Refusal> {
+        let name = name.to_owned();
+        self.tell(|reply| Message::StopSystem(name, reply)).await
+    }
+
+    async fn tell<T>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Message,
+    ) -> Result<T, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(message(reply)).await.map_err(|_closed| Refusal::GoingDown)?;
+        answer.await.map_err(|_closed| Refusal::GoingDown)?
+    }
+
+    /// A number that rises whenever what [`Units::list`] answers may have changed, but for digests of images, which come and go
+    /// without a unit. It also rises now and then where nothing has changed.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
     }
 
     /// The next word on where the stop of all units stands; each has fewer units left.

@@ -52,6 +52,8 @@ pub struct Places {
     pub shim_cgroup: PathBuf,
     /// The cgroup that units live in, below the cgroup root.
     pub unit_cgroup: String,
+    /// The cgroup that the node's own units live in, below the cgroup root and not below the units'.
+    pub system_cgroup: String,
     /// Named volumes.
     pub volumes: PathBuf,
     /// Ranges of user IDs.
@@ -130,6 +132,7 @@ fn request(
             // The supervisor puts its connection here.
             NetworkMode::Bridge | NetworkMode::None => Network::None,
         },
+        node_ports: false,
         cgroup: format!("{}/{}", places.unit_cgroup, unit.name),
         shim_cgroup: text(&places.shim_cgroup),
         log_dir: text(&places.logs.join(&unit.name)),

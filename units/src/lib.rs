@@ -1,5 +1,6 @@
 //! Units: what should run here, what does, and the steps between.
 
+pub mod assigned;
 pub mod clock;
 pub mod events;
 pub mod exec;
@@ -16,4 +17,5 @@ pub mod rights;
 pub mod shims;
 pub mod store;
 pub mod supervisor;
+pub mod system;
 pub mod volumes;

@@ -82,6 +82,7 @@ fn request(folder: &Path, layer: &Path, places: &Places) -> Result<Request, Stri
         sysctls: BTreeMap::new(),
         ulimits: BTreeMap::new(),
         network: Network::None,
+        node_ports: false,
         cgroup: format!("{}/{NAME}", places.unit_cgroup),
         shim_cgroup: text(&places.shim_cgroup),
         log_dir: text(&folder.join("log")),

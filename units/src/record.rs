@@ -5,10 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ferrite_files::durable;
+use ferrite_schema::api::Origin;
 use ferrite_schema::unit::Unit;
 use serde::{Deserialize, Serialize};
 
 use super::machine::Life;
+use super::system::SystemUnit;
 
 /// A unit's life, and what it is about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +27,12 @@ pub struct Record {
     pub stop_signal: i32,
     /// Its addresses.
     pub addresses: Vec<String>,
+    /// Who wants it here.
+    #[serde(default)]
+    pub origin: Origin,
+    /// What it is, where it is the node's own.
+    #[serde(default)]
+    pub system: Option<SystemUnit>,
 }
 
 fn path(folder: &Path, name: &str) -> PathBuf {

@@ -1,5 +1,6 @@
 //! Units on STATE: the document of each, and a mark on those that should run.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,8 @@ pub struct Stored {
     pub wanted: bool,
     /// It was made from a template.
     pub made: bool,
+    /// The cluster wants it here.
+    pub assigned: bool,
     /// Its program has run on this node before.
     pub ran: bool,
     /// When its timer last fired, in seconds since the epoch.
@@ -105,7 +108,14 @@ impl UnitStore {
                     break;
                 }
             };
-            if path.extension().is_none_or(|extension| extension != "toml") {
+            let extension = path.extension().and_then(OsStr::to_str);
+            if extension == Some(Mark::Cluster.extension()) {
+                path.file_stem()
+                    .and_then(OsStr::to_str)
+                    .into_iter()
+                    .for_each(|name| self.sweep(name));
+            }
+            if extension != Some("toml") {
                 continue;
             }
             match read(&path) {
@@ -130,7 +140,8 @@ impl UnitStore {
         let (wanted, made, ran) = (has(Mark::Wanted), has(Mark::Made), has(Mark::Ran));
         let fired = self.number(&unit.name, Mark::Fired);
         let stopped = self.number(&unit.name, Mark::Stopped);
-        Stored { unit, wanted, made, ran, fired, stopped }
+        let assigned = has(Mark::Cluster);
+        Stored { unit, wanted, made, assigned, ran, fired, stopped }
     }
 
     /// Keeps a unit's document, over the one of the same name.
@@ -140,6 +151,24 @@ impl UnitStore {
     pub fn put(&self, unit: &Unit) -> Result<(), UnitStoreProblem> {
         let text = toml::to_string(unit)?;
         Ok(durable::write(&self.document(&unit.name), text.as_bytes())?)
+    }
+
+    /// Keeps the document of a unit that the cluster wants here, over the one of the same name.
+    ///
+    /// # Errors
+    /// The older document stays.
+    pub fn put_assigned(&self, unit: &Unit) -> Result<(), UnitStoreProblem> {
+        // Without its document the mark means nothing, and is gone with the next start; a document without its mark would
+        // be somebody else's unit.
+        self.set(&unit.name, Mark::Cluster, Some(""))?;
+        self.put(unit).inspect_err(|_error| self.sweep(&unit.name))
+    }
+
+    /// Takes away the mark of a document that is not there.
+    fn sweep(&self, name: &str) {
+        if !self.holds(name) {
+            drop(fs::remove_file(self.mark(name, Mark::Cluster)));
+        }
     }
 
     /// Keeps whether a unit should run.
@@ -197,7 +226,9 @@ impl UnitStore {
                 .map_err(|error| UnitStoreProblem::Remove { path, source: error.source })?;
         }
         let path = self.document(name);
-        durable::remove(&path).map_err(|source| UnitStoreProblem::Remove { path, source })
+        durable::remove(&path).map_err(|source| UnitStoreProblem::Remove { path, source })?;
+        self.sweep(name);
+        Ok(())
     }
 }
 
@@ -231,9 +262,12 @@ enum Mark {
     Ran,
     Fired,
     Stopped,
+    /// The cluster wants it here. It goes after the document.
+    Cluster,
 }
 
 impl Mark {
+    /// Those that go before the document.
     const ALL: [Self; 5] = [Self::Wanted, Self::Made, Self::Ran, Self::Fired, Self::Stopped];
 
     const fn extension(self) -> &'static str {
@@ -243,6 +277,7 @@ impl Mark {
             Self::Ran => "ran",
             Self::Fired => "fired",
             Self::Stopped => "stopped",
+            Self::Cluster => "cluster",
         }
     }
 }
@@ -260,8 +295,15 @@ mod tests {
         store.want("web", true).unwrap();
         fs::write(folder.path().join("bad.toml"), "nonsense").unwrap();
         let (units, warnings) = store.load();
-        let stored =
-            Stored { unit, wanted: true, made: false, ran: false, fired: None, stopped: None };
+        let stored = Stored {
+            unit,
+            wanted: true,
+            made: false,
+            assigned: false,
+            ran: false,
+            fired: None,
+            stopped: None,
+        };
         assert_eq!(units, [stored]);
         assert_eq!(warnings.len(), 1);
         store.want("web", false).unwrap();

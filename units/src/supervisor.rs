@@ -27,12 +27,14 @@ pub use super::handle::{Refusal, Units};
 use entry::Entry;
 
 mod adopt;
+mod assign;
 mod effects;
 mod entry;
 mod forget;
 mod going_down;
 mod requests;
 mod status;
+mod system;
 
 /// Messages waiting for the supervisor. Senders wait when it is full.
 const QUEUE_MAX: usize = 256;
@@ -70,6 +72,9 @@ struct Supervisor {
     stopping: watch::Sender<Option<Stopping>>,
     /// Somebody's readiness changed: others may be waiting for it.
     changed: bool,
+    /// What others see of some unit may have changed.
+    stirred: bool,
+    changes: watch::Sender<u64>,
 }
 
 /// All units are being stopped.
@@ -85,6 +90,7 @@ pub async fn begin(tools: Tools) -> (Units, Vec<String>, impl Future<Output = ()
     let (queue, messages) = mpsc::channel(QUEUE_MAX);
     let (settled, settled_receiver) = watch::channel(Settled::default());
     let (stopping, stopping_receiver) = watch::channel(None);
+    let (changes, changes_receiver) = watch::channel(0);
     let (stored, mut warnings) = tools.store.load();
     if let Err(error) = tools.places.ids.look() {
         warnings.push(format!("units cannot start: {}", ferrite_schema::chain(&error)));
@@ -98,11 +104,18 @@ pub async fn begin(tools: Tools) -> (Units, Vec<String>, impl Future<Output = ()
         going_down: None,
         stopping,
         changed: true,
+        stirred: false,
+        changes,
     };
     supervisor.adopt_all(stored).await;
     supervisor.reconcile().await;
     supervisor.report_settled();
-    let units = Units { queue, settled: settled_receiver, stopping: stopping_receiver };
+    let units = Units {
+        queue,
+        settled: settled_receiver,
+        stopping: stopping_receiver,
+        changes: changes_receiver,
+    };
     (units, warnings, supervisor.work(messages))
 }
 
@@ -115,6 +128,7 @@ impl Supervisor {
                 message = messages.recv() => match message {
                     Some(Message::StopAll(reply)) => {
                         self.going_down = Some(GoingDown { reply, asked: BTreeSet::new() });
+                        self.stirred = true;
                         self.abandon_starts().await;
                     }
                     Some(message) => self.handle(message).await,
@@ -128,6 +142,9 @@ impl Supervisor {
             if let Some(longest) = self.stop_next().await {
                 deadline.as_mut().reset(tokio::time::Instant::now() + longest);
             }
+            if std::mem::take(&mut self.stirred) {
+                self.changes.send_modify(|number| *number = number.wrapping_add(1));
+            }
             if self.entries.values().all(|entry| entry.machine.at_rest()) {
                 self.finish();
             }
@@ -136,7 +153,9 @@ impl Supervisor {
 
     /// Says where the units stand, for whoever judges whether the node is ready.
     fn report_settled(&self) {
-        let seen = self.entries.values().map(|entry| Seen {
+        // The node's own units speak neither for it nor against it.
+        let units = self.entries.values().filter(|entry| entry.system.is_none());
+        let seen = units.map(|entry| Seen {
             wanted: entry.wanted,
             state: entry.machine.state(),
             tried: entry.machine.tried(),
@@ -149,6 +168,7 @@ impl Supervisor {
     }
 
     async fn handle(&mut self, message: Message) {
+        self.stirred |= message.may_change();
         match message {
             Message::Ask(ask, reply) => {
                 let answer = self.answer(ask).await;
@@ -179,6 +199,15 @@ impl Supervisor {
                 }
             }
             Message::StopAll(_) => {}
+            Message::Assign(wanted, reply) => {
+                let answer = self.assign(wanted).await;
+                drop(reply.send(answer));
+            }
+            Message::RunSystem(unit, reply) => {
+                let answer = self.run_system(*unit).await;
+                drop(reply.send(answer));
+            }
+            Message::StopSystem(name, reply) => self.stop_system(name, reply).await,
         }
     }
 
@@ -200,7 +229,8 @@ impl Supervisor {
     /// What the node's rules say against the image that a unit's container runs on. Rules hold for starts: what ran before an
     /// agent with other rules came goes on running, and says so.
     fn objection(&self, entry: &Entry) -> Option<String> {
-        let launched = entry.launched.as_ref().filter(|_| entry.machine.is_alive())?;
+        let pulled = entry.machine.is_alive() && entry.system.is_none();
+        let launched = entry.launched.as_ref().filter(|_| pulled)?;
         let objection = self.tools.puller.objection(&launched.image)?;
         Some(ferrite_schema::chain(&objection))
     }
@@ -302,6 +332,8 @@ impl Supervisor {
             launched: entry.launched.clone(),
             stop_signal: entry.stop_signal,
             addresses: entry.addresses.clone(),
+            origin: entry.origin,
+            system: entry.system.clone(),
         };
         if entry.written.as_ref() == Some(&record) {
             return;

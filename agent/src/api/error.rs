@@ -43,8 +43,12 @@ impl From<Refusal> for Failure {
             Refusal::Missing { .. }
             | Refusal::Circle { .. }
             | Refusal::Template { .. }
-            | Refusal::HasInstances { .. } => StatusCode::CONFLICT,
-            Refusal::Instance { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            | Refusal::HasInstances { .. }
+            | Refusal::OfCluster { .. }
+            | Refusal::OfNode { .. } => StatusCode::CONFLICT,
+            Refusal::Instance { .. } | Refusal::NameOfNode { .. } => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             Refusal::GoingDown => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };

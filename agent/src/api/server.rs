@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::http::{Request, StatusCode};
 use axum::response::IntoResponse;
 use axum::{Extension, Router};
+use ferrite_cluster::protocol;
+use ferrite_schema::cluster::{MachineId, Role};
 use ferrite_schema::join::{PROTOCOL, REQUEST_MAX_BYTES};
 use ferrite_schema::node_config::ApiConfig;
 use hyper::body::Incoming;
@@ -16,13 +18,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::error::Failure;
-use super::peer::{self, Peer};
+use super::peer::{self, Peer, Terms};
 use super::tls::{self, Doors, Tls};
 use super::waiting::{Source, Waiting};
 
@@ -86,7 +88,22 @@ pub struct Server {
     doors: watch::Receiver<Option<Doors>>,
     /// What answers machines that want to join the cluster.
     lets_in: Option<Router>,
+    /// Who speaks to nodes of the same cluster.
+    nodes: Option<mpsc::Sender<Visitor>>,
     patience: Duration,
+}
+
+/// A node of the same cluster that has come.
+#[derive(Debug)]
+pub struct Visitor {
+    /// The connection.
+    pub stream: Box<TlsStream<TcpStream>>,
+    /// Who it is, by its certificate.
+    pub machine: MachineId,
+    /// Serial number of that, as hexadecimal digits.
+    pub serial: String,
+    /// Where it comes from.
+    pub address: SocketAddr,
 }
 
 impl std::fmt::Debug for Server {
@@ -117,7 +134,7 @@ impl Server {
                     .await
                     .map_err(|source| Serve::Listen { port, source })?,
             };
-        Ok(Self { listener, doors, lets_in: None, patience: PATIENCE })
+        Ok(Self { listener, doors, lets_in: None, nodes: None, patience: PATIENCE })
     }
 
     /// On a free port of loopback, for tests of what is behind it.
@@ -128,7 +145,7 @@ impl Server {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        (Self { listener, doors, lets_in: None, patience: PATIENCE }, address)
+        (Self { listener, doors, lets_in: None, nodes: None, patience: PATIENCE }, address)
     }
 
     /// Machines that want to join the cluster are answered by `router` (`ferrite-join/1`). It is asked by strangers.
@@ -137,12 +154,19 @@ impl Server {
         Self { lets_in: Some(router), ..self }
     }
 
+    /// Nodes of the same cluster (`ferrite-node/1`) are handed to the other end of `nodes`.
+    #[must_use]
+    pub fn meeting(self, nodes: mpsc::Sender<Visitor>) -> Self {
+        Self { nodes: Some(nodes), ..self }
+    }
+
     /// Serves until `ending` comes: who asked for the end hears that it comes.
     pub async fn serve(self, router: Router, mut ending: Ending) {
         let desk = Arc::new(Desk {
             ending: ending.clone(),
             doors: self.doors,
             lets_in: self.lets_in,
+            nodes: self.nodes,
             router,
             patience: self.patience,
             waiting: Mutex::default(),
@@ -183,6 +207,7 @@ struct Desk {
     ending: Ending,
     doors: watch::Receiver<Option<Doors>>,
     lets_in: Option<Router>,
+    nodes: Option<mpsc::Sender<Visitor>>,
     router: Router,
     patience: Duration,
     /// Peers without a certificate so far.
@@ -196,11 +221,18 @@ async fn connection(stream: TcpStream, peer: SocketAddr, desk: Arc<Desk>, number
     if let Err(error) = watch_over(&stream) {
         tracing::debug!(%peer, %error, "api-connection-not-watched");
     }
-    let accepted = tokio::time::timeout(desk.patience, desk.accept(stream)).await;
+    let accepted = tokio::time::timeout(desk.patience, desk.accept(stream, peer)).await;
     let entrance = match accepted {
         Ok(Ok(Entrance::Join(stream, router))) => {
             // It has shown no certificate: it stays among those that have not until it is answered.
             join(stream, router, peer, desk.patience).await;
+            None
+        }
+        Ok(Ok(Entrance::Node(visitor, nodes))) => {
+            if nodes.try_send(visitor).is_err() {
+                // It comes again, or goes to another one.
+                tracing::warn!(%peer, "node-not-met");
+            }
             None
         }
         Ok(Ok(Entrance::Api(stream, asks))) => Some((stream, asks)),
@@ -223,6 +255,8 @@ async fn connection(stream: TcpStream, peer: SocketAddr, desk: Arc<Desk>, number
 enum Entrance {
     /// It has a certificate, and is welcome with it, or is not: why.
     Api(Box<TlsStream<TcpStream>>, Result<Peer, String>),
+    /// It is a node of the same cluster.
+    Node(Visitor, mpsc::Sender<Visitor>),
     /// It wants one.
     Join(Box<TlsStream<TcpStream>>, Router),
 }
@@ -256,17 +290,31 @@ fn unwelcome(why: &str) -> Router {
 
 impl Desk {
     /// Lets a peer in through the door that it asks for.
-    async fn accept(&self, stream: TcpStream) -> io::Result<Entrance> {
+    async fn accept(&self, stream: TcpStream, address: SocketAddr) -> io::Result<Entrance> {
         let Some(doors) = self.doors.borrow().clone() else {
             return Err(io::Error::other("this node has no certificate yet"));
         };
         let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
-        let wants_in =
-            start.client_hello().alpn().is_some_and(|mut all| all.any(|one| one == PROTOCOL));
+        let offers = |protocol: &[u8]| {
+            start.client_hello().alpn().is_some_and(|mut all| all.any(|one| one == protocol))
+        };
+        let (wants_in, is_node) = (offers(PROTOCOL), offers(protocol::PROTOCOL.as_bytes()));
         // Where the door is not there, TLS says that the protocol is not spoken.
         if let (true, Some(config), Some(router)) = (wants_in, doors.join, &self.lets_in) {
             let stream = start.into_stream(config).await?;
             return Ok(Entrance::Join(Box::new(stream), router.clone()));
+        }
+        if let (true, Some(config), Some(nodes)) = (is_node, doors.nodes, &self.nodes) {
+            let stream = Box::new(start.into_stream(config).await?);
+            let shown = stream.get_ref().1.peer_certificates().and_then(|all| all.first());
+            let terms = Terms { without_role: None, ..doors.terms };
+            let asks = peer::peer(shown.ok_or_else(|| io::Error::other("no certificate"))?, &terms)
+                .map_err(io::Error::other)?;
+            let (Role::Node, Some(name)) = (asks.role, asks.machine) else {
+                return Err(io::Error::other("its certificate is no node's"));
+            };
+            let visitor = Visitor { stream, machine: name.machine, serial: asks.serial, address };
+            return Ok(Entrance::Node(visitor, nodes.clone()));
         }
         let stream = start.into_stream(doors.api).await?;
         let shown = stream.get_ref().1.peer_certificates().and_then(|all| all.first());
@@ -339,7 +387,7 @@ impl Desk {
 }
 
 /// Ends the connection when nobody is at its other end any more.
-fn watch_over(stream: &TcpStream) -> io::Result<()> {
+pub(crate) fn watch_over(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, ALIVE_AFTER)?;

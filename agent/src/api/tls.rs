@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use ferrite_cluster::protocol;
 use ferrite_pki::facts;
 use ferrite_schema::cluster::{ClusterId, Role};
 use ferrite_schema::join::PROTOCOL;
@@ -56,6 +57,7 @@ pub enum Tls {
 const CA: &str = "[api] ca";
 const CERTIFICATE: &str = "[api] certificate";
 const KEY: &str = "[api] key";
+const HTTP: &[u8] = b"http/1.1";
 const MEMBERSHIP: &str = "the node's certificate of its cluster";
 
 /// The ways in through the node's port.
@@ -67,6 +69,8 @@ pub struct Doors {
     pub(super) terms: Terms,
     /// For machines that want in; there is one where the node can show that it is of a cluster.
     pub(super) join: Option<Arc<ServerConfig>>,
+    /// For nodes of the same cluster.
+    pub(super) nodes: Option<Arc<ServerConfig>>,
 }
 
 /// What a server shows.
@@ -83,8 +87,8 @@ impl Doors {
     /// The API cannot be served with this configuration.
     pub fn alone(api: &ApiConfig) -> Result<Self, Tls> {
         let terms = Terms { cluster: None, without_role: Some(Role::Admin) };
-        let config = mutual(&certificates(CA, &api.ca)?, of_config(api)?)?;
-        Ok(Self { api: config, terms, join: None })
+        let config = mutual(&certificates(CA, &api.ca)?, of_config(api)?, HTTP)?;
+        Ok(Self { api: config, terms, join: None, nodes: None })
     }
 
     /// Of a node of a cluster: clients come in with a certificate that its root vouches for. Where the configuration has an
@@ -100,6 +104,8 @@ impl Doors {
         let mut trusted = certificates(MEMBERSHIP, &membership.certificate)?;
         // The root comes last, whoever gave the certificate; it was checked to be the pinned one.
         let mut trusted = trusted.split_off(trusted.len().saturating_sub(1));
+        // Whatever the API shows, to its fellows a node shows who it is among them.
+        let nodes = Some(mutual(&trusted, of_cluster(membership)?, protocol::PROTOCOL.as_bytes())?);
         let shown = match api {
             Some(api) => {
                 trusted.extend(certificates(CA, &api.ca)?);
@@ -110,7 +116,7 @@ impl Doors {
         let without_role = api.map(|_| Role::Admin);
         let terms = Terms { cluster: Some(cluster.clone()), without_role };
         let join = Some(one_sided(of_cluster(membership)?)?);
-        Ok(Self { api: mutual(&trusted, shown)?, terms, join })
+        Ok(Self { api: mutual(&trusted, shown, HTTP)?, terms, join, nodes })
     }
 }
 
@@ -126,8 +132,12 @@ fn of_cluster(membership: &Membership) -> Result<Shown, Tls> {
     Ok(Shown { what: MEMBERSHIP, chain: certificates(MEMBERSHIP, &membership.certificate)?, key })
 }
 
-/// A server that lets in only clients with a certificate that one of `trusted` vouches for.
-fn mutual(trusted: &[CertificateDer<'static>], shown: Shown) -> Result<Arc<ServerConfig>, Tls> {
+/// A server of one protocol that lets in only clients with a certificate that one of `trusted` vouches for.
+fn mutual(
+    trusted: &[CertificateDer<'static>],
+    shown: Shown,
+    protocol: &[u8],
+) -> Result<Arc<ServerConfig>, Tls> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
     for certificate in trusted {
@@ -145,7 +155,7 @@ fn mutual(trusted: &[CertificateDer<'static>], shown: Shown) -> Result<Arc<Serve
         .with_client_cert_verifier(verifier)
         .with_single_cert(shown.chain, shown.key)
         .map_err(used)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     Ok(Arc::new(config))
 }
 

@@ -21,20 +21,23 @@ use crate::join::knowledge::{
 /// Longest that somebody who wants in waits for the store to be there.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The cluster as its store has it, while there is one.
-#[derive(Debug)]
-pub(super) struct Stored<S> {
-    store: watch::Receiver<Option<S>>,
-    record: watch::Receiver<ClusterRecord>,
+/// Who knows what a machine that joins is told.
+pub(super) trait Tells: Send + Sync + std::fmt::Debug + 'static {
+    /// What it is told now.
+    fn told(&self) -> ClusterRecord;
 }
 
-impl<S: ClusterStore + std::fmt::Debug> Stored<S> {
-    /// Knows what is in `store`; machines are told `record`.
-    pub(super) const fn new(
-        store: watch::Receiver<Option<S>>,
-        record: watch::Receiver<ClusterRecord>,
-    ) -> Self {
-        Self { store, record }
+/// The cluster as its store has it, while there is one.
+#[derive(Debug)]
+pub(super) struct Stored<S, T> {
+    store: watch::Receiver<Option<S>>,
+    tells: T,
+}
+
+impl<S: ClusterStore + std::fmt::Debug, T: Tells> Stored<S, T> {
+    /// Knows what is in `store`.
+    pub(super) const fn new(store: watch::Receiver<Option<S>>, tells: T) -> Self {
+        Self { store, tells }
     }
 
     async fn store(&self) -> Result<S, Unavailable> {
@@ -46,14 +49,11 @@ impl<S: ClusterStore + std::fmt::Debug> Stored<S> {
         }
     }
 
-    async fn looked(
-        &self,
-        machine: &MachineId,
-        token: Option<&str>,
-    ) -> Result<Known, Unavailable> {
+    async fn looked(&self, machine: &MachineId, token: Option<&str>) -> Result<Known, Unavailable> {
         let store = self.store().await?;
         // The first read's revision: whatever changes after it is seen when something is entered.
-        let (revision, admission) = read::<_, Admission>(&store, &Key::Admission(machine.clone())).await?;
+        let (revision, admission) =
+            read::<_, Admission>(&store, &Key::Admission(machine.clone())).await?;
         let (_, alive) = read::<_, Alive>(&store, &Key::Alive(machine.clone())).await?;
         let token = match token.and_then(|digest| digest.parse::<TokenDigest>().ok()) {
             Some(digest) => read::<_, Token>(&store, &Key::Token(digest)).await?.1,
@@ -166,7 +166,7 @@ fn put<R: Record>(key: &Key, record: &R) -> Result<Operation, Unavailable> {
     Ok(Operation::Put { key: key.bytes(), value, lease: None })
 }
 
-impl<S: ClusterStore + std::fmt::Debug> Knowledge for Stored<S> {
+impl<S: ClusterStore + std::fmt::Debug, T: Tells> Knowledge for Stored<S, T> {
     fn look<'a>(&'a self, machine: &'a MachineId, token: Option<&'a str>) -> Later<'a, Known> {
         Box::pin(self.looked(machine, token))
     }
@@ -176,8 +176,7 @@ impl<S: ClusterStore + std::fmt::Debug> Knowledge for Stored<S> {
     }
 
     fn record(&self) -> Later<'_, ClusterRecord> {
-        let record = self.record.borrow().clone();
-        Box::pin(std::future::ready(Ok(record)))
+        Box::pin(std::future::ready(Ok(self.tells.told())))
     }
 }
 
@@ -203,15 +202,22 @@ mod tests {
         assert!(matches!(store.transact(write).await.unwrap(), Outcome::Done(_)));
     }
 
-    fn stored(store: &Memory) -> Stored<Memory> {
-        let record = ClusterRecord {
-            id: "a".repeat(32).parse().unwrap(),
-            name: "dev".parse().unwrap(),
-            epoch: 1,
-            members: Vec::new(),
-        };
-        let (_, store) = watch::channel(Some(store.clone()));
-        Stored::new(store, watch::channel(record).1)
+    #[derive(Debug)]
+    struct Dev;
+
+    impl Tells for Dev {
+        fn told(&self) -> ClusterRecord {
+            ClusterRecord {
+                id: "a".repeat(32).parse().unwrap(),
+                name: "dev".parse().unwrap(),
+                epoch: 1,
+                members: Vec::new(),
+            }
+        }
+    }
+
+    fn stored(store: &Memory) -> Stored<Memory, Dev> {
+        Stored::new(watch::channel(Some(store.clone())).1, Dev)
     }
 
     #[tokio::test]
@@ -251,8 +257,12 @@ mod tests {
         let stored = stored(&store);
         let known = stored.look(&machine(), Some(&token)).await.unwrap();
         write(&store, key, r#"{"uses_left": 0}"#).await;
-        let entry =
-            Entry { machine: machine(), record: record(), spends: Some(token), seen: known.revision };
+        let entry = Entry {
+            machine: machine(),
+            record: record(),
+            spends: Some(token),
+            seen: known.revision,
+        };
         assert_eq!(stored.enter(entry).await, Ok(Entered::Changed));
         assert_eq!(store.get(&Key::Admission(machine()).bytes()).await.unwrap().1, None);
     }

@@ -71,6 +71,9 @@ pub enum Message {
     Members {
         /// All of them.
         members: Vec<Member>,
+        /// A quorum was asked after this node had said `hello`: who is not among them is none.
+        #[serde(default)]
+        fresh: bool,
     },
     /// A node wants versions of units that it does not have.
     WantSpecs {

@@ -9,7 +9,7 @@ use ferrite_cluster::presence::{Moment, SUSPECT_FOR};
 use ferrite_cluster::records::{
     Alive, Assignment, Capacity, Condition, InstanceState, Machine, Rest, State, Target, decode,
 };
-use ferrite_cluster::store::{ClusterStore, LeaseId, Listing, Outcome};
+use ferrite_cluster::store::{ClusterStore, LeaseId, Listing, Outcome, Revision};
 use ferrite_cluster::transactions::{Join, join, report};
 use ferrite_schema::api::UnitState;
 use futures_util::StreamExt;
@@ -75,9 +75,11 @@ impl<S: ClusterStore> Simulated<S> {
         let alive = Alive { boot_id: "b".to_owned(), incarnation: 1, rest: Rest::new() };
         let known = store.get(&Key::Machine(id.clone()).bytes()).await.unwrap().1;
         let says = Join { machine, alive, state: State::default() };
-        let joins = join(&id, says, lease, known.as_ref()).unwrap();
-        assert!(matches!(store.transact(joins).await.unwrap(), Outcome::Done(_)));
-        let life = tokio::spawn(live(store.clone(), id));
+        let joins = join(&id, says, lease, known.as_ref(), None).unwrap();
+        let Outcome::Done(joined) = store.transact(joins).await.unwrap() else {
+            panic!("it is there")
+        };
+        let life = tokio::spawn(live(store.clone(), id, joined));
         Self { store: store.clone(), lease, life }
     }
 
@@ -88,7 +90,7 @@ impl<S: ClusterStore> Simulated<S> {
     }
 }
 
-async fn live<S: ClusterStore>(store: S, id: MachineId) {
+async fn live<S: ClusterStore>(store: S, id: MachineId, joined: Revision) {
     let key = Key::Assign(id.clone());
     loop {
         let (revision, entry) = store.get(&key.bytes()).await.unwrap();
@@ -111,7 +113,7 @@ async fn live<S: ClusterStore>(store: S, id: MachineId) {
             (name, state)
         });
         let state = State { instances: instances.collect(), rest: Rest::new() };
-        store.transact(report(&id, &state).unwrap()).await.unwrap();
+        store.transact(report(&id, &state, joined).unwrap()).await.unwrap();
         let mut watch = store.watch(&key.bytes(), revision.next()).await.unwrap();
         drop(watch.next().await);
     }

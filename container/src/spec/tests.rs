@@ -30,6 +30,7 @@ fn request() -> Request {
         ulimits: BTreeMap::new(),
         network: Network::None,
         cgroup: "/units/web".to_owned(),
+        node_ports: false,
         shim_cgroup: "/x".to_owned(),
         log_dir: "/y".to_owned(),
         stop_signal: 15,

@@ -14,6 +14,7 @@ pub enum ClusterCommand {
     /// Start a cluster; a new one is made from the image
     #[command(after_help = "Examples:
   ferrite cluster up                              # the cluster `dev`, one node
+  ferrite cluster up --nodes 3                    # three nodes that form a cluster
   ferrite cluster up --boot uefi --memory 2048
   ferrite cluster up --renew                      # with a new disk if the image was built anew
   ferrite cluster up test --image out/cloud --config node.toml")]
@@ -41,13 +42,19 @@ pub enum ClusterCommand {
     },
     /// List the clusters of this computer
     List,
+    /// Is the switch between a cluster's machines
+    #[command(hide = true)]
+    Switch {
+        /// Name
+        name: String,
+    },
     /// Show what a node's serial console said
     #[command(after_help = "Examples:
   ferrite cluster console            # the last 40 lines
   ferrite cluster console -f         # and everything that follows, until Ctrl-C
   ferrite cluster console -n 0 -f")]
     Console {
-        /// Name
+        /// Name of a cluster or of a node
         #[arg(default_value = DEFAULT_NAME)]
         name: String,
         /// Go on as more is written
@@ -57,30 +64,39 @@ pub enum ClusterCommand {
         #[arg(short = 'n', long, default_value_t = 40)]
         lines: usize,
     },
-    /// Cut a cluster's power: nothing is stopped, flushed or asked
+    /// Cut the power of a cluster or of one node: nothing is stopped, flushed or asked
+    #[command(after_help = "Examples:
+  ferrite cluster kill dev-2         # one node of the cluster dev
+  ferrite cluster up                 # starts what does not run")]
     Kill {
-        /// Name
+        /// Name of a cluster or of a node
         #[arg(default_value = DEFAULT_NAME)]
         name: String,
     },
-    /// Pull a cluster's network cables; `--restore` plugs them in again
+    /// Pull the network cables of a cluster or of one node
     Cut {
-        /// Name
+        /// Name of a cluster or of a node
         #[arg(default_value = DEFAULT_NAME)]
         name: String,
         /// Plug them in again
         #[arg(long)]
         restore: bool,
     },
-    /// Freeze a cluster's machines
+    /// Plug the network cables of a cluster or of one node in again
+    Heal {
+        /// Name of a cluster or of a node
+        #[arg(default_value = DEFAULT_NAME)]
+        name: String,
+    },
+    /// Freeze the machines of a cluster or of one node
     Pause {
-        /// Name
+        /// Name of a cluster or of a node
         #[arg(default_value = DEFAULT_NAME)]
         name: String,
     },
     /// Let frozen machines go on
     Resume {
-        /// Name
+        /// Name of a cluster or of a node
         #[arg(default_value = DEFAULT_NAME)]
         name: String,
     },
@@ -101,18 +117,18 @@ pub struct UpArguments {
     /// How the machine boots; as it did before, or direct
     #[arg(long, value_enum, value_name = "METHOD")]
     pub boot: Option<BootMethod>,
-    /// Virtual processors of a node; as many as before, or 2
+    /// Virtual processors of a node; as many as before, or 2, or 1 of several nodes
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=16), value_name = "N")]
     pub cpus: Option<u8>,
-    /// Memory of a node, in MiB; as much as before, or 1024
+    /// Memory of a node, in MiB; as much as before, or 1024, or 512 of several nodes
     #[arg(long, value_parser = clap::value_parser!(u32).range(256..), value_name = "MIB")]
     pub memory: Option<u32>,
     /// Size of a new node's disk, in GiB; STATE grows to fill it
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=65536), value_name = "GIB")]
     pub disk_size: u32,
-    /// Nodes; more than one is not possible yet
-    #[arg(long, default_value_t = 1, value_parser = parse_nodes, value_name = "N")]
-    pub nodes: u8,
+    /// Nodes of a new cluster, up to 7; as many as it has, or 1
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=7), value_name = "N")]
+    pub nodes: Option<u8>,
     /// Make the cluster anew, with an empty disk, if the image has changed since it was made
     #[arg(long)]
     pub renew: bool,
@@ -122,18 +138,6 @@ pub struct UpArguments {
     /// Longest wait until the node is ready
     #[arg(long, default_value = "5m", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
-}
-
-/// Machines that know nothing of one another would be no cluster: until nodes form one, there is one.
-fn parse_nodes(text: &str) -> Result<u8, String> {
-    match text.parse() {
-        Ok(1) => Ok(1),
-        Ok(0) | Err(_) => Err("a number from 1".to_owned()),
-        Ok(_) => {
-            Err("this version runs clusters of one node; more nodes come with a later one"
-                .to_owned())
-        }
-    }
 }
 
 /// How a machine boots.

@@ -8,7 +8,7 @@ use ferrite_vm::running::{MachineError, Running};
 
 use super::problem::ClusterError;
 use super::record::Record;
-use super::{create, folder};
+use super::{create, folder, network};
 use crate::context;
 use crate::failure::Failure;
 use crate::session::Session;
@@ -23,16 +23,20 @@ pub(super) fn down(
     let _lock = folder::lock(name)?;
     let (cluster, record) = load(name)?;
     let deadline = Deadline::after(timeout);
-    let mut was_running = false;
-    let mut cut = false;
+    let mut machines = Vec::new();
     for node in &record.nodes {
         let machine = create::node_folder(&cluster, node);
-        let Some(mut running) = Running::attach(&machine).map_err(ClusterError::from)? else {
-            continue;
-        };
-        was_running = true;
-        cut |= !power_off(&mut running, deadline)?;
+        machines.extend(Running::attach(&machine).map_err(ClusterError::from)?);
     }
+    let was_running = !machines.is_empty();
+    for running in &mut machines {
+        press(running)?;
+    }
+    let mut cut = false;
+    for running in &mut machines {
+        cut |= !ended(running, deadline)?;
+    }
+    network::stop(&cluster);
     if delete {
         context::remove(name)?;
         folder::delete(&cluster)?;
@@ -46,11 +50,15 @@ pub(super) fn down(
     session.say(&format!("{name} {ended}{deleted}"))
 }
 
-/// Presses the power button and waits. False where the power had to be cut.
-fn power_off(running: &mut Running, deadline: Deadline) -> Result<bool, ClusterError> {
+/// Presses the power button.
+fn press(running: &mut Running) -> Result<(), ClusterError> {
     // A frozen machine cannot obey its button.
     running.qmp().resume()?;
-    running.qmp().power_button()?;
+    Ok(running.qmp().power_button()?)
+}
+
+/// Waits for a machine's end. False where the power had to be cut.
+fn ended(running: &mut Running, deadline: Deadline) -> Result<bool, ClusterError> {
     match running.wait_end(deadline) {
         Ok(()) => Ok(true),
         Err(MachineError::StillRunning) => {
@@ -63,25 +71,39 @@ fn power_off(running: &mut Running, deadline: Deadline) -> Result<bool, ClusterE
 
 /// Cuts the power of a cluster.
 pub(super) fn kill(name: &str, session: &mut Session<'_>) -> Result<(), Failure> {
-    each(name, |running| Ok(running.cut()?))?;
-    session.say(&format!("{name}: power cut; `ferrite cluster up {name}` starts it again"))
+    let target = Target::find(name)?;
+    each(&target, |running| Ok(running.cut()?))?;
+    if target.is_all() {
+        network::stop(&target.cluster);
+    }
+    let cluster = &target.record.name;
+    session.say(&format!("{name}: power cut; `ferrite cluster up {cluster}` starts it again"))
 }
 
 /// Pulls or restores network cables.
 pub(super) fn cut(name: &str, restore: bool, session: &mut Session<'_>) -> Result<(), Failure> {
-    each(name, |running| Ok(running.set_network(restore)?))?;
+    let target = Target::find(name)?;
+    match network::client(&target.cluster, &target.record)? {
+        Some(mut switch) => {
+            for node in &target.nodes {
+                if restore { switch.heal(Some(node)) } else { switch.cut(node) }
+                    .map_err(ClusterError::from)?;
+            }
+        }
+        None => each(&target, |running| Ok(running.set_network(restore)?))?,
+    }
     session.say(&format!("{name}: network {}", if restore { "restored" } else { "cut" }))
 }
 
 /// Freezes a cluster.
 pub(super) fn pause(name: &str, session: &mut Session<'_>) -> Result<(), Failure> {
-    each(name, |running| Ok(running.qmp().pause()?))?;
+    each(&Target::find(name)?, |running| Ok(running.qmp().pause()?))?;
     session.say(&format!("{name}: paused; `ferrite cluster resume {name}` lets it go on"))
 }
 
 /// Lets a frozen cluster go on.
 pub(super) fn resume(name: &str, session: &mut Session<'_>) -> Result<(), Failure> {
-    each(name, |running| Ok(running.qmp().resume()?))?;
+    each(&Target::find(name)?, |running| Ok(running.qmp().resume()?))?;
     session.say(&format!("{name}: goes on"))
 }
 
@@ -93,6 +115,7 @@ pub(super) fn end_and_delete(name: &str) -> Result<(), ClusterError> {
             running.cut()?;
         }
     }
+    network::stop(&cluster);
     folder::delete(&cluster)
 }
 
@@ -114,17 +137,49 @@ fn machine_folders(cluster: &std::path::Path) -> Result<Vec<PathBuf>, ClusterErr
     Ok(folders)
 }
 
-/// Does something to every running machine of a cluster.
+/// What a name means: a cluster with all its nodes, or one node.
+pub(super) struct Target {
+    pub(super) cluster: PathBuf,
+    pub(super) record: Record,
+    pub(super) nodes: Vec<String>,
+}
+
+impl Target {
+    /// A cluster's name comes first.
+    pub(super) fn find(name: &str) -> Result<Self, ClusterError> {
+        let unknown = match load(name) {
+            Ok((cluster, record)) => {
+                let nodes = record.nodes.clone();
+                return Ok(Self { cluster, record, nodes });
+            }
+            Err(unknown @ ClusterError::Unknown { .. }) => unknown,
+            Err(other) => return Err(other),
+        };
+        // A node has its cluster's name and a number.
+        let Some((cluster, _)) = name.rsplit_once('-') else { return Err(unknown) };
+        let none = || ClusterError::UnknownNode { name: name.to_owned() };
+        let (cluster, record) = load(cluster).map_err(|_unknown| none())?;
+        if !record.nodes.iter().any(|node| node == name) {
+            return Err(none());
+        }
+        Ok(Self { cluster, record, nodes: vec![name.to_owned()] })
+    }
+
+    fn is_all(&self) -> bool {
+        self.nodes == self.record.nodes
+    }
+}
+
+/// Does something to every machine that is meant; all of them run.
 fn each(
-    name: &str,
+    target: &Target,
     act: impl Fn(&mut Running) -> Result<(), ClusterError>,
 ) -> Result<(), ClusterError> {
-    let _lock = folder::lock(name)?;
-    let (cluster, record) = load(name)?;
-    for node in &record.nodes {
-        match Running::attach(&create::node_folder(&cluster, node))? {
+    let _lock = folder::lock(&target.record.name)?;
+    for node in &target.nodes {
+        match Running::attach(&create::node_folder(&target.cluster, node))? {
             Some(mut running) => act(&mut running)?,
-            None => return Err(ClusterError::NotRunning { name: name.to_owned() }),
+            None => return Err(ClusterError::NotRunning { name: node.clone() }),
         }
     }
     Ok(())

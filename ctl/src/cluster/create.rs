@@ -3,19 +3,24 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ferrite_image::build::VMLINUX;
+use ferrite_schema::cluster::ClusterName;
 use ferrite_schema::names::{API_PORT, FW_CFG_CLOUD_CONFIG_NAME};
-use ferrite_schema::node_config::{self, ApiConfig, MARKER, NodeConfig};
+use ferrite_schema::node_config::{self, ApiConfig, JoinAddress, MARKER, NodeConfig};
 use ferrite_vm::disk::{self, Bus, Cache, Disk, Format, Plugged};
 use ferrite_vm::host::{self, Host};
-use ferrite_vm::machine::{Boot, Card, Clock, FwCfg, Lifetime, Machine, Timing};
+use ferrite_vm::machine::{Boot, Clock, FwCfg, Lifetime, Machine, Timing};
+use ferrite_vm::switch::topology::Network;
 
 use super::folder;
+use super::network;
 use super::problem::ClusterError;
 use super::record::Record;
 use crate::cli::{BootMethod, UpArguments};
 use crate::context::Context;
+use crate::founding::{self, Plan};
 use crate::pki::{self, Identity};
 
 /// Room that a cluster's folder needs: the image's content, and what a node writes at first.
@@ -29,6 +34,8 @@ const INITRAMFS: &str = "initramfs";
 const COMMAND_LINE: &str = "cmdline";
 const MANIFEST: &str = "manifest.json";
 
+/// What several nodes begin with.
+const FOUNDED: &str = "founded";
 const OVERLAY: &str = "disk.qcow2";
 const CLOUD_CONFIG: &str = "cloud-config";
 
@@ -80,16 +87,15 @@ pub(super) fn create(
     host::require_space(cluster, SPACE_BYTES)?;
     let config = read_config(arguments.config.as_deref())?;
 
-    let pki = cluster.join("pki");
-    folder::make_private(&pki)?;
-    let authority = pki::make_authority(&record.name)?;
-    save_identity(&pki, "ca", &authority.identity)?;
-    save_identity(&pki, "client", &pki::make_client(&authority, "ferrite")?)?;
+    folder::make_private(cluster)?;
+    match &record.network {
+        Some(network) => found_cluster(cluster, record, network)?,
+        None => make_identities(cluster, record)?,
+    }
     for node in &record.nodes {
         let machine = node_folder(cluster, node);
         folder::make_private(&machine)?;
-        save_identity(&pki, node, &pki::make_server(&authority, node)?)?;
-        write_config(cluster, node, config.clone())?;
+        write_config(cluster, record, node, config.clone())?;
         let vmlinux = record.image.join(VMLINUX).is_file().then_some(VMLINUX);
         for file in IMAGE_FILES.into_iter().chain(vmlinux) {
             take(&record.image.join(file), &machine.join(file))?;
@@ -101,6 +107,39 @@ pub(super) fn create(
     record.save(cluster)
 }
 
+/// Certificates of a node that belongs to no cluster, and of who speaks to it.
+fn make_identities(cluster: &Path, record: &Record) -> Result<(), ClusterError> {
+    let pki = cluster.join("pki");
+    folder::make_private(&pki)?;
+    let authority = pki::make_authority(&record.name)?;
+    save_identity(&pki, "ca", &authority.identity)?;
+    save_identity(&pki, "client", &pki::make_client(&authority, "ferrite")?)?;
+    for node in &record.nodes {
+        save_identity(&pki, node, &pki::make_server(&authority, node)?)?;
+    }
+    Ok(())
+}
+
+/// Makes the beginning of a cluster as `ferrite config new --cluster` does, whose nodes find one another on the network.
+fn found_cluster(cluster: &Path, record: &Record, network: &Network) -> Result<(), ClusterError> {
+    let not_a_name = |source| ClusterError::NotAName { name: record.name.clone(), source };
+    let name: ClusterName = record.name.parse().map_err(not_a_name)?;
+    let count = u8::try_from(record.nodes.len()).unwrap_or(u8::MAX);
+    let nodes = founding::numbered(&name, count, None)?;
+    let mut join = Vec::new();
+    for node in &record.nodes {
+        let host = network.ipv4(network.port(node)?).to_string();
+        join.push(JoinAddress { host, port: API_PORT });
+    }
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let founded = founding::found(&Plan { name, nodes, join, now_s })?;
+    // Where it is reached is known only when it runs.
+    let context = founded.context(format!("https://127.0.0.1:{API_PORT}"));
+    let path = cluster.join(FOUNDED);
+    founding::folder::write(&path, &founded, &context)
+        .map_err(|error| ClusterError::Write { path, source: io::Error::other(error) })
+}
+
 /// Writes the cloud-config that the nodes of an existing cluster get from now on.
 pub(super) fn replace_config(
     cluster: &Path,
@@ -108,7 +147,7 @@ pub(super) fn replace_config(
     path: &Path,
 ) -> Result<(), ClusterError> {
     let config = read_config(Some(path))?;
-    record.nodes.iter().try_for_each(|node| write_config(cluster, node, config.clone()))
+    record.nodes.iter().try_for_each(|node| write_config(cluster, record, node, config.clone()))
 }
 
 /// The machine of a node.
@@ -151,8 +190,8 @@ pub(super) fn machine(
             name: FW_CFG_CLOUD_CONFIG_NAME.to_owned(),
             file: CLOUD_CONFIG.into(),
         }],
-        network: Card::User,
-        forwards: vec![API_PORT],
+        network: network::card(record, node)?,
+        forwards: if record.network.is_none() { vec![API_PORT] } else { Vec::new() },
         timing: Timing::Real,
         clock: Clock::Host,
         watchdog: true,
@@ -162,12 +201,29 @@ pub(super) fn machine(
     })
 }
 
-/// How the client reaches the cluster whose API is at `port` of this computer.
-pub(super) fn context(cluster: &Path, record: &Record, port: u16) -> Result<Context, ClusterError> {
+/// How the client reaches the cluster whose nodes' APIs are at `ports` of this computer.
+pub(super) fn context(
+    cluster: &Path,
+    record: &Record,
+    ports: &[u16],
+) -> Result<Context, ClusterError> {
+    let mut endpoints = ports.iter().map(|port| format!("https://127.0.0.1:{port}"));
+    let none = || ClusterError::NotRunning { name: record.name.clone() };
+    let endpoint = endpoints.next().ok_or_else(none)?;
+    let further = endpoints.collect();
+    if record.network.is_some() {
+        let path = cluster.join(FOUNDED).join(founding::folder::CONTEXT);
+        let text = fs::read_to_string(&path)
+            .map_err(|source| ClusterError::Read { path: path.clone(), source })?;
+        let founded: Context = ferrite_schema::document::parse(&text)
+            .map_err(|problem| ClusterError::Config { path, problem })?;
+        return Ok(Context { endpoint, further, ..founded });
+    }
     let client = load_identity(&cluster.join("pki"), "client")?;
     Ok(Context {
         name: record.name.clone(),
-        endpoint: format!("https://127.0.0.1:{port}"),
+        endpoint,
+        further,
         ca: load_identity(&cluster.join("pki"), "ca")?.certificate,
         certificate: client.certificate,
         key: client.key,
@@ -177,29 +233,43 @@ pub(super) fn context(cluster: &Path, record: &Record, port: u16) -> Result<Cont
 
 fn read_config(path: Option<&Path>) -> Result<NodeConfig, ClusterError> {
     let Some(path) = path else { return Ok(NodeConfig::default()) };
-    let text = fs::read_to_string(path)
-        .map_err(|source| ClusterError::Read { path: path.to_owned(), source })?;
-    let config = node_config::parse(&text)
-        .map_err(|problem| ClusterError::Config { path: path.to_owned(), problem })?;
+    let config = read_document(path)?;
     if config.api.is_some() {
         return Err(ClusterError::ConfigApi { path: path.to_owned() });
     }
     Ok(config)
 }
 
+fn read_document(path: &Path) -> Result<NodeConfig, ClusterError> {
+    let text = fs::read_to_string(path)
+        .map_err(|source| ClusterError::Read { path: path.to_owned(), source })?;
+    node_config::parse(&text)
+        .map_err(|problem| ClusterError::Config { path: path.to_owned(), problem })
+}
+
 /// Writes a node's cloud-config: what was asked for, its name unless another was given, and its API's
-/// identity.
-fn write_config(cluster: &Path, node: &str, config: NodeConfig) -> Result<(), ClusterError> {
-    let pki = cluster.join("pki");
-    let server = load_identity(&pki, node)?;
-    let api = ApiConfig {
-        ca: load_identity(&pki, "ca")?.certificate,
-        certificate: server.certificate,
-        key: server.key,
-    };
+/// identity, or its cluster.
+fn write_config(
+    cluster: &Path,
+    record: &Record,
+    node: &str,
+    config: NodeConfig,
+) -> Result<(), ClusterError> {
     let mut config = config;
-    config.hostname.get_or_insert_with(|| node.to_owned());
-    config.api = Some(api);
+    if record.network.is_some() {
+        let founded = cluster.join(FOUNDED).join(founding::folder::file_of(node));
+        config.hostname = Some(node.to_owned());
+        config.cluster = read_document(&founded)?.cluster;
+    } else {
+        let pki = cluster.join("pki");
+        let server = load_identity(&pki, node)?;
+        config.hostname.get_or_insert_with(|| node.to_owned());
+        config.api = Some(ApiConfig {
+            ca: load_identity(&pki, "ca")?.certificate,
+            certificate: server.certificate,
+            key: server.key,
+        });
+    }
     let path = node_folder(cluster, node).join(CLOUD_CONFIG);
     let text = toml::to_string(&config).map_err(|error| ClusterError::Write {
         path: path.clone(),

@@ -1,16 +1,19 @@
 //! Clusters of machines in QEMU on this computer: `ferrite cluster …`.
 //!
-//! One node for now. A cluster is a folder, `$XDG_DATA_HOME/ferrite/clusters/NAME`:
+//! A cluster is a folder, `$XDG_DATA_HOME/ferrite/clusters/NAME`:
 //!
 //! | path | content |
 //! |---|---|
 //! | `cluster.json` | [`record::Record`]; written last, so that a folder without it is rubbish of a start that was cut off |
 //! | `pki/` | authority, server and client certificates with their keys (0600) |
+//! | `founded/` | of several nodes: what `ferrite config new --cluster` makes |
+//! | `net/` | of several nodes: the switch's sockets and its capture |
 //! | `NAME-1/` | the node's machine (see `ferrite_vm`), its disk, the image it was made from, its cloud-config |
 
 mod commands;
 mod create;
 mod folder;
+mod network;
 pub mod problem;
 pub mod progress;
 pub mod record;
@@ -37,6 +40,11 @@ pub fn run(command: ClusterCommand, session: &mut Session<'_>) -> Result<(), Fai
         ClusterCommand::Console { name, follow, lines } => {
             view::console(&name, follow, lines, session)
         }
+        ClusterCommand::Switch { name } => {
+            let (cluster, record) = commands::load(&name)?;
+            Ok(network::run(&cluster, &record)?)
+        }
+        ClusterCommand::Heal { name } => commands::cut(&name, true, session),
         ClusterCommand::Kill { name } => commands::kill(&name, session),
         ClusterCommand::Cut { name, restore } => commands::cut(&name, restore, session),
         ClusterCommand::Pause { name } => commands::pause(&name, session),

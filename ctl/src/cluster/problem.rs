@@ -4,14 +4,19 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ferrite_schema::cluster::NotOne;
 use ferrite_vm::console::ConsoleError;
 use ferrite_vm::disk::CreateDisk;
 use ferrite_vm::host::HostError;
 use ferrite_vm::qmp::QmpError;
 use ferrite_vm::running::MachineError;
+use ferrite_vm::switch::SwitchError;
+use ferrite_vm::switch::client::ControlError;
+use ferrite_vm::switch::topology::TopologyError;
 
 use crate::context::ContextError;
 use crate::exit::Exit;
+use crate::founding::FoundCluster;
 use crate::pki::MakeCertificate;
 
 /// Why a cluster command did not do what was asked.
@@ -32,6 +37,28 @@ pub enum ClusterError {
     Certificate(#[from] MakeCertificate),
     #[error(transparent)]
     Context(#[from] ContextError),
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+    #[error(transparent)]
+    Switch(#[from] SwitchError),
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error(transparent)]
+    Found(#[from] FoundCluster),
+    #[error("name a cluster of several nodes {name:?}")]
+    NotAName { name: String, source: NotOne },
+    #[error("start the network's switch")]
+    StartSwitch { source: io::Error },
+    #[error("start the network's switch: it ended; {} says: {said}", log.display())]
+    SwitchEnded { log: PathBuf, said: String },
+    #[error(
+        "use the network of cluster {name:?}: it has one machine, which has a network of its own"
+    )]
+    NoNetwork { name: String },
+    #[error("make cluster {name:?} one of {asked} nodes: it has {has}")]
+    OtherSize { name: String, has: usize, asked: u8 },
+    #[error("use cluster or node {name:?}: there is no such cluster, and none has such a node")]
+    UnknownNode { name: String },
     #[error("use cluster {name:?}: there is no such cluster")]
     Unknown { name: String },
     #[error("name a cluster {name:?}: use letters, digits and `-`, at most 32, a letter first")]
@@ -73,7 +100,12 @@ impl ClusterError {
         match self {
             Self::Host(_) => Exit::Environment,
             Self::Machine(MachineError::Host(_) | MachineError::Spawn { .. }) => Exit::Environment,
-            Self::Unknown { .. } | Self::BadName { .. } => Exit::Usage,
+            Self::Unknown { .. }
+            | Self::UnknownNode { .. }
+            | Self::BadName { .. }
+            | Self::NotAName { .. }
+            | Self::OtherSize { .. }
+            | Self::NoNetwork { .. } => Exit::Usage,
             Self::NoImage { .. }
             | Self::DiskTooSmall { .. }
             | Self::Config { .. }
@@ -87,6 +119,12 @@ impl ClusterError {
             | Self::Certificate(_)
             | Self::Context(_)
             | Self::Busy { .. }
+            | Self::Topology(_)
+            | Self::Switch(_)
+            | Self::Control(_)
+            | Self::Found(_)
+            | Self::StartSwitch { .. }
+            | Self::SwitchEnded { .. }
             | Self::Read { .. }
             | Self::Write { .. }
             | Self::Signals { .. }
@@ -101,7 +139,11 @@ impl ClusterError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Unknown { .. } => {
+            Self::OtherSize { .. } => Some(
+                "`ferrite cluster up --fresh` makes it anew, with empty disks; another name makes another cluster"
+                    .to_owned(),
+            ),
+            Self::Unknown { .. } | Self::UnknownNode { .. } => {
                 Some("`ferrite cluster list` shows all, `ferrite cluster up` makes one".to_owned())
             }
             Self::NotRunning { name } => Some(format!("`ferrite cluster up {name}` starts it")),

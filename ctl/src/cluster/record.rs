@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use ferrite_vm::switch::topology::Network;
 use serde::{Deserialize, Serialize};
 
 use super::folder;
+use super::network;
 use super::problem::ClusterError;
 use crate::cli::{BootMethod, UpArguments};
 
@@ -12,6 +14,8 @@ use crate::cli::{BootMethod, UpArguments};
 const CPUS: u8 = 2;
 /// Memory of a node where nothing else was said: etcd and a few containers fit.
 const MEMORY_MIB: u32 = 1024;
+/// Processors and memory of a node that has others beside it.
+const OF_SEVERAL: (u8, u32) = (1, 512);
 const FILE: &str = "cluster.json";
 
 /// A cluster.
@@ -30,18 +34,27 @@ pub struct Record {
     pub cpus: u8,
     /// Memory of a node.
     pub memory_mib: u32,
+    /// The network between its machines; absent where it is one machine, which then belongs to no cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
 }
 
 impl Record {
     /// A new cluster.
     pub(super) fn new(arguments: &UpArguments, image: PathBuf) -> Self {
+        let count = arguments.nodes.unwrap_or(1);
+        let name = &arguments.name;
+        let nodes: Vec<String> = (1..=count).map(|number| format!("{name}-{number}")).collect();
+        let several = count > 1;
+        let (cpus, memory_mib) = if several { OF_SEVERAL } else { (CPUS, MEMORY_MIB) };
         Self {
-            name: arguments.name.clone(),
-            nodes: vec![format!("{}-1", arguments.name)],
+            name: name.clone(),
+            network: several.then(|| network::of(&nodes, seed())),
+            nodes,
             image,
             boot: arguments.boot.unwrap_or(BootMethod::Direct),
-            cpus: arguments.cpus.unwrap_or(CPUS),
-            memory_mib: arguments.memory.unwrap_or(MEMORY_MIB),
+            cpus: arguments.cpus.unwrap_or(cpus),
+            memory_mib: arguments.memory.unwrap_or(memory_mib),
         }
     }
 
@@ -71,4 +84,9 @@ impl Record {
             .map_err(|source| ClusterError::Damaged { path: path.clone(), source })?;
         folder::write_private(&path, &text)
     }
+}
+
+/// Where faults that are asked for are drawn from: another place for each cluster, and the same for its whole life.
+fn seed() -> u64 {
+    ferrite_pki::draw(8).ok().and_then(|digits| u64::from_str_radix(&digits, 16).ok()).unwrap_or(1)
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ferrite_vm::console::{Console, ConsoleError, Until};
 use ferrite_vm::deadline::Deadline;
@@ -74,31 +74,54 @@ pub(super) struct Wait<'wait> {
     pub(super) interrupt: &'wait Interrupt,
 }
 
-/// Starts `machine` and waits until its node is ready; returns how long that took. `started` is called as soon as the
-/// machine runs. A machine that gives up is ended again; one that is only not ready in time runs on, so that it can be
-/// asked why.
-pub(super) fn start(
-    machine: &Machine,
-    host: &Host,
-    wait: &Wait<'_>,
-    started: &mut dyn FnMut(&mut Running) -> Result<(), ClusterError>,
-    err: &mut dyn Write,
-) -> Result<Duration, ClusterError> {
-    // Before the machine starts: what it said in earlier lives is not waited for.
-    let mut console = Console::open(&running::serial_log(&machine.directory))?;
-    console.skip_to_end()?;
-    let mut progress = Progress::start(wait.node, first_phase(&machine.boot), wait.draws);
-    let mut running = Running::start(machine, host)?;
-    let outcome = started(&mut running)
-        .and_then(|()| wait_ready(&running, &mut console, wait, (&mut progress, err)));
-    progress.finish();
-    match outcome {
-        Ok(()) => Ok(progress.elapsed()),
-        Err(error @ ClusterError::NotReady { .. }) => Err(error),
-        Err(error) => {
-            running.cut()?;
-            Err(error)
+/// A machine that was started and is not ready yet.
+#[derive(Debug)]
+pub(super) struct Starting {
+    console: Console,
+    first_phase: Phase,
+    running: Running,
+    since: Instant,
+}
+
+impl Starting {
+    /// Starts `machine`.
+    pub(super) fn begin(machine: &Machine, host: &Host) -> Result<Self, ClusterError> {
+        // Before the machine starts: what it said in earlier lives is not waited for.
+        let mut console = Console::open(&running::serial_log(&machine.directory))?;
+        console.skip_to_end()?;
+        let since = Instant::now();
+        let running = Running::start(machine, host)?;
+        Ok(Self { console, first_phase: first_phase(&machine.boot), running, since })
+    }
+
+    /// Waits until its node is ready; returns how long that took since it was started. A machine that gives up is ended
+    /// again; one that is only not ready in time runs on, so that it can be asked why.
+    pub(super) fn wait(
+        mut self,
+        wait: &Wait<'_>,
+        err: &mut dyn Write,
+    ) -> Result<Duration, ClusterError> {
+        let mut progress = Progress::start(wait.node, self.first_phase, wait.draws);
+        let outcome = wait_ready(&self.running, &mut self.console, wait, (&mut progress, err));
+        progress.finish();
+        match outcome {
+            Ok(()) => Ok(self.since.elapsed()),
+            Err(error @ ClusterError::NotReady { .. }) => Err(error),
+            Err(error) => {
+                self.running.cut()?;
+                Err(error)
+            }
         }
+    }
+
+    /// The machine.
+    pub(super) fn running(&mut self) -> &mut Running {
+        &mut self.running
+    }
+
+    /// Ends it again.
+    pub(super) fn cut(mut self) -> Result<(), ClusterError> {
+        Ok(self.running.cut()?)
     }
 }
 

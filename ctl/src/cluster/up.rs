@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use ferrite_schema::names::API_PORT;
+use ferrite_vm::deadline::Deadline;
 use ferrite_vm::host::{Acceleration, Host};
-use ferrite_vm::running::{self, Running};
+use ferrite_vm::running;
 
 use super::problem::ClusterError;
 use super::record::Record;
-use super::start::{self, Interrupt, Unfinished, Wait};
+use super::start::{Interrupt, Starting, Unfinished, Wait};
 use super::view::{self, Status};
-use super::{commands, create, folder};
+use super::{commands, create, folder, network};
 use crate::cli::{DEFAULT_NAME, UpArguments};
 use crate::context;
 use crate::failure::Failure;
@@ -21,6 +22,12 @@ pub(super) fn up(arguments: &UpArguments, session: &mut Session<'_>) -> Result<(
     let cluster = folder::of(&arguments.name)?;
     let _lock = folder::lock(&arguments.name)?;
     let existing = Record::load(&cluster)?;
+    if let (Some(record), Some(asked), false) = (&existing, arguments.nodes, arguments.fresh)
+        && record.nodes.len() != usize::from(asked)
+    {
+        let (name, has) = (record.name.clone(), record.nodes.len());
+        return Err(ClusterError::OtherSize { name, has, asked }.into());
+    }
     let anew = match &existing {
         None => true,
         Some(record) => arguments.fresh || is_stale(&cluster, record, arguments, session)?,
@@ -69,18 +76,39 @@ fn start_nodes(
     (host, interrupt): (&Host, &Interrupt),
     session: &mut Session<'_>,
 ) -> Result<String, ClusterError> {
-    let mut seconds = 0.0_f32;
+    network::start(cluster, record)?;
+    // Together: each has to wait for the others.
+    let mut starting = Vec::new();
     for node in &record.nodes {
-        let machine = create::machine(cluster, record, node)?;
+        if running::find(&create::node_folder(cluster, node))?.is_none() {
+            let machine = create::machine(cluster, record, node)?;
+            starting.push((node, Starting::begin(&machine, host)?));
+        }
+    }
+    // Before the nodes are ready, so that they can be asked why they are not.
+    match (&record.network, starting.first_mut()) {
+        (None, Some((_, machine))) => {
+            let port = machine.running().forwarded_port(API_PORT)?;
+            context::save_as_current(&create::context(cluster, record, &[port])?)?;
+        }
+        (Some(_), _) | (_, None) => use_context(cluster, record)?,
+    }
+    let deadline = Deadline::after(arguments.timeout);
+    let mut seconds = 0.0_f32;
+    let mut left = starting.into_iter();
+    while let Some((node, machine)) = left.next() {
         let draws = session.draws_progress();
-        let wait = Wait { node, timeout: arguments.timeout, draws, interrupt };
-        // Before the node is ready, so that it can be asked why it is not.
-        let mut started = |running: &mut Running| match record.nodes.first() {
-            Some(first) if first == node => save_context(cluster, record, running),
-            Some(_) | None => Ok(()),
-        };
-        let took = start::start(&machine, host, &wait, &mut started, session.err)?;
-        seconds = seconds.max(took.as_secs_f32());
+        let wait = Wait { node, timeout: deadline.left(), draws, interrupt };
+        match machine.wait(&wait, session.err) {
+            Ok(took) => seconds = seconds.max(took.as_secs_f32()),
+            Err(error) => {
+                if matches!(error, ClusterError::Interrupted { .. }) {
+                    left.try_for_each(|(_, machine)| machine.cut())?;
+                    network::stop(cluster);
+                }
+                return Err(error);
+            }
+        }
     }
     let means = match host.acceleration {
         Acceleration::Kvm => "with KVM",
@@ -127,22 +155,13 @@ fn is_running(cluster: &Path, record: &Record) -> Result<bool, ClusterError> {
     Ok(true)
 }
 
-/// Points the client at the cluster. The port is another one at every start.
+/// Points the client at the cluster. The ports are others at every start.
 fn use_context(cluster: &Path, record: &Record) -> Result<(), ClusterError> {
-    let Some(node) = record.nodes.first() else { return Ok(()) };
-    let Some(mut running) = Running::attach(&create::node_folder(cluster, node))? else {
-        return Err(ClusterError::NotRunning { name: record.name.clone() });
-    };
-    save_context(cluster, record, &mut running)
-}
-
-fn save_context(
-    cluster: &Path,
-    record: &Record,
-    running: &mut Running,
-) -> Result<(), ClusterError> {
-    let port = running.forwarded_port(API_PORT)?;
-    Ok(context::save_as_current(&create::context(cluster, record, port)?)?)
+    let mut ports = Vec::new();
+    for node in &record.nodes {
+        ports.extend(network::api_port(cluster, record, node)?);
+    }
+    Ok(context::save_as_current(&create::context(cluster, record, &ports)?)?)
 }
 
 fn show(

@@ -5,7 +5,6 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ferrite_schema::names::API_PORT;
 use ferrite_vm::console::{Console, ConsoleError, Until};
 use ferrite_vm::deadline::Deadline;
 use ferrite_vm::running::{self, Running};
@@ -14,7 +13,7 @@ use serde::Serialize;
 use super::problem::ClusterError;
 use super::record::Record;
 use super::start::Interrupt;
-use super::{commands, create, folder};
+use super::{commands, create, folder, network};
 use crate::cli::BootMethod;
 use crate::failure::Failure;
 use crate::output;
@@ -103,9 +102,9 @@ pub(super) fn console(
     lines: usize,
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
-    let (cluster, record) = commands::load(name)?;
-    for node in &record.nodes {
-        let directory = create::node_folder(&cluster, node);
+    let target = commands::Target::find(name)?;
+    for node in &target.nodes {
+        let directory = create::node_folder(&target.cluster, node);
         let mut console =
             Console::open(&running::serial_log(&directory)).map_err(ClusterError::from)?;
         console.skip_to_end().map_err(ClusterError::from)?;
@@ -150,7 +149,7 @@ pub(super) fn status_of(cluster: &Path, record: &Record) -> Result<Status, Clust
     let machines = record
         .nodes
         .iter()
-        .map(|node| machine_status(create::node_folder(cluster, node), node))
+        .map(|node| machine_status(cluster, record, node))
         .collect::<Result<_, _>>()?;
     Ok(Status {
         name: record.name.clone(),
@@ -160,16 +159,20 @@ pub(super) fn status_of(cluster: &Path, record: &Record) -> Result<Status, Clust
     })
 }
 
-fn machine_status(directory: PathBuf, node: &str) -> Result<MachineStatus, ClusterError> {
-    let name = node.to_owned();
+fn machine_status(
+    cluster: &Path,
+    record: &Record,
+    node: &str,
+) -> Result<MachineStatus, ClusterError> {
+    let (directory, name) = (create::node_folder(cluster, node), node.to_owned());
     let Some(mut running) = Running::attach(&directory)? else {
         let state = "down".to_owned();
         return Ok(MachineStatus { name, state, pid: None, endpoint: None, directory });
     };
     let state = running.qmp().status()?;
-    let port = running.forwarded_port(API_PORT)?;
+    let port = network::api_port(cluster, record, node)?;
     let pid = Some(running.process().identity().pid);
-    let endpoint = Some(format!("https://127.0.0.1:{port}"));
+    let endpoint = port.map(|port| format!("https://127.0.0.1:{port}"));
     Ok(MachineStatus { name, state, pid, endpoint, directory })
 }
 

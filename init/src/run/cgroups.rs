@@ -5,6 +5,7 @@
 //! | `/init` | PID 1 |
 //! | `/system/agent` | the agent |
 //! | `/system/shims` | processes that own one container each |
+//! | `/node/UNIT` | a container of the node itself |
 //! | `/units/UNIT` | a unit's container |
 
 use std::fs;

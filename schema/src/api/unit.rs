@@ -51,6 +51,20 @@ impl UnitState {
     }
 }
 
+/// Who wants a unit on this node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// Somebody who asked this node.
+    #[default]
+    Local,
+    /// The cluster.
+    Cluster,
+    /// The node itself.
+    System,
+}
+
 /// What a unit's health check says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -155,6 +169,9 @@ pub struct UnitStatus {
     /// It runs as an older document says; the one that was submitted since holds from its next start on.
     #[serde(default)]
     pub outdated: bool,
+    /// Who wants it on this node.
+    #[serde(default)]
+    pub origin: Origin,
 }
 
 /// A named volume.

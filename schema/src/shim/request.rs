@@ -52,6 +52,9 @@ pub struct Request {
     pub ulimits: BTreeMap<String, Ulimit>,
     /// Its network.
     pub network: Network,
+    /// It shares the node's network as a part of the node, and may bind the node's own ports. Its cgroup is none below the units'.
+    #[serde(default)]
+    pub node_ports: bool,
     /// The container's cgroup, below the cgroup root, with a leading `/`.
     pub cgroup: String,
     /// Folder of the cgroup where shims live.

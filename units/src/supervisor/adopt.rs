@@ -1,6 +1,6 @@
 //! Taking over what an earlier agent left: documents, lives, shims.
 
-use ferrite_schema::api::{EventKind, UnitState};
+use ferrite_schema::api::{EventKind, Origin, UnitState};
 
 use super::super::clock;
 use super::super::machine::{Event, Machine, Policy, RunKind};
@@ -21,6 +21,7 @@ impl Supervisor {
                 Some(record) => Entry::of_record(stored.unit, record),
                 None => Entry::new(stored.unit),
             };
+            entry.origin = if stored.assigned { Origin::Cluster } else { Origin::Local };
             entry.wanted = stored.wanted;
             entry.made = stored.made;
             entry.ran_before = stored.ran;
@@ -57,7 +58,9 @@ impl Supervisor {
                 continue;
             };
             let mut entry = Entry::of_record(unit, known);
-            entry.removing = true;
+            // The node's own are asked for again by whoever needs them; until then they go on.
+            entry.wanted = entry.system.is_some();
+            entry.removing = !entry.wanted;
             // Nothing more is to be kept about it.
             entry.ran_before = true;
             self.entries.insert(name.clone(), entry);

@@ -87,7 +87,11 @@ impl Supervisor {
     /// Asks whether the image that is here may be used, which each start asks anew; where it may not as it is, another one
     /// may come from a registry.
     async fn pull(&mut self, name: &str) -> Option<Event> {
-        let image = self.entries.get(name)?.unit.image.clone();
+        let entry = self.entries.get(name)?;
+        if entry.system.is_some() {
+            return Some(Event::Pulled);
+        }
+        let image = entry.unit.image.clone();
         match self.tools.puller.look(&image).await {
             Ok(_) => Some(Event::Pulled),
             Err(problem) if problem.is_final() => {
@@ -141,6 +145,9 @@ impl Supervisor {
     /// Starts a shim in the background; [`Message::Launched`] says how it went.
     fn launch(&mut self, name: &str, kind: RunKind) {
         let Some(entry) = self.entries.get(name) else { return };
+        if let Some(system) = entry.system.clone() {
+            return self.launch_system(system, entry.run);
+        }
         let unit = self.for_run(entry.launched.as_ref().unwrap_or(&entry.unit), kind);
         let run = entry.run;
         let (puller, layers, places) =
@@ -323,7 +330,10 @@ impl Supervisor {
 
     /// Kills a container even where its shim cannot: while it is being built, or when the shim is gone.
     pub(super) fn kill(&self, name: &str) {
-        let cgroup = self.tools.places.unit_cgroup.trim_start_matches('/');
+        let of_node = self.entries.get(name).is_some_and(|entry| entry.system.is_some());
+        let places = &self.tools.places;
+        let cgroup = if of_node { &places.system_cgroup } else { &places.unit_cgroup };
+        let cgroup = cgroup.trim_start_matches('/');
         let path = PathBuf::from("/sys/fs/cgroup").join(cgroup).join(name).join("cgroup.kill");
         match std::fs::write(&path, "1") {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -2,16 +2,25 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ferrite_schema::api::Origin;
 use ferrite_schema::shim::Command;
 use ferrite_schema::unit::Unit;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
+use super::super::handle::Refusal;
 use super::super::machine::{Life, Machine, Policy};
 use super::super::record::Record;
+use super::super::system::SystemUnit;
 
 /// A unit with its life.
 pub(crate) struct Entry {
+    /// Who wants it here.
+    pub(crate) origin: Origin,
+    /// What it is, where it is the node's own.
+    pub(crate) system: Option<SystemUnit>,
+    /// Who waits until it is gone.
+    pub(crate) gone: Vec<oneshot::Sender<Result<(), Refusal>>>,
     /// Its document.
     pub(crate) unit: Unit,
     /// The document that its latest container was started with.
@@ -53,6 +62,8 @@ impl Entry {
         let entry = Self::with_machine(machine, unit);
         Self {
             launched: record.launched.clone(),
+            origin: record.origin,
+            system: record.system.clone(),
             since: UNIX_EPOCH + Duration::from_secs(record.since_s),
             stop_signal: record.stop_signal,
             addresses: record.addresses.clone(),
@@ -65,6 +76,9 @@ impl Entry {
     fn with_machine(machine: Machine, unit: Unit) -> Self {
         Self {
             machine,
+            origin: Origin::Local,
+            system: None,
+            gone: Vec::new(),
             unit,
             launched: None,
             wanted: false,

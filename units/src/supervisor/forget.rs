@@ -13,12 +13,15 @@ use super::Supervisor;
 
 impl Supervisor {
     pub(super) async fn forget(&mut self, name: &str) {
-        self.entries.remove(name);
+        let gone = self.entries.remove(name).map(|entry| entry.gone);
         self.changed = true;
         self.tools.containers.detach(name).await;
         record::remove(&self.tools.records, name);
         self.remove_folders(name).await;
         self.publish(name, EventKind::Removed, "forgotten".to_owned());
+        for reply in gone.into_iter().flatten() {
+            drop(reply.send(Ok(())));
+        }
     }
 
     /// Takes away what is kept about a unit that is forgotten, and gives its IDs back. How much a container has written is

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::graph::{self, Edges};
 use super::super::handle::Stopping;
 use super::super::machine::{Event, Policy};
+use super::super::system::PREFIX;
 use super::{Entry, GoingDown, Supervisor};
 
 /// What a stop of everything gets beyond the longest chain of graces: kills, last output, cgroups.
@@ -39,8 +40,13 @@ impl Supervisor {
     /// where fewer are left than before.
     pub(super) async fn stop_next(&mut self) -> Option<Duration> {
         self.going_down.as_ref()?;
-        let due: Vec<String> =
-            graph::first_to_stop(&self.not_at_rest()).into_iter().map(str::to_owned).collect();
+        let edges = self.not_at_rest();
+        let of_node = |name: &&str| name.starts_with(PREFIX);
+        let only_own = edges.keys().all(of_node);
+        let due = graph::first_to_stop(&edges);
+        // Not even where the others wait for each other in a circle.
+        let due = due.into_iter().filter(|name| only_own || !of_node(name));
+        let due: Vec<String> = due.map(str::to_owned).collect();
         for name in &due {
             self.stop_for_good(name).await;
         }
@@ -56,11 +62,18 @@ impl Supervisor {
         Some(within)
     }
 
+    /// Those that are not at rest, with those that they need: each needs the node's own.
     fn not_at_rest(&self) -> Edges<'_> {
-        self.entries
-            .iter()
-            .filter(|(_, entry)| !entry.machine.at_rest())
-            .map(|(name, entry)| (name.as_str(), graph::edges(&entry.unit)))
+        let left = || self.entries.iter().filter(|(_, entry)| !entry.machine.at_rest());
+        let own = || left().filter(|(_, entry)| entry.system.is_some());
+        left()
+            .map(|(name, entry)| {
+                let mut needed = graph::edges(&entry.unit);
+                if entry.system.is_none() {
+                    needed.extend(own().map(|(name, _)| name.as_str()));
+                }
+                (name.as_str(), needed)
+            })
             .collect()
     }
 

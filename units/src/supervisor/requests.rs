@@ -1,6 +1,6 @@
 //! What people ask for.
 
-use ferrite_schema::api::{EventKind, UnitStatus};
+use ferrite_schema::api::{EventKind, Origin, UnitStatus};
 use ferrite_schema::unit::{self, Unit, template};
 use ferrite_schema::utc;
 
@@ -14,6 +14,9 @@ impl Supervisor {
     pub(super) async fn answer(&mut self, ask: Ask) -> Result<UnitStatus, Refusal> {
         if self.going_down.is_some() && !matches!(ask, Ask::Get(_)) {
             return Err(Refusal::GoingDown);
+        }
+        if let Some(name) = ask.changes() {
+            self.refuse_of_others(name)?;
         }
         let name = match ask {
             Ask::Put(unit) => self.put(*unit).await?,
@@ -34,6 +37,16 @@ impl Supervisor {
             Ask::Remove(name) => return self.remove(name).await,
         };
         self.entries.get(&name).map(|entry| self.status(entry)).ok_or(Refusal::Unknown { name })
+    }
+
+    /// What the cluster and the node itself want is theirs to change.
+    fn refuse_of_others(&self, name: &str) -> Result<(), Refusal> {
+        let name = name.to_owned();
+        match self.entries.get(&name).map(|entry| entry.origin) {
+            None | Some(Origin::Local) => Ok(()),
+            Some(Origin::Cluster) => Err(Refusal::OfCluster { name }),
+            Some(Origin::System) => Err(Refusal::OfNode { name }),
+        }
     }
 
     fn known(&self, name: &str) -> Result<(), Refusal> {
@@ -81,7 +94,7 @@ impl Supervisor {
         let mut edges: Edges<'_> = self
             .entries
             .values()
-            .filter(|entry| !template::is_template(&entry.unit.name))
+            .filter(|entry| !entry.removing && !template::is_template(&entry.unit.name))
             .map(|entry| (entry.unit.name.as_str(), graph::edges(&entry.unit)))
             .collect();
         edges.insert(&unit.name, graph::edges(unit));
@@ -138,6 +151,10 @@ impl Supervisor {
                     Refusal::Missing { name, missing: next }
                 });
             };
+            if entry.origin != Origin::Local {
+                // It is waited for; whether it runs is others' to say.
+                continue;
+            }
             for required in &entry.unit.requires {
                 if !order.contains(required) {
                     order.push(required.clone());
@@ -145,6 +162,10 @@ impl Supervisor {
             }
         }
         // What is required first: then nothing waits for a wish that is about to be heard.
+        let local = |name: &String| {
+            self.entries.get(name).is_some_and(|entry| entry.origin == Origin::Local)
+        };
+        order.retain(local);
         for next in order.into_iter().rev() {
             self.want(&next, true).await?;
             if let Some(entry) = self.entries.get_mut(&next).filter(|entry| entry.machine.at_rest())
@@ -171,7 +192,7 @@ impl Supervisor {
         Ok(name)
     }
 
-    async fn want(&mut self, name: &str, wanted: bool) -> Result<(), Refusal> {
+    pub(super) async fn want(&mut self, name: &str, wanted: bool) -> Result<(), Refusal> {
         if self.entries.get(name).is_none_or(|entry| entry.wanted == wanted) {
             return Ok(());
         }
@@ -197,16 +218,21 @@ impl Supervisor {
             return Err(Refusal::HasInstances { name, instances });
         }
         self.known(&name)?;
-        let removed = name.clone();
+        let before = self.entries.get(&name).map(|entry| status::status(entry, None));
+        self.drop_unit(&name, "it is being forgotten".to_owned()).await?;
+        before.ok_or(Refusal::Unknown { name })
+    }
+
+    /// Stops a unit for this reason, and forgets it then.
+    pub(super) async fn drop_unit(&mut self, name: &str, reason: String) -> Result<(), Refusal> {
+        let removed = name.to_owned();
         self.in_store(move |store| store.remove(&removed)).await?;
-        let Some(entry) = self.entries.get_mut(&name) else {
-            return Err(Refusal::Unknown { name });
-        };
-        entry.wanted = false;
-        entry.removing = true;
-        let before = status::status(entry, None);
-        self.step(&name, Event::Stop { reason: "it is being forgotten".to_owned() }).await;
-        Ok(before)
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.wanted = false;
+            entry.removing = true;
+            self.step(name, Event::Stop { reason }).await;
+        }
+        Ok(())
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn status(entry: &Entry, image_digest: Option<String>) -> UnitStatus 
         restarts: machine.restarts(),
         last_exit: machine.last_end().map(|end| end.exit.clone()),
         since_s: entry.since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
-        notes: launch::notes(unit),
+        notes: if entry.system.is_some() { Vec::new() } else { launch::notes(unit) },
         wanted: entry.wanted,
         template,
         health: machine.health(),
@@ -42,6 +42,7 @@ pub(super) fn status(entry: &Entry, image_digest: Option<String>) -> UnitStatus 
         ports: unit.ports.iter().map(port_words).collect(),
         volumes: unit.volumes.iter().filter_map(volume_words).collect(),
         labels: unit.labels.clone(),
+        origin: entry.origin,
         outdated: running.is_some_and(|launched| launched != unit),
     };
     let failing = machine.failing().map(|(since, why)| (clock::calendar(since), why.to_owned()));

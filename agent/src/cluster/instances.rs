@@ -1,0 +1,177 @@
+//! The cluster's instances on this node: units of its supervisor, and what is said of them.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ferrite_cluster::names::{SpecHash, UnitName};
+use ferrite_cluster::records::{
+    Assigned, Condition, InstanceState, Rest, ServicePort, Spec, State, Target,
+};
+use ferrite_schema::api::{Origin, UnitState, UnitStatus};
+use ferrite_schema::unit::Unit;
+use ferrite_units::assigned::Assigned as Wanted;
+use ferrite_units::supervisor::Units;
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
+use tokio::sync::watch;
+
+use super::link::Instances;
+use crate::node::Node;
+
+/// The bridge of the node's own units.
+const BRIDGE: &str = "ferrite0";
+const ABOUT: &str = "cluster units";
+
+/// This node's units, for the cluster.
+pub(super) struct Supervised<'node> {
+    pub(super) node: &'node Node,
+}
+
+impl Supervised<'_> {
+    const fn units(&self) -> &Units {
+        &self.node.units
+    }
+}
+
+/// The unit as its instance runs.
+fn instance(name: &UnitName, spec: &Spec) -> Result<Unit, String> {
+    let mut unit = spec.unit().map_err(|wrong| format!("{}: {}", wrong.field, wrong.why))?;
+    unit.name = name.to_string();
+    if let Some(digest) = &spec.image
+        && !unit.image.contains('@')
+    {
+        unit.image = format!("{}@{digest}", unit.image);
+    }
+    Ok(unit)
+}
+
+fn said(status: &UnitStatus, spec: SpecHash) -> InstanceState {
+    let ports = status.ports.iter().filter_map(|port| port_of(port)).collect();
+    InstanceState {
+        spec,
+        state: Condition::Known(status.state),
+        ready: status.ready,
+        addresses: status.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
+        ports,
+        exit: status.last_exit.clone(),
+        done: status.ready && status.state == UnitState::Exited,
+        rest: Rest::new(),
+    }
+}
+
+/// `8080→80/tcp`: the container's.
+fn port_of(words: &str) -> Option<ServicePort> {
+    use ferrite_cluster::records::Transport;
+    let (port, protocol) = words.rsplit_once('→')?.1.split_once('/')?;
+    let protocol = if protocol == "udp" { Transport::Udp } else { Transport::Tcp };
+    Some(ServicePort { port: port.parse().ok()?, protocol })
+}
+
+impl Instances for Supervised<'_> {
+    async fn state(&self, specs: &BTreeMap<UnitName, SpecHash>) -> State {
+        let all = self.units().list().await;
+        let of_cluster = all.iter().filter(|status| status.origin == Origin::Cluster);
+        let instances = of_cluster.filter_map(|status| {
+            let name: UnitName = status.name.parse().ok()?;
+            let spec = specs.get(&name)?.clone();
+            Some((name, said(status, spec)))
+        });
+        State { instances: instances.collect(), rest: Rest::new() }
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.units().changes()
+    }
+
+    async fn assign(&self, wanted: BTreeMap<UnitName, (Assigned, Spec)>) {
+        let (mut units, mut troubles) = (Vec::new(), Vec::new());
+        for (name, (assigned, spec)) in &wanted {
+            match instance(name, spec) {
+                Ok(unit) => {
+                    units.push(Wanted { unit, launched: assigned.target == Target::Launched });
+                }
+                Err(why) => troubles.push(format!("{name} cannot be understood here: {why}")),
+            }
+        }
+        if !troubles.is_empty() {
+            // Taking the others for all of it would stop these.
+            let why = format!("the cluster's units stay as they are: {}", troubles.join("; "));
+            self.node.stand(ABOUT.to_owned(), Some(why));
+            return;
+        }
+        match self.units().assign(units).await {
+            Ok(left) => {
+                troubles.extend(left.iter().map(|left| format!("{}: {}", left.name, left.why)));
+            }
+            Err(refusal) => troubles.push(ferrite_schema::chain(&refusal)),
+        }
+        let said = (!troubles.is_empty())
+            .then(|| format!("the cluster's units are not all here: {}", troubles.join("; ")));
+        self.node.stand(ABOUT.to_owned(), said);
+    }
+}
+
+/// Addresses of this node at which others may reach it; IPv4 first.
+pub(super) fn addresses() -> Vec<IpAddr> {
+    let all = match getifaddrs() {
+        Ok(all) => all,
+        Err(error) => {
+            tracing::warn!(%error, "addresses-not-read");
+            return Vec::new();
+        }
+    };
+    let mut found: Vec<IpAddr> = all
+        .filter(|one| {
+            one.interface_name != BRIDGE
+                && one.flags.contains(InterfaceFlags::IFF_UP)
+                && !one.flags.contains(InterfaceFlags::IFF_LOOPBACK)
+        })
+        .filter_map(|one| {
+            let address = one.address?;
+            let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())))
+        })
+        .filter(|address| match address {
+            IpAddr::V4(v4) => !v4.is_link_local(),
+            IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+        })
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrite_cluster::records::{Placement, Transport};
+
+    use super::*;
+
+    #[test]
+    fn an_instance_has_its_own_name_and_its_images_digest() {
+        let unit = serde_json::json!({"name": "web", "image": "web:1"});
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let spec = Spec {
+            level: 1,
+            unit,
+            image: Some(digest.clone()),
+            placement: Placement::default(),
+            rest: Rest::new(),
+        };
+        let made = instance(&"web@2".parse().unwrap(), &spec).unwrap();
+        assert_eq!((made.name.as_str(), made.image), ("web@2", format!("web:1@{digest}")));
+    }
+
+    #[test]
+    fn ports_are_those_of_the_container() {
+        assert_eq!(
+            port_of("8080→80/tcp"),
+            Some(ServicePort { port: 80, protocol: Transport::Tcp })
+        );
+        assert_eq!(
+            port_of("[::1]:8080→53/udp"),
+            Some(ServicePort { port: 53, protocol: Transport::Udp })
+        );
+        assert_eq!(port_of("8080"), None);
+    }
+}

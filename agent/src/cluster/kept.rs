@@ -1,0 +1,204 @@
+//! What a node keeps of its cluster on STATE beside its certificate, so that it goes on without: what it is to run, who the
+//! members were, and whether etcd's data is here.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ferrite_cluster::keys::Key;
+use ferrite_cluster::names::SpecHash;
+use ferrite_cluster::protocol::{AssignmentSnapshot, Member};
+use ferrite_cluster::records::{Spec, decode};
+use ferrite_files::durable::{self, WriteFile};
+use ferrite_files::quarantine::Quarantine;
+use ferrite_files::removal;
+use ferrite_files::small::{ReadSmall, read_small_text};
+use ferrite_schema::cluster::MachineId;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Longest file that is read.
+const FILE_MAX_BYTES: u64 = 4 << 20;
+const ASSIGNMENT: &str = "assignment.json";
+const MEMBERS: &str = "members.json";
+const MEMBER: &str = "member.json";
+const SPECS: &str = "specs";
+
+/// Something was not kept.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Keep {
+    #[error(transparent)]
+    Write(#[from] WriteFile),
+    #[error("make {}", path.display())]
+    Folder { path: PathBuf, source: std::io::Error },
+    #[error("write it as JSON")]
+    Encode(#[from] serde_json::Error),
+}
+
+/// What the node was last told to run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct KeptAssignment {
+    /// The cluster's epoch.
+    pub(super) epoch: u64,
+    /// All of it.
+    pub(super) assignment: AssignmentSnapshot,
+}
+
+/// That etcd's data is here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KeptMember {
+    /// This machine began the cluster.
+    pub(super) founder: bool,
+    /// The members that etcd began beside, itself among them. Only a beginning needs them; they stay, so that etcd's command
+    /// line does and nothing has to be restarted.
+    #[serde(default)]
+    pub(super) beside: Vec<MachineId>,
+}
+
+/// The folder.
+#[derive(Debug, Clone)]
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    pub(super) fn at(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// What was kept, if it is there and understood; what is not is set aside, and a sentence says so. What the disk does
+    /// not give is an error: it is not gone.
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, String> {
+        let path = self.0.join(name);
+        let why = match read_small_text(&path, FILE_MAX_BYTES) {
+            Ok(None) => return Ok(None),
+            Ok(Some(text)) => match serde_json::from_str(&text) {
+                Ok(kept) => return Ok(Some(kept)),
+                Err(error) => error.to_string(),
+            },
+            Err(ReadSmall::Read(error)) => {
+                return Err(format!("read {}: {error}", path.display()));
+            }
+            Err(error) => error.to_string(),
+        };
+        Err(match Quarantine::beside(&self.0).keep(&path, &why) {
+            Ok(said) => said,
+            Err(error) => ferrite_schema::chain(&error),
+        })
+    }
+
+    fn write<T: Serialize>(&self, name: &str, kept: &T) -> Result<(), Keep> {
+        private(&self.0)?;
+        Ok(durable::write(&self.0.join(name), &serde_json::to_vec_pretty(kept)?)?)
+    }
+
+    pub(super) fn assignment(&self) -> Result<Option<KeptAssignment>, String> {
+        self.read(ASSIGNMENT)
+    }
+
+    /// Keeps what is to be run, and forgets specifications that it does not name.
+    pub(super) fn keep_assignment(&self, kept: &KeptAssignment) -> Result<(), Keep> {
+        self.write(ASSIGNMENT, kept)?;
+        let named: Vec<String> =
+            kept.assignment.instances.values().map(|assigned| file_of(&assigned.spec)).collect();
+        for entry in fs::read_dir(self.0.join(SPECS)).into_iter().flatten().flatten() {
+            if !named.iter().any(|name| entry.file_name() == name.as_str())
+                && let Err(error) = removal::remove(&entry.path())
+            {
+                tracing::debug!(error = ferrite_schema::chain(&error), "specification-stays");
+            }
+        }
+        Ok(())
+    }
+
+    /// A specification, as it is stored in the cluster, and understood. One that is damaged is not there: it comes again.
+    pub(super) fn spec(&self, hash: &SpecHash) -> Option<Spec> {
+        let path = self.0.join(SPECS).join(file_of(hash));
+        let text = read_small_text(&path, FILE_MAX_BYTES).ok()??;
+        decode(&Key::Spec(hash.clone()), text.as_bytes()).ok()
+    }
+
+    pub(super) fn keep_spec(&self, hash: &SpecHash, text: &str) -> Result<(), Keep> {
+        let folder = self.0.join(SPECS);
+        private(&self.0)?;
+        private(&folder)?;
+        Ok(durable::write(&folder.join(file_of(hash)), text.as_bytes())?)
+    }
+
+    /// Who the members were. That there were any says that the node has seen the cluster.
+    pub(super) fn members(&self) -> Result<Option<Vec<Member>>, String> {
+        self.read(MEMBERS)
+    }
+
+    pub(super) fn keep_members(&self, members: &[Member]) -> Result<(), Keep> {
+        self.write(MEMBERS, &members)
+    }
+
+    /// Whether etcd's data is here, or has begun to be.
+    pub(super) fn member(&self) -> Result<Option<KeptMember>, String> {
+        self.read(MEMBER)
+    }
+
+    /// It is none any more.
+    pub(super) fn forget_member(&self) -> std::io::Result<()> {
+        durable::remove(&self.0.join(MEMBER))
+    }
+
+    pub(super) fn keep_member(&self, member: &KeptMember) -> Result<(), Keep> {
+        self.write(MEMBER, member)
+    }
+}
+
+fn file_of(hash: &SpecHash) -> String {
+    format!("{hash}.json")
+}
+
+fn private(path: &Path) -> Result<(), Keep> {
+    durable::private_folder(path).map_err(|source| Keep::Folder { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrite_cluster::records::{Assigned, Cause, Rest, Target};
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_there_again_and_what_nobody_names_goes() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::at(&place.path().join("cluster"));
+        assert_eq!(folder.assignment(), Ok(None));
+        assert_eq!(folder.members(), Ok(None));
+        let spec = r#"{"level":1,"unit":{"name":"web","image":"web:1"}}"#;
+        let hash = SpecHash::of(spec.as_bytes());
+        folder.keep_spec(&hash, spec).unwrap();
+        folder.keep_spec(&SpecHash::of(b"other"), "other").unwrap();
+        assert_eq!(folder.spec(&hash).unwrap().unit().unwrap().name, "web");
+        // It is not what its name says.
+        assert_eq!(folder.spec(&SpecHash::of(b"other2")), None);
+        assert_eq!(folder.spec(&SpecHash::of(b"other")), None);
+        let assigned = Assigned {
+            spec: hash.clone(),
+            target: Target::Launched,
+            cause: Cause::Wanted,
+            fired_s: None,
+            rest: Rest::new(),
+        };
+        let assignment = AssignmentSnapshot {
+            revision: 7,
+            instances: [("web@1".parse().unwrap(), assigned)].into(),
+        };
+        let kept = KeptAssignment { epoch: 1, assignment };
+        folder.keep_assignment(&kept).unwrap();
+        assert_eq!(folder.assignment(), Ok(Some(kept)));
+        assert_eq!(fs::read_dir(place.path().join("cluster/specs")).unwrap().count(), 1);
+        folder.keep_member(&KeptMember { founder: true, beside: Vec::new() }).unwrap();
+        assert_eq!(folder.member(), Ok(Some(KeptMember { founder: true, beside: Vec::new() })));
+    }
+
+    #[test]
+    fn what_is_damaged_is_said_and_set_aside_and_never_taken_for_absent_at_once() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::at(&place.path().join("cluster"));
+        folder.keep_member(&KeptMember { founder: false, beside: Vec::new() }).unwrap();
+        fs::write(place.path().join("cluster").join(MEMBER), "{").unwrap();
+        assert!(folder.member().unwrap_err().contains(MEMBER));
+    }
+}

@@ -1,0 +1,242 @@
+//! A member's part in leading: whoever is beside the raft leader decides what runs where, and who runs etcd.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::time::Duration;
+
+use ferrite_cluster::keys::{Key, PREFIX};
+use ferrite_cluster::lead::{LeadEnd, Monotonic, Report, lead};
+use ferrite_cluster::leadership::{Effect, Event, Fence, Leadership, Seen, take};
+use ferrite_cluster::records::{Cluster, Machine, decode};
+use ferrite_cluster::store::{Change, ClusterStore, Etcd, Outcome, Revision, StoreProblem};
+use ferrite_schema::cluster::{ClusterName, MachineId, MachineName};
+use futures_util::StreamExt;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::growth::{self, Step};
+
+/// How often etcd is asked who leads raft.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+/// A leader that could not go on tries again after this long.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How often the members are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// What leading needs to know.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) machine: MachineId,
+    pub(super) cluster: ClusterName,
+    pub(super) ttl: Duration,
+}
+
+/// What a leader says, for logs and events.
+pub(super) trait Tells: Send {
+    /// What it just did.
+    fn decided(&mut self, report: &Report<'_>);
+    /// It leads no more.
+    fn ended(&mut self);
+}
+
+/// Says that it is over, however it ends.
+struct Telling<T: Tells>(T);
+
+impl<T: Tells> Drop for Telling<T> {
+    fn drop(&mut self) {
+        self.0.ended();
+    }
+}
+
+type Deciding<'store> = Pin<Box<dyn Future<Output = LeadEnd> + Send + 'store>>;
+
+/// Takes part until the store fails; answers with why.
+pub(super) async fn work(
+    store: &Etcd,
+    settings: &Settings,
+    tells: impl Tells + Copy,
+) -> StoreProblem {
+    loop {
+        match part(store, settings, tells).await {
+            // The watch was cut off, or compacted: all is looked at again.
+            Ok(()) => {}
+            Err(problem) => return problem,
+        }
+    }
+}
+
+async fn part(
+    store: &Etcd,
+    settings: &Settings,
+    tells: impl Tells + Copy,
+) -> Result<(), StoreProblem> {
+    let key = Key::Leader.bytes();
+    let mut leadership = Leadership::new(store.raft().await?.member);
+    let (revision, entry) = store.get(&key).await?;
+    let mut watch = store.watch(&key, revision.next()).await?;
+    let seen = entry.map_or(Seen { changed: Revision::NONE, exists: false }, |entry| Seen {
+        changed: entry.mod_revision,
+        exists: true,
+    });
+    let mut events = vec![Event::Record(seen)];
+    let mut ticks = tokio::time::interval(ASK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut deciding: Option<Deciding<'_>> = None;
+    loop {
+        while let Some(event) = events.pop() {
+            for effect in leadership.step(event) {
+                match effect {
+                    Effect::Take { expected } => {
+                        events.push(taken(store, &settings.machine, expected).await?);
+                    }
+                    Effect::Read => {
+                        let (at, entry) = store.get(&key).await?;
+                        let seen = entry.map_or(Seen { changed: at, exists: false }, |entry| {
+                            Seen { changed: entry.mod_revision, exists: true }
+                        });
+                        events.push(Event::Record(seen));
+                    }
+                    Effect::Lead(fence) => {
+                        tracing::info!(revision = fence.0.0, "leads");
+                        deciding = Some(decide(store, settings, fence, tells));
+                    }
+                    Effect::StepDown => {
+                        tracing::info!("leads-no-more");
+                        deciding = None;
+                    }
+                }
+            }
+        }
+        tokio::select! {
+            _ = ticks.tick() => events.push(Event::Raft(store.raft().await?.leader)),
+            changes = watch.next() => match changes {
+                Some(Ok(changes)) => events.extend(changes.iter().rev().map(|change| {
+                    let exists = matches!(change, Change::Put(_));
+                    Event::Record(Seen { changed: change.revision(), exists })
+                })),
+                Some(Err(_)) | None => return Ok(()),
+            },
+            end = ended(&mut deciding) => {
+                deciding = None;
+                match end {
+                    // The watch says the same.
+                    LeadEnd::Fenced { .. } => {}
+                    other => {
+                        tracing::warn!(why = ?other, "leading-ended");
+                        tokio::time::sleep(AGAIN).await;
+                        if let Some(fence) = leadership.leads() {
+                            deciding = Some(decide(store, settings, fence, tells));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn ended(deciding: &mut Option<Deciding<'_>>) -> LeadEnd {
+    match deciding {
+        Some(deciding) => deciding.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn taken(
+    store: &Etcd,
+    machine: &MachineId,
+    expected: Revision,
+) -> Result<Event, StoreProblem> {
+    let Ok(transaction) = take(machine, expected) else { return Ok(Event::TakeFailed) };
+    Ok(match store.transact(transaction).await? {
+        Outcome::Done(revision) => Event::Took(revision),
+        Outcome::Failed(_) => Event::TakeFailed,
+    })
+}
+
+fn decide<'store>(
+    store: &'store Etcd,
+    settings: &'store Settings,
+    fence: Fence,
+    tells: impl Tells + 'store,
+) -> Deciding<'store> {
+    let mut telling = Telling(tells);
+    Box::pin(async move {
+        let clock = Monotonic::start();
+        let report = |report: Report<'_>| telling.0.decided(&report);
+        tokio::select! {
+            end = lead(store, fence, settings.ttl, &clock, report) => end,
+            never = grow(store, settings) => never,
+        }
+    })
+}
+
+/// Sees to it that as many machines run etcd as should. Never ends: what cannot be done now is tried again.
+async fn grow(store: &Etcd, settings: &Settings) -> LeadEnd {
+    let mut gone: BTreeMap<MachineId, Instant> = BTreeMap::new();
+    let mut said = None;
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let step = match look(store, &mut gone).await {
+            Ok(step) => step,
+            Err(problem) => {
+                tracing::debug!(error = ferrite_schema::chain(&problem), "members-not-seen");
+                continue;
+            }
+        };
+        let Some(step) = step else {
+            said = None;
+            continue;
+        };
+        let done = match &step {
+            Step::Add(machine) => {
+                let name =
+                    MachineName { machine: machine.clone(), cluster: settings.cluster.clone() };
+                store.add_learner(&name).await
+            }
+            Step::Promote(number) => store.promote(*number).await,
+            Step::Remove(number) => store.remove_member(*number).await,
+        };
+        let why = done.err().map(|problem| ferrite_schema::chain(&problem));
+        // Tried again and again: said once.
+        if said != Some((step.clone(), why.clone())) {
+            tracing::info!(?step, ?why, "members-change");
+            said = Some((step, why));
+        }
+    }
+}
+
+async fn look(
+    store: &Etcd,
+    gone: &mut BTreeMap<MachineId, Instant>,
+) -> Result<Option<Step>, StoreProblem> {
+    let members = store.members().await?;
+    let listing = store.list(PREFIX.as_bytes()).await?;
+    let (mut alive, mut candidates, mut target) = (BTreeSet::new(), BTreeSet::new(), 1);
+    for entry in &listing.entries {
+        match Key::parse(&entry.key) {
+            Ok(Key::Alive(id)) => drop(alive.insert(id)),
+            Ok(key @ Key::Cluster) => {
+                if let Ok(cluster) = decode::<Cluster>(&key, &entry.value) {
+                    target = cluster.member_target;
+                }
+            }
+            Ok(key @ Key::Machine(_)) => {
+                if let (Key::Machine(id), Ok(machine)) =
+                    (&key, decode::<Machine>(&key, &entry.value))
+                    && machine.eligible
+                {
+                    candidates.insert(id.clone());
+                }
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    let machines: BTreeSet<MachineId> =
+        members.iter().filter_map(|member| member.machine.clone()).collect();
+    gone.retain(|machine, _| machines.contains(machine) && !alive.contains(machine));
+    for machine in machines.difference(&alive) {
+        gone.entry(machine.clone()).or_insert_with(Instant::now);
+    }
+    let eligible = candidates.intersection(&alive).cloned().collect();
+    let gone = gone.iter().map(|(machine, since)| (machine.clone(), since.elapsed())).collect();
+    Ok(growth::step(&growth::Seen { members, eligible, gone, target }))
+}

@@ -1,0 +1,320 @@
+//! Both ends of a link, over a store in memory: what a node says reaches the store, what it is to run reaches it.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use ferrite_cluster::keys::Key;
+use ferrite_cluster::names::{SpecHash, UnitName};
+use ferrite_cluster::protocol::{Hello, Member, Message, VERSION, Welcome};
+use ferrite_cluster::records::{
+    Assigned, Assignment, Capacity, Cause, Condition, InstanceState, Machine, Placement, Rest,
+    Spec, State, Target, decode, encode,
+};
+use ferrite_cluster::store::{ClusterStore, Entry, Memory, Operation, Outcome, Transaction};
+use ferrite_schema::api::UnitState;
+use ferrite_schema::cluster::{ClusterId, MachineId};
+use futures_util::StreamExt;
+use tokio::sync::watch;
+
+use super::frames::frames;
+use super::kept::Folder;
+use super::link::{self, End, Following, Instances, News, Own};
+use super::relay::{self, Guest, Relay};
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+const TTL: Duration = Duration::from_secs(600);
+
+fn cluster() -> ClusterId {
+    "c".repeat(32).parse().unwrap()
+}
+
+fn machine(digit: &str) -> MachineId {
+    digit.repeat(32).parse().unwrap()
+}
+
+/// Runs whatever it is assigned, at once.
+struct Pretends {
+    runs: Mutex<BTreeMap<UnitName, SpecHash>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Pretends {
+    fn new() -> Self {
+        Self { runs: Mutex::default(), changes: watch::Sender::new(0) }
+    }
+}
+
+impl Instances for Pretends {
+    async fn state(&self, specs: &BTreeMap<UnitName, SpecHash>) -> State {
+        let runs = self.runs.lock().unwrap().clone();
+        let instances = runs.into_keys().map(|name| {
+            let state = InstanceState {
+                spec: specs[&name].clone(),
+                state: Condition::Known(UnitState::Running),
+                ready: true,
+                addresses: Vec::new(),
+                ports: Vec::new(),
+                exit: None,
+                done: false,
+                rest: Rest::new(),
+            };
+            (name, state)
+        });
+        State { instances: instances.collect(), rest: Rest::new() }
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    async fn assign(&self, wanted: BTreeMap<UnitName, (Assigned, Spec)>) {
+        *self.runs.lock().unwrap() =
+            wanted.into_iter().map(|(name, (assigned, _))| (name, assigned.spec)).collect();
+        self.changes.send_modify(|number| *number += 1);
+    }
+}
+
+fn guest() -> Guest {
+    Guest { machine: machine("b"), serial: Some("0a".to_owned()) }
+}
+
+fn record(name: &str) -> Machine {
+    Machine {
+        name: name.to_owned(),
+        addresses: vec![[10, 0, 0, 1].into()],
+        metadata: BTreeMap::new(),
+        overrides: BTreeMap::new(),
+        capacity: Capacity { cpus_milli: 1000, memory_bytes: 1 << 29, rest: Rest::new() },
+        level: 1,
+        cordoned: false,
+        mesh_key: None,
+        hardware: None,
+        eligible: false,
+        rights: Vec::new(),
+        env_files: Vec::new(),
+        rest: Rest::new(),
+    }
+}
+
+fn relay(store: &Memory) -> (watch::Sender<Vec<Member>>, Relay<Memory>) {
+    let members = watch::Sender::new(Vec::new());
+    let relay = Relay {
+        store: store.clone(),
+        cluster: cluster(),
+        machine: machine("a"),
+        epoch: 1,
+        ttl: TTL,
+        members: members.subscribe(),
+    };
+    (members, relay)
+}
+
+fn own(boot: &str) -> Own<'static> {
+    Own {
+        cluster: cluster(),
+        machine: machine("b"),
+        boot_id: boot.to_owned(),
+        record: &|| record("dev-2"),
+    }
+}
+
+/// A link of machine `b`, until `done`.
+async fn linked(
+    store: &Memory,
+    own: &Own<'_>,
+    instances: &Pretends,
+    following: &mut Following,
+    done: impl AsyncFnOnce(),
+) -> Option<End> {
+    let (_members, relay) = relay(store);
+    let (here, there) = tokio::io::duplex(64 * 1024);
+    let answers = async {
+        let (mut hears, says) = frames(there);
+        let Message::Hello(hello) = hears.next().await.unwrap() else { panic!("no hello") };
+        relay::serve(&relay, &guest(), hello, (hears, says)).await
+    };
+    let (mut welcome, mut members) = (|_: &Welcome| {}, |_: Vec<Member>, _: bool| {});
+    let mut news = News { welcome: &mut welcome, members: &mut members };
+    let node = link::run(here, own, instances, following, &mut news);
+    let all = async {
+        tokio::select! {
+            end = async { tokio::join!(node, answers).0 } => Some(end),
+            () = done() => None,
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("it takes too long")
+}
+
+async fn write(store: &Memory, key: &Key, value: Vec<u8>) {
+    let operations = vec![Operation::Put { key: key.bytes(), value, lease: None }];
+    let write = Transaction { compares: Vec::new(), operations };
+    assert!(matches!(store.transact(write).await.unwrap(), Outcome::Done(_)));
+}
+
+/// Waits until the key is as it should be.
+async fn until(store: &Memory, key: &Key, fits: impl Fn(&Entry) -> bool) -> Entry {
+    loop {
+        let (revision, entry) = store.get(&key.bytes()).await.unwrap();
+        if let Some(entry) = entry.filter(|entry| fits(entry)) {
+            return entry;
+        }
+        let mut watch = store.watch(&key.bytes(), revision.next()).await.unwrap();
+        drop(watch.next().await.unwrap());
+    }
+}
+
+/// What assigns `name`, with the specification that belongs to it.
+fn assignment(name: &str) -> (Key, Vec<u8>, Vec<u8>) {
+    let unit = serde_json::json!({"name": "web", "image": "web:1"});
+    let spec =
+        Spec { level: 1, unit, image: None, placement: Placement::default(), rest: Rest::new() };
+    let text = encode(&Key::Spec(SpecHash::of(b"")), &spec).unwrap();
+    let key = Key::Spec(SpecHash::of(&text));
+    let assigned = Assigned {
+        spec: SpecHash::of(&text),
+        target: Target::Launched,
+        cause: Cause::Wanted,
+        fired_s: None,
+        rest: Rest::new(),
+    };
+    let all =
+        Assignment { instances: [(name.parse().unwrap(), assigned)].into(), rest: Rest::new() };
+    let assigned = encode(&Key::Assign(machine("b")), &all).unwrap();
+    (key, text, assigned)
+}
+
+fn runs(entry: &Entry) -> Vec<String> {
+    let state: State = decode(&Key::State(machine("b")), &entry.value).unwrap();
+    state.instances.into_keys().map(String::from).collect()
+}
+
+#[tokio::test]
+async fn what_is_assigned_runs_and_is_reported_and_goes_on_by_another_relay() {
+    let (store, place) = (Memory::new(), tempfile::tempdir().unwrap());
+    let (instances, own) = (Pretends::new(), own("boot-1"));
+    let mut following = Following::begin(Folder::at(place.path()));
+    let (assign, state) = (Key::Assign(machine("b")), Key::State(machine("b")));
+    let alive = Key::Alive(machine("b"));
+    let (spec, text, assigned) = assignment("web@1");
+    let end = linked(&store, &own, &instances, &mut following, async || {
+        until(&store, &alive, |_| true).await;
+        write(&store, &spec, text).await;
+        write(&store, &assign, assigned).await;
+        until(&store, &state, |entry| runs(entry) == ["web@1"]).await;
+    })
+    .await;
+    assert!(end.is_none(), "{end:?}");
+    let first = until(&store, &alive, |_| true).await;
+
+    // Another agent of the same boot: it knows from STATE what runs, and there was no moment without it.
+    let mut following = Following::begin(Folder::at(place.path()));
+    let end = linked(&store, &own, &instances, &mut following, async || {
+        let later = until(&store, &alive, |entry| entry.version > first.version).await;
+        assert_eq!(later.create_revision, first.create_revision);
+        assert_ne!(later.lease, first.lease);
+        assert_eq!(runs(&until(&store, &state, |_| true).await), ["web@1"]);
+        write(&store, &assign, encode(&assign, &Assignment::default()).unwrap()).await;
+        until(&store, &state, |entry| runs(entry).is_empty()).await;
+    })
+    .await;
+    assert!(end.is_none(), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_copy_is_refused_while_the_machine_lives_and_let_in_once_it_is_gone() {
+    let (store, place) = (Memory::new(), tempfile::tempdir().unwrap());
+    let instances = Pretends::new();
+    let alive = Key::Alive(machine("b"));
+    let mut following = Following::begin(Folder::at(place.path()));
+    linked(&store, &own("boot-1"), &instances, &mut following, async || {
+        until(&store, &alive, |_| true).await;
+    })
+    .await;
+    let end =
+        linked(&store, &own("boot-2"), &instances, &mut following, std::future::pending::<()>)
+            .await
+            .unwrap();
+    assert!(end.to_string().contains("alive in another boot"), "{end}");
+    let lease = until(&store, &alive, |_| true).await.lease.unwrap();
+    store.revoke(lease).await.unwrap();
+    let end = linked(&store, &own("boot-2"), &instances, &mut following, async || {
+        until(&store, &alive, |entry| entry.value.windows(6).any(|text| text == b"boot-2")).await;
+    })
+    .await;
+    assert!(end.is_none(), "{end:?}");
+}
+
+#[tokio::test]
+async fn nothing_changes_where_a_specification_is_missing() {
+    let (store, place) = (Memory::new(), tempfile::tempdir().unwrap());
+    let (instances, own) = (Pretends::new(), own("boot-1"));
+    let mut following = Following::begin(Folder::at(place.path()));
+    let (assign, state) = (Key::Assign(machine("b")), Key::State(machine("b")));
+    let (spec, text, assigned) = assignment("web@1");
+    write(&store, &spec, text).await;
+    write(&store, &assign, assigned).await;
+    linked(&store, &own, &instances, &mut following, async || {
+        until(&store, &state, |entry| runs(entry) == ["web@1"]).await;
+    })
+    .await;
+    // Somebody assigns what is nowhere.
+    let (_, _, other) = assignment("web@2");
+    let other = String::from_utf8(other).unwrap();
+    let hash = SpecHash::of(b"nowhere");
+    let known: Assignment = decode(&assign, other.as_bytes()).unwrap();
+    let mut absent = known.clone();
+    for assigned in absent.instances.values_mut() {
+        assigned.spec = hash.clone();
+    }
+    write(&store, &assign, encode(&assign, &absent).unwrap()).await;
+    let before = instances.changes.borrow().to_owned();
+    linked(&store, &own, &instances, &mut following, async || {
+        // What comes after it shows that it was heard.
+        until(&store, &Key::Alive(machine("b")), |_| true).await;
+        write(&store, &assign, encode(&assign, &known).unwrap()).await;
+        until(&store, &state, |entry| runs(entry) == ["web@2"]).await;
+    })
+    .await;
+    assert_eq!(*instances.changes.borrow(), before + 1, "it was assigned once more");
+}
+
+#[tokio::test]
+async fn who_is_somebody_else_or_of_another_cluster_hears_why() {
+    let store = Memory::new();
+    let hello = Hello {
+        versions: vec![VERSION],
+        cluster: cluster().to_string(),
+        machine: machine("b"),
+        boot_id: "boot".to_owned(),
+        level: 1,
+    };
+    let cases = [
+        (Hello { machine: machine("d"), ..hello.clone() }, "certificate is of machine bbbb"),
+        (Hello { cluster: "0".repeat(32), ..hello.clone() }, "it belongs to cluster 0000"),
+        (Hello { versions: vec![7, 9], ..hello }, "speaks versions [7, 9]"),
+    ];
+    for (hello, expected) in cases {
+        let (_members, relay) = relay(&store);
+        let (here, there) = tokio::io::duplex(64 * 1024);
+        let (mut hears, _says) = frames(here);
+        let guest = guest();
+        let served = relay::serve(&relay, &guest, hello, frames(there));
+        let (end, said) = tokio::join!(served, hears.next());
+        let Message::Refused { why } = said.unwrap() else { panic!("it is welcome") };
+        assert!(why.contains(expected), "{why}");
+        assert!(end.to_string().contains(expected), "{end}");
+    }
+    assert_eq!(store.list(b"").await.unwrap().entries, []);
+}
+
+#[tokio::test]
+async fn a_certificate_that_was_revoked_opens_nothing() {
+    let (store, place) = (Memory::new(), tempfile::tempdir().unwrap());
+    write(&store, &Key::Revoked("0a".to_owned()), b"what nobody understands".to_vec()).await;
+    let mut following = Following::begin(Folder::at(place.path()));
+    let never = std::future::pending::<()>;
+    let end = linked(&store, &own("boot"), &Pretends::new(), &mut following, never).await.unwrap();
+    assert!(end.to_string().contains("was revoked"), "{end}");
+}

@@ -1,0 +1,332 @@
+//! A member's end of a node's link: what the node says of itself goes into the store, and what it is to run comes out.
+
+use std::fmt;
+use std::time::Duration;
+
+use ferrite_cluster::keys::Key;
+use ferrite_cluster::names::SpecHash;
+use ferrite_cluster::protocol::{
+    AssignmentSnapshot, Hello, Member, Message, SpecText, VERSION, Welcome, agreed_version,
+};
+use ferrite_cluster::records::{Alive, Assignment, Machine, Rest, State, decode};
+use ferrite_cluster::store::{
+    ClusterStore, Entry, LeaseId, Outcome, Refusal, Revision, StoreProblem, Watch, WatchEnd,
+};
+use ferrite_cluster::transactions::{Join, join, report};
+use ferrite_schema::cluster::{ClusterId, MachineId};
+use futures_util::StreamExt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use super::frames::{Broken, Hears, Says};
+
+/// How often a machine's record is read anew because somebody changed it meanwhile.
+const TRIES: usize = 5;
+/// Longest list of specifications that is answered at once.
+const SPECS_MAX: usize = 10_000;
+
+/// What all links of a member have in common.
+#[derive(Debug, Clone)]
+pub(super) struct Relay<S> {
+    pub(super) store: S,
+    pub(super) cluster: ClusterId,
+    pub(super) machine: MachineId,
+    /// The cluster's epoch.
+    pub(super) epoch: u64,
+    /// A machine that says nothing for so long is gone.
+    pub(super) ttl: Duration,
+    /// Who runs etcd, as a quorum said after the node had come.
+    pub(super) members: watch::Receiver<Vec<Member>>,
+}
+
+/// A node that has come.
+#[derive(Debug, Clone)]
+pub(super) struct Guest {
+    /// Who it is, by its certificate.
+    pub(super) machine: MachineId,
+    /// Serial number of that; a member shows itself none.
+    pub(super) serial: Option<String>,
+}
+
+/// Why a link ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum End {
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    #[error(transparent)]
+    Store(#[from] StoreProblem),
+    #[error(transparent)]
+    Watch(#[from] WatchEnd),
+    #[error("it was refused: {0}")]
+    Refused(String),
+    #[error("this node's etcd ends")]
+    Over,
+}
+
+/// A machine that has joined through this link.
+#[derive(Debug, Clone, Copy)]
+struct Joined {
+    lease: LeaseId,
+    /// Of its `alive`.
+    revision: Revision,
+}
+
+/// One link.
+struct Link<'relay, S, C> {
+    relay: &'relay Relay<S>,
+    node: MachineId,
+    boot_id: String,
+    says: Says<C>,
+    joined: Option<Joined>,
+}
+
+impl<S: ClusterStore, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
+    async fn refuse<T>(&mut self, why: String) -> Result<T, End> {
+        self.says.say(&Message::Refused { why: why.clone() }).await?;
+        Err(End::Refused(why))
+    }
+}
+
+/// Serves the node that has said `hello`, until one of both ends it.
+pub(super) async fn serve<S, C>(
+    relay: &Relay<S>,
+    guest: &Guest,
+    hello: Hello,
+    (mut hears, says): (Hears<C>, Says<C>),
+) -> End
+where
+    S: ClusterStore + fmt::Debug,
+    C: AsyncRead + AsyncWrite,
+{
+    let boot_id = hello.boot_id.clone();
+    let node = guest.machine.clone();
+    let mut link = Link { relay, node, boot_id, says, joined: None };
+    let ended = match link.welcome(&hello, guest.serial.as_deref()).await {
+        Ok(()) => link.run(&mut hears).await,
+        Err(end) => Err(end),
+    };
+    match ended {
+        Ok(never) => never,
+        Err(end) => end,
+    }
+}
+
+impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
+    async fn welcome(&mut self, hello: &Hello, serial: Option<&str>) -> Result<(), End> {
+        if hello.cluster != self.relay.cluster.as_str() {
+            let why = format!(
+                "this is cluster {}, and it belongs to cluster {}",
+                self.relay.cluster, hello.cluster
+            );
+            return self.refuse(why).await;
+        }
+        if hello.machine != self.node {
+            let why = format!(
+                "it says to be machine {}, and its certificate is of machine {}",
+                hello.machine, self.node
+            );
+            return self.refuse(why).await;
+        }
+        if let Some(serial) = serial {
+            let key = Key::Revoked(serial.to_owned());
+            // Whatever is there says that it is revoked, understood or not.
+            if self.relay.store.get(&key.bytes()).await?.1.is_some() {
+                let why = format!("the certificate of machine {} was revoked", self.node);
+                return self.refuse(why).await;
+            }
+        }
+        let Some(version) = agreed_version(&hello.versions) else {
+            let why = format!(
+                "it speaks versions {:?} of the protocol, and this node speaks {VERSION}",
+                hello.versions
+            );
+            return self.refuse(why).await;
+        };
+        let welcome = Welcome {
+            version,
+            epoch: self.relay.epoch,
+            relay: self.relay.machine.clone(),
+            ttl_s: u32::try_from(self.relay.ttl.as_secs()).unwrap_or(u32::MAX),
+        };
+        Ok(self.says.say(&Message::Welcome(welcome)).await?)
+    }
+
+    async fn run(&mut self, hears: &mut Hears<C>) -> Result<End, End> {
+        let key = Key::Assign(self.node.clone());
+        let mut members = self.relay.members.clone();
+        let known = members.borrow_and_update().clone();
+        self.says.say(&Message::Members { members: known, fresh: true }).await?;
+        let mut assignments: Option<Watch> = None;
+        loop {
+            tokio::select! {
+                message = hears.next() => {
+                    let message = message?;
+                    let registers = matches!(message, Message::Register { .. });
+                    self.hear(message).await?;
+                    if registers && assignments.is_none() && self.joined.is_some() {
+                        let from = self.tell_assignment(&key).await?;
+                        assignments =
+                            Some(self.relay.store.watch(&key.bytes(), from.next()).await?);
+                    }
+                }
+                changes = next(&mut assignments) => match changes {
+                    Some(Ok(_)) => drop(self.tell_assignment(&key).await?),
+                    Some(Err(end)) => return Err(end.into()),
+                    None => return Err(End::Over),
+                },
+                changed = members.changed() => {
+                    if changed.is_err() {
+                        return Err(End::Over);
+                    }
+                    let known = members.borrow_and_update().clone();
+                    self.says.say(&Message::Members { members: known, fresh: false }).await?;
+                }
+            }
+        }
+    }
+
+    /// Tells the node all that it is to run; answers with the revision that it is of.
+    async fn tell_assignment(&mut self, key: &Key) -> Result<Revision, End> {
+        let (revision, entry) = self.relay.store.get(&key.bytes()).await?;
+        let assignment = match &entry {
+            None => Assignment::default(),
+            Some(entry) => match decode(key, &entry.value) {
+                Ok(assignment) => assignment,
+                Err(refused) => {
+                    // What runs goes on: nobody knows what it should be.
+                    tracing::error!(
+                        error = ferrite_schema::chain(&refused),
+                        "assignment-not-understood"
+                    );
+                    return Ok(revision);
+                }
+            },
+        };
+        let snapshot = AssignmentSnapshot { revision: revision.0, instances: assignment.instances };
+        self.says.say(&Message::Assignment(snapshot)).await?;
+        Ok(revision)
+    }
+
+    async fn hear(&mut self, message: Message) -> Result<(), End> {
+        match message {
+            Message::Register { machine, state } => self.register(*machine, state).await,
+            Message::KeepAlive(alive) => {
+                let gone = match self.joined {
+                    None => true,
+                    Some(joined) => match self.relay.store.keep_alive(joined.lease).await {
+                        Ok(()) => false,
+                        Err(StoreProblem::Refused(Refusal::NoLease)) => true,
+                        Err(problem) => return Err(problem.into()),
+                    },
+                };
+                let gone = if gone { vec![self.node.clone()] } else { Vec::new() };
+                Ok(self.says.say(&Message::KeptAlive { number: alive.number, gone }).await?)
+            }
+            Message::State { number, state } => self.report(number, &state).await,
+            Message::WantSpecs { hashes } => self.tell_specs(&hashes).await,
+            // The catalogue comes with a later version; who wants nothing else hears nothing.
+            Message::Subscribe { .. } => Ok(()),
+            other => {
+                let why = format!("a node does not say {}", word(&other));
+                self.refuse(why).await
+            }
+        }
+    }
+
+    async fn report(&mut self, number: u64, state: &State) -> Result<(), End> {
+        let Some(joined) = self.joined else {
+            return self.refuse("it reports before it has registered".to_owned()).await;
+        };
+        let reports = match report(&self.node, state, joined.revision) {
+            Ok(reports) => reports,
+            Err(refused) => return self.refuse(ferrite_schema::chain(&refused)).await,
+        };
+        match self.relay.store.transact(reports).await? {
+            Outcome::Done(_) => Ok(self.says.say(&Message::Stored { number }).await?),
+            Outcome::Failed(_) => {
+                // Its lease is gone, or it has joined by another link: the next `keep-alive` says so.
+                Ok(())
+            }
+        }
+    }
+
+    async fn tell_specs(&mut self, hashes: &[SpecHash]) -> Result<(), End> {
+        if hashes.len() > SPECS_MAX {
+            let why = format!("it wants {} specifications at once", hashes.len());
+            return self.refuse(why).await;
+        }
+        for hash in hashes {
+            let (_, entry) = self.relay.store.get(&Key::Spec(hash.clone()).bytes()).await?;
+            let text = entry.and_then(|entry| String::from_utf8(entry.value).ok());
+            // What is not what its hash says is as good as none.
+            let text = text.filter(|text| SpecHash::of(text.as_bytes()) == *hash);
+            self.says.say(&Message::Spec(SpecText { hash: hash.clone(), text })).await?;
+        }
+        Ok(())
+    }
+
+    async fn register(&mut self, machine: Machine, state: State) -> Result<(), End> {
+        for _ in 0..TRIES {
+            let store = &self.relay.store;
+            let (_, known) = store.get(&Key::Machine(self.node.clone()).bytes()).await?;
+            let alive_key = Key::Alive(self.node.clone());
+            let (_, before) = store.get(&alive_key.bytes()).await?;
+            let mut incarnation = 1;
+            if let Some(entry) = &before {
+                let alive: Alive = match decode(&alive_key, &entry.value) {
+                    Ok(alive) => alive,
+                    Err(refused) => return self.refuse(ferrite_schema::chain(&refused)).await,
+                };
+                if alive.boot_id != self.boot_id {
+                    let why = format!(
+                        "machine {} is alive in another boot: it was restarted and is let in within seconds, or this is a copy of its disk, which must be made another machine (`ferrite machine state recreate`)",
+                        self.node
+                    );
+                    return self.refuse(why).await;
+                }
+                incarnation = alive.incarnation.saturating_add(1);
+            }
+            let lease = store.grant(self.relay.ttl).await?;
+            let alive = Alive { boot_id: self.boot_id.clone(), incarnation, rest: Rest::new() };
+            let says = Join { machine: machine.clone(), alive, state: state.clone() };
+            let joins = match join(&self.node, says, lease, known.as_ref(), before.as_ref()) {
+                Ok(joins) => joins,
+                Err(refused) => return self.refuse(ferrite_schema::chain(&refused)).await,
+            };
+            match store.transact(joins).await? {
+                Outcome::Done(revision) => {
+                    self.joined = Some(Joined { lease, revision });
+                    self.forget_lease(before.and_then(|entry: Entry| entry.lease), lease).await;
+                    return Ok(());
+                }
+                Outcome::Failed(_) => self.forget_lease(Some(lease), LeaseId(0)).await,
+            }
+        }
+        self.refuse("its record changes all the time".to_owned()).await
+    }
+
+    /// Nothing hangs on it any more; one that is not given back ends by itself.
+    async fn forget_lease(&self, lease: Option<LeaseId>, but: LeaseId) {
+        if let Some(lease) = lease.filter(|lease| *lease != but)
+            && let Err(error) = self.relay.store.revoke(lease).await
+        {
+            tracing::debug!(error = ferrite_schema::chain(&error), "lease-not-given-back");
+        }
+    }
+}
+
+async fn next(
+    watch: &mut Option<Watch>,
+) -> Option<Result<Vec<ferrite_cluster::store::Change>, WatchEnd>> {
+    match watch {
+        Some(watch) => watch.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a message is called.
+fn word(message: &Message) -> String {
+    let said = serde_json::to_value(message).ok();
+    let word = said.as_ref().and_then(|value| value.get("type")).and_then(|word| word.as_str());
+    word.unwrap_or("that").to_owned()
+}

@@ -1,0 +1,23 @@
+//! All that a node does for its cluster, beside one another.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::{Cluster, following, meeting, member};
+use crate::api::server::Visitor;
+use crate::node::Node;
+
+/// Works. Never ends.
+pub(crate) async fn work(cluster: &Arc<Cluster>, node: &Node, visitors: mpsc::Receiver<Visitor>) {
+    match cluster.folder.members() {
+        Ok(Some(members)) => drop(cluster.members.send_replace(members)),
+        Ok(None) => {}
+        Err(why) => node.warn(why),
+    }
+    tokio::join!(
+        meeting::receive(cluster, visitors),
+        member::live(cluster, node),
+        following::follow(cluster, node),
+    );
+}
