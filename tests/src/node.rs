@@ -341,6 +341,7 @@ impl Node {
         Store::at(directory.join("ferrite")).save(&Context {
             name: CONTEXT.to_owned(),
             endpoint: String::new(),
+            further: Vec::new(),
             ca: authority.identity.certificate,
             certificate: client.certificate,
             key: client.key,

@@ -113,6 +113,7 @@ fn credentials() -> Result<(String, Context)> {
     let context = Context {
         name: "bench".to_owned(),
         endpoint: String::new(),
+        further: Vec::new(),
         ca: authority.identity.certificate,
         certificate: client.certificate,
         key: client.key,
