@@ -121,3 +121,6 @@ fn objection(there: Option<&Present<'_>>, unit: &Unit, again: bool) -> Option<St
     // What STATE could not be read with is not written there.
     unit::check(unit).err().map(|bad| bad.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -160,8 +160,14 @@ impl UnitStore {
     pub fn put_assigned(&self, unit: &Unit) -> Result<(), UnitStoreProblem> {
         // Without its document the mark means nothing, and is gone with the next start; a document without its mark would
         // be somebody else's unit.
+        let mark = self.mark(&unit.name, Mark::Cluster);
+        let marked = mark.exists();
         self.set(&unit.name, Mark::Cluster, Some(""))?;
-        self.put(unit).inspect_err(|_error| self.sweep(&unit.name))
+        self.put(unit).inspect_err(|_error| {
+            if !marked {
+                drop(fs::remove_file(&mark));
+            }
+        })
     }
 
     /// Takes away the mark of a document that is not there.
@@ -314,6 +320,29 @@ mod tests {
         store.remove("web").unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "only bad.toml is left");
         assert_eq!(store.load().0, []);
+    }
+
+    #[test]
+    fn what_the_cluster_wants_is_marked_before_it_is_kept_and_until_it_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = UnitStore::at(folder.path());
+        let unit = unit::parse("name = \"web@1\"\nimage = \"a:1\"\n").unwrap();
+        store.put_assigned(&unit).unwrap();
+        assert!(store.load().0[0].assigned);
+        // The power went after the document was removed, and before the mark was.
+        fs::remove_file(folder.path().join("web@1.toml")).unwrap();
+        assert_eq!(store.load().0, []);
+        store.put(&unit).unwrap();
+        assert!(!store.load().0[0].assigned, "a mark without a document was taken for another's");
+        store.put_assigned(&unit).unwrap();
+        store.remove("web@1").unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        // Where the document cannot be written, no mark is left for a later one.
+        fs::create_dir_all(folder.path().join("web@1.toml/in-the-way")).unwrap();
+        store.put_assigned(&unit).unwrap_err();
+        fs::remove_dir_all(folder.path().join("web@1.toml")).unwrap();
+        store.put(&unit).unwrap();
+        assert!(!store.load().0[0].assigned);
     }
 
     #[test]

@@ -281,6 +281,7 @@ impl Supervisor {
             if event == Event::Pulled {
                 // Its commands before and after it are this document's too, whatever is submitted meanwhile.
                 entry.launched = Some(entry.unit.clone());
+                entry.go_by_document();
             }
             let effects = entry.machine.step(event, super::clock::now());
             if effects.iter().any(|effect| matches!(effect, Effect::Launch(_))) {

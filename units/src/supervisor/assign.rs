@@ -6,7 +6,7 @@ use ferrite_schema::api::{EventKind, Origin, UnitState};
 
 use super::super::assigned::{self, Assigned, NotTaken, Plan, Present};
 use super::super::handle::Refusal;
-use super::super::machine::{Event, Policy};
+use super::super::machine::Event;
 use super::{Entry, Supervisor};
 
 impl Supervisor {
@@ -101,8 +101,8 @@ impl Supervisor {
         let name = unit.name.clone();
         match self.entries.get_mut(&name) {
             Some(entry) => {
-                entry.machine.set_policy(Policy::of(&unit));
                 entry.unit = unit;
+                entry.go_by_document();
                 entry.removing = false;
                 entry.origin = Origin::Cluster;
             }

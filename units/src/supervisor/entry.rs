@@ -60,7 +60,7 @@ impl Entry {
     pub(super) fn of_record(unit: Unit, record: Record) -> Self {
         let machine = Machine::of_life(Policy::of(&unit), record.life.clone());
         let entry = Self::with_machine(machine, unit);
-        Self {
+        let mut entry = Self {
             launched: record.launched.clone(),
             origin: record.origin,
             system: record.system.clone(),
@@ -70,7 +70,9 @@ impl Entry {
             run: record.run,
             written: Some(record),
             ..entry
-        }
+        };
+        entry.go_by_document();
+        entry
     }
 
     fn with_machine(machine: Machine, unit: Unit) -> Self {
@@ -97,6 +99,17 @@ impl Entry {
             check: None,
             written: None,
         }
+    }
+
+    /// Lets its life go by its document, but for the commands around a container that is there: those are of the document that it
+    /// was started with.
+    pub(super) fn go_by_document(&mut self) {
+        let mut policy = Policy::of(&self.unit);
+        if let Some(launched) = self.launched.as_ref().filter(|_| self.machine.is_alive()) {
+            let launched = Policy::of(launched);
+            (policy.pre_start, policy.post_stop) = (launched.pre_start, launched.post_stop);
+        }
+        self.machine.set_policy(policy);
     }
 
     /// Nothing of it was ever begun in this boot.

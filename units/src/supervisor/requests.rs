@@ -7,7 +7,7 @@ use ferrite_schema::utc;
 use super::super::clock;
 use super::super::graph::{self, Edges};
 use super::super::handle::{Ask, Refusal};
-use super::super::machine::{Event, Policy};
+use super::super::machine::Event;
 use super::{Entry, Supervisor, status};
 
 impl Supervisor {
@@ -71,8 +71,8 @@ impl Supervisor {
         }
         match self.entries.get_mut(&name) {
             Some(entry) => {
-                entry.machine.set_policy(Policy::of(&unit));
                 entry.unit = unit;
+                entry.go_by_document();
                 entry.made = false;
                 // It was to be forgotten as soon as it stopped: now it is not.
                 entry.removing = false;
