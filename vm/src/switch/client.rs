@@ -124,7 +124,27 @@ impl Client {
         port: u16,
         host_port: Option<u16>,
     ) -> Result<SocketAddr, ControlError> {
-        let machine = machine.to_owned();
+        self.ask_to_publish(Some(machine.to_owned()), port, host_port)
+    }
+
+    /// Publishes a port of all machines on the host's loopback: each connection goes to one that takes it.
+    ///
+    /// # Errors
+    /// The host's port is taken.
+    pub fn publish_any(
+        &mut self,
+        port: u16,
+        host_port: Option<u16>,
+    ) -> Result<SocketAddr, ControlError> {
+        self.ask_to_publish(None, port, host_port)
+    }
+
+    fn ask_to_publish(
+        &mut self,
+        machine: Option<String>,
+        port: u16,
+        host_port: Option<u16>,
+    ) -> Result<SocketAddr, ControlError> {
         match self.ask(&Command::Publish { machine, port, host_port })? {
             Answer::Published(at) => Ok(at),
             other => Err(strange(&other)),

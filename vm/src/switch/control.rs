@@ -47,10 +47,10 @@ pub enum Command {
         /// Those to and from this machine.
         machine: Option<String>,
     },
-    /// Publish a machine's TCP port on the host's loopback.
+    /// Publish a TCP port of a machine, or of whichever answers, on the host's loopback.
     Publish {
         /// The machine.
-        machine: String,
+        machine: Option<String>,
         /// Its port.
         port: u16,
         /// The host's port; without one, the kernel chooses.
@@ -125,8 +125,8 @@ pub struct MachineStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PublishedStatus {
-    /// The machine.
-    pub machine: String,
+    /// The machine; without one, whichever answers.
+    pub machine: Option<String>,
     /// Its port.
     pub port: u16,
     /// Where on the host.
@@ -171,7 +171,10 @@ mod tests {
         let fault = Command::Fault { from: None, to: Some("two".to_owned()), faults };
         check(r#"{"do":"fault","to":"two","faults":{"delay_ms":5}}"#, fault);
         check(r#"{"do":"heal"}"#, Command::Heal { machine: None });
-        let publish = Command::Publish { machine: "one".to_owned(), port: 80, host_port: None };
+        let publish = Command::Publish { machine: None, port: 80, host_port: Some(8080) };
+        check(r#"{"do":"publish","port":80,"host_port":8080}"#, publish);
+        let machine = Some("one".to_owned());
+        let publish = Command::Publish { machine, port: 80, host_port: None };
         check(r#"{"do":"publish","machine":"one","port":80}"#, publish);
     }
 

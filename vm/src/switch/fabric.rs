@@ -58,7 +58,7 @@ impl Fabric {
         fabric.declare_faults(None).map_err(io::Error::other)?;
         for machine in &fabric.network.machines {
             for port in &machine.published {
-                fabric.gateway.publish(&machine.name, *port, None)?;
+                fabric.gateway.publish(Some(&machine.name), *port, None)?;
             }
         }
         Ok(fabric)
@@ -80,6 +80,11 @@ impl Fabric {
         self.cables.push(Cable::bind(&cable_socket(&self.folder, name))?);
         self.bridge.add_port();
         Ok(())
+    }
+
+    /// A machine is connected.
+    pub(crate) fn is_used(&self) -> bool {
+        self.cables.iter().any(Cable::is_plugged)
     }
 
     /// The cable of a machine.

@@ -48,6 +48,11 @@ impl Listeners {
         listener.into_iter().chain(callers.map(|one| (one.stream.as_fd(), !one.waiting.is_empty())))
     }
 
+    /// Somebody is connected.
+    pub(crate) fn has_callers(&self) -> bool {
+        !self.callers.is_empty()
+    }
+
     /// Hears everybody, and has `obey` answer.
     pub(crate) fn hear(&mut self, mut obey: impl FnMut(Command) -> Answer) {
         while self.callers.len() < CALLERS_MAX {

@@ -18,8 +18,8 @@ enum Refusal {
     Groups { name: String, count: usize },
     #[error("publish port 0: there is none")]
     PortZero,
-    #[error("publish {machine}:{port}: {source}")]
-    Publish { machine: String, port: u16, source: std::io::Error },
+    #[error("publish port {port} of {whose}: {source}")]
+    Publish { whose: String, port: u16, source: std::io::Error },
     #[error("end what is published at port {host_port}: nothing is")]
     Unpublish { host_port: u16 },
     #[error("give {machine} the address {address}: it is not one of {network}, or somebody else's")]
@@ -81,17 +81,22 @@ impl Fabric {
 
     fn publish(
         &mut self,
-        machine: String,
+        machine: Option<String>,
         port: u16,
         host_port: Option<u16>,
     ) -> Result<Answer, Refusal> {
-        self.machine(&machine)?;
+        if let Some(machine) = &machine {
+            self.machine(machine)?;
+        }
         if port == 0 || host_port == Some(0) {
             return Err(Refusal::PortZero);
         }
-        match self.gateway.publish(&machine, port, host_port) {
+        match self.gateway.publish(machine.as_deref(), port, host_port) {
             Ok(at) => Ok(Answer::Published(at)),
-            Err(source) => Err(Refusal::Publish { machine, port, source }),
+            Err(source) => {
+                let whose = machine.unwrap_or_else(|| "every machine".to_owned());
+                Err(Refusal::Publish { whose, port, source })
+            }
         }
     }
 
@@ -119,7 +124,7 @@ impl Fabric {
         self.gateway.add(&self.network, port);
         self.declare_faults(Some(port))?;
         for port in machine.published {
-            self.publish(name.clone(), port, None)?;
+            self.publish(Some(name.clone()), port, None)?;
         }
         Ok(())
     }
@@ -140,7 +145,7 @@ impl Fabric {
         });
         let machines = machines.collect();
         let published = self.gateway.published().map(|(machine, port, at)| PublishedStatus {
-            machine: machine.to_owned(),
+            machine: machine.map(str::to_owned),
             port,
             at,
         });

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, Timespec, poll};
 
@@ -38,6 +38,8 @@ pub struct Switch {
     listeners: Listeners,
     /// Where there is one: the switch ends when its other end does.
     life: Option<UnixStream>,
+    /// Where there is one: the switch ends when nobody has used it for so long.
+    patience: Option<Duration>,
 }
 
 /// Whom something came from.
@@ -64,7 +66,14 @@ impl Switch {
         let lay_out = |source| SwitchError::LayOut { folder: folder.to_owned(), source };
         let fabric = Fabric::new(network, folder).map_err(lay_out)?;
         let listeners = Listeners::bind(folder).map_err(lay_out)?;
-        Ok(Self { fabric, listeners, life: None })
+        Ok(Self { fabric, listeners, life: None, patience: None })
+    }
+
+    /// Ends by itself when for so long no machine's cable was plugged in and nobody was connected to its control socket: a
+    /// process of its own outlives no network.
+    #[must_use]
+    pub fn ending_when_unused_for(self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self }
     }
 
     /// Forwards until it is told to stop: the main loop of a process, or a thread's.
@@ -73,10 +82,16 @@ impl Switch {
     /// The kernel refuses to wait.
     pub fn run(mut self) -> Result<(), SwitchError> {
         let mut is_ending = false;
+        let mut last_use = Instant::now();
         while !is_ending {
             self.fabric.turn();
             self.listeners.tell(&self.fabric.recorder);
-            let idle = self.fabric.idle();
+            if self.fabric.is_used() || self.listeners.has_callers() {
+                last_use = Instant::now();
+            }
+            let patience = self.patience.map(|long| long.saturating_sub(last_use.elapsed()));
+            is_ending = patience == Some(Duration::ZERO);
+            let idle = self.fabric.idle().min(patience.unwrap_or(Duration::MAX));
             for source in self.wait(idle).map_err(|source| SwitchError::Wait { source })? {
                 match source {
                     Source::Cable(index) => {

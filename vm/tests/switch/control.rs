@@ -1,6 +1,6 @@
 //! What the switch is told while it runs, seen by who is connected.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -12,7 +12,7 @@ use ferrite_vm::switch::control::CONTROL_SOCKET;
 use ferrite_vm::switch::faults::Faults;
 use ferrite_vm::switch::recorder::history;
 use ferrite_vm::switch::topology::{Fault, Network, Station};
-use ferrite_vm::switch::{Running, Switch, SwitchError};
+use ferrite_vm::switch::{Running, Switch, SwitchError, cable_socket};
 
 use super::wire::{BROADCAST, Plug, SOON, mac};
 
@@ -155,6 +155,29 @@ fn lines_that_are_no_commands_are_answered_and_endless_ones_end_the_connection()
 }
 
 #[test]
+fn a_switch_of_its_own_ends_when_nobody_uses_it_and_not_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let patience = Duration::from_millis(50);
+    let switch = Switch::new(Network::of(&NAMES, 1), folder.path()).unwrap();
+    let switch = switch.ending_when_unused_for(patience);
+    // Somebody is there before it looks; whoever is connected would hear its end.
+    let client = UnixStream::connect(folder.path().join(CONTROL_SOCKET)).unwrap();
+    let plug = UnixStream::connect(cable_socket(folder.path(), "two")).unwrap();
+    let thread = std::thread::spawn(|| switch.run());
+    let hears_nothing = |mut stream: UnixStream| {
+        stream.set_read_timeout(Some(10 * patience)).unwrap();
+        let heard = stream.read(&mut [0; 64]).map_err(|error| error.kind());
+        // The gateway says that it is there.
+        assert!(!matches!(heard, Ok(0)), "the switch has ended");
+    };
+    hears_nothing(client);
+    hears_nothing(plug.try_clone().unwrap());
+    hears_nothing(plug);
+    thread.join().unwrap().unwrap();
+    assert!(Client::connect(folder.path()).is_err());
+}
+
+#[test]
 fn a_machine_that_is_added_takes_part() {
     let mut bed = Bed::new(Network::of(&NAMES, 1));
     bed.client.add(Station { name: "four".to_owned(), published: vec![80] }).unwrap();
@@ -165,7 +188,7 @@ fn a_machine_that_is_added_takes_part() {
     assert_eq!(four.hear(), "welcome");
     let status = bed.client.status().unwrap();
     assert_eq!(status.machines.len(), 4);
-    assert_eq!((status.published[0].machine.as_str(), status.published[0].port), ("four", 80));
+    assert_eq!((status.published[0].machine.as_deref(), status.published[0].port), (Some("four"), 80));
     bed.client.cut("four").unwrap();
     assert_eq!(bed.heard().len(), 6);
 }

@@ -183,6 +183,41 @@ fn ways_that_lead_nowhere_end_at_once() {
 }
 
 #[test]
+fn a_port_of_all_machines_leads_to_one_that_takes_it() {
+    inside("ways::a_port_of_all_machines_leads_to_one_that_takes_it", || {
+        let folder = tempfile::tempdir().unwrap();
+        let network = Network::of(&["off", "one", "two"], 3);
+        let _switch = Switch::start(network.clone(), folder.path()).unwrap();
+        let rooms = ["one", "two"].map(|name| {
+            let room = Room::new(&network, folder.path(), name).addressed(&network, name);
+            room.reaches("192.168.1.1", &[]);
+            std::fs::write(folder.path().join(name), name).unwrap();
+            room
+        });
+        let mut client = Client::connect(folder.path()).unwrap();
+        let at = client.publish_any(8080, None).unwrap();
+        let status = client.status().unwrap();
+        assert_eq!((&status.published[0].machine, status.published[0].port), (&None, 8080));
+        // One of them serves, then the other one does; who is off and who refuses are passed over.
+        for (room, name) in rooms.iter().zip(["one", "two"]).rev() {
+            let file = folder.path().join(name).display().to_string();
+            let words = ["busybox", "httpd", "-p", "8080", "-h", "/", "-f"];
+            let mut web = room.command(&words).stderr(Stdio::null()).spawn().unwrap();
+            let mut curl = std::process::Command::new("curl");
+            curl.args(["-sSf", "--retry", "30", "--retry-all-errors", "--retry-delay", "1"]);
+            assert_eq!(super::room::run(curl.arg(format!("http://{at}{file}"))), name);
+            web.kill().unwrap();
+            web.wait().unwrap();
+        }
+        // Nobody does: the connection ends.
+        let mut stream = TcpStream::connect(at).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let heard = stream.read(&mut [0]).map_err(|error| error.kind());
+        assert!(matches!(heard, Ok(0) | Err(std::io::ErrorKind::ConnectionReset)), "{heard:?}");
+    });
+}
+
+#[test]
 fn a_machine_that_has_said_all_is_still_answered() {
     inside("ways::a_machine_that_has_said_all_is_still_answered", || {
         let bed = Bed::new();

@@ -34,6 +34,7 @@ mod http;
 mod ntp;
 mod relay;
 mod router;
+mod seeking;
 mod sockets;
 mod talks;
 mod ways;
@@ -158,9 +159,12 @@ impl Gateway {
             }
         }
         self.talks.go_on(&mut self.sockets, &self.names);
-        let names = &self.names;
-        let address = |machine: &str| names.get(machine).map(|(ipv4, _)| *ipv4);
-        self.ways.go_on(&mut self.interface, &mut self.sockets, address);
+        let leases = &self.leases;
+        let addresses = |machine: Option<&str>| {
+            let meant = leases.values().filter(|lease| machine.is_none_or(|name| lease.name == name));
+            meant.map(|lease| lease.address).collect()
+        };
+        self.ways.go_on(&mut self.interface, &mut self.sockets, addresses);
         self.interface.poll(moment, &mut self.queues, &mut self.sockets);
         std::mem::take(&mut self.queues.leaving)
     }
@@ -177,10 +181,10 @@ impl Gateway {
         self.ways.waits_for(&self.sockets)
     }
 
-    /// Publishes a machine's port on the host's loopback.
+    /// Publishes a port of a machine, or of whichever takes a connection, on the host's loopback.
     pub(crate) fn publish(
         &mut self,
-        machine: &str,
+        machine: Option<&str>,
         port: u16,
         host_port: Option<u16>,
     ) -> io::Result<SocketAddr> {
@@ -192,9 +196,9 @@ impl Gateway {
         self.ways.unpublish(host_port)
     }
 
-    /// What is published: machine, its port, where on the host.
-    pub(crate) fn published(&self) -> impl Iterator<Item = (&str, u16, SocketAddr)> {
-        self.ways.published.iter().map(|one| (one.machine.as_str(), one.port, one.at))
+    /// What is published: machine (or all), its port, where on the host.
+    pub(crate) fn published(&self) -> impl Iterator<Item = (Option<&str>, u16, SocketAddr)> {
+        self.ways.published.iter().map(|one| (one.machine.as_deref(), one.port, one.at))
     }
 
     /// Gives a machine another address, from its next lease on. False where it is another machine's.

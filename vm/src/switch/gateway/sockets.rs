@@ -16,6 +16,8 @@ const BACKLOG: usize = 8;
 const UNANSWERED: Duration = Duration::from_secs(300);
 /// How long a machine may take to answer a connection: it may be off, and somebody waits.
 const CONNECTING: Duration = Duration::from_secs(10);
+/// How long it may take where another one can be asked.
+const CONNECTING_BRIEFLY: Duration = Duration::from_secs(1);
 /// How often a machine that says nothing is asked whether it still lives.
 const ASKED: Duration = Duration::from_secs(30);
 
@@ -33,6 +35,13 @@ pub(crate) fn stream() -> tcp::Socket<'static> {
 pub(crate) fn connecting() -> tcp::Socket<'static> {
     let mut socket = stream();
     socket.set_timeout(Some(CONNECTING));
+    socket
+}
+
+/// A TCP socket that is about to connect, and gives up soon.
+pub(crate) fn briefly() -> tcp::Socket<'static> {
+    let mut socket = stream();
+    socket.set_timeout(Some(CONNECTING_BRIEFLY));
     socket
 }
 

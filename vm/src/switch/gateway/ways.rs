@@ -12,6 +12,7 @@ use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 use super::super::cable::unless_blocked;
 use super::super::topology::Service;
 use super::relay::Relay;
+use super::seeking::{Seeking, Sought};
 use super::sockets::{Listening, connecting};
 
 /// Connections carried at once; further ones wait to be accepted.
@@ -19,15 +20,17 @@ const RELAYS_MAX: usize = 512;
 /// The gateway's own ports of connections to machines.
 const FIRST_OWN_PORT: u16 = 49_152;
 
-/// A port of a machine that the host reaches.
+/// A port of a machine, or of all, that the host reaches.
 #[derive(Debug)]
 pub(crate) struct Published {
     listener: TcpListener,
     /// Where on the host's loopback.
     pub(crate) at: SocketAddr,
-    /// Name of the machine.
-    pub(crate) machine: String,
+    /// Name of the machine; without one, whichever takes a connection.
+    pub(crate) machine: Option<String>,
     pub(crate) port: u16,
+    /// Who took the last connection, where several can.
+    last: Option<Ipv4Addr>,
 }
 
 #[derive(Debug)]
@@ -42,6 +45,8 @@ pub(crate) struct Ways {
     pub(crate) published: Vec<Published>,
     offered: Vec<Offered>,
     relays: Vec<Relay>,
+    /// Connections that no machine has taken yet, each with the host's port at which it came.
+    seeking: Vec<(u16, Seeking)>,
     own_port: u16,
 }
 
@@ -54,13 +59,14 @@ impl Ways {
         let offered = services.iter().map(offer).collect();
         let begin = u16::try_from(entropy % u64::from(u16::MAX - FIRST_OWN_PORT)).unwrap_or(0);
         let own_port = FIRST_OWN_PORT + begin;
-        Self { published: Vec::new(), offered, relays: Vec::new(), own_port }
+        let (published, relays, seeking) = (Vec::new(), Vec::new(), Vec::new());
+        Self { published, offered, relays, seeking, own_port }
     }
 
-    /// Publishes a machine's port on the host's loopback: at `host_port`, or at one that the kernel chooses.
+    /// Publishes a port of a machine, or of all, on the host's loopback: at `host_port`, or at one that the kernel chooses.
     pub(crate) fn publish(
         &mut self,
-        machine: &str,
+        machine: Option<&str>,
         port: u16,
         host_port: Option<u16>,
     ) -> io::Result<SocketAddr> {
@@ -68,7 +74,8 @@ impl Ways {
         let listener = TcpListener::bind(wanted)?;
         listener.set_nonblocking(true)?;
         let at = listener.local_addr()?;
-        self.published.push(Published { listener, at, machine: machine.to_owned(), port });
+        let machine = machine.map(str::to_owned);
+        self.published.push(Published { listener, at, machine, port, last: None });
         Ok(at)
     }
 
@@ -84,35 +91,28 @@ impl Ways {
         &'a self,
         sockets: &SocketSet<'_>,
     ) -> Vec<(BorrowedFd<'a>, PollFlags)> {
-        let has_room = self.relays.len() < RELAYS_MAX;
+        let has_room = self.has_room();
         let listeners = self.published.iter().filter(|_| has_room);
         let listeners = listeners.map(|one| (one.listener.as_fd(), PollFlags::IN));
         let relays = self.relays.iter().map(|relay| relay.waits_for(sockets));
         listeners.chain(relays.filter(|(_, flags)| !flags.is_empty())).collect()
     }
 
-    /// Takes new connections, both ways, and carries on what the others have. `address` tells where a machine is.
+    fn has_room(&self) -> bool {
+        self.relays.len() + self.seeking.len() < RELAYS_MAX
+    }
+
+    /// Takes new connections, both ways, and carries on what the others have. `addresses` tells where a machine is, or all.
     pub(crate) fn go_on(
         &mut self,
         interface: &mut Interface,
         sockets: &mut SocketSet<'static>,
-        address: impl Fn(&str) -> Option<Ipv4Addr>,
+        addresses: impl Fn(Option<&str>) -> Vec<Ipv4Addr>,
     ) {
-        for published in &self.published {
-            while self.relays.len() < RELAYS_MAX {
-                // What the kernel refuses is some client's connection that is gone already.
-                let Ok(Some((host, _))) = unless_blocked(published.listener.accept()) else {
-                    break;
-                };
-                let Some(to) = address(&published.machine) else { break };
-                self.own_port = self.own_port.checked_add(1).unwrap_or(FIRST_OWN_PORT);
-                let to = (to, published.port);
-                let Some(handle) = to_machine(&host, to, self.own_port, interface, sockets) else {
-                    continue;
-                };
-                self.relays.push(Relay::new(host, handle));
-            }
+        for index in 0..self.published.len() {
+            self.take(index, interface, sockets, &addresses);
         }
+        self.seek(interface, sockets);
         for offered in &mut self.offered {
             for handle in offered.listening.accept(sockets) {
                 match to_host(offered.host) {
@@ -127,16 +127,66 @@ impl Ways {
         }
         self.relays.retain_mut(|relay| relay.go_on(sockets));
     }
+
+    /// Takes the connections that have come at what is published with this number.
+    fn take(
+        &mut self,
+        index: usize,
+        interface: &mut Interface,
+        sockets: &mut SocketSet<'static>,
+        addresses: &impl Fn(Option<&str>) -> Vec<Ipv4Addr>,
+    ) {
+        while self.has_room() {
+            let Some(published) = self.published.get(index) else { return };
+            // What the kernel refuses is some client's connection that is gone already.
+            let Ok(Some((host, _))) = unless_blocked(published.listener.accept()) else { return };
+            let is_ready = host.set_nonblocking(true).and_then(|()| host.set_nodelay(true));
+            let (port, at) = (published.port, published.at.port());
+            let machines = addresses(published.machine.as_deref());
+            if is_ready.is_err() {
+                continue;
+            }
+            if published.machine.is_none() {
+                let seeking = Seeking::new(host, port, &machines, published.last);
+                self.seeking.push((at, seeking));
+                continue;
+            }
+            let Some(machine) = machines.first() else { return };
+            let own_port = next_port(&mut self.own_port);
+            if let Some(handle) = to_machine((*machine, port), own_port, interface, sockets) {
+                self.relays.push(Relay::new(host, handle));
+            }
+        }
+    }
+
+    /// Goes on to look for machines that take what came for all.
+    fn seek(&mut self, interface: &mut Interface, sockets: &mut SocketSet<'static>) {
+        for (at, seeking) in std::mem::take(&mut self.seeking) {
+            match seeking.go_on(interface, sockets, || next_port(&mut self.own_port)) {
+                Sought::Still(seeking) => self.seeking.push((at, seeking)),
+                Sought::Taken(machine, relay) => {
+                    self.relays.push(relay);
+                    for one in self.published.iter_mut().filter(|one| one.at.port() == at) {
+                        one.last = Some(machine);
+                    }
+                }
+                Sought::Nobody => {}
+            }
+        }
+    }
+}
+
+fn next_port(own: &mut u16) -> u16 {
+    *own = own.checked_add(1).unwrap_or(FIRST_OWN_PORT);
+    *own
 }
 
 fn to_machine(
-    host: &TcpStream,
     to: (Ipv4Addr, u16),
     own_port: u16,
     interface: &mut Interface,
     sockets: &mut SocketSet<'static>,
 ) -> Option<SocketHandle> {
-    host.set_nonblocking(true).and_then(|()| host.set_nodelay(true)).ok()?;
     let mut socket = connecting();
     socket.connect(interface.context(), to, own_port).ok()?;
     Some(sockets.add(socket))
