@@ -16,7 +16,7 @@ pub use self::image::{
 pub use self::images::{ArchiveFormat, ImagesCommand, ImportArguments};
 pub use self::node::{
     BootArguments, ConfigCommand, ContextCommand, EventsArguments, MachineCommand, NewArguments,
-    SlotCommand, SortBy, StateCommand, TopArguments, VolumesCommand,
+    ServiceCommand, SlotCommand, SortBy, StateCommand, TopArguments, VolumesCommand,
 };
 pub use self::unit::{ExecArguments, LogsArguments, Selection, UnitCommand, Until, WaitArguments};
 use crate::output::Format;
@@ -53,6 +53,9 @@ pub struct Globals {
     /// Node to talk to, as `ferrite context list` names it; the current one where absent
     #[arg(long, global = true, env = "FERRITE_CONTEXT", value_name = "NAME")]
     pub context: Option<String>,
+    /// Machine of the cluster, by its name or the start of its ID; what is asked is asked of it alone
+    #[arg(long, global = true, value_name = "MACHINE")]
+    pub machine: Option<String>,
     /// Form of the result
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORM")]
     pub output: Format,
@@ -125,9 +128,19 @@ pub enum Command {
   ferrite events -f --unit web
   ferrite events -o json                   # one JSON document per line")]
     Events(EventsArguments),
-    /// Look at the machine, reboot it, switch it off
-    #[command(subcommand)]
+    /// List the cluster's machines; look at one, reboot it, switch it off
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  ferrite machine list
+  ferrite machine status --machine dev-2   # in a cluster, through any of its machines
+  ferrite machine cordon dev-2
+  ferrite machine metadata dev-2 zone=b rack-"
+    )]
     Machine(MachineCommand),
+    /// List the cluster's services: which instances answer, and where
+    #[command(subcommand)]
+    Service(ServiceCommand),
     /// Look at the two OS slots and choose between them
     #[command(subcommand)]
     Slot(SlotCommand),

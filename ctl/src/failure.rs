@@ -114,6 +114,26 @@ pub enum Failure {
         "make STATE of {hostname} anew: units, images, volumes and logs on it would be lost for good"
     )]
     Unconfirmed { hostname: String },
+    #[error("choose machine {what:?}: the cluster has none of that name or ID")]
+    NoMachine { what: String, known: Vec<String> },
+    #[error("choose machine {what:?}: several are like that: {}", found.join(", "))]
+    SomeMachines { what: String, found: Vec<String> },
+    #[error("choose a machine: context {context:?} is for one node and not for a cluster")]
+    NoCluster { context: String },
+    #[error(
+        "choose a machine: context {context:?} is for a cluster, and this is done to one machine"
+    )]
+    WhichMachine { context: String },
+    #[error("find instance {name:?}: {why}")]
+    NoInstance { name: String, why: String },
+    #[error("read {words:?}: it must look like KEY=VALUE, or KEY- to take the key away")]
+    Metadata { words: String },
+    #[error("wait for unit {name:?}: after {} {}", humantime::format_duration(*within), states.join(", "))]
+    InstancesDeadline { name: String, states: Vec<String>, within: std::time::Duration },
+    #[error("{act} on {}", failed.join("; "))]
+    SomeFailed { act: String, failed: Vec<String> },
+    #[error("{what}: this is done by each machine to its own units; use `--machine NAME`")]
+    OfOneMachine { what: &'static str },
     #[error("help on {topic:?}: there is no such command")]
     NoTopic { topic: String },
 }
@@ -173,6 +193,9 @@ impl Failure {
             | Self::Pull { .. }
             | Self::NoUnit { .. }
             | Self::Unit { .. }
+            | Self::NoInstance { .. }
+            | Self::InstancesDeadline { .. }
+            | Self::SomeFailed { .. }
             | Self::NotRun { .. }
             | Self::Read { .. }
             | Self::CopyOver { .. }
@@ -182,6 +205,12 @@ impl Failure {
             | Self::KernelNotCached { .. }
             | Self::UnitDeadline { .. } => Exit::Failed,
             Self::NoTopic { .. }
+            | Self::NoMachine { .. }
+            | Self::SomeMachines { .. }
+            | Self::NoCluster { .. }
+            | Self::WhichMachine { .. }
+            | Self::Metadata { .. }
+            | Self::OfOneMachine { .. }
             | Self::CopySides
             | Self::CopyRoot { .. }
             | Self::KernelArguments { .. }
@@ -202,6 +231,22 @@ impl Failure {
             Self::Cluster(error) => error.hint(),
             Self::Archive(error) => error.hint().map(str::to_owned),
             Self::Exists { .. } => Some("`--force` replaces it".to_owned()),
+            Self::NoMachine { known, .. } => Some(format!("known are: {}", known.join(", "))),
+            Self::SomeMachines { .. } => {
+                Some("say more of the ID: `ferrite machine list -o json` shows it whole".to_owned())
+            }
+            Self::NoCluster { .. } => Some(
+                "leave out `--machine`, or choose a cluster's context with `--context`".to_owned(),
+            ),
+            Self::WhichMachine { .. } => {
+                Some("name it with `--machine NAME`: `ferrite machine list` lists them".to_owned())
+            }
+            Self::NoInstance { .. } => {
+                Some("`ferrite unit list` lists instances and their machines".to_owned())
+            }
+            Self::InstancesDeadline { name, .. } => {
+                Some(format!("`ferrite unit why {name}` says what they wait for"))
+            }
             Self::NoUnit { .. } => Some("`ferrite unit list` lists all units".to_owned()),
             Self::Unit { name, .. } | Self::UnitDeadline { name, .. } => {
                 Some(format!("`ferrite unit logs {name}` shows what it wrote"))
@@ -241,6 +286,9 @@ impl Failure {
             | Self::Runtime { .. }
             | Self::NotRun { .. }
             | Self::CopySides
+            | Self::Metadata { .. }
+            | Self::SomeFailed { .. }
+            | Self::OfOneMachine { .. }
             | Self::CopyNothing { .. }
             | Self::Copied { .. }
             | Self::KernelArguments { .. }

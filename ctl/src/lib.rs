@@ -13,6 +13,7 @@ pub mod document;
 pub mod exit;
 pub mod failure;
 pub mod founding;
+mod machine;
 pub mod moment;
 pub mod output;
 pub mod pki;

@@ -25,16 +25,31 @@
 //! | `GET /v1/units/NAME/logs?follow=BOOL&since_us=…&until_us=…&tail=N&stream=…&previous=BOOL` | | lines of [`LogLine`], JSON, one per line |
 //! | `GET /v1/events?follow=BOOL&since_us=…&unit=NAME` | | lines of [`Event`], JSON, one per line |
 //! | `GET /v1/stats?follow=BOOL&interval_ms=N` | | [`Stats`]; with `follow` one per line |
+//! | `GET /v1/cluster` | | [`ClusterStatus`] |
+//! | `GET /v1/machines` | | list of [`ClusterMachine`] |
+//! | `PATCH /v1/machines/ID` | [`MachineChange`] | [`ClusterMachine`] |
+//! | `POST /v1/machines/ID/connect`, upgrade to `ferrite-stream/1` | | 101, then the bytes of a connection to that machine's API |
+//! | `GET /v1/cluster/units` | | list of [`ClusterUnit`] |
+//! | `GET /v1/cluster/units/NAME` | | [`ClusterUnit`] |
+//! | `PUT /v1/cluster/units/NAME?target=TARGET&revision=N` | [`crate::unit::Unit`] | [`ClusterUnit`] |
+//! | `PATCH /v1/cluster/units/NAME` | [`UnitChange`] | [`ClusterUnit`] |
+//! | `DELETE /v1/cluster/units/NAME` | | 204 |
+//! | `GET /v1/cluster/services` | | list of [`ServiceInstance`] |
 //! | `GET /v1/openapi.json` | | OpenAPI 3.1 document of all this |
 //!
 //! Errors are [`ApiError`] with a fitting status code.
 
+mod cluster;
 mod figures;
 mod happening;
 mod image;
 mod machine;
 mod unit;
 
+pub use self::cluster::{
+    ClusterInstance, ClusterMachine, ClusterMember, ClusterStatus, ClusterUnit, MachineChange,
+    MachineState, ServiceInstance, UnitChange, UnitTarget,
+};
 pub use self::figures::{NodeStats, Stats, UnitStats};
 pub use self::happening::{Event, EventKind, LogLine, Stream};
 pub use self::image::{

@@ -13,7 +13,7 @@ mod tests {
                          `user`, `workdir`, `hostname`, `read_only_root`, `tty`, `stdin`, `privileged`, \
                          `host_user_namespace`, `devices`, `capabilities`, `volumes`, `resources`, `sysctls`, \
                          `ulimits`, `network`, `metadata_service`, `ports`, `restart`, `start_limit`, `oneshot`, `timer`, `after`, \
-                         `requires`, `pre_start`, `post_stop`, `stop_signal`, `stop_grace_s`, `health`, `labels`";
+                         `requires`, `pre_start`, `post_stop`, `stop_signal`, `stop_grace_s`, `health`, `labels`, `replicas`, `placement`";
 
     #[test]
     fn an_unknown_key_is_placed_and_the_known_one_offered() {

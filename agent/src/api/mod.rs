@@ -1,5 +1,6 @@
 //! The node's API: HTTPS with mutual TLS, JSON; see `ferrite_schema::api` for the requests.
 
+mod cluster;
 mod error;
 mod events;
 mod extract;
@@ -78,6 +79,18 @@ fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(streams::exec))
         .routes(routes!(streams::attach))
         .routes(routes!(streams::files))
+        .routes(routes!(cluster::show))
+        .routes(routes!(cluster::machines::list))
+        .routes(routes!(cluster::machines::change))
+        .routes(routes!(cluster::connect::connect))
+        .routes(routes!(cluster::units::list))
+        .routes(routes!(
+            cluster::units::show,
+            cluster::units::put,
+            cluster::units::alter,
+            cluster::units::remove
+        ))
+        .routes(routes!(cluster::services::list))
         .routes(routes!(show_description))
 }
 

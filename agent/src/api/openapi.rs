@@ -22,6 +22,9 @@ const IMPORTED: Pattern = Pattern {
     length_max: None,
 };
 
+/// A machine's ID.
+const MACHINE: Pattern = Pattern { text: r"^[0-9a-f]{32}$", length_max: Some(32) };
+
 /// What a string looks like.
 #[derive(Clone, Copy)]
 struct Pattern {
@@ -58,6 +61,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut O
         ("put", &mut item.put),
         ("delete", &mut item.delete),
         ("post", &mut item.post),
+        ("patch", &mut item.patch),
     ];
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
@@ -71,6 +75,8 @@ fn operation_id(method: &str, path: &str) -> String {
 fn pattern_of(path: &str, posted: bool, parameter: &Parameter) -> Option<Pattern> {
     match (parameter.name.as_str(), path) {
         ("unit", _) => Some(UNIT),
+        ("id", path) if path.starts_with("/v1/machines") => Some(MACHINE),
+        ("name", path) if path.starts_with("/v1/cluster/units") => Some(UNIT),
         ("name", "/v1/images") if posted => Some(IMPORTED),
         ("name", path) if path.starts_with("/v1/images") => Some(IMAGE),
         ("name", path) if path.starts_with("/v1/volumes") => Some(VOLUME),
@@ -104,6 +110,7 @@ fn constrain(schema: Option<&mut RefOr<Schema>>, pattern: Pattern) {
         (name = "images", description = "Container images"),
         (name = "volumes", description = "Named volumes"),
         (name = "units", description = "Containers"),
+        (name = "cluster", description = "The cluster: its machines, units and services"),
         (name = "living", description = "What happens: events, figures, this description")
     )
 )]

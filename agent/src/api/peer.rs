@@ -45,10 +45,18 @@ pub enum Unwelcome {
 impl Peer {
     /// Whether it may ask with this method. Routes say more once they have roles of their own; until then nobody who was only
     /// let in to look changes anything, and machines have nothing to ask here.
-    pub(super) fn may(&self, method: &Method) -> bool {
+    pub(super) fn may(&self, method: &Method, path: &str) -> bool {
         match self.role {
             Role::Admin | Role::Operator => true,
-            Role::Reader => method == Method::GET || method == Method::HEAD,
+            Role::Reader => {
+                // A tunnel changes nothing: at its other end the same certificate is shown.
+                let machine = path.strip_prefix("/v1/machines/");
+                let machine = machine.and_then(|rest| rest.strip_suffix("/connect"));
+                let tunnel = machine.is_some_and(|id| !id.is_empty() && !id.contains('/'));
+                method == Method::GET
+                    || method == Method::HEAD
+                    || (tunnel && method == Method::POST)
+            }
             Role::Node | Role::Peer => false,
         }
     }
@@ -121,9 +129,23 @@ mod tests {
         ] {
             let (name, serial) = ("ann".to_owned(), "1".to_owned());
             let peer = Peer { name, role, serial, machine: None };
-            assert_eq!((peer.may(&Method::GET), peer.may(&Method::HEAD)), (looks, looks));
+            let [get, head] =
+                [Method::GET, Method::HEAD].map(|method| peer.may(&method, "/v1/units"));
+            assert_eq!((get, head), (looks, looks));
             for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
-                assert_eq!(peer.may(&method), changes, "{role:?} {method}");
+                for path in [
+                    "/v1/units/web",
+                    "/v1/machines/connect",
+                    "/v1/machines/0a",
+                    "/v1/units/connect",
+                ] {
+                    assert_eq!(peer.may(&method, path), changes, "{role:?} {method} {path}");
+                }
+            }
+            let tunnel = "/v1/machines/0a/connect";
+            assert_eq!(peer.may(&Method::POST, tunnel), looks, "{role:?}");
+            for method in [Method::PUT, Method::DELETE, Method::PATCH] {
+                assert_eq!(peer.may(&method, tunnel), changes, "{role:?} {method}");
             }
         }
     }

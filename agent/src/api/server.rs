@@ -350,7 +350,7 @@ impl Desk {
             TowerToHyperService::new(unwelcome("your certificate's role may not do this"));
         let service = service_fn(move |mut request: Request<Incoming>| {
             if let Ok(asks) = &asks {
-                if !asks.may(request.method()) {
+                if !asks.may(request.method(), request.uri().path()) {
                     return refuses.call(request);
                 }
                 request.extensions_mut().insert(asks.clone());

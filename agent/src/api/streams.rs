@@ -13,7 +13,7 @@ use ferrite_units::exec::{self, ExecProblem};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::error::Failure;
 use super::extract::{BODY_MAX_BYTES, Path, is_json};
@@ -107,14 +107,14 @@ async fn runs(node: &Node, name: &str) -> Result<(), Failure> {
 }
 
 /// A request of which everything has come: what follows is the stream.
-struct Heard {
+pub(super) struct Heard {
     parts: Parts,
-    upgrade: OnUpgrade,
+    pub(super) upgrade: OnUpgrade,
     body: Bytes,
 }
 
 impl Heard {
-    async fn of(mut request: Request) -> Result<Self, Failure> {
+    pub(super) async fn of(mut request: Request) -> Result<Self, Failure> {
         let upgrade = hyper::upgrade::on(&mut request);
         let (parts, body) = request.into_parts();
         let body = to_bytes(body, BODY_MAX_BYTES)
@@ -130,7 +130,7 @@ impl Heard {
     }
 
     /// Refuses one that does not ask for our protocol.
-    fn asks_for_upgrade(&self) -> Result<(), Failure> {
+    pub(super) fn asks_for_upgrade(&self) -> Result<(), Failure> {
         let asked = self.parts.headers.get(header::UPGRADE);
         if asked.is_none_or(|protocol| protocol != PROTOCOL) {
             let why = format!("the request must ask for an upgrade to {PROTOCOL}");
@@ -141,7 +141,11 @@ impl Heard {
 }
 
 /// Answers, and carries bytes both ways until one side ends: what they mean is between the other two.
-fn carry(node: &Node, upgrade: OnUpgrade, mut inner: UnixStream) -> Result<Response, Failure> {
+pub(super) fn carry(
+    node: &Node,
+    upgrade: OnUpgrade,
+    mut inner: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<Response, Failure> {
     let carried = node.streams.carry(async move {
         match upgrade.await {
             Ok(upgraded) => {

@@ -69,6 +69,16 @@ pub(super) async fn put(
         return Err(Failure::new(StatusCode::CONFLICT, why));
     }
     unit::check(&unit).map_err(|problem| Failure::bad_request(problem.to_string()))?;
+    if let Some(key) = unit.needs_cluster() {
+        let what = match &node.cluster {
+            Some(_) => "submit it to the cluster and not to this machine alone",
+            None => {
+                "this node is in none; drop the key, or found one: `ferrite config new --cluster`"
+            }
+        };
+        let why = format!("{key}: only a cluster can do that, and {what}");
+        return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, why));
+    }
     Ok(Json(node.units.put(unit).await?))
 }
 

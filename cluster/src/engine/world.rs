@@ -121,6 +121,16 @@ impl World {
         Self::default()
     }
 
+    /// The world of which this is known, with nothing decided.
+    #[must_use]
+    pub fn of(events: &[Event]) -> Self {
+        let mut world = Self::new();
+        for event in events {
+            world.apply(event);
+        }
+        world
+    }
+
     /// What a machine is to run.
     #[must_use]
     pub fn assignment(&self, machine: &MachineId) -> BTreeMap<UnitName, Assigned> {

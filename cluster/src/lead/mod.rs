@@ -3,7 +3,9 @@
 mod clock;
 mod intake;
 mod leader;
+mod look;
 mod writes;
 
 pub use clock::{Clock, Monotonic};
 pub use leader::{LeadEnd, Report, lead};
+pub use look::{Looked, look};

@@ -118,6 +118,32 @@ pub enum SortBy {
 /// `ferrite machine …`
 #[derive(Debug, Subcommand)]
 pub enum MachineCommand {
+    /// List the machines of the cluster
+    List,
+    /// Place nothing new on a machine; what runs there stays
+    Cordon {
+        /// Its name, or the start of its ID
+        #[arg(value_name = "MACHINE")]
+        of: String,
+    },
+    /// Place units on a machine again
+    Uncordon {
+        /// Its name, or the start of its ID
+        #[arg(value_name = "MACHINE")]
+        of: String,
+    },
+    /// Say something about a machine, for units that look for machines; it holds until it is said otherwise
+    Metadata {
+        /// Its name, or the start of its ID
+        #[arg(value_name = "MACHINE")]
+        of: String,
+        /// `KEY=VALUE` sets it, `KEY-` takes it away; it is shown where there is none of either
+        #[arg(value_name = "KEY=VALUE")]
+        words: Vec<String>,
+        /// Have the machine's own configuration count again
+        #[arg(long, value_name = "KEY")]
+        forget: Vec<String>,
+    },
     /// Show what the machine is and how it is
     Status,
     /// Stop everything in order and restart the machine
@@ -127,6 +153,13 @@ pub enum MachineCommand {
     /// Have a damaged STATE checked, or made anew
     #[command(subcommand)]
     State(StateCommand),
+}
+
+/// `ferrite service …`
+#[derive(Debug, Subcommand)]
+pub enum ServiceCommand {
+    /// List instances of services, with their machines, addresses and ports
+    List,
 }
 
 /// `ferrite machine state …`

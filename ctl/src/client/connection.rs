@@ -6,22 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrite_schema::api::ApiError;
+use ferrite_schema::cluster::MachineId;
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Bytes, Incoming};
 use hyper::upgrade::Upgraded;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use rustix::net::sockopt;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
 
 use super::error::ClientError;
-use super::tls;
+use super::reach::{Places, Reach, Reached, through};
+use super::{requests, tls};
 use crate::context::Context;
 
 /// A request's body.
@@ -29,8 +27,6 @@ pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// Longest wait for TCP and TLS.
 const CONNECT: Duration = Duration::from_secs(15);
-/// Silence after which TCP asks whether the node still lives, so that following a dead node's log ends.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 /// A line of output longer than this is not one: a node that sends it is broken.
 const LINE_MAX_BYTES: usize = 1024 * 1024;
 /// An error's text beyond this is cut.
@@ -40,19 +36,25 @@ const ERROR_MAX_CHARS: usize = 2000;
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) name: String,
-    host: String,
-    port: u16,
-    server_name: ServerName<'static>,
+    reach: Reach,
     tls: Arc<ClientConfig>,
 }
 
 impl Node {
     pub(super) fn new(context: &Context) -> Result<Self, ClientError> {
-        let bad = || ClientError::Address { endpoint: context.endpoint.clone() };
-        let (host, port) = address(&context.endpoint).ok_or_else(bad)?;
-        let server_name = ServerName::try_from(host.clone()).map_err(|_invalid| bad())?;
-        let tls = tls::config(context)?;
-        Ok(Self { name: context.name.clone(), host, port, server_name, tls })
+        let reach = Reach::Places(Places::of(context)?);
+        Ok(Self { name: context.name.clone(), reach, tls: tls::config(context, None)? })
+    }
+
+    /// A machine of the context's cluster, by way of `via`; `name` is what people call it.
+    pub(super) fn behind(
+        via: &Arc<Self>,
+        context: &Context,
+        machine: MachineId,
+        name: String,
+    ) -> Result<Self, ClientError> {
+        let tls = tls::config(context, Some(machine.clone()))?;
+        Ok(Self { name, reach: Reach::Through(Arc::clone(via), machine), tls })
     }
 
     /// Sends `request` and waits for the head of a good answer; `within` bounds everything up to there.
@@ -62,11 +64,57 @@ impl Node {
         request: Request<Body>,
         within: Duration,
     ) -> Result<Exchange, ClientError> {
-        let exchange = self.deadline(act, within, self.send(act, request)).await??;
+        let exchange = self.deadline(act, within, self.send(act, request, &[])).await??;
         if exchange.response.status().is_success() {
             return Ok(exchange);
         }
         Err(exchange.into_error().await)
+    }
+
+    /// Has a request of the cluster answered by one of its nodes: those that cannot, since they are no members or have no
+    /// quorum, are passed over. `within` bounds what each of them gets.
+    pub(super) async fn exchange_with_any(
+        &self,
+        act: &str,
+        request: impl Fn() -> Result<Request<Body>, ClientError>,
+        within: Duration,
+    ) -> Result<Exchange, ClientError> {
+        let places = match &self.reach {
+            Reach::Places(places) => places.count(),
+            Reach::Through(..) => 1,
+        };
+        let (mut avoid, mut tried) = (Vec::new(), Vec::new());
+        loop {
+            let sent = self.deadline(act, within, self.send(act, request()?, &avoid)).await;
+            let exchange = match sent.flatten() {
+                Ok(exchange) => exchange,
+                Err(failure) if tried.is_empty() => return Err(failure),
+                Err(failure) => {
+                    tried.push(ferrite_schema::chain(&failure));
+                    break;
+                }
+            };
+            let status = exchange.response.status();
+            if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
+                return Ok(exchange);
+            }
+            let place = exchange.place;
+            let error = exchange.into_error().await;
+            if status != StatusCode::SERVICE_UNAVAILABLE || places == 1 {
+                return Err(error);
+            }
+            avoid.push(place);
+            tried.push(match &error {
+                ClientError::Answered { message, .. } => {
+                    format!("{}: {message}", self.name_of(place))
+                }
+                other => ferrite_schema::chain(other),
+            });
+            if avoid.len() >= places {
+                break;
+            }
+        }
+        Err(ClientError::NoneServes { act: act.to_owned(), node: self.name.clone(), tried })
     }
 
     /// Sends `request`, which asks for an upgrade, and waits for it; `within` bounds everything up to there.
@@ -76,26 +124,39 @@ impl Node {
         request: Request<Body>,
         within: Duration,
     ) -> Result<(Upgraded, JoinSet<()>), ClientError> {
-        let exchange = self.deadline(act, within, self.send(act, request)).await??;
-        if exchange.response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Err(exchange.into_error().await);
-        }
-        let Exchange { act, node, response, _connection: task, .. } = exchange;
-        let upgraded = hyper::upgrade::on(response)
-            .await
-            .map_err(|source| ClientError::Exchange { act, node, source })?;
-        Ok((upgraded, task))
+        let exchange = self.deadline(act, within, self.send(act, request, &[])).await??;
+        exchange.upgraded().await
     }
 
-    async fn send(&self, act: &str, mut request: Request<Body>) -> Result<Exchange, ClientError> {
+    /// Bytes to the API of a machine that people call `name`.
+    pub(super) async fn tunnel(
+        &self,
+        machine: &MachineId,
+        name: &str,
+    ) -> Result<Upgraded, ClientError> {
+        let act = format!("reach machine {name:?}");
+        let path = format!("/v1/machines/{machine}/connect");
+        let asks = || requests::upgrading(&act, &path, requests::empty());
+        let exchange = self.exchange_with_any(&act, asks, CONNECT).await?;
+        // The connection was handed over whole: nothing is left to drive it.
+        exchange.upgraded().await.map(|(upgraded, _)| upgraded)
+    }
+
+    async fn send(
+        &self,
+        act: &str,
+        mut request: Request<Body>,
+        avoid: &[usize],
+    ) -> Result<Exchange, ClientError> {
         let broke =
             |source| ClientError::Exchange { act: act.to_owned(), node: self.name.clone(), source };
-        if let Ok(host) = format!("{}:{}", self.bracketed_host(), self.port).parse() {
+        let reached = self.deadline("connect", CONNECT, self.connect(avoid)).await??;
+        if let Ok(host) = reached.host.parse() {
             request.headers_mut().insert(hyper::header::HOST, host);
         }
-        let stream = self.deadline("connect", CONNECT, self.connect()).await??;
+        let stream = TokioIo::new(reached.stream);
         let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broke)?;
+            hyper::client::conn::http1::handshake(stream).await.map_err(broke)?;
         let mut task = JoinSet::new();
         // Its error reaches us through the sender as well.
         task.spawn(async move { connection.with_upgrades().await.map_or_else(drop, drop) });
@@ -103,31 +164,27 @@ impl Node {
         Ok(Exchange {
             act: act.to_owned(),
             node: self.name.clone(),
+            place: reached.place,
             response,
             pending: Vec::new(),
-            _connection: task,
+            connection: task,
         })
     }
 
-    async fn connect(&self) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ClientError> {
-        let address = format!("{}:{}", self.bracketed_host(), self.port);
-        let connect = |source| ClientError::Connect {
-            node: self.name.clone(),
-            address: address.clone(),
-            source,
-        };
-        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(connect)?;
-        tcp.set_nodelay(true).map_err(connect)?;
-        sockopt::set_socket_keepalive(&tcp, true).map_err(|error| connect(error.into()))?;
-        sockopt::set_tcp_keepidle(&tcp, KEEPALIVE_IDLE).map_err(|error| connect(error.into()))?;
-        TlsConnector::from(Arc::clone(&self.tls))
-            .connect(self.server_name.clone(), tcp)
-            .await
-            .map_err(|source| ClientError::Handshake {
-                node: self.name.clone(),
-                address: address.clone(),
-                source,
-            })
+    async fn connect(&self, avoid: &[usize]) -> Result<Reached, ClientError> {
+        match &self.reach {
+            Reach::Places(places) => places.reach(&self.name, &self.tls, avoid).await,
+            Reach::Through(via, machine) => {
+                Box::pin(through(via, machine, &self.name, &self.tls)).await
+            }
+        }
+    }
+
+    fn name_of(&self, place: usize) -> String {
+        match &self.reach {
+            Reach::Places(places) => places.name_of(place),
+            Reach::Through(_, machine) => machine.to_string(),
+        }
     }
 
     async fn deadline<T>(
@@ -142,10 +199,6 @@ impl Node {
             within,
         })
     }
-
-    fn bracketed_host(&self) -> String {
-        if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
-    }
 }
 
 /// An answer whose body is still to be read. Dropping it closes the connection.
@@ -153,13 +206,27 @@ impl Node {
 pub(super) struct Exchange {
     act: String,
     node: String,
+    /// Which of the node's places answered.
+    place: usize,
     response: Response<Incoming>,
     /// Bytes of the body after the last whole line.
     pending: Vec<u8>,
-    _connection: JoinSet<()>,
+    connection: JoinSet<()>,
 }
 
 impl Exchange {
+    /// The connection that the answer leaves to us, where it does.
+    async fn upgraded(self) -> Result<(Upgraded, JoinSet<()>), ClientError> {
+        if self.response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(self.into_error().await);
+        }
+        let Self { act, node, response, connection, .. } = self;
+        let upgraded = hyper::upgrade::on(response)
+            .await
+            .map_err(|source| ClientError::Exchange { act, node, source })?;
+        Ok((upgraded, connection))
+    }
+
     /// The whole body as one JSON document.
     pub(super) async fn json<T: DeserializeOwned>(self) -> Result<T, ClientError> {
         let (act, node) = (self.act.clone(), self.node.clone());
@@ -253,46 +320,5 @@ impl Exchange {
             }
         };
         ClientError::Answered { act, node, status, message }
-    }
-}
-
-/// Splits `https://HOST:PORT`; the host without the brackets of an IPv6 address.
-fn address(endpoint: &str) -> Option<(String, u16)> {
-    let authority = endpoint.strip_prefix("https://")?;
-    let authority = authority.strip_suffix('/').unwrap_or(authority);
-    let (host, port) = authority.rsplit_once(':')?;
-    let bare = match host.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']')?,
-        None if host.contains(':') => return None,
-        None => host,
-    };
-    if bare.is_empty() || bare.contains('/') {
-        return None;
-    }
-    Some((bare.to_owned(), port.parse().ok().filter(|port| *port != 0)?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::address;
-
-    #[test]
-    fn addresses() {
-        for (endpoint, expected) in [
-            ("https://127.0.0.1:7443", Some(("127.0.0.1", 7443))),
-            ("https://node.example:1/", Some(("node.example", 1))),
-            ("https://[::1]:7443", Some(("::1", 7443))),
-            ("https://::1:7443", None),
-            ("http://127.0.0.1:7443", None),
-            ("https://127.0.0.1", None),
-            ("https://127.0.0.1:0", None),
-            ("https://127.0.0.1:70000", None),
-            ("https://:7443", None),
-            ("https://host/path:7443", None),
-            ("", None),
-        ] {
-            let expected = expected.map(|(host, port)| (host.to_owned(), port));
-            assert_eq!(address(endpoint), expected, "{endpoint:?}");
-        }
     }
 }

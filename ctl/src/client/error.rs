@@ -21,6 +21,10 @@ pub enum ClientError {
     Credentials(#[from] CredentialsError),
     #[error("connect to node {node:?} at {address}")]
     Connect { node: String, address: String, source: io::Error },
+    #[error("reach a node of {node:?}: {}", tried.join("; "))]
+    Unreached { node: String, tried: Vec<String> },
+    #[error("{act}: no node of {node:?} can answer: {}", tried.join("; "))]
+    NoneServes { act: String, node: String, tried: Vec<String> },
     #[error("prove who node {node:?} at {address} is{}", when(source))]
     Handshake { node: String, address: String, source: io::Error },
     #[error("{act} on node {node:?}: no answer within {}", humantime::format_duration(*within))]
@@ -45,7 +49,10 @@ impl ClientError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Address { .. } | Self::Credentials(_) | Self::Upload { .. } => Exit::Invalid,
-            Self::Connect { .. } | Self::Deadline { .. } => Exit::Unreachable,
+            Self::Connect { .. }
+            | Self::Deadline { .. }
+            | Self::Unreached { .. }
+            | Self::NoneServes { .. } => Exit::Unreachable,
             Self::Handshake { source, .. } if tls(source).is_some() => Exit::Unverified,
             Self::Exchange { source, .. } if tls(source).is_some() => Exit::Refused,
             Self::Handshake { .. } | Self::Exchange { .. } | Self::Stream { .. } => {
@@ -73,7 +80,10 @@ impl ClientError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Connect { .. } | Self::Deadline { .. } => Some(NOT_RUNNING),
+            Self::Connect { .. } | Self::Deadline { .. } | Self::Unreached { .. } => {
+                Some(NOT_RUNNING)
+            }
+            Self::NoneServes { .. } => Some(NO_QUORUM),
             Self::Handshake { source, .. } if !when(source).is_empty() => Some(DATES_HERE),
             Self::Handshake { source, .. } if tls(source).is_some() => Some(OTHER_CA),
             Self::Exchange { source, .. } if is_expired_there(source) => Some(DATES_THERE),
@@ -94,6 +104,8 @@ impl ClientError {
 
 const NOT_RUNNING: &str = "is it running? `ferrite cluster status` tells, `ferrite cluster up` starts it, \
      `ferrite context list` shows which other nodes are known";
+const NO_QUORUM: &str = "the cluster answers while most of its members run: `ferrite cluster status` tells which machines do; \
+     what runs on them runs on meanwhile";
 const OTHER_CA: &str = "another node answers at this address, or it was made anew with other certificates: \
      `ferrite context list` shows what is known, `ferrite cluster up` writes a fresh context";
 const DATES_HERE: &str = "either this computer's clock is wrong (`date` shows it), or the node's certificate has to be made \

@@ -1,9 +1,11 @@
 //! Client of the node's API: HTTP/1.1 over mutual TLS, one connection per request, a deadline on each.
 
+mod cluster;
 mod connection;
 mod error;
 mod images;
 mod machine;
+mod reach;
 mod requests;
 mod stream;
 mod tls;

@@ -1,8 +1,10 @@
 //! How every request is made, and how long its answer is waited for.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ferrite_schema::cluster::MachineId;
 use ferrite_schema::stream::PROTOCOL;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Bytes;
@@ -23,7 +25,8 @@ pub(super) const WORK: Duration = Duration::from_secs(120);
 /// A node that can be talked to. Cheap to make: nothing is sent before the first request.
 #[derive(Debug)]
 pub struct Client {
-    pub(super) node: Node,
+    pub(super) node: Arc<Node>,
+    context: Context,
 }
 
 impl Client {
@@ -32,7 +35,66 @@ impl Client {
     /// # Errors
     /// One of them cannot be used.
     pub fn new(context: &Context) -> Result<Self, ClientError> {
-        Ok(Self { node: Node::new(context)? })
+        Ok(Self { node: Arc::new(Node::new(context)?), context: context.clone() })
+    }
+
+    /// A machine of the context's cluster, which people call `name`, through any node that this client reaches. TLS is with that
+    /// machine itself.
+    ///
+    /// # Errors
+    /// The context's credentials cannot be used.
+    pub fn through(&self, machine: &MachineId, name: &str) -> Result<Self, ClientError> {
+        let node = Node::behind(&self.node, &self.context, machine.clone(), name.to_owned())?;
+        Ok(Self { node: Arc::new(node), context: self.context.clone() })
+    }
+
+    /// Has the cluster answer: any of its nodes that can.
+    pub(super) async fn of_cluster<T: DeserializeOwned>(
+        &self,
+        act: &str,
+        method: Method,
+        path: &str,
+        document: &[u8],
+    ) -> Result<T, ClientError> {
+        self.cluster_exchange(act, method, path, document).await?.json().await
+    }
+
+    /// The same where there is nothing to say but that it is done.
+    pub(super) async fn done_by_cluster(
+        &self,
+        act: &str,
+        method: Method,
+        path: &str,
+    ) -> Result<(), ClientError> {
+        self.cluster_exchange(act, method, path, &[]).await.map(drop)
+    }
+
+    async fn cluster_exchange(
+        &self,
+        act: &str,
+        method: Method,
+        path: &str,
+        document: &[u8],
+    ) -> Result<Exchange, ClientError> {
+        let asks = || {
+            let body = Full::new(Bytes::copy_from_slice(document));
+            let body = body.map_err(|never| match never {}).boxed_unsync();
+            request(act, method.clone(), path, body)
+        };
+        self.node.exchange_with_any(act, asks, ANSWER).await
+    }
+
+    /// A document as it is sent.
+    pub(super) fn written<T: serde::Serialize>(
+        &self,
+        act: &str,
+        document: &T,
+    ) -> Result<Vec<u8>, ClientError> {
+        serde_json::to_vec(document).map_err(|source| ClientError::Answer {
+            act: act.to_owned(),
+            node: self.node.name.clone(),
+            source,
+        })
     }
 
     pub(super) async fn lines<T>(
@@ -52,11 +114,7 @@ impl Client {
         act: &str,
         document: &T,
     ) -> Result<Body, ClientError> {
-        let body = serde_json::to_vec(document).map_err(|source| ClientError::Answer {
-            act: act.to_owned(),
-            node: self.node.name.clone(),
-            source,
-        })?;
+        let body = self.written(act, document)?;
         Ok(Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync())
     }
 
@@ -66,11 +124,7 @@ impl Client {
         path: &str,
         body: Body,
     ) -> Result<FrameStream, ClientError> {
-        let mut request = request(&act, Method::POST, path, body)?;
-        let upgrade = hyper::header::HeaderValue::from_static("upgrade");
-        let protocol = hyper::header::HeaderValue::from_static(PROTOCOL);
-        request.headers_mut().insert(hyper::header::CONNECTION, upgrade);
-        request.headers_mut().insert(hyper::header::UPGRADE, protocol);
+        let request = upgrading(&act, path, body)?;
         let upgraded = self.node.upgrade(&act, request, ANSWER).await?;
         Ok(FrameStream::new(act, self.node.name.clone(), upgraded))
     }
@@ -128,6 +182,16 @@ impl<T: DeserializeOwned> Lines<T> {
 
 pub(super) fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A request that asks for the connection to become a stream.
+pub(super) fn upgrading(act: &str, path: &str, body: Body) -> Result<Request<Body>, ClientError> {
+    let mut request = request(act, Method::POST, path, body)?;
+    let upgrade = hyper::header::HeaderValue::from_static("upgrade");
+    let protocol = hyper::header::HeaderValue::from_static(PROTOCOL);
+    request.headers_mut().insert(hyper::header::CONNECTION, upgrade);
+    request.headers_mut().insert(hyper::header::UPGRADE, protocol);
+    Ok(request)
 }
 
 pub(super) fn request(

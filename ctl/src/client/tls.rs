@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use ferrite_pki::{NodeVerifier, Pin};
+use ferrite_schema::cluster::MachineId;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
@@ -22,11 +23,14 @@ pub enum CredentialsError {
     Use { source: rustls::Error },
 }
 
-/// Builds the client side of mutual TLS, version 1.2 or newer.
+/// Builds the client side of mutual TLS, version 1.2 or newer. Of a cluster any node is believed, or only `machine`.
 ///
 /// # Errors
 /// One of the context's PEM texts cannot be used.
-pub(super) fn config(context: &Context) -> Result<Arc<ClientConfig>, CredentialsError> {
+pub(super) fn config(
+    context: &Context,
+    machine: Option<MachineId>,
+) -> Result<Arc<ClientConfig>, CredentialsError> {
     let chain = certificates("certificate", &context.certificate)?;
     let key = PrivateKeyDer::from_pem_slice(context.key.as_bytes())
         .map_err(|source| CredentialsError::Pem { field: "key", source })?;
@@ -39,7 +43,7 @@ pub(super) fn config(context: &Context) -> Result<Arc<ClientConfig>, Credentials
     let builder = match (&context.cluster, authorities.first()) {
         (Some(cluster), Some(root)) => {
             let cluster = (cluster.id.clone(), cluster.name.clone());
-            let verifier = NodeVerifier::new(Pin::Root(root.clone()), cluster, None, provider);
+            let verifier = NodeVerifier::new(Pin::Root(root.clone()), cluster, machine, provider);
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         }
         (None, _) | (_, None) => {

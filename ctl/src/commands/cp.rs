@@ -30,12 +30,12 @@ enum Side<'a> {
 pub(super) fn run(from: &str, to: &str, session: &mut Session<'_>) -> Result<(), Failure> {
     match (side(from), side(to)) {
         (Side::Container(name, path), Side::Here(to)) => {
-            let client = session.client()?;
-            session.wait_for(fetch(&client, (name, path), to))
+            let (client, name) = session.client_of_unit(name)?;
+            session.wait_for(fetch(&client, (&name, path), to))
         }
         (Side::Here(from), Side::Container(name, path)) => {
-            let client = session.client()?;
-            session.wait_for(send(&client, from, (name, path)))
+            let (client, name) = session.client_of_unit(name)?;
+            session.wait_for(send(&client, from, (&name, path)))
         }
         (Side::Here(_), Side::Here(_)) | (Side::Container(..), Side::Container(..)) => {
             Err(Failure::CopySides)

@@ -27,7 +27,7 @@ const CHUNK_BYTES: usize = 16 * 1024;
 
 /// Runs a command in a unit's container and ends as it does.
 pub(super) fn run(arguments: &ExecArguments, session: &mut Session<'_>) -> Result<(), Failure> {
-    let client = session.client()?;
+    let (client, name) = session.client_of_unit(&arguments.name)?;
     let request = ExecRequest {
         command: arguments.command.clone(),
         tty: arguments.tty,
@@ -39,14 +39,14 @@ pub(super) fn run(arguments: &ExecArguments, session: &mut Session<'_>) -> Resul
     };
     let shape = Shape { tty: arguments.tty, input: arguments.interactive, detachable: false };
     runtime()?.block_on(async {
-        let stream = client.exec(&arguments.name, &request).await?;
-        Talk { name: &arguments.name, shape, session }.through(stream).await
+        let stream = client.exec(&name, &request).await?;
+        Talk { name: &name, shape, session }.through(stream).await
     })
 }
 
 /// Attaches to a unit's container; ends as it does, or with success when detached.
 pub(super) fn attach(name: &str, input: bool, session: &mut Session<'_>) -> Result<(), Failure> {
-    let client = session.client()?;
+    let (client, name) = &session.client_of_unit(name)?;
     runtime()?.block_on(async {
         let unit = client.unit_definition(name).await?;
         let stream = client.attach(name).await?;

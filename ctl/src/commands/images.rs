@@ -4,13 +4,17 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use ferrite_schema::api::{ExportFormat, Image, LayerPhase, LayerProgress, Pruned, PullProgress};
+use ferrite_schema::api::{
+    ExportFormat, Image, LayerPhase, LayerProgress, MachineState, Pruned, PullProgress,
+};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 use crate::cli::{ArchiveFormat, ImagesCommand};
-use crate::client::PullStep;
-use crate::failure::Failure;
-use crate::output::{bytes, columns, facts, printable};
+use crate::client::{Client, PullStep};
+use crate::failure::{Failure, chain};
+use crate::machine;
+use crate::output::{bytes, columns, printable};
 use crate::session::Session;
 
 /// Characters of a digest that people get to see.
@@ -22,6 +26,9 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     match command.unwrap_or(ImagesCommand::List) {
         ImagesCommand::List => {
+            if let Some(cluster) = session.cluster()? {
+                return list_everywhere(&cluster, session);
+            }
             let client = session.client()?;
             let images = session.wait_for(async { Ok(client.images().await?) })?;
             session.show(&images, |images| table(images))
@@ -41,7 +48,26 @@ pub(super) fn run(
 }
 
 pub(super) fn pull(reference: &str, session: &mut Session<'_>) -> Result<(), Failure> {
-    let client = session.client()?;
+    let nodes = session.everywhere()?;
+    let (mut pulled, mut failed) = (Vec::new(), Vec::new());
+    for (client, machine) in &nodes {
+        match pull_onto(client, reference, session) {
+            Ok(image) => pulled.push(image),
+            // What one machine cannot fetch the others get all the same.
+            Err(failure) if nodes.len() > 1 => {
+                failed.push(format!("{machine}: {}", chain(&failure)));
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    super::import::show(&pulled, nodes.len(), session)?;
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::SomeFailed { act: format!("pull {reference}"), failed })
+}
+
+fn pull_onto(client: &Client, reference: &str, session: &Session<'_>) -> Result<Image, Failure> {
     let mut bars = Bars::new(session.draws_progress());
     let image = session.wait_for(async {
         let mut pulling = client.pull(reference).await?;
@@ -54,13 +80,7 @@ pub(super) fn pull(reference: &str, session: &mut Session<'_>) -> Result<(), Fai
         }
     });
     bars.clear();
-    session.show(&image?, |image| {
-        facts(&[
-            ("name", image.name.clone()),
-            ("digest", image.digest.clone()),
-            ("size", bytes(image.size_bytes)),
-        ])
-    })
+    image
 }
 
 fn export(
@@ -97,6 +117,47 @@ fn export(
     };
     std::fs::rename(&beside, file).map_err(failed)?;
     session.say(&format!("{}: {}", file.display(), bytes(length)))
+}
+
+/// An image of a machine of the cluster.
+#[derive(Debug, Serialize)]
+struct OnMachine {
+    machine: String,
+    #[serde(flatten)]
+    image: Image,
+}
+
+/// What all machines have, by image. Where one does not answer, what the others have is shown first.
+fn list_everywhere(cluster: &Client, session: &mut Session<'_>) -> Result<(), Failure> {
+    let machines = session.wait_for(async { Ok(cluster.machines().await?) })?;
+    let (mut images, mut failed) = (Vec::new(), Vec::new());
+    for machine in machines.iter().filter(|machine| machine.state == MachineState::Alive) {
+        let client = machine::client(cluster, machine)?;
+        match session.wait_for(async { Ok(client.images().await?) }) {
+            Ok(all) => images.extend(
+                all.into_iter().map(|image| OnMachine { machine: machine.name.clone(), image }),
+            ),
+            Err(failure) => failed.push(format!("{}: {}", machine.name, chain(&failure))),
+        }
+    }
+    images.sort_by(|one, other| {
+        (&one.image.name, &one.machine).cmp(&(&other.image.name, &other.machine))
+    });
+    session.show(&images, |images| {
+        let row = |one: &OnMachine| {
+            let digest = one.image.digest.chars().take(DIGEST_CHARS).collect();
+            [one.image.name.clone(), one.machine.clone(), digest, bytes(one.image.size_bytes)]
+        };
+        let rows: Vec<[String; 4]> = images.iter().map(row).collect();
+        match rows.is_empty() {
+            true => "no images: `ferrite import FILE` brings one to every machine".to_owned(),
+            false => columns(["IMAGE", "MACHINE", "DIGEST", "SIZE"], &rows),
+        }
+    })?;
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::SomeFailed { act: "list images".to_owned(), failed })
 }
 
 fn pruned_text(pruned: &Pruned) -> String {

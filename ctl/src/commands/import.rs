@@ -1,10 +1,11 @@
 //! `ferrite import`.
 
+use ferrite_schema::api::Image;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::archive::{self, ArchiveError};
 use crate::cli::ImportArguments;
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 use crate::output::{bytes, facts};
 use crate::session::Session;
 
@@ -16,26 +17,64 @@ pub(super) fn run(arguments: &ImportArguments, session: &mut Session<'_>) -> Res
     let size_bytes = std::fs::metadata(file)
         .map_err(|source| ArchiveError::Read { path: file.to_owned(), source })?
         .len();
-    let client = session.client()?;
-    let bar = bar(size_bytes, session.draws_progress());
-    let seen = bar.clone();
-    let image = session.wait_for(async {
-        let progress = move |count| {
-            seen.inc(count);
-            if seen.position() >= size_bytes {
-                seen.set_message("the node unpacks it");
+    let nodes = session.everywhere()?;
+    let (mut imported, mut failed) = (Vec::new(), Vec::new());
+    for (client, machine) in &nodes {
+        let bar = bar(size_bytes, session.draws_progress());
+        if !machine.is_empty() {
+            bar.set_message(format!("uploading to {machine}"));
+        }
+        let seen = bar.clone();
+        let image = session.wait_for(async {
+            let progress = move |count| {
+                seen.inc(count);
+                if seen.position() >= size_bytes {
+                    seen.set_message("the node unpacks it");
+                }
+            };
+            Ok(client.import(file, arguments.name.as_deref(), progress).await?)
+        });
+        bar.finish_and_clear();
+        match image {
+            Ok(image) => imported.push(image),
+            // What one machine does not take the others get all the same.
+            Err(failure) if nodes.len() > 1 => {
+                failed.push(format!("{machine}: {}", chain(&failure)));
             }
-        };
-        Ok(client.import(file, arguments.name.as_deref(), progress).await?)
-    });
-    bar.finish_and_clear();
-    session.show(&image?, |image| {
-        facts(&[
-            ("name", image.name.clone()),
-            ("digest", image.digest.clone()),
-            ("size", bytes(image.size_bytes)),
-        ])
-    })
+            Err(failure) => return Err(failure),
+        }
+    }
+    show(&imported, nodes.len(), session)?;
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::SomeFailed { act: format!("import {}", file.display()), failed })
+}
+
+/// Shows an image that came onto some of `asked` nodes.
+pub(super) fn show(
+    images: &[Image],
+    asked: usize,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    match images {
+        [image] if asked == 1 => session.show(image, image_facts),
+        _ => session.show(&images, |images| {
+            let first = images.first().map(image_facts);
+            first.map_or_else(
+                || "on no machine".to_owned(),
+                |first| format!("{first}\nmachines  {} of {asked}", images.len()),
+            )
+        }),
+    }
+}
+
+fn image_facts(image: &Image) -> String {
+    facts(&[
+        ("name", image.name.clone()),
+        ("digest", image.digest.clone()),
+        ("size", bytes(image.size_bytes)),
+    ])
 }
 
 fn bar(size_bytes: u64, visible: bool) -> ProgressBar {

@@ -8,9 +8,26 @@ use crate::failure::Failure;
 use crate::output::{facts, seconds};
 use crate::session::Session;
 
+mod machines;
+
 pub(super) fn run(command: &MachineCommand, session: &mut Session<'_>) -> Result<(), Failure> {
-    let client = session.client()?;
+    // What is lost or interrupted is that of one machine.
+    let client = match command {
+        MachineCommand::List
+        | MachineCommand::Cordon { .. }
+        | MachineCommand::Uncordon { .. }
+        | MachineCommand::Metadata { .. } => return machines::run(command, session),
+        MachineCommand::Status => session.client()?,
+        MachineCommand::Reboot | MachineCommand::Poweroff | MachineCommand::State(_) => {
+            session.client_of_one()?
+        }
+    };
     match command {
+        // Done above.
+        MachineCommand::List
+        | MachineCommand::Cordon { .. }
+        | MachineCommand::Uncordon { .. }
+        | MachineCommand::Metadata { .. } => Ok(()),
         MachineCommand::Status => {
             let machine = session.wait_for(async { Ok(client.machine().await?) })?;
             session.show(&machine, table)

@@ -6,6 +6,7 @@ mod context;
 mod cp;
 mod events;
 mod exec;
+mod fleet;
 mod image;
 mod image_build;
 mod image_kernel;
@@ -22,7 +23,7 @@ mod unit_select;
 mod verdicts;
 mod volumes;
 
-use crate::cli::{Command, ImageCommand};
+use crate::cli::{Command, ImageCommand, ServiceCommand};
 use crate::failure::Failure;
 use crate::session::Session;
 
@@ -50,6 +51,7 @@ pub fn run(command: Command, session: &mut Session<'_>) -> Result<(), Failure> {
         Command::Unit(command) => unit::run(command, session),
         Command::Top(arguments) => top::run(&arguments, session),
         Command::Events(arguments) => events::run(&arguments, session),
+        Command::Service(ServiceCommand::List) => fleet::services(session),
         Command::Machine(command) => machine::run(&command, session),
         Command::Slot(command) => slot::run(&command, session),
         Command::Boot(arguments) => boot::run(&arguments, session),

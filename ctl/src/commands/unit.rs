@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use ferrite_schema::api::{Stats, UnitState, UnitStatus};
 use ferrite_schema::unit::{self, Unit};
 
-use super::{cp, exec, unit_logs, unit_select, verdicts};
+use super::{cp, exec, fleet, unit_logs, unit_select, verdicts};
 use crate::cli::{Selection, UnitCommand, Until, WaitArguments};
 use crate::client::UnitVerb;
 use crate::document;
@@ -21,6 +21,18 @@ mod wait;
 use status::Shown;
 
 pub(super) fn run(command: UnitCommand, session: &mut Session<'_>) -> Result<(), Failure> {
+    // What asks nobody needs no context.
+    if matches!(command, UnitCommand::Verify { .. }) {
+        return on_node(command, session);
+    }
+    match session.cluster()? {
+        Some(cluster) => fleet::run(command, &cluster, session),
+        None => on_node(command, session),
+    }
+}
+
+/// Does what is about the units of one node.
+pub(super) fn on_node(command: UnitCommand, session: &mut Session<'_>) -> Result<(), Failure> {
     match command {
         UnitCommand::Start { units, wait } => start(&units, &wait, session),
         UnitCommand::Submit { files } => submit(&files, session),
@@ -209,7 +221,7 @@ fn start(units: &[String], wait: &WaitArguments, session: &mut Session<'_>) -> R
     }
 }
 
-fn submitted(what: &str) -> Result<Option<Unit>, Failure> {
+pub(super) fn submitted(what: &str) -> Result<Option<Unit>, Failure> {
     Ok(if is_file(what) { Some(document::load(Path::new(what), unit::parse)?) } else { None })
 }
 
@@ -259,7 +271,7 @@ fn trouble(status: &UnitStatus) -> Option<String> {
     })
 }
 
-fn as_toml(unit: &Unit) -> String {
+pub(super) fn as_toml(unit: &Unit) -> String {
     // Every value of a unit has a TOML form; what cannot be written would be our bug.
     toml::to_string(unit).unwrap_or_else(|error| format!("# {error}"))
 }

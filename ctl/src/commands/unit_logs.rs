@@ -37,7 +37,8 @@ struct Style {
 
 /// Shows what units wrote. For people the two streams go to ours; programs get one JSON document per line.
 pub(super) fn run(arguments: &LogsArguments, session: &mut Session<'_>) -> Result<(), Failure> {
-    let client = session.client()?;
+    let written = session.clients_of_units(&arguments.names)?;
+    let names: Vec<String> = written.iter().map(|(_, name)| name.clone()).collect();
     let colours = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let style = Style {
         format: session.globals.output,
@@ -46,7 +47,7 @@ pub(super) fn run(arguments: &LogsArguments, session: &mut Session<'_>) -> Resul
             true => (false, false),
             false => (io::stdout().is_terminal(), io::stderr().is_terminal()),
         },
-        prefixes: prefixes(&arguments.names, colours),
+        prefixes: prefixes(&names, colours),
     };
     let options = LogOptions {
         follow: arguments.follow,
@@ -66,11 +67,11 @@ pub(super) fn run(arguments: &LogsArguments, session: &mut Session<'_>) -> Resul
         .map_err(|source| Failure::Runtime { source })?;
     runtime.block_on(async {
         let mut sources = Vec::new();
-        for name in &arguments.names {
+        for (client, name) in &written {
             sources.push(client.unit_logs(name, &options).await?);
         }
         let mut show = |index: usize, line: &LogLine| {
-            let name = arguments.names.get(index).map_or("", String::as_str);
+            let name = names.get(index).map_or("", String::as_str);
             let sink = match (style.format, line.stream) {
                 (Format::Table, Stream::Stderr) => &mut *session.err,
                 (Format::Table, Stream::Stdout) | (Format::Json | Format::Yaml, _) => {

@@ -1,5 +1,7 @@
 //! Which units a command is about: names, patterns of names, labels.
 
+use std::collections::BTreeMap;
+
 use ferrite_schema::api::UnitStatus;
 
 use crate::cli::Selection;
@@ -35,19 +37,29 @@ pub(super) fn chosen(units: Vec<UnitStatus>, selection: &Selection) -> Vec<UnitS
     let named = |unit: &UnitStatus| {
         selection.names.is_empty() || selection.names.iter().any(|name| fits(name, &unit.name))
     };
-    let labelled = |unit: &UnitStatus| selection.labels.iter().all(|label| has_label(unit, label));
+    let labelled = |unit: &UnitStatus| has_labels(&unit.labels, &selection.labels);
     units.into_iter().filter(|unit| named(unit) && labelled(unit)).collect()
 }
 
-fn is_pattern(name: &str) -> bool {
+pub(super) fn is_pattern(name: &str) -> bool {
     name.contains(['*', '?'])
 }
 
+/// Whether a name, or a pattern of names, means this one.
+pub(super) fn is_named(pattern: &str, name: &str) -> bool {
+    fits(pattern, name)
+}
+
+/// Whether all labels that are asked for are there.
+pub(super) fn has_labels(labels: &BTreeMap<String, String>, asked: &[String]) -> bool {
+    asked.iter().all(|label| has_label(labels, label))
+}
+
 /// `KEY=VALUE` asks for this value, `KEY` for any.
-fn has_label(unit: &UnitStatus, label: &str) -> bool {
+fn has_label(labels: &BTreeMap<String, String>, label: &str) -> bool {
     match label.split_once('=') {
-        Some((name, value)) => unit.labels.get(name).is_some_and(|has| has == value),
-        None => unit.labels.contains_key(label),
+        Some((name, value)) => labels.get(name).is_some_and(|has| has == value),
+        None => labels.contains_key(label),
     }
 }
 

@@ -5,6 +5,7 @@ use super::container_check;
 use super::definition::Unit;
 use super::life_check;
 use super::names::{NAME_MAX_BYTES, is_unit_name};
+use super::placement;
 use super::template;
 use crate::reference::Reference;
 
@@ -28,7 +29,11 @@ pub fn check(unit: &Unit) -> Result<(), BadValue> {
 }
 
 fn check_instance(unit: &Unit) -> Result<(), BadValue> {
-    let all = CHECKS.iter().chain(&container_check::CHECKS).chain(&life_check::CHECKS);
+    let all = CHECKS
+        .iter()
+        .chain(&container_check::CHECKS)
+        .chain(&life_check::CHECKS)
+        .chain(&placement::CHECKS);
     all.into_iter().try_for_each(|check| check(unit))
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::container::{Capabilities, NetworkMode, Port, Resources, Ulimit, Volume};
 use super::life::{Health, StartLimit, Timer};
+use super::placement::Placement;
 
 /// What is done when a unit's container ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +133,12 @@ pub struct Unit {
     /// For people and programs that look for units.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// How many of it a cluster runs: `web` with 3 runs as `web@1`, `web@2` and `web@3`; as itself where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    /// Where in a cluster it may run.
+    #[serde(default, skip_serializing_if = "Placement::is_default")]
+    pub placement: Placement,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

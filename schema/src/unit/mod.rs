@@ -11,6 +11,7 @@ mod life;
 mod life_check;
 pub mod names;
 mod place;
+mod placement;
 pub mod template;
 
 pub use bad_value::BadValue;
@@ -21,6 +22,7 @@ pub use container::{
 };
 pub use definition::{RestartPolicy, Unit};
 pub use life::{Health, Probe, StartLimit, Timer};
+pub use placement::{OnLoss, Placement, REPLICAS_MAX};
 
 use crate::document::{self, Problem};
 

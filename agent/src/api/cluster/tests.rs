@@ -1,0 +1,292 @@
+//! What is shown of a store, and what requests write into it.
+
+use axum::response::IntoResponse;
+use ferrite_cluster::keys::Key;
+use ferrite_cluster::store::{Memory, Operation, Revision, Transaction};
+use ferrite_schema::api::{
+    ClusterUnit, MachineChange, MachineState, ServiceInstance, UnitChange, UnitTarget,
+};
+use ferrite_schema::unit::{REPLICAS_MAX, Unit};
+use serde_json::{Value, json};
+
+use super::units::{Submitted, altered, removed, shown_unit, units};
+use super::write::change;
+use super::*;
+
+pub(super) fn id(number: u8) -> String {
+    format!("{number:032x}")
+}
+
+pub(super) async fn write(store: &Memory, key: &str, value: &[u8]) {
+    let key = format!("{PREFIX}{key}").into_bytes();
+    let operation = Operation::Put { key, value: value.to_vec(), lease: None };
+    let write = Transaction { compares: Vec::new(), operations: vec![operation] };
+    store.transact(write).await.unwrap();
+}
+
+async fn record(store: &Memory, key: &str, value: Value) {
+    write(store, key, value.to_string().as_bytes()).await;
+}
+
+/// Three machines, the third of which is lost.
+pub(super) async fn machines(store: &Memory) {
+    for number in 1..=3 {
+        let machine = json!({
+            "name": format!("dev-{number}"), "addresses": [format!("10.0.0.{number}")],
+            "metadata": {"zone": "a"}, "capacity": {"cpus_milli": 2000, "memory_bytes": 1 << 30},
+            "level": 1, "eligible": true, "from-2031": number,
+        });
+        record(store, &format!("machines/{}", id(number)), machine).await;
+        if number < 3 {
+            let alive = json!({"boot_id": "b", "incarnation": 1});
+            record(store, &format!("alive/{}", id(number)), alive).await;
+        }
+    }
+    record(store, "leader", json!({"machine": id(1)})).await;
+}
+
+pub(super) fn web(replicas: Option<u32>) -> Unit {
+    let mut unit = json!({"name": "web", "image": "web:1", "labels": {"tier": "front"}});
+    if let Some(count) = replicas {
+        unit["replicas"] = count.into();
+    }
+    serde_json::from_value(unit).unwrap()
+}
+
+pub(super) async fn submit(
+    store: &Memory,
+    unit: Unit,
+    target: Option<UnitTarget>,
+    known: Option<i64>,
+) -> Result<ClusterUnit, Failure> {
+    let name = unit.name.parse().unwrap();
+    let submitted = Submitted { unit, target, known };
+    let picture = change(store, |picture| submitted.transaction(picture)).await?;
+    Ok(shown_unit(&picture, &name).unwrap())
+}
+
+async fn alter(store: &Memory, name: &str, asked: UnitChange) -> Result<ClusterUnit, Failure> {
+    let name = name.parse().unwrap();
+    let picture = change(store, |picture| altered(picture, &name, asked)).await?;
+    Ok(shown_unit(&picture, &name).unwrap())
+}
+
+async fn look(store: &Memory) -> Picture {
+    picture(store).await.unwrap()
+}
+
+/// Status and sentence of a refusal.
+async fn said<T: std::fmt::Debug>(answer: Result<T, Failure>) -> (u16, String) {
+    let response = answer.unwrap_err().into_response();
+    let status = response.status().as_u16();
+    let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
+    (status, serde_json::from_slice::<ApiError>(&body).unwrap().error)
+}
+
+/// What machine `number` is to run and says that it runs.
+async fn runs(store: &Memory, number: u8, instances: &[(&str, &str)], spec: &str) {
+    let each = |make: &dyn Fn(&str) -> Value| -> Value {
+        let all = instances.iter().map(|(name, state)| ((*name).to_owned(), make(state)));
+        json!({"instances": all.collect::<serde_json::Map<_, _>>()})
+    };
+    let assigned = each(&|_| json!({"spec": spec, "target": "launched", "cause": "wanted"}));
+    record(store, &format!("assign/{}", id(number)), assigned).await;
+    let states = each(&|state| {
+        json!({
+            "spec": spec, "state": state, "ready": state == "running",
+            "addresses": [format!("10.112.{number}.2")], "ports": [{"port": 80, "protocol": "tcp"}],
+        })
+    });
+    record(store, &format!("state/{}", id(number)), states).await;
+}
+
+#[tokio::test]
+async fn machines_are_shown_as_they_are() {
+    let store = Memory::new();
+    machines(&store).await;
+    record(&store, &format!("machines/{}", id(4)), json!({"name": 7})).await;
+    record(&store, &format!("alive/{}", id(5)), json!("what is this")).await;
+    let all = machines::machines(&look(&store).await);
+    let short: Vec<_> = all
+        .iter()
+        .map(|one| (one.name.as_str(), one.state, one.leader, one.problem.is_some()))
+        .collect();
+    use MachineState::{Alive, Lost};
+    assert_eq!(
+        short,
+        [
+            ("dev-1", Alive, true, false),
+            ("dev-2", Alive, false, false),
+            ("dev-3", Lost, false, false),
+            ("", Lost, false, true),
+            ("", Alive, false, true),
+        ]
+    );
+    assert_eq!(all[0].metadata["zone"], "a");
+    let status = status(&look(&store).await, "i".to_owned(), "dev".to_owned());
+    assert_eq!((status.machines, status.alive, status.leader), (5, 3, Some(id(1))));
+    assert_eq!(status.problems.len(), 1, "{:?}", status.problems);
+    assert!(status.problems[0].contains(&format!("machines/{}: name: invalid type", id(4))));
+}
+
+#[tokio::test]
+async fn a_machine_is_cordoned_and_labelled_and_what_newer_versions_wrote_stays() {
+    let store = Memory::new();
+    machines(&store).await;
+    let machine = id(2).parse().unwrap();
+    let mut asked = MachineChange {
+        cordoned: Some(true),
+        metadata: [("zone".to_owned(), None), ("disk".to_owned(), Some("ssd".to_owned()))].into(),
+        forget: Vec::new(),
+    };
+    let picture =
+        change(&store, |picture| machines::edit(picture, &machine, &asked)).await.unwrap();
+    let after = &machines::machines(&picture)[1];
+    assert!(after.cordoned);
+    assert_eq!(after.metadata, [("disk".to_owned(), "ssd".to_owned())].into());
+    let stored = store.get(&Key::Machine(machine.clone()).bytes()).await.unwrap().1.unwrap();
+    let stored: Value = serde_json::from_slice(&stored.value).unwrap();
+    assert_eq!((&stored["from-2031"], &stored["metadata"]["zone"]), (&json!(2), &json!("a")));
+    // Said again, nothing is written.
+    let again = change(&store, |picture| machines::edit(picture, &machine, &asked)).await.unwrap();
+    assert_eq!(again.revision, picture.revision);
+    asked.metadata = [("zone".to_owned(), Some("two\nlines".to_owned()))].into();
+    let bad = machines::edit(&picture, &machine, &asked);
+    assert_eq!(said(bad).await.0, 400);
+    let nobody = id(9).parse().unwrap();
+    assert_eq!(said(machines::edit(&picture, &nobody, &asked)).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_unit_is_submitted_started_scaled_and_forgotten() {
+    let store = Memory::new();
+    machines(&store).await;
+    let unit = submit(&store, web(Some(3)), None, None).await.unwrap();
+    assert_eq!((unit.target, unit.replicas), (Some(UnitTarget::Inactive), Some(3)));
+    assert_eq!((unit.definition, unit.instances.len()), (Some(web(Some(3))), 0));
+    let unit = submit(&store, web(Some(3)), Some(UnitTarget::Launched), None).await.unwrap();
+    let names: Vec<&str> = unit.instances.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["web@1", "web@2", "web@3"]);
+    assert!(unit.instances.iter().all(|one| one.state == "unplaced" && !one.ready));
+    assert_eq!(unit.instances[0].why, "it is about to be placed");
+    // Replicas are no part of the version.
+    let fewer = UnitChange { target: None, replicas: Some(2) };
+    let scaled = alter(&store, "web", fewer).await.unwrap();
+    assert_eq!((&scaled.spec, scaled.instances.len()), (&unit.spec, 2));
+    assert_eq!(scaled.definition, Some(web(Some(2))));
+    // Submitted as it is, nothing is written.
+    let same = submit(&store, web(Some(2)), None, Some(scaled.revision)).await.unwrap();
+    assert_eq!((same.revision, same.target), (scaled.revision, Some(UnitTarget::Launched)));
+    let (status, words) = said(submit(&store, web(None), None, Some(1)).await).await;
+    assert!(status == 409 && words.contains("changed meanwhile"), "{status}: {words}");
+    let name = "web".parse().unwrap();
+    let picture = change(&store, |picture| Ok(removed(picture, &name))).await.unwrap();
+    assert_eq!(shown_unit(&picture, &name), None);
+}
+
+#[tokio::test]
+async fn what_runs_is_shown_with_its_machine_and_the_reason() {
+    let store = Memory::new();
+    machines(&store).await;
+    let unit = submit(&store, web(Some(3)), Some(UnitTarget::Launched), None).await.unwrap();
+    let spec = unit.spec.unwrap();
+    runs(&store, 1, &[("web@1", "running")], &spec).await;
+    runs(&store, 2, &[("web@2", "hibernating"), ("old", "running")], &spec).await;
+    runs(&store, 3, &[("web@3", "running")], &spec).await;
+    let picture = look(&store).await;
+    let unit = shown_unit(&picture, &"web".parse().unwrap()).unwrap();
+    let short: Vec<_> = unit
+        .instances
+        .iter()
+        .map(|one| (one.machine_name.as_deref().unwrap(), one.state.as_str(), one.ready))
+        .collect();
+    assert_eq!(
+        short,
+        [("dev-1", "running", true), ("dev-2", "hibernating", false), ("dev-3", "lost", false)]
+    );
+    assert_eq!(
+        unit.instances[0].why,
+        "it is on dev-1: it had the fewest units of those that may have it"
+    );
+    assert_eq!(unit.instances[2].why, "it is about to be placed");
+    // What nobody wants and still runs is not hidden.
+    let old = shown_unit(&picture, &"old".parse().unwrap()).unwrap();
+    assert_eq!((old.target, old.instances.len(), old.notes.len()), (None, 1, 1));
+    let service = |services: Vec<ServiceInstance>| -> Vec<(String, String, bool)> {
+        services.into_iter().map(|one| (one.instance, one.ports.join(" "), one.ready)).collect()
+    };
+    let row = |name: &str, ready| (name.to_owned(), "80/tcp".to_owned(), ready);
+    assert_eq!(
+        service(services::of(&picture)),
+        [row("old", true), row("web@1", true), row("web@2", false), row("web@3", false)]
+    );
+}
+
+#[tokio::test]
+async fn a_record_that_nobody_understands_is_said_and_not_written_over() {
+    let store = Memory::new();
+    machines(&store).await;
+    submit(&store, web(None), None, None).await.unwrap();
+    record(&store, "units/bad", json!({"target": "paused", "spec": "x"})).await;
+    record(&store, "units/lost", json!({"target": "launched", "spec": "ab".repeat(32)})).await;
+    let all = units(&look(&store).await);
+    let names: Vec<_> = all.iter().map(|one| (one.name.as_str(), one.problem.is_some())).collect();
+    assert_eq!(names, [("bad", true), ("lost", true), ("web", false)]);
+    assert!(all[0].problem.as_ref().unwrap().contains("unknown variant `paused`"));
+    assert!(all[1].instances[0].why.contains("cannot be understood"), "{:?}", all[1]);
+    let bad = Unit { name: "bad".to_owned(), ..web(None) };
+    let (status, words) = said(submit(&store, bad, None, None).await).await;
+    assert!(status == 409 && words.contains("destroy the unit first"), "{status}: {words}");
+    let name = "bad".parse().unwrap();
+    let picture = change(&store, |picture| Ok(removed(picture, &name))).await.unwrap();
+    assert_eq!(shown_unit(&picture, &name), None);
+}
+
+#[tokio::test]
+async fn a_template_does_not_run_and_its_instances_do() {
+    let store = Memory::new();
+    let template = json!({"name": "job@", "image": "job", "args": ["%i"]});
+    let template: Unit = serde_json::from_value(template).unwrap();
+    submit(&store, template, None, None).await.unwrap();
+    let launch = UnitChange { target: Some(UnitTarget::Launched), replicas: None };
+    let (status, words) = said(alter(&store, "job@", launch).await).await;
+    assert!(status == 409 && words.contains("job@1"), "{status}: {words}");
+    let made = alter(&store, "job@7", launch).await.unwrap();
+    assert_eq!((made.target, made.definition.unwrap().args), (launch.target, vec!["7".to_owned()]));
+    assert_eq!(said(alter(&store, "nobody@7", launch).await).await.0, 404);
+    for (name, count) in [("job@7", 2), ("job@", 2), ("job@7", 0)] {
+        let change = UnitChange { target: None, replicas: Some(count) };
+        assert_eq!(said(alter(&store, name, change).await).await.0, 400, "{name} {count}");
+    }
+}
+
+#[test]
+fn documents_and_records_have_one_bound_for_replicas() {
+    assert_eq!(REPLICAS_MAX, ferrite_cluster::records::REPLICAS_MAX);
+}
+
+/// A store where somebody else is always faster, so many times.
+#[tokio::test]
+async fn who_is_overtaken_looks_again_and_gives_up_at_last() {
+    let store = Memory::new();
+    let name = "web".parse().unwrap();
+    let submitted = Submitted { unit: web(None), target: None, known: None };
+    for (times, done) in [(3, true), (100, false)] {
+        let left = std::cell::Cell::new(times);
+        let overtaken = |picture: &Picture| {
+            let mut transaction =
+                submitted.transaction(picture)?.unwrap_or_else(|| removed(picture, &name).unwrap());
+            if left.get() > 0 {
+                left.set(left.get() - 1);
+                transaction.compares[0].is = Revision(1);
+            }
+            Ok(Some(transaction))
+        };
+        let changed = change(&store, overtaken).await;
+        assert_eq!(changed.is_ok(), done);
+        if let Err(failure) = changed {
+            assert_eq!(said::<()>(Err(failure)).await.0, 409);
+            assert!(left.get() > 50, "it tries for ever");
+        }
+    }
+}

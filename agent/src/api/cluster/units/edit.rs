@@ -1,0 +1,190 @@
+//! What is written where a user submits, changes or destroys a unit: transactions with the revision that was read. Pure.
+
+use axum::http::StatusCode;
+use ferrite_cluster::keys::Key;
+use ferrite_cluster::names::{SpecHash, UnitName};
+use ferrite_cluster::records::{self, OnLoss, Rest, Spec, Target, encode};
+use ferrite_cluster::store::{Compare, Operation, Revision, Transaction};
+use ferrite_cluster::transactions::submit;
+use ferrite_schema::api::{UnitChange, UnitTarget};
+use ferrite_schema::unit::{self, REPLICAS_MAX, Unit};
+
+use crate::api::cluster::picture::Picture;
+use crate::api::cluster::write;
+use crate::api::error::Failure;
+
+/// The level whose machines understand all that a document may say.
+const UNIT_LEVEL: u32 = 1;
+
+/// A unit as a user submits it.
+#[derive(Debug, Clone)]
+pub(in crate::api::cluster) struct Submitted {
+    /// Its document.
+    pub(in crate::api::cluster) unit: Unit,
+    /// What should become of it.
+    pub(in crate::api::cluster) target: Option<UnitTarget>,
+    /// The revision that must have changed it last.
+    pub(in crate::api::cluster) known: Option<i64>,
+}
+
+impl Submitted {
+    /// The transaction that keeps it; none where all is so already.
+    pub(in crate::api::cluster) fn transaction(
+        &self,
+        picture: &Picture,
+    ) -> Result<Option<Transaction>, Failure> {
+        let name: UnitName =
+            self.unit.name.parse().map_err(|bad| Failure::bad_request(format!("{bad}")))?;
+        let (revision, before) = match picture.units.get(&name) {
+            Some((revision, read)) => (*revision, Some(understood(&name, read)?)),
+            None => (Revision::NONE, None),
+        };
+        if let Some(known) = self.known
+            && known != revision.0
+        {
+            let why = format!(
+                "unit {name} was changed meanwhile: it has revision {revision}, not {known}; read it again"
+            );
+            return Err(Failure::new(StatusCode::CONFLICT, why));
+        }
+        let target = match (self.target, before) {
+            (Some(target), _) => target_of(target),
+            (None, Some(before)) => before.target,
+            (None, None) => Target::Inactive,
+        };
+        runs_itself(&name, target)?;
+        let spec = version(&self.unit)?;
+        let record = |spec| records::Unit {
+            target,
+            spec,
+            stable: before.and_then(|before| before.stable.clone()),
+            replicas: self.unit.replicas,
+            rest: before.map_or_else(Rest::new, |before| before.rest.clone()),
+        };
+        let hash = hash_of(&spec)?;
+        let there = matches!(picture.specs.get(&hash), Some(Ok(_)));
+        if there && before == Some(&record(hash)) {
+            return Ok(None);
+        }
+        submit(&name, &spec, record, revision).map(Some).map_err(write::refused)
+    }
+}
+
+/// The transaction that changes a unit's target or replicas, or makes the instance of a template of this name.
+pub(in crate::api::cluster) fn altered(
+    picture: &Picture,
+    name: &UnitName,
+    change: UnitChange,
+) -> Result<Option<Transaction>, Failure> {
+    let Some((revision, read)) = picture.units.get(name) else {
+        let unit = instance(picture, name)?;
+        let UnitChange { target, replicas } = change;
+        let unit = Unit { replicas, ..unit };
+        unit::check(&unit).map_err(|problem| Failure::bad_request(problem.to_string()))?;
+        return Submitted { unit, target, known: Some(Revision::NONE.0) }.transaction(picture);
+    };
+    let before = understood(name, read)?;
+    let mut after = before.clone();
+    if let Some(target) = change.target {
+        after.target = target_of(target);
+        runs_itself(name, after.target)?;
+    }
+    if let Some(count) = change.replicas {
+        countable(name, count)?;
+        after.replicas = Some(count);
+    }
+    if after == *before {
+        return Ok(None);
+    }
+    write::put(&Key::Unit(name.clone()), &after, *revision).map(Some)
+}
+
+/// The transaction that forgets a unit, understood or not; none where there is none. Its version stays: machines may still run it.
+pub(in crate::api::cluster) fn removed(picture: &Picture, name: &UnitName) -> Option<Transaction> {
+    let (revision, _) = picture.units.get(name)?;
+    let key = Key::Unit(name.clone()).bytes();
+    Some(Transaction {
+        compares: vec![Compare::mod_revision(key.clone(), *revision)],
+        operations: vec![Operation::Delete { key }],
+    })
+}
+
+/// The template's instance of this name.
+fn instance(picture: &Picture, name: &UnitName) -> Result<Unit, Failure> {
+    let unknown = || {
+        let why = format!("the cluster has no unit {name}: `ferrite unit list` lists all");
+        Failure::new(StatusCode::NOT_FOUND, why)
+    };
+    let (prefix, _) = name.as_str().split_once('@').ok_or_else(unknown)?;
+    let template: UnitName = format!("{prefix}@").parse().map_err(|_bad| unknown())?;
+    if template == *name {
+        return Err(unknown());
+    }
+    let (_, read) = picture.units.get(&template).ok_or_else(unknown)?;
+    let record = understood(&template, read)?;
+    let document = super::shown::document(picture, record).map_err(|why| {
+        Failure::new(StatusCode::CONFLICT, format!("template {template} is not understood: {why}"))
+    })?;
+    unit::instance(&document, name.as_str())
+        .map_err(|problem| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, problem.to_string()))
+}
+
+fn understood<'a>(
+    name: &UnitName,
+    read: &'a Result<records::Unit, String>,
+) -> Result<&'a records::Unit, Failure> {
+    read.as_ref().map_err(|why| {
+        let why = format!(
+            "the record of unit {name} cannot be understood: {why}; update this machine, or destroy the unit first"
+        );
+        Failure::new(StatusCode::CONFLICT, why)
+    })
+}
+
+fn runs_itself(name: &UnitName, target: Target) -> Result<(), Failure> {
+    if !name.is_template() || target == Target::Inactive {
+        return Ok(());
+    }
+    let why = format!("{name} is a template and does not run itself: start an instance, {name}1");
+    Err(Failure::new(StatusCode::CONFLICT, why))
+}
+
+fn countable(name: &UnitName, count: u32) -> Result<(), Failure> {
+    if !(1..=REPLICAS_MAX).contains(&count) {
+        return Err(Failure::bad_request(format!("replicas: use 1 to {REPLICAS_MAX}")));
+    }
+    if name.replica(count).is_none() {
+        let why = format!("replicas: {name} has none, since {name}@{count} is no unit's name");
+        return Err(Failure::bad_request(why));
+    }
+    Ok(())
+}
+
+/// What is below a hash: the document without what is not part of its version.
+fn version(unit: &Unit) -> Result<Spec, Failure> {
+    let placement = records::Placement {
+        metadata: unit.placement.metadata.clone(),
+        on_loss: unit.placement.on_loss.map(|on_loss| match on_loss {
+            unit::OnLoss::Wait => OnLoss::Wait,
+            unit::OnLoss::Move => OnLoss::Move,
+        }),
+        rest: Rest::new(),
+    };
+    let plain = Unit { replicas: None, placement: unit::Placement::default(), ..unit.clone() };
+    let unit = serde_json::to_value(&plain).map_err(|error| Failure::internal(&error))?;
+    Ok(Spec { level: UNIT_LEVEL, unit, image: None, placement, rest: Rest::new() })
+}
+
+fn hash_of(spec: &Spec) -> Result<SpecHash, Failure> {
+    // The key plays no part in what is written.
+    let bytes = encode(&Key::Spec(SpecHash::of(b"")), spec).map_err(write::refused)?;
+    Ok(SpecHash::of(&bytes))
+}
+
+const fn target_of(target: UnitTarget) -> Target {
+    match target {
+        UnitTarget::Inactive => Target::Inactive,
+        UnitTarget::Loaded => Target::Loaded,
+        UnitTarget::Launched => Target::Launched,
+    }
+}

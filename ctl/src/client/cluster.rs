@@ -1,0 +1,112 @@
+//! Requests about the cluster: any of its nodes that is a member answers.
+
+use ferrite_schema::api::{
+    ClusterMachine, ClusterStatus, ClusterUnit, MachineChange, ServiceInstance, UnitChange,
+    UnitTarget,
+};
+use ferrite_schema::unit::Unit;
+use hyper::Method;
+
+use super::error::ClientError;
+use super::requests::Client;
+use super::upload::percent_encoded;
+
+impl Client {
+    /// The cluster.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; so for every other request.
+    pub async fn cluster(&self) -> Result<ClusterStatus, ClientError> {
+        self.of_cluster("ask for the cluster", Method::GET, "/v1/cluster", &[]).await
+    }
+
+    /// Its machines.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn machines(&self) -> Result<Vec<ClusterMachine>, ClientError> {
+        self.of_cluster("list machines", Method::GET, "/v1/machines", &[]).await
+    }
+
+    /// Changes what is said of a machine.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn change_machine(
+        &self,
+        id: &str,
+        change: &MachineChange,
+    ) -> Result<ClusterMachine, ClientError> {
+        let act = format!("change machine {id}");
+        let body = self.written(&act, change)?;
+        let path = format!("/v1/machines/{}", percent_encoded(id));
+        self.of_cluster(&act, Method::PATCH, &path, &body).await
+    }
+
+    /// The cluster's units.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn cluster_units(&self) -> Result<Vec<ClusterUnit>, ClientError> {
+        self.of_cluster("list units", Method::GET, "/v1/cluster/units", &[]).await
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn cluster_unit(&self, name: &str) -> Result<ClusterUnit, ClientError> {
+        let act = format!("ask for unit {name:?}");
+        self.of_cluster(&act, Method::GET, &path(name), &[]).await
+    }
+
+    /// Submits a unit; what should become of it stays as it is where there is no `target`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn put_cluster_unit(
+        &self,
+        unit: &Unit,
+        target: Option<UnitTarget>,
+    ) -> Result<ClusterUnit, ClientError> {
+        let act = format!("submit unit {:?}", unit.name);
+        let body = self.written(&act, unit)?;
+        let query = target.map(|target| format!("?target={}", target.word())).unwrap_or_default();
+        let path = format!("{}{query}", path(&unit.name));
+        self.of_cluster(&act, Method::PUT, &path, &body).await
+    }
+
+    /// Changes what should become of a unit.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn change_cluster_unit(
+        &self,
+        name: &str,
+        change: &UnitChange,
+    ) -> Result<ClusterUnit, ClientError> {
+        let act = format!("change unit {name:?}");
+        let body = self.written(&act, change)?;
+        self.of_cluster(&act, Method::PATCH, &path(name), &body).await
+    }
+
+    /// Forgets a unit, and stops what runs of it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn destroy_cluster_unit(&self, name: &str) -> Result<(), ClientError> {
+        self.done_by_cluster(&format!("destroy unit {name:?}"), Method::DELETE, &path(name)).await
+    }
+
+    /// Instances of services.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn services(&self) -> Result<Vec<ServiceInstance>, ClientError> {
+        self.of_cluster("list services", Method::GET, "/v1/cluster/services", &[]).await
+    }
+}
+
+fn path(name: &str) -> String {
+    format!("/v1/cluster/units/{}", percent_encoded(name))
+}
