@@ -33,9 +33,8 @@ pub fn enter_with(machines: usize) -> Place {
     // A scenario that failed in here left the count as it was: it is still right.
     let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
     let holder = thread::current().id();
-    let known = places.get_or_insert_with(|| {
-        Places::new(thread::available_parallelism().map_or(1, usize::from))
-    });
+    let known = places
+        .get_or_insert_with(|| Places::new(thread::available_parallelism().map_or(1, usize::from)));
     let ticket = known.ask(holder, machines);
     while !places.as_mut().is_none_or(|places| places.let_in(ticket)) {
         places = CHANGED.wait(places).unwrap_or_else(PoisonError::into_inner);

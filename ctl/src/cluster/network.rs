@@ -129,6 +129,6 @@ pub(super) fn api_port(
     }
     let status = Client::connect(&folder_of(cluster))?.status()?;
     let mut published = status.published.iter();
-    let found = published.find(|one| one.machine == node && one.port == API_PORT);
+    let found = published.find(|one| one.machine.as_deref() == Some(node) && one.port == API_PORT);
     Ok(found.map(|one| one.at.port()))
 }

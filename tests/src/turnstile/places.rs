@@ -138,7 +138,8 @@ mod tests {
 
     /// A number below `bound`; the same seed tells the same story.
     fn draw(state: &mut u64, bound: usize) -> usize {
-        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(*state >> 33).unwrap() % bound
     }
 

@@ -188,7 +188,10 @@ fn a_machine_that_is_added_takes_part() {
     assert_eq!(four.hear(), "welcome");
     let status = bed.client.status().unwrap();
     assert_eq!(status.machines.len(), 4);
-    assert_eq!((status.published[0].machine.as_deref(), status.published[0].port), (Some("four"), 80));
+    assert_eq!(
+        (status.published[0].machine.as_deref(), status.published[0].port),
+        (Some("four"), 80)
+    );
     bed.client.cut("four").unwrap();
     assert_eq!(bed.heard().len(), 6);
 }

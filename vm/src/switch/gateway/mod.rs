@@ -161,7 +161,8 @@ impl Gateway {
         self.talks.go_on(&mut self.sockets, &self.names);
         let leases = &self.leases;
         let addresses = |machine: Option<&str>| {
-            let meant = leases.values().filter(|lease| machine.is_none_or(|name| lease.name == name));
+            let meant =
+                leases.values().filter(|lease| machine.is_none_or(|name| lease.name == name));
             meant.map(|lease| lease.address).collect()
         };
         self.ways.go_on(&mut self.interface, &mut self.sockets, addresses);
