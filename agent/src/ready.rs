@@ -81,10 +81,13 @@ pub async fn work(node: &Node, proven: bool, mut sources: Sources) {
     let units_late = Instant::now() + UNITS_LATE;
     let before = sources.record.exists();
     loop {
+        let mut units = *sources.units.borrow_and_update();
+        // What is started once the node is ready says nothing about it.
+        units.tried |= node.ready.load(Ordering::Relaxed);
         let evidence = Evidence {
             proven: proven || node.ready.load(Ordering::Relaxed),
             configured: sources.configured,
-            units: *sources.units.borrow_and_update(),
+            units,
             late: Instant::now() >= units_late,
             containers: containers.clone(),
             api: sources.api.borrow_and_update().clone(),

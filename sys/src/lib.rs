@@ -12,6 +12,7 @@ pub mod device_filter;
 pub mod device_mapper;
 pub mod expected;
 pub mod ext4;
+pub mod hypervisor;
 pub mod idmap;
 pub mod inherited;
 pub mod kexec;

@@ -119,7 +119,12 @@ impl Way<'_> {
         for (about, why) in std::mem::take(&mut following.troubles) {
             self.node.warn(format!("the cluster's {about}: {why}"));
         }
-        tracing::info!(relay, why = ferrite_schema::chain(&end), "link-ended");
+        let why = ferrite_schema::chain(&end);
+        match &end {
+            // All are asked in turn until one is a relay.
+            End::Refused(_) => tracing::debug!(relay, why, "link-refused"),
+            _ => tracing::info!(relay, why, "link-ended"),
+        }
         end
     }
 

@@ -192,9 +192,9 @@ async fn hear(cluster: &Cluster) -> Heard {
 
 /// Times of a new cluster: an emulated processor is slower than any network.
 fn timings() -> Timings {
-    let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let emulated = processors.contains("TCG");
-    let (heartbeat_ms, election_ms, ttl_s) = if emulated { (250, 2500, 8) } else { (100, 1000, 5) };
+    let emulated = ferrite_sys::hypervisor::is_emulated();
+    let (heartbeat_ms, election_ms, ttl_s) =
+        if emulated { (250, 2500, 12) } else { (100, 1000, 5) };
     Timings { heartbeat_ms, election_ms, ttl_s, rest: Rest::new() }
 }
 
