@@ -47,8 +47,17 @@ fn cluster(node: &Node) -> Result<&Arc<Cluster>, Failure> {
 
 /// Its store, where this node is a member of it.
 fn store(node: &Node) -> Result<Etcd, Failure> {
-    cluster(node)?.store().ok_or_else(|| {
-        let why = "this node runs no etcd now: ask another machine of the cluster";
+    let cluster = cluster(node)?;
+    cluster.store().ok_or_else(|| {
+        let members = cluster.members();
+        let others = members.iter().map(|member| &member.machine);
+        let others: Vec<String> =
+            others.filter(|id| *id != cluster.machine()).map(ToString::to_string).collect();
+        let whom = match others.is_empty() {
+            true => "wait, or ask another machine of the cluster".to_owned(),
+            false => format!("ask machine {}", others.join(" or ")),
+        };
+        let why = format!("this node runs no etcd now: {whom}");
         Failure::new(StatusCode::SERVICE_UNAVAILABLE, why)
     })
 }

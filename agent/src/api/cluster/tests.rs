@@ -111,15 +111,15 @@ async fn machines_are_shown_as_they_are() {
         .iter()
         .map(|one| (one.name.as_str(), one.state, one.leader, one.problem.is_some()))
         .collect();
-    use MachineState::{Alive, Lost};
+    let (alive, lost) = (MachineState::Alive, MachineState::Lost);
     assert_eq!(
         short,
         [
-            ("dev-1", Alive, true, false),
-            ("dev-2", Alive, false, false),
-            ("dev-3", Lost, false, false),
-            ("", Lost, false, true),
-            ("", Alive, false, true),
+            ("dev-1", alive, true, false),
+            ("dev-2", alive, false, false),
+            ("dev-3", lost, false, false),
+            ("", lost, false, true),
+            ("", alive, false, true),
         ]
     );
     assert_eq!(all[0].metadata["zone"], "a");

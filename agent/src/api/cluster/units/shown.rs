@@ -58,7 +58,7 @@ fn shown(picture: &Picture, name: &UnitName, there: Option<&BTreeSet<UnitName>>)
     let record = read.and_then(|read| read.as_ref().ok());
     let document = record.map(|record| document(picture, record));
     let mut instances: BTreeSet<UnitName> =
-        record.map(|record| wanted(name, record)).unwrap_or_default();
+        record.map(|record| wanted(picture, name, record)).unwrap_or_default();
     instances.extend(there.into_iter().flatten().cloned());
     let problem = match (read, &document) {
         (Some(Err(why)), _) => Some(format!("its record cannot be understood: {why}")),
@@ -84,14 +84,17 @@ fn shown(picture: &Picture, name: &UnitName, there: Option<&BTreeSet<UnitName>>)
     }
 }
 
-/// Instances that a unit wants.
-fn wanted(name: &UnitName, record: &records::Unit) -> BTreeSet<UnitName> {
+/// Instances that a unit wants; one whose name another unit has is that one's.
+fn wanted(picture: &Picture, name: &UnitName, record: &records::Unit) -> BTreeSet<UnitName> {
     if record.target == Target::Inactive || name.is_template() {
         return BTreeSet::new();
     }
     match record.replicas {
         None => [name.clone()].into(),
-        Some(count) => (1..=count).filter_map(|number| name.replica(number)).collect(),
+        Some(count) => (1..=count)
+            .filter_map(|number| name.replica(number))
+            .filter(|replica| !picture.units.contains_key(replica))
+            .collect(),
     }
 }
 
