@@ -9,7 +9,7 @@ mod unit;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::cluster::DEFAULT_NAME;
-pub use self::cluster::{BootMethod, ClusterCommand, UpArguments};
+pub use self::cluster::{BootMethod, ClusterCommand, Offer, PublishedPort, UpArguments};
 pub use self::image::{
     BuildArguments, ImageCommand, KernelCommand, KernelSelection, KeysCommand, TrustArguments,
 };

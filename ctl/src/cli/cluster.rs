@@ -15,6 +15,8 @@ pub enum ClusterCommand {
     #[command(after_help = "Examples:
   ferrite cluster up                              # the cluster `dev`, one node
   ferrite cluster up --nodes 3                    # three nodes that form a cluster
+  ferrite cluster up --nodes 3 --publish 8080     # localhost:8080 leads to a node that listens there
+  ferrite cluster up --node dev-2                 # of dev, this node alone
   ferrite cluster up --boot uefi --memory 2048
   ferrite cluster up --renew                      # with a new disk if the image was built anew
   ferrite cluster up test --image out/cloud --config node.toml")]
@@ -22,9 +24,10 @@ pub enum ClusterCommand {
     /// Switch a cluster off in order: units get their stop signal and their grace
     #[command(after_help = "Examples:
   ferrite cluster down
+  ferrite cluster down dev-2         # one node
   ferrite cluster down --delete      # and delete its disk, certificates and context")]
     Down {
-        /// Name
+        /// Name of a cluster or of a node
         #[arg(default_value = DEFAULT_NAME)]
         name: String,
         /// Delete everything that the cluster consists of
@@ -88,6 +91,33 @@ pub enum ClusterCommand {
         #[arg(default_value = DEFAULT_NAME)]
         name: String,
     },
+    /// Add a node to a cluster of several
+    #[command(after_help = "Examples:
+  ferrite cluster add                # one more node for dev: it joins the cluster
+  ferrite cluster add test")]
+    Add {
+        /// Name
+        #[arg(default_value = DEFAULT_NAME)]
+        name: String,
+        /// Size of its disk, in GiB
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=65536), value_name = "GIB")]
+        disk_size: u32,
+        /// Longest wait until the node is ready
+        #[arg(long, default_value = "5m", value_parser = humantime::parse_duration)]
+        timeout: Duration,
+    },
+    /// Make a port of a cluster's machines reachable on this computer, at its loopback
+    #[command(after_help = "Examples:
+  ferrite cluster publish 8080               # localhost:8080 leads to any node of dev that listens there
+  ferrite cluster publish 9000:80 dev-2      # localhost:9000 leads to port 80 of dev-2")]
+    Publish {
+        /// Port, or port of this computer and port of the machines
+        #[arg(value_name = "[HOST-PORT:]PORT")]
+        port: PublishedPort,
+        /// Name of a cluster or of a node
+        #[arg(default_value = DEFAULT_NAME)]
+        name: String,
+    },
     /// Freeze the machines of a cluster or of one node
     Pause {
         /// Name of a cluster or of a node
@@ -129,6 +159,15 @@ pub struct UpArguments {
     /// Nodes of a new cluster, up to 7; as many as it has, or 1
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=7), value_name = "N")]
     pub nodes: Option<u8>,
+    /// Start this node alone; may be given again
+    #[arg(long, value_name = "NODE")]
+    pub node: Vec<String>,
+    /// Make a port of a new cluster's nodes reachable on this computer; may be given again
+    #[arg(long, value_name = "[HOST-PORT:]PORT")]
+    pub publish: Vec<PublishedPort>,
+    /// Let the nodes of a new cluster reach a port of this computer's loopback as NAME.ferrite.test; may be given again
+    #[arg(long, value_name = "NAME=PORT", value_parser = parse_offer)]
+    pub offer: Vec<Offer>,
     /// Make the cluster anew, with an empty disk, if the image has changed since it was made
     #[arg(long)]
     pub renew: bool,
@@ -138,6 +177,32 @@ pub struct UpArguments {
     /// Longest wait until the node is ready
     #[arg(long, default_value = "5m", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
+}
+
+/// A port of this computer that leads to one of machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishedPort {
+    /// Of this computer.
+    pub host: u16,
+    /// Of the machines.
+    pub port: u16,
+}
+
+/// A service of this computer that machines find under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// The name.
+    pub name: String,
+    /// Its port here, and there.
+    pub port: u16,
+}
+
+fn parse_offer(text: &str) -> Result<Offer, String> {
+    let (name, port) = text.split_once('=').unwrap_or((text, ""));
+    match port.parse() {
+        Ok(0) | Err(_) => Err("write NAME=PORT, as in registry=5000".to_owned()),
+        Ok(port) => Ok(Offer { name: name.to_owned(), port }),
+    }
 }
 
 /// How a machine boots.

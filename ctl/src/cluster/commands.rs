@@ -20,12 +20,16 @@ pub(super) fn down(
     timeout: Duration,
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
-    let _lock = folder::lock(name)?;
-    let (cluster, record) = load(name)?;
+    let target = Target::find(name)?;
+    let _lock = folder::lock(&target.record.name)?;
+    let cluster = &target.cluster;
+    if delete && !target.is_all() {
+        return Err(ClusterError::DeleteNode { name: name.to_owned() }.into());
+    }
     let deadline = Deadline::after(timeout);
     let mut machines = Vec::new();
-    for node in &record.nodes {
-        let machine = create::node_folder(&cluster, node);
+    for node in &target.nodes {
+        let machine = create::node_folder(cluster, node);
         machines.extend(Running::attach(&machine).map_err(ClusterError::from)?);
     }
     let was_running = !machines.is_empty();
@@ -36,10 +40,12 @@ pub(super) fn down(
     for running in &mut machines {
         cut |= !ended(running, deadline)?;
     }
-    network::stop(&cluster);
+    if target.is_all() {
+        network::stop(cluster);
+    }
     if delete {
-        context::remove(name)?;
-        folder::delete(&cluster)?;
+        context::remove(&target.record.name)?;
+        folder::delete(cluster)?;
     }
     let ended = match (was_running, cut) {
         (false, _) => "was down already",
@@ -165,7 +171,8 @@ impl Target {
         Ok(Self { cluster, record, nodes: vec![name.to_owned()] })
     }
 
-    fn is_all(&self) -> bool {
+    /// All nodes of the cluster are meant.
+    pub(super) fn is_all(&self) -> bool {
         self.nodes == self.record.nodes
     }
 }

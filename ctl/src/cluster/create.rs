@@ -20,7 +20,7 @@ use super::problem::ClusterError;
 use super::record::Record;
 use crate::cli::{BootMethod, UpArguments};
 use crate::context::Context;
-use crate::founding::{self, Plan};
+use crate::founding::{self, FoundedNode, Plan};
 use crate::pki::{self, Identity};
 
 /// Room that a cluster's folder needs: the image's content, and what a node writes at first.
@@ -34,6 +34,8 @@ const INITRAMFS: &str = "initramfs";
 const COMMAND_LINE: &str = "cmdline";
 const MANIFEST: &str = "manifest.json";
 
+/// Nodes of a cluster that may become members where nobody says how many, as `founding` has it.
+const MEMBERS_MAX: usize = 5;
 /// What several nodes begin with.
 const FOUNDED: &str = "founded";
 const OVERLAY: &str = "disk.qcow2";
@@ -93,18 +95,57 @@ pub(super) fn create(
         None => make_identities(cluster, record)?,
     }
     for node in &record.nodes {
-        let machine = node_folder(cluster, node);
-        folder::make_private(&machine)?;
-        write_config(cluster, record, node, config.clone())?;
-        let vmlinux = record.image.join(VMLINUX).is_file().then_some(VMLINUX);
-        for file in IMAGE_FILES.into_iter().chain(vmlinux) {
-            take(&record.image.join(file), &machine.join(file))?;
-        }
-        let overlay = machine.join(OVERLAY);
-        // The base is named relative to the overlay: the folder may be moved.
-        disk::create_overlay(host, Path::new(DISK), Format::Raw, &overlay, Some(size_bytes))?;
+        let config = config.clone();
+        make_node(cluster, record, node, (&record.image, config, size_bytes), host)?;
     }
     record.save(cluster)
+}
+
+/// Makes the folder of a node's machine, from an image, with its part of the configuration and a disk of this size.
+fn make_node(
+    cluster: &Path,
+    record: &Record,
+    node: &str,
+    (image, config, size_bytes): (&Path, NodeConfig, u64),
+    host: &Host,
+) -> Result<(), ClusterError> {
+    let machine = node_folder(cluster, node);
+    folder::make_private(&machine)?;
+    write_config(cluster, record, node, config)?;
+    let vmlinux = image.join(VMLINUX).is_file().then_some(VMLINUX);
+    for file in IMAGE_FILES.into_iter().chain(vmlinux) {
+        take(&image.join(file), &machine.join(file))?;
+    }
+    let overlay = machine.join(OVERLAY);
+    // The base is named relative to the overlay: the folder may be moved.
+    Ok(disk::create_overlay(host, Path::new(DISK), Format::Raw, &overlay, Some(size_bytes))?)
+}
+
+/// Makes one more node like `model`, of the same image and cluster, for the cluster of `record`, which knows it already.
+pub(super) fn make_further(
+    cluster: &Path,
+    record: &Record,
+    (node, model): (&str, &str),
+    size_bytes: u64,
+    host: &Host,
+) -> Result<(), ClusterError> {
+    host::require_space(cluster, SPACE_BYTES)?;
+    let founded = |node: &str| cluster.join(FOUNDED).join(founding::folder::file_of(node));
+    let mut belongs = read_document(&founded(model))?.cluster;
+    if let Some(belongs) = belongs.as_mut().filter(|_| record.nodes.len() > MEMBERS_MAX) {
+        belongs.member = None;
+    }
+    let path = founded(node);
+    let document = belongs.map(|cluster| FoundedNode { hostname: node.to_owned(), cluster });
+    let text = document.map(|document| document.document()).transpose();
+    let text = text.map_err(|error| ClusterError::Write {
+        path: path.clone(),
+        source: io::Error::other(error),
+    })?;
+    folder::write_private(&path, text.unwrap_or_default().as_bytes())?;
+    let like = node_folder(cluster, model);
+    let config = read_document(&like.join(CLOUD_CONFIG))?;
+    make_node(cluster, record, node, (&like, config, size_bytes), host)
 }
 
 /// Certificates of a node that belongs to no cluster, and of who speaks to it.

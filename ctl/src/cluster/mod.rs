@@ -10,16 +10,19 @@
 //! | `net/` | of several nodes: the switch's sockets and its capture |
 //! | `NAME-1/` | the node's machine (see `ferrite_vm`), its disk, the image it was made from, its cloud-config |
 
+mod add;
 mod commands;
 mod create;
 mod folder;
 mod network;
 pub mod problem;
 pub mod progress;
+pub mod publish;
 pub mod record;
 mod start;
 mod up;
 mod view;
+mod waiting;
 
 use crate::cli::ClusterCommand;
 use crate::failure::Failure;
@@ -45,6 +48,10 @@ pub fn run(command: ClusterCommand, session: &mut Session<'_>) -> Result<(), Fai
             Ok(network::run(&cluster, &record)?)
         }
         ClusterCommand::Heal { name } => commands::cut(&name, true, session),
+        ClusterCommand::Add { name, disk_size, timeout } => {
+            add::add(&name, disk_size, timeout, session)
+        }
+        ClusterCommand::Publish { port, name } => publish::publish(port, &name, session),
         ClusterCommand::Kill { name } => commands::kill(&name, session),
         ClusterCommand::Cut { name, restore } => commands::cut(&name, restore, session),
         ClusterCommand::Pause { name } => commands::pause(&name, session),

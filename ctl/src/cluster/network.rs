@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -15,12 +16,13 @@ use ferrite_vm::machine::Card;
 use ferrite_vm::running::{self, Running};
 use ferrite_vm::switch::Switch;
 use ferrite_vm::switch::client::Client;
-use ferrite_vm::switch::topology::Network;
+use ferrite_vm::switch::topology::{Network, Service, Station};
 
 use super::create;
 use super::folder;
 use super::problem::ClusterError;
 use super::record::Record;
+use crate::cli::Offer;
 
 /// Its folder in the cluster's: sockets, the capture, the history, what the switch complains about.
 const FOLDER: &str = "net";
@@ -30,13 +32,22 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What it says when it can be.
 const SET_UP: &[u8; 7] = b"set up\n";
 
+/// A machine as the network knows it: its API is published.
+pub(super) fn station(node: &str) -> Station {
+    Station { name: node.to_owned(), published: vec![API_PORT] }
+}
+
 /// The network of a new cluster with these nodes.
-pub(super) fn of(nodes: &[String], seed: u64) -> Network {
+pub(super) fn of(nodes: &[String], offered: &[Offer], seed: u64) -> Network {
     let names: Vec<&str> = nodes.iter().map(String::as_str).collect();
     let mut network = Network::of(&names, seed);
-    for station in &mut network.machines {
-        station.published = vec![API_PORT];
-    }
+    network.machines = nodes.iter().map(|node| station(node)).collect();
+    let service = |offer: &Offer| Service {
+        name: offer.name.clone(),
+        port: offer.port,
+        host: (Ipv4Addr::LOCALHOST, offer.port).into(),
+    };
+    network.services = offered.iter().map(service).collect();
     network
 }
 
@@ -53,6 +64,9 @@ pub(super) fn card(record: &Record, node: &str) -> Result<Card, ClusterError> {
         None => Ok(Card::User),
     }
 }
+
+/// How long the switch goes on when nobody uses it: longer than a command needs from starting it to starting machines.
+const UNUSED: Duration = Duration::from_secs(30);
 
 /// Starts the switch, unless it runs.
 pub(super) fn start(cluster: &Path, record: &Record) -> Result<(), ClusterError> {
@@ -93,7 +107,7 @@ pub(super) fn run(cluster: &Path, record: &Record) -> Result<(), ClusterError> {
     let switch = Switch::new(network, &folder_of(cluster))?;
     // Who has started it may not wait any more.
     drop(std::io::stdout().write_all(SET_UP));
-    Ok(switch.run()?)
+    Ok(switch.ending_when_unused_for(UNUSED).run()?)
 }
 
 /// Ends the switch, if it runs.

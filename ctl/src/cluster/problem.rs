@@ -57,6 +57,8 @@ pub enum ClusterError {
     NoNetwork { name: String },
     #[error("make cluster {name:?} one of {asked} nodes: it has {has}")]
     OtherSize { name: String, has: usize, asked: u8 },
+    #[error("delete node {name:?} alone: a cluster is deleted as a whole")]
+    DeleteNode { name: String },
     #[error("use cluster or node {name:?}: there is no such cluster, and none has such a node")]
     UnknownNode { name: String },
     #[error("use cluster {name:?}: there is no such cluster")]
@@ -102,6 +104,7 @@ impl ClusterError {
             Self::Machine(MachineError::Host(_) | MachineError::Spawn { .. }) => Exit::Environment,
             Self::Unknown { .. }
             | Self::UnknownNode { .. }
+            | Self::DeleteNode { .. }
             | Self::BadName { .. }
             | Self::NotAName { .. }
             | Self::OtherSize { .. }

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::output::printable;
 
@@ -64,17 +64,19 @@ pub struct Progress {
     name: String,
     started: Instant,
     phase: Phase,
+    /// What was said last of what is being done.
+    words: String,
     /// Set on a terminal.
     spinner: Option<ProgressBar>,
 }
 
 impl Progress {
-    /// Starts to show the boot of `name`, which begins with `phase`; `draws` says whether standard error is a
+    /// Starts to show the boot of `name`, which begins with `phase`: as a line of `screen`, where standard error is a
     /// terminal.
     #[must_use]
-    pub fn start(name: &str, phase: Phase, draws: bool) -> Self {
-        let spinner = draws.then(|| {
-            let spinner = ProgressBar::new_spinner();
+    pub fn start(name: &str, phase: Phase, screen: Option<&MultiProgress>) -> Self {
+        let spinner = screen.map(|screen| {
+            let spinner = screen.add(ProgressBar::new_spinner());
             // The template is constant: were it wrong, the plain style would do.
             if let Ok(style) =
                 ProgressStyle::with_template("{spinner} {prefix} {elapsed:>3}  {wide_msg}")
@@ -86,8 +88,8 @@ impl Progress {
             spinner.enable_steady_tick(TICK);
             spinner
         });
-        let name = name.to_owned();
-        Self { name, started: Instant::now(), phase, spinner }
+        let (name, words) = (name.to_owned(), phase.words().to_owned());
+        Self { name, started: Instant::now(), phase, words, spinner }
     }
 
     /// Time since the start.
@@ -102,14 +104,38 @@ impl Progress {
     /// `plain`, which is written to where there is no terminal, cannot be written.
     pub fn line(&mut self, line: &str, plain: &mut dyn Write) -> std::io::Result<()> {
         let Some((phase, words)) = step_of(line) else { return Ok(()) };
+        self.words = printable(words.unwrap_or(phase.words()));
         if let Some(spinner) = &self.spinner {
-            spinner.set_message(printable(words.unwrap_or(phase.words())));
+            spinner.set_message(self.words.clone());
         } else if phase > self.phase {
             let seconds = self.elapsed().as_secs_f32();
             writeln!(plain, "starting {}: {} ({seconds:.1} s)", self.name, phase.words())?;
         }
         self.phase = self.phase.max(phase);
         Ok(())
+    }
+
+    /// What was being done when it was heard of last.
+    #[must_use]
+    pub fn words(&self) -> &str {
+        &self.words
+    }
+
+    /// It is ready, while others are not yet.
+    ///
+    /// # Errors
+    /// As [`Self::line`].
+    pub fn ready(&self, plain: &mut dyn Write) -> std::io::Result<()> {
+        match &self.spinner {
+            Some(spinner) => {
+                spinner.finish_with_message("ready");
+                Ok(())
+            }
+            None => {
+                let seconds = self.elapsed().as_secs_f32();
+                writeln!(plain, "starting {}: ready ({seconds:.1} s)", self.name)
+            }
+        }
     }
 
     /// Takes the display away.
@@ -140,7 +166,7 @@ mod tests {
 
     #[test]
     fn without_a_terminal_every_phase_is_one_line() {
-        let mut progress = Progress::start("dev", Phase::Firmware, false);
+        let mut progress = Progress::start("dev", Phase::Firmware, None);
         let mut written = Vec::new();
         for line in ["Linux version 6", "ferrite-init: a", "ferrite-init: b", "Linux version 6"] {
             progress.line(line, &mut written).unwrap();

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::folder;
 use super::network;
 use super::problem::ClusterError;
+use super::publish::Published;
 use crate::cli::{BootMethod, UpArguments};
 
 /// Processors of a node where nothing else was said.
@@ -37,19 +38,23 @@ pub struct Record {
     /// The network between its machines; absent where it is one machine, which then belongs to no cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// Ports of its machines that are published on this computer, besides those of their APIs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<Published>,
 }
 
 impl Record {
-    /// A new cluster.
-    pub(super) fn new(arguments: &UpArguments, image: PathBuf) -> Self {
-        let count = arguments.nodes.unwrap_or(1);
+    /// A new cluster, of as many nodes as were asked for, or as the one had in whose place it comes.
+    pub(super) fn new(arguments: &UpArguments, image: PathBuf, has: Option<usize>) -> Self {
+        let count = arguments.nodes.map_or(has.unwrap_or(1), usize::from);
         let name = &arguments.name;
         let nodes: Vec<String> = (1..=count).map(|number| format!("{name}-{number}")).collect();
         let several = count > 1;
         let (cpus, memory_mib) = if several { OF_SEVERAL } else { (CPUS, MEMORY_MIB) };
         Self {
             name: name.clone(),
-            network: several.then(|| network::of(&nodes, seed())),
+            network: several.then(|| network::of(&nodes, &arguments.offer, seed())),
+            published: arguments.publish.iter().map(|port| Published::new(*port, None)).collect(),
             nodes,
             image,
             boot: arguments.boot.unwrap_or(BootMethod::Direct),
@@ -60,7 +65,10 @@ impl Record {
 
     /// The same cluster with what was asked for this time.
     pub(super) fn adapted(self, arguments: &UpArguments) -> Self {
+        let further = arguments.publish.iter().map(|port| Published::new(*port, None));
+        let further: Vec<_> = further.filter(|one| !self.published.contains(one)).collect();
         Self {
+            published: self.published.iter().cloned().chain(further).collect(),
             boot: arguments.boot.unwrap_or(self.boot),
             cpus: arguments.cpus.unwrap_or(self.cpus),
             memory_mib: arguments.memory.unwrap_or(self.memory_mib),

@@ -1,13 +1,11 @@
-//! Starts a node's machine and waits until the node is ready.
+//! Starts a node's machine; what may end a start.
 
-use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use ferrite_vm::console::{Console, ConsoleError, Until};
-use ferrite_vm::deadline::Deadline;
+use ferrite_vm::console::Console;
 use ferrite_vm::host::Host;
 use ferrite_vm::machine::{Boot, Machine};
 use ferrite_vm::running::{self, Running};
@@ -15,14 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::{pipe, unregister};
 
 use super::problem::ClusterError;
-use super::progress::{Phase, Progress};
-
-/// What PID 1 says when the node is ready.
-const READY: &str = "ferrite-init: ready";
-/// What is said when it never will be.
-const GIVEN_UP: [&str; 2] = ["ferrite-init: FATAL", "Kernel panic"];
-/// Lines of the console that are shown when it never will be.
-const TAIL_LINES: usize = 20;
+use super::progress::Phase;
 
 /// Ctrl-C and its like as something to poll, while this lives. Without it they end the process at once.
 #[derive(Debug)]
@@ -61,67 +52,27 @@ impl AsFd for Interrupt {
     }
 }
 
-/// What waiting needs to know.
-#[derive(Debug)]
-pub(super) struct Wait<'wait> {
-    /// The node's name.
-    pub(super) node: &'wait str,
-    /// Longest wait.
-    pub(super) timeout: Duration,
-    /// Standard error is a terminal.
-    pub(super) draws: bool,
-    /// Ends the wait.
-    pub(super) interrupt: &'wait Interrupt,
-}
-
 /// A machine that was started and is not ready yet.
 #[derive(Debug)]
 pub(super) struct Starting {
-    console: Console,
-    first_phase: Phase,
-    running: Running,
-    since: Instant,
+    /// Its node.
+    pub(super) node: String,
+    pub(super) console: Console,
+    pub(super) first_phase: Phase,
+    pub(super) running: Running,
+    pub(super) since: Instant,
 }
 
 impl Starting {
-    /// Starts `machine`.
-    pub(super) fn begin(machine: &Machine, host: &Host) -> Result<Self, ClusterError> {
+    /// Starts `machine`, which is `node`'s.
+    pub(super) fn begin(node: &str, machine: &Machine, host: &Host) -> Result<Self, ClusterError> {
         // Before the machine starts: what it said in earlier lives is not waited for.
         let mut console = Console::open(&running::serial_log(&machine.directory))?;
         console.skip_to_end()?;
         let since = Instant::now();
         let running = Running::start(machine, host)?;
-        Ok(Self { console, first_phase: first_phase(&machine.boot), running, since })
-    }
-
-    /// Waits until its node is ready; returns how long that took since it was started. A machine that gives up is ended
-    /// again; one that is only not ready in time runs on, so that it can be asked why.
-    pub(super) fn wait(
-        mut self,
-        wait: &Wait<'_>,
-        err: &mut dyn Write,
-    ) -> Result<Duration, ClusterError> {
-        let mut progress = Progress::start(wait.node, self.first_phase, wait.draws);
-        let outcome = wait_ready(&self.running, &mut self.console, wait, (&mut progress, err));
-        progress.finish();
-        match outcome {
-            Ok(()) => Ok(self.since.elapsed()),
-            Err(error @ ClusterError::NotReady { .. }) => Err(error),
-            Err(error) => {
-                self.running.cut()?;
-                Err(error)
-            }
-        }
-    }
-
-    /// The machine.
-    pub(super) fn running(&mut self) -> &mut Running {
-        &mut self.running
-    }
-
-    /// Ends it again.
-    pub(super) fn cut(mut self) -> Result<(), ClusterError> {
-        Ok(self.running.cut()?)
+        let node = node.to_owned();
+        Ok(Self { node, console, first_phase: first_phase(&machine.boot), running, since })
     }
 }
 
@@ -129,43 +80,6 @@ fn first_phase(boot: &Boot) -> Phase {
     match boot {
         Boot::Direct { .. } => Phase::Kernel,
         Boot::Bios | Boot::Uefi => Phase::Firmware,
-    }
-}
-
-fn wait_ready(
-    running: &Running,
-    console: &mut Console,
-    wait: &Wait<'_>,
-    (progress, err): (&mut Progress, &mut dyn Write),
-) -> Result<(), ClusterError> {
-    let until = Until {
-        deadline: Deadline::after(wait.timeout),
-        machine: Some(running.process().as_fd()),
-        interrupt: Some(wait.interrupt.as_fd()),
-    };
-    let name = || wait.node.to_owned();
-    loop {
-        let line = match console.next_line(until) {
-            Ok(line) => line,
-            Err(ConsoleError::Interrupted) => {
-                return Err(ClusterError::Interrupted { name: name() });
-            }
-            Err(ConsoleError::Deadline { .. }) => {
-                let tail = console.tail(TAIL_LINES)?;
-                return Err(ClusterError::NotReady { name: name(), within: wait.timeout, tail });
-            }
-            Err(ConsoleError::Ended { .. }) => {
-                return Err(ClusterError::Ended { name: name(), tail: console.tail(TAIL_LINES)? });
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if line.contains(READY) {
-            return Ok(());
-        }
-        if GIVEN_UP.iter().any(|words| line.contains(words)) {
-            return Err(ClusterError::GaveUp { name: name(), tail: console.tail(TAIL_LINES)? });
-        }
-        progress.line(&line, err).map_err(|source| ClusterError::Signals { source })?;
     }
 }
 

@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use ferrite_schema::names::API_PORT;
-use ferrite_vm::deadline::Deadline;
 use ferrite_vm::host::{Acceleration, Host};
 use ferrite_vm::running;
 
 use super::problem::ClusterError;
 use super::record::Record;
-use super::start::{Interrupt, Starting, Unfinished, Wait};
+use super::start::{Interrupt, Starting, Unfinished};
 use super::view::{self, Status};
-use super::{commands, create, folder, network};
+use super::waiting::{self, Wait};
+use super::{commands, create, folder, network, publish};
 use crate::cli::{DEFAULT_NAME, UpArguments};
 use crate::context;
 use crate::failure::Failure;
@@ -33,8 +33,11 @@ pub(super) fn up(arguments: &UpArguments, session: &mut Session<'_>) -> Result<(
         Some(record) => arguments.fresh || is_stale(&cluster, record, arguments, session)?,
     };
     if let (Some(record), false) = (&existing, anew)
-        && is_running(&cluster, record)?
+        && is_running(&cluster, record, &arguments.node)?
     {
+        // The switch may have been killed, which machines outlive.
+        network::start(&cluster, record)?;
+        publish::restore(&cluster, record)?;
         use_context(&cluster, record)?;
         return show(&cluster, record, &format!("{} is up already", record.name), session);
     }
@@ -43,9 +46,15 @@ pub(super) fn up(arguments: &UpArguments, session: &mut Session<'_>) -> Result<(
     let mut unfinished = None;
     let record = match existing {
         Some(record) if !anew => record.adapted(arguments),
-        _ => {
+        existing => {
             let image = create::check_image(&arguments.image)?;
-            let record = Record::new(arguments, image);
+            let has = existing.map(|record| record.nodes.len());
+            let record = Record::new(arguments, image, has);
+            if record.network.is_none()
+                && !(arguments.publish.is_empty() && arguments.offer.is_empty())
+            {
+                return Err(ClusterError::NoNetwork { name: record.name }.into());
+            }
             // Whatever is there is either to be replaced or was never finished.
             commands::end_and_delete(&arguments.name)?;
             unfinished = Some(Unfinished::new(&cluster));
@@ -76,40 +85,32 @@ fn start_nodes(
     (host, interrupt): (&Host, &Interrupt),
     session: &mut Session<'_>,
 ) -> Result<String, ClusterError> {
+    let meant = meant(record, &arguments.node)?;
     network::start(cluster, record)?;
+    publish::restore(cluster, record)?;
     // Together: each has to wait for the others.
     let mut starting = Vec::new();
-    for node in &record.nodes {
+    for node in meant {
         if running::find(&create::node_folder(cluster, node))?.is_none() {
             let machine = create::machine(cluster, record, node)?;
-            starting.push((node, Starting::begin(&machine, host)?));
+            starting.push(Starting::begin(node, &machine, host)?);
         }
     }
     // Before the nodes are ready, so that they can be asked why they are not.
     match (&record.network, starting.first_mut()) {
-        (None, Some((_, machine))) => {
-            let port = machine.running().forwarded_port(API_PORT)?;
+        (None, Some(machine)) => {
+            let port = machine.running.forwarded_port(API_PORT)?;
             context::save_as_current(&create::context(cluster, record, &[port])?)?;
         }
         (Some(_), _) | (_, None) => use_context(cluster, record)?,
     }
-    let deadline = Deadline::after(arguments.timeout);
-    let mut seconds = 0.0_f32;
-    let mut left = starting.into_iter();
-    while let Some((node, machine)) = left.next() {
-        let draws = session.draws_progress();
-        let wait = Wait { node, timeout: deadline.left(), draws, interrupt };
-        match machine.wait(&wait, session.err) {
-            Ok(took) => seconds = seconds.max(took.as_secs_f32()),
-            Err(error) => {
-                if matches!(error, ClusterError::Interrupted { .. }) {
-                    left.try_for_each(|(_, machine)| machine.cut())?;
-                    network::stop(cluster);
-                }
-                return Err(error);
-            }
-        }
-    }
+    let wait = Wait {
+        cluster: &record.name,
+        timeout: arguments.timeout,
+        draws: session.draws_progress(),
+        interrupt,
+    };
+    let seconds = waiting::wait(starting, &wait, session.err)?.as_secs_f32();
     let means = match host.acceleration {
         Acceleration::Kvm => "with KVM",
         Acceleration::Tcg => "without KVM, which does not work here",
@@ -146,8 +147,17 @@ fn is_stale(
     Ok(arguments.renew)
 }
 
-fn is_running(cluster: &Path, record: &Record) -> Result<bool, ClusterError> {
-    for node in &record.nodes {
+/// The nodes that are meant: those that were named, or all.
+fn meant<'a>(record: &'a Record, named: &'a [String]) -> Result<&'a [String], ClusterError> {
+    match named.iter().find(|node| !record.nodes.contains(node)) {
+        Some(node) => Err(ClusterError::UnknownNode { name: node.clone() }),
+        None if named.is_empty() => Ok(&record.nodes),
+        None => Ok(named),
+    }
+}
+
+fn is_running(cluster: &Path, record: &Record, named: &[String]) -> Result<bool, ClusterError> {
+    for node in meant(record, named)? {
         if running::find(&create::node_folder(cluster, node))?.is_none() {
             return Ok(false);
         }

@@ -86,7 +86,16 @@ impl Relay {
                 return Ok(());
             }
         }
-        if !self.is_connected && socket.may_recv() {
+        // By its state: one that has said all already may be received from no more.
+        let state = socket.state();
+        let is_connecting = matches!(
+            state,
+            tcp::State::Closed
+                | tcp::State::Listen
+                | tcp::State::SynSent
+                | tcp::State::SynReceived
+        );
+        if !self.is_connected && !is_connecting {
             self.is_connected = true;
             connected(socket);
         }
