@@ -8,6 +8,7 @@ mod api;
 mod attacks;
 mod boot;
 mod clock;
+mod cluster;
 mod computer;
 mod disk;
 mod exec;

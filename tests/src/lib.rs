@@ -6,6 +6,7 @@
 
 pub mod agent_death;
 pub mod as_root;
+pub mod computer;
 pub mod cutter;
 pub mod demo;
 pub mod disk;

@@ -90,10 +90,7 @@ impl Relay {
         let state = socket.state();
         let is_connecting = matches!(
             state,
-            tcp::State::Closed
-                | tcp::State::Listen
-                | tcp::State::SynSent
-                | tcp::State::SynReceived
+            tcp::State::Closed | tcp::State::Listen | tcp::State::SynSent | tcp::State::SynReceived
         );
         if !self.is_connected && !is_connecting {
             self.is_connected = true;
