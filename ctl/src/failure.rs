@@ -143,18 +143,7 @@ impl Failure {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Context(error) => match error {
-                ContextError::Invalid { .. } => Exit::Invalid,
-                ContextError::Unknown { .. }
-                | ContextError::BadName { .. }
-                | ContextError::NoneCurrent { .. } => Exit::Usage,
-                ContextError::NoFolder => Exit::Environment,
-                ContextError::Exists { .. }
-                | ContextError::List { .. }
-                | ContextError::Read { .. }
-                | ContextError::Write { .. }
-                | ContextError::Encode { .. } => Exit::Failed,
-            },
+            Self::Context(error) => context_exit(error),
             Self::Client(error) => error.exit(),
             Self::Cluster(error) => error.exit(),
             Self::Found(FoundCluster::Nodes { .. } | FoundCluster::Members { .. }) => Exit::Usage,
@@ -231,22 +220,12 @@ impl Failure {
             Self::Cluster(error) => error.hint(),
             Self::Archive(error) => error.hint().map(str::to_owned),
             Self::Exists { .. } => Some("`--force` replaces it".to_owned()),
-            Self::NoMachine { known, .. } => Some(format!("known are: {}", known.join(", "))),
-            Self::SomeMachines { .. } => {
-                Some("say more of the ID: `ferrite machine list -o json` shows it whole".to_owned())
-            }
-            Self::NoCluster { .. } => Some(
-                "leave out `--machine`, or choose a cluster's context with `--context`".to_owned(),
-            ),
-            Self::WhichMachine { .. } => {
-                Some("name it with `--machine NAME`: `ferrite machine list` lists them".to_owned())
-            }
-            Self::NoInstance { .. } => {
-                Some("`ferrite unit list` lists instances and their machines".to_owned())
-            }
-            Self::InstancesDeadline { name, .. } => {
-                Some(format!("`ferrite unit why {name}` says what they wait for"))
-            }
+            Self::NoMachine { .. }
+            | Self::SomeMachines { .. }
+            | Self::NoCluster { .. }
+            | Self::WhichMachine { .. }
+            | Self::NoInstance { .. }
+            | Self::InstancesDeadline { .. } => self.machine_hint(),
             Self::NoUnit { .. } => Some("`ferrite unit list` lists all units".to_owned()),
             Self::Unit { name, .. } | Self::UnitDeadline { name, .. } => {
                 Some(format!("`ferrite unit logs {name}` shows what it wrote"))
@@ -296,6 +275,44 @@ impl Failure {
             | Self::Command { .. }
             | Self::Write { .. } => None,
         }
+    }
+
+    /// What a person can do about a failure to find a machine of a cluster, or what is on it.
+    fn machine_hint(&self) -> Option<String> {
+        match self {
+            Self::NoMachine { known, .. } => Some(format!("known are: {}", known.join(", "))),
+            Self::SomeMachines { .. } => {
+                Some("say more of the ID: `ferrite machine list -o json` shows it whole".to_owned())
+            }
+            Self::NoCluster { .. } => Some(
+                "leave out `--machine`, or choose a cluster's context with `--context`".to_owned(),
+            ),
+            Self::WhichMachine { .. } => {
+                Some("name it with `--machine NAME`: `ferrite machine list` lists them".to_owned())
+            }
+            Self::NoInstance { .. } => {
+                Some("`ferrite unit list` lists instances and their machines".to_owned())
+            }
+            Self::InstancesDeadline { name, .. } => {
+                Some(format!("`ferrite unit why {name}` says what they wait for"))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn context_exit(error: &ContextError) -> Exit {
+    match error {
+        ContextError::Invalid { .. } => Exit::Invalid,
+        ContextError::Unknown { .. }
+        | ContextError::BadName { .. }
+        | ContextError::NoneCurrent { .. } => Exit::Usage,
+        ContextError::NoFolder => Exit::Environment,
+        ContextError::Exists { .. }
+        | ContextError::List { .. }
+        | ContextError::Read { .. }
+        | ContextError::Write { .. }
+        | ContextError::Encode { .. } => Exit::Failed,
     }
 }
 

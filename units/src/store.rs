@@ -340,7 +340,7 @@ mod tests {
         // Where the document cannot be written, no mark is left for a later one.
         fs::create_dir_all(folder.path().join("web@1.toml/in-the-way")).unwrap();
         store.put_assigned(&unit).unwrap_err();
-        fs::remove_dir_all(folder.path().join("web@1.toml")).unwrap();
+        removal::remove(&folder.path().join("web@1.toml")).unwrap();
         store.put(&unit).unwrap();
         assert!(!store.load().0[0].assigned);
     }
