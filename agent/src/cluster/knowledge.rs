@@ -103,7 +103,11 @@ impl<S: ClusterStore + std::fmt::Debug, T: Tells> Stored<S, T> {
                 .record
                 .issued
                 .into_iter()
-                .map(|issued| IssuedCertificate { serial: issued.serial, until_s: issued.until_s })
+                .map(|issued| IssuedCertificate {
+                    serial: issued.serial,
+                    until_s: issued.until_s,
+                    rest: Rest::new(),
+                })
                 .collect(),
             rest: before.map(|(_, before)| before.rest).unwrap_or_else(Rest::new),
         };

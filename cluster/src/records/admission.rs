@@ -47,6 +47,9 @@ pub struct IssuedCertificate {
     pub serial: String,
     /// Its last second, since the epoch.
     pub until_s: u64,
+    /// What newer versions wrote.
+    #[serde(flatten)]
+    pub rest: Rest,
 }
 
 /// A certificate that opens nothing any more.

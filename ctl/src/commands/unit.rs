@@ -25,9 +25,26 @@ pub(super) fn run(command: UnitCommand, session: &mut Session<'_>) -> Result<(),
     if matches!(command, UnitCommand::Verify { .. }) {
         return on_node(command, session);
     }
+    // What is wrong with a document is said whoever would have got it.
+    read_documents(&command)?;
     match session.cluster()? {
         Some(cluster) => fleet::run(command, &cluster, session),
         None => on_node(command, session),
+    }
+}
+
+/// Looks at the documents that a command sends, but for standard input, which is read once.
+fn read_documents(command: &UnitCommand) -> Result<(), Failure> {
+    match command {
+        UnitCommand::Start { units, .. } => {
+            let mut files = units.iter().filter(|what| *what != "-");
+            files.try_for_each(|what| submitted(what).map(drop))
+        }
+        UnitCommand::Submit { files } => {
+            let mut files = files.iter().filter(|file| *file != Path::new("-"));
+            files.try_for_each(|file| Ok(document::load(file, unit::parse).map(drop)?))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -333,7 +333,7 @@ fn the_examples_are_valid() {
         names.push(unit.unwrap_or_else(|problem| panic!("{}: {problem}", path.display())).name);
     }
     names.sort();
-    assert_eq!(names, ["backup", "db", "hello", "web", "worker@"]);
+    assert_eq!(names, ["backup", "db", "front", "hello", "web", "worker@"]);
 }
 
 /// The keys that `text` may have, as serde names them when it meets one that it does not know.

@@ -94,7 +94,7 @@ fn a_newer_version_s_fields_are_passed_over_and_its_messages_are_named() {
         (r#"{"type": "teleport"}"#, "unknown variant `teleport`"),
         (r#"{"versions": [1]}"#, "missing field `type`"),
         (r#"{"type": "hello"}"#, "missing field `versions`"),
-        (r#"{"type": "keep-alive", "number": 1, "machines": ["x"]}"#, "`x` is no machine ID"),
+        (r#"{"type": "keep-alive", "number": 1, "machines": ["x"]}"#, "\"x\" is no machine ID"),
         (r#"{"type": "stored", "number": -1}"#, "invalid value"),
         ("{} {}", "missing field"),
         ("[1", "expected variant identifier"),
