@@ -12,6 +12,7 @@ mod cluster;
 mod computer;
 mod disk;
 mod exec;
+mod fleet;
 mod image;
 mod isolation;
 mod kernel;

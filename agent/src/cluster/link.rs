@@ -101,6 +101,11 @@ impl Following {
         following
     }
 
+    /// Revision of the store that the assignment is of; 0 where there is none.
+    fn revision(&self) -> i64 {
+        self.follower.assignment.as_ref().map_or(0, |known| known.revision)
+    }
+
     /// Specifications of the assignment that are not here.
     fn missing(&self) -> BTreeSet<SpecHash> {
         let instances = self.follower.assignment.iter().flat_map(|known| known.instances.values());
@@ -305,6 +310,7 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
                 drop(following.troubles.insert("kept", ferrite_schema::chain(&error)));
             }
         }
+        tracing::info!(instances = wanted.len(), revision = self.following.revision(), "assigned");
         self.instances.assign(wanted).await;
     }
 }
