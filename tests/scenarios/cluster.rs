@@ -39,7 +39,7 @@ fn nodes_are_killed_cut_paused_and_started_one_by_one() -> Result<()> {
     for node in NODES {
         ensure!(shown.contains(&format!("starting {node}: ready")), "{shown}");
         ensure!(is_plugged(&computer, node)?, "{node} is not connected to the switch");
-        computer.wait_for(node, "address 192.168.1.1", SOON).context("an address by DHCP")?;
+        computer.wait_for(node, "dhcp-lease", SOON).context("an address by DHCP")?;
     }
     let states = |first: &str, second: &str| {
         NODES
@@ -73,7 +73,7 @@ fn nodes_are_killed_cut_paused_and_started_one_by_one() -> Result<()> {
     assert_eq!(computer.states()?, states("running", "down"));
     let asked = computer.run(&["cluster", "pause", "pair-2"])?;
     ensure!(said(&asked).contains("does not run"), "{}", said(&asked));
-    computer.ferrite(&["cluster", "up", "pair"])?;
+    computer.ferrite(&["cluster", "up", "pair-2"])?;
     assert_eq!(computer.states()?, states("running", "running"));
     TcpStream::connect(endpoint(&computer, "pair-2")?).context("reach its API's port")?;
 

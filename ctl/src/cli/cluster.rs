@@ -16,7 +16,7 @@ pub enum ClusterCommand {
   ferrite cluster up                              # the cluster `dev`, one node
   ferrite cluster up --nodes 3                    # three nodes that form a cluster
   ferrite cluster up --nodes 3 --publish 8080     # localhost:8080 leads to a node that listens there
-  ferrite cluster up --node dev-2                 # of dev, this node alone
+  ferrite cluster up dev-2                        # of dev, this node alone
   ferrite cluster up --boot uefi --memory 2048
   ferrite cluster up --renew                      # with a new disk if the image was built anew
   ferrite cluster up test --image out/cloud --config node.toml")]
@@ -135,12 +135,12 @@ pub enum ClusterCommand {
 /// `ferrite cluster up …`
 #[derive(Debug, Clone, Args)]
 pub struct UpArguments {
-    /// Name
+    /// Name of a cluster, or of a node that is to be started alone
     #[arg(default_value = DEFAULT_NAME)]
     pub name: String,
-    /// Folder of the image, as `ferrite image build` writes it
-    #[arg(long, default_value = "out/cloud", value_name = "DIR")]
-    pub image: PathBuf,
+    /// Folder of the image, as `ferrite image build` writes it; the one that the cluster was made from, or out/cloud
+    #[arg(long, value_name = "DIR")]
+    pub image: Option<PathBuf>,
     /// Cloud-config of the node; its API's certificates are added
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -159,9 +159,6 @@ pub struct UpArguments {
     /// Nodes of a new cluster, up to 7; as many as it has, or 1
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=7), value_name = "N")]
     pub nodes: Option<u8>,
-    /// Start this node alone; may be given again
-    #[arg(long, value_name = "NODE")]
-    pub node: Vec<String>,
     /// Make a port of a new cluster's nodes reachable on this computer; may be given again
     #[arg(long, value_name = "[HOST-PORT:]PORT")]
     pub publish: Vec<PublishedPort>,

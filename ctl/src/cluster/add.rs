@@ -18,17 +18,16 @@ pub(super) fn add(
     timeout: Duration,
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
-    let (node, image) = make(name, disk_size)?;
+    let node = make(name, disk_size)?;
     let arguments = UpArguments {
-        name: name.to_owned(),
-        image,
+        name: node,
+        image: None,
         config: None,
         boot: None,
         cpus: None,
         memory: None,
         disk_size,
         nodes: None,
-        node: vec![node],
         publish: Vec::new(),
         offer: Vec::new(),
         renew: false,
@@ -38,7 +37,7 @@ pub(super) fn add(
     up::up(&arguments, session)
 }
 
-fn make(name: &str, disk_size: u32) -> Result<(String, std::path::PathBuf), ClusterError> {
+fn make(name: &str, disk_size: u32) -> Result<String, ClusterError> {
     let _lock = folder::lock(name)?;
     let (cluster, mut record) = commands::load(name)?;
     let none = || ClusterError::NoNetwork { name: name.to_owned() };
@@ -58,5 +57,5 @@ fn make(name: &str, disk_size: u32) -> Result<(String, std::path::PathBuf), Clus
         switch.add(station)?;
     }
     record.save(&cluster)?;
-    Ok((node, record.image))
+    Ok(node)
 }

@@ -177,6 +177,15 @@ impl Target {
     }
 }
 
+/// The cluster of a node of this name, and the node; none where a cluster has the name, or nobody.
+pub(super) fn node_of(name: &str) -> Result<Option<(String, String)>, ClusterError> {
+    match Target::find(name) {
+        Ok(target) if target.record.name != name => Ok(Some((target.record.name, name.to_owned()))),
+        Ok(_) | Err(ClusterError::Unknown { .. } | ClusterError::UnknownNode { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Does something to every machine that is meant; all of them run.
 fn each(
     target: &Target,

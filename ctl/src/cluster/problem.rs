@@ -57,6 +57,10 @@ pub enum ClusterError {
     NoNetwork { name: String },
     #[error("make cluster {name:?} one of {asked} nodes: it has {has}")]
     OtherSize { name: String, has: usize, asked: u8 },
+    #[error(
+        "start node {name:?} alone: `--nodes`, `--fresh` and `--renew` are for a whole cluster"
+    )]
+    NodeAlone { name: String },
     #[error("delete node {name:?} alone: a cluster is deleted as a whole")]
     DeleteNode { name: String },
     #[error("use cluster or node {name:?}: there is no such cluster, and none has such a node")]
@@ -105,6 +109,7 @@ impl ClusterError {
             Self::Unknown { .. }
             | Self::UnknownNode { .. }
             | Self::DeleteNode { .. }
+            | Self::NodeAlone { .. }
             | Self::BadName { .. }
             | Self::NotAName { .. }
             | Self::OtherSize { .. }

@@ -1,6 +1,7 @@
 //! `ferrite cluster up`.
 
 use std::path::Path;
+use std::time::Duration;
 
 use ferrite_schema::names::API_PORT;
 use ferrite_vm::host::{Acceleration, Host};
@@ -17,8 +18,28 @@ use crate::context;
 use crate::failure::Failure;
 use crate::session::Session;
 
-/// Makes the cluster unless it exists, starts it unless it runs, and says how to talk to it.
+/// The image of a new cluster where nobody says which.
+const IMAGE: &str = "out/cloud";
+
+/// Makes the cluster unless it exists, starts it unless it runs, and says how to talk to it. Where a node is named, that
+/// one alone.
 pub(super) fn up(arguments: &UpArguments, session: &mut Session<'_>) -> Result<(), Failure> {
+    match commands::node_of(&arguments.name)? {
+        None => up_with(arguments, None, session),
+        Some((cluster, node)) => {
+            if arguments.nodes.is_some() || arguments.fresh || arguments.renew {
+                return Err(ClusterError::NodeAlone { name: node }.into());
+            }
+            up_with(&UpArguments { name: cluster, ..arguments.clone() }, Some(&node), session)
+        }
+    }
+}
+
+fn up_with(
+    arguments: &UpArguments,
+    node: Option<&str>,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
     let cluster = folder::of(&arguments.name)?;
     let _lock = folder::lock(&arguments.name)?;
     let existing = Record::load(&cluster)?;
@@ -33,13 +54,18 @@ pub(super) fn up(arguments: &UpArguments, session: &mut Session<'_>) -> Result<(
         Some(record) => arguments.fresh || is_stale(&cluster, record, arguments, session)?,
     };
     if let (Some(record), false) = (&existing, anew)
-        && is_running(&cluster, record, &arguments.node)?
+        && is_running(&cluster, &meant(record, node))?
     {
         // The switch may have been killed, which machines outlive.
         network::start(&cluster, record)?;
         publish::restore(&cluster, record)?;
         use_context(&cluster, record)?;
-        return show(&cluster, record, &format!("{} is up already", record.name), session);
+        return show(
+            &cluster,
+            record,
+            &format!("{} is up already", node.unwrap_or(&record.name)),
+            session,
+        );
     }
     let host = Host::probe().map_err(ClusterError::from)?;
     let interrupt = Interrupt::catch()?;
@@ -47,7 +73,12 @@ pub(super) fn up(arguments: &UpArguments, session: &mut Session<'_>) -> Result<(
     let record = match existing {
         Some(record) if !anew => record.adapted(arguments),
         existing => {
-            let image = create::check_image(&arguments.image)?;
+            let image = match (&arguments.image, &existing) {
+                (Some(image), _) => image.clone(),
+                (None, Some(record)) => record.image.clone(),
+                (None, None) => IMAGE.into(),
+            };
+            let image = create::check_image(&image)?;
             let has = existing.map(|record| record.nodes.len());
             let record = Record::new(arguments, image, has);
             if record.network.is_none()
@@ -65,7 +96,9 @@ pub(super) fn up(arguments: &UpArguments, session: &mut Session<'_>) -> Result<(
     if let Some(config) = arguments.config.as_deref().filter(|_| unfinished.is_none()) {
         create::replace_config(&cluster, &record, config)?;
     }
-    let headline = start_nodes(&cluster, &record, arguments, (&host, &interrupt), session);
+    let nodes = meant(&record, node);
+    let started = (nodes.as_slice(), arguments.timeout);
+    let headline = start_nodes((&cluster, &record), started, (&host, &interrupt), session);
     if let (Some(unfinished), false) = (&mut unfinished, is_interrupt(&headline)) {
         // A machine that failed stays, so that its console can be read.
         unfinished.keep();
@@ -79,18 +112,16 @@ pub(super) fn up(arguments: &UpArguments, session: &mut Session<'_>) -> Result<(
 }
 
 fn start_nodes(
-    cluster: &Path,
-    record: &Record,
-    arguments: &UpArguments,
+    (cluster, record): (&Path, &Record),
+    (nodes, timeout): (&[String], Duration),
     (host, interrupt): (&Host, &Interrupt),
     session: &mut Session<'_>,
 ) -> Result<String, ClusterError> {
-    let meant = meant(record, &arguments.node)?;
     network::start(cluster, record)?;
     publish::restore(cluster, record)?;
     // Together: each has to wait for the others.
     let mut starting = Vec::new();
-    for node in meant {
+    for node in nodes {
         if running::find(&create::node_folder(cluster, node))?.is_none() {
             let machine = create::machine(cluster, record, node)?;
             starting.push(Starting::begin(node, &machine, host)?);
@@ -104,18 +135,21 @@ fn start_nodes(
         }
         (Some(_), _) | (_, None) => use_context(cluster, record)?,
     }
-    let wait = Wait {
-        cluster: &record.name,
-        timeout: arguments.timeout,
-        draws: session.draws_progress(),
-        interrupt,
-    };
-    let seconds = waiting::wait(starting, &wait, session.err)?.as_secs_f32();
+    let wait = Wait { cluster: &record.name, timeout, draws: session.draws_progress(), interrupt };
+    let outcome = waiting::wait(starting, &wait, session.err);
+    if is_interrupt(&outcome) && !is_any_running(cluster, record)? {
+        network::stop(cluster);
+    }
+    let seconds = outcome?.as_secs_f32();
     let means = match host.acceleration {
         Acceleration::Kvm => "with KVM",
         Acceleration::Tcg => "without KVM, which does not work here",
     };
-    Ok(format!("{} is up: ready after {seconds:.1} s ({} boot, {means})", record.name, record.boot))
+    let name = match nodes {
+        [node] if record.nodes.len() > 1 => node,
+        _ => &record.name,
+    };
+    Ok(format!("{name} is up: ready after {seconds:.1} s ({} boot, {means})", record.boot))
 }
 
 fn is_interrupt<T>(outcome: &Result<T, ClusterError>) -> bool {
@@ -129,40 +163,47 @@ fn is_stale(
     arguments: &UpArguments,
     session: &mut Session<'_>,
 ) -> Result<bool, Failure> {
+    // Who names no image means the one that the cluster was made from.
+    let image = arguments.image.as_ref().unwrap_or(&record.image);
     // The cluster has its own copy: the folder it was made from may be gone, but not be something else.
-    if !arguments.image.is_dir() {
+    if !image.is_dir() {
         return Ok(false);
     }
-    create::check_image(&arguments.image)?;
-    if create::is_of_image(cluster, record, &arguments.image)? {
+    create::check_image(image)?;
+    if create::is_of_image(cluster, record, image)? {
         return Ok(false);
     }
     if !arguments.renew {
         session.say(&format!(
             "note: {} has another image than {}; `--renew` starts over with it",
-            arguments.image.display(),
+            image.display(),
             record.name
         ))?;
     }
     Ok(arguments.renew)
 }
 
-/// The nodes that are meant: those that were named, or all.
-fn meant<'a>(record: &'a Record, named: &'a [String]) -> Result<&'a [String], ClusterError> {
-    match named.iter().find(|node| !record.nodes.contains(node)) {
-        Some(node) => Err(ClusterError::UnknownNode { name: node.clone() }),
-        None if named.is_empty() => Ok(&record.nodes),
-        None => Ok(named),
-    }
+/// The nodes that are meant: the one that was named, or all.
+fn meant(record: &Record, named: Option<&str>) -> Vec<String> {
+    named.map_or_else(|| record.nodes.clone(), |node| vec![node.to_owned()])
 }
 
-fn is_running(cluster: &Path, record: &Record, named: &[String]) -> Result<bool, ClusterError> {
-    for node in meant(record, named)? {
+fn is_running(cluster: &Path, nodes: &[String]) -> Result<bool, ClusterError> {
+    for node in nodes {
         if running::find(&create::node_folder(cluster, node))?.is_none() {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+fn is_any_running(cluster: &Path, record: &Record) -> Result<bool, ClusterError> {
+    for node in &record.nodes {
+        if running::find(&create::node_folder(cluster, node))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Points the client at the cluster. The ports are others at every start.
