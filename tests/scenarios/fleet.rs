@@ -88,7 +88,10 @@ fn three_machines_are_one_cluster_and_a_unit_outlives_one_of_them() -> Result<()
     for (instance, machine) in &after {
         ensure!(machine != victim, "{instance} runs on {victim}");
         let stayed = before.get(instance) == Some(machine);
-        ensure!(stayed || before.get(instance).is_some_and(|was| was == victim), "{instance} moved");
+        ensure!(
+            stayed || before.get(instance).is_some_and(|was| was == victim),
+            "{instance} moved"
+        );
     }
     let (alive, same) = machines(&computer)?;
     assert_eq!((alive.len(), same), (2, leader.clone()));
