@@ -165,12 +165,13 @@ fn machine_status(
     node: &str,
 ) -> Result<MachineStatus, ClusterError> {
     let (directory, name) = (create::node_folder(cluster, node), node.to_owned());
+    // First: a QEMU speaks to one at a time.
+    let port = network::api_port(cluster, record, node)?;
     let Some(mut running) = Running::attach(&directory)? else {
         let state = "down".to_owned();
         return Ok(MachineStatus { name, state, pid: None, endpoint: None, directory });
     };
     let state = running.qmp().status()?;
-    let port = network::api_port(cluster, record, node)?;
     let pid = Some(running.process().identity().pid);
     let endpoint = port.map(|port| format!("https://127.0.0.1:{port}"));
     Ok(MachineStatus { name, state, pid, endpoint, directory })
