@@ -6,7 +6,7 @@ use ferrite_vm::host::Host;
 use ferrite_vm::switch::client::Client;
 
 use super::problem::ClusterError;
-use super::{commands, create, folder, network, up};
+use super::{commands, create, folder, network, topology, up};
 use crate::cli::UpArguments;
 use crate::failure::Failure;
 use crate::session::Session;
@@ -46,7 +46,7 @@ fn make(name: &str, disk_size: u32) -> Result<String, ClusterError> {
     let number =
         record.nodes.iter().filter_map(|node| node.rsplit_once('-')?.1.parse::<u32>().ok());
     let node = format!("{name}-{}", number.max().unwrap_or(0) + 1);
-    let station = network::station(&node);
+    let station = topology::station(&node);
     network.machines.push(station.clone());
     network.check()?;
     record.nodes.push(node.clone());

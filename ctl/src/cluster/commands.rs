@@ -8,7 +8,7 @@ use ferrite_vm::running::{MachineError, Running};
 
 use super::problem::ClusterError;
 use super::record::Record;
-use super::{create, folder, network};
+use super::{folder, network};
 use crate::context;
 use crate::failure::Failure;
 use crate::session::Session;
@@ -29,7 +29,7 @@ pub(super) fn down(
     let deadline = Deadline::after(timeout);
     let mut machines = Vec::new();
     for node in &target.nodes {
-        let machine = create::node_folder(cluster, node);
+        let machine = folder::of_node(cluster, node);
         machines.extend(Running::attach(&machine).map_err(ClusterError::from)?);
     }
     let was_running = !machines.is_empty();
@@ -193,7 +193,7 @@ fn each(
 ) -> Result<(), ClusterError> {
     let _lock = folder::lock(&target.record.name)?;
     for node in &target.nodes {
-        match Running::attach(&create::node_folder(&target.cluster, node))? {
+        match Running::attach(&folder::of_node(&target.cluster, node))? {
             Some(mut running) => act(&mut running)?,
             None => return Err(ClusterError::NotRunning { name: node.clone() }),
         }

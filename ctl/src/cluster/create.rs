@@ -41,11 +41,6 @@ const FOUNDED: &str = "founded";
 const OVERLAY: &str = "disk.qcow2";
 const CLOUD_CONFIG: &str = "cloud-config";
 
-/// Folder of a node's machine.
-pub(super) fn node_folder(cluster: &Path, node: &str) -> PathBuf {
-    cluster.join(node)
-}
-
 /// Checks that `image` is the folder of an image, and returns its absolute path.
 pub(super) fn check_image(image: &Path) -> Result<PathBuf, ClusterError> {
     for file in IMAGE_FILES {
@@ -64,7 +59,7 @@ pub(super) fn is_of_image(
 ) -> Result<bool, ClusterError> {
     let of_image = folder::read_if_there(&image.join(MANIFEST))?;
     for node in &record.nodes {
-        if folder::read_if_there(&node_folder(cluster, node).join(MANIFEST))? != of_image {
+        if folder::read_if_there(&folder::of_node(cluster, node).join(MANIFEST))? != of_image {
             return Ok(false);
         }
     }
@@ -109,7 +104,7 @@ fn make_node(
     (image, config, size_bytes): (&Path, NodeConfig, u64),
     host: &Host,
 ) -> Result<(), ClusterError> {
-    let machine = node_folder(cluster, node);
+    let machine = folder::of_node(cluster, node);
     folder::make_private(&machine)?;
     write_config(cluster, record, node, config)?;
     let vmlinux = image.join(VMLINUX).is_file().then_some(VMLINUX);
@@ -143,7 +138,7 @@ pub(super) fn make_further(
         source: io::Error::other(error),
     })?;
     folder::write_private(&path, text.unwrap_or_default().as_bytes())?;
-    let like = node_folder(cluster, model);
+    let like = folder::of_node(cluster, model);
     let config = read_document(&like.join(CLOUD_CONFIG))?;
     make_node(cluster, record, node, (&like, config, size_bytes), host)
 }
@@ -197,7 +192,7 @@ pub(super) fn machine(
     record: &Record,
     node: &str,
 ) -> Result<Machine, ClusterError> {
-    let directory = node_folder(cluster, node);
+    let directory = folder::of_node(cluster, node);
     let boot = match record.boot {
         BootMethod::Bios => Boot::Bios,
         BootMethod::Uefi => Boot::Uefi,
@@ -311,7 +306,7 @@ fn write_config(
             key: server.key,
         });
     }
-    let path = node_folder(cluster, node).join(CLOUD_CONFIG);
+    let path = folder::of_node(cluster, node).join(CLOUD_CONFIG);
     let text = toml::to_string(&config).map_err(|error| ClusterError::Write {
         path: path.clone(),
         source: io::Error::other(error),

@@ -25,6 +25,11 @@ pub(super) fn of(name: &str) -> Result<PathBuf, ClusterError> {
     Ok(of_all()?.join(name))
 }
 
+/// Folder of a node's machine, in its cluster's.
+pub(super) fn of_node(cluster: &Path, node: &str) -> PathBuf {
+    cluster.join(node)
+}
+
 /// A cluster's name becomes part of host names: letters, digits and inner dashes.
 fn is_name(name: &str) -> bool {
     name.len() <= NAME_MAX_BYTES

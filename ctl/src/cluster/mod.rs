@@ -20,6 +20,7 @@ pub mod progress;
 pub mod publish;
 pub mod record;
 mod start;
+mod topology;
 mod up;
 mod view;
 mod waiting;

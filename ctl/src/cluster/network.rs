@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -16,13 +15,10 @@ use ferrite_vm::machine::Card;
 use ferrite_vm::running::{self, Running};
 use ferrite_vm::switch::Switch;
 use ferrite_vm::switch::client::Client;
-use ferrite_vm::switch::topology::{Network, Service, Station};
 
-use super::create;
 use super::folder;
 use super::problem::ClusterError;
 use super::record::Record;
-use crate::cli::Offer;
 
 /// Its folder in the cluster's: sockets, the capture, the history, what the switch complains about.
 const FOLDER: &str = "net";
@@ -31,25 +27,6 @@ const LOG: &str = "switch.log";
 const PATIENCE: Duration = Duration::from_secs(20);
 /// What it says when it can be.
 const SET_UP: &[u8; 7] = b"set up\n";
-
-/// A machine as the network knows it: its API is published.
-pub(super) fn station(node: &str) -> Station {
-    Station { name: node.to_owned(), published: vec![API_PORT] }
-}
-
-/// The network of a new cluster with these nodes.
-pub(super) fn of(nodes: &[String], offered: &[Offer], seed: u64) -> Network {
-    let names: Vec<&str> = nodes.iter().map(String::as_str).collect();
-    let mut network = Network::of(&names, seed);
-    network.machines = nodes.iter().map(|node| station(node)).collect();
-    let service = |offer: &Offer| Service {
-        name: offer.name.clone(),
-        port: offer.port,
-        host: (Ipv4Addr::LOCALHOST, offer.port).into(),
-    };
-    network.services = offered.iter().map(service).collect();
-    network
-}
 
 /// Its folder.
 pub(super) fn folder_of(cluster: &Path) -> PathBuf {
@@ -132,7 +109,7 @@ pub(super) fn api_port(
     record: &Record,
     node: &str,
 ) -> Result<Option<u16>, ClusterError> {
-    let directory = create::node_folder(cluster, node);
+    let directory = folder::of_node(cluster, node);
     if record.network.is_none() {
         let Some(mut running) = Running::attach(&directory)? else { return Ok(None) };
         return Ok(Some(running.forwarded_port(API_PORT)?));

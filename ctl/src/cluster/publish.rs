@@ -3,39 +3,13 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use ferrite_vm::switch::control::PublishedStatus;
-use serde::{Deserialize, Serialize};
-
 use super::commands::Target;
 use super::problem::ClusterError;
-use super::record::Record;
+use super::record::{Published, Record};
 use super::{folder, network};
 use crate::cli::PublishedPort;
 use crate::failure::Failure;
 use crate::session::Session;
-
-/// A port that is published whenever the network is up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Published {
-    /// Port of this computer.
-    pub host: u16,
-    /// Port of the machines.
-    pub port: u16,
-    /// The node; without one, whichever takes a connection.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node: Option<String>,
-}
-
-impl Published {
-    pub(super) fn new(PublishedPort { host, port }: PublishedPort, node: Option<String>) -> Self {
-        Self { host, port, node }
-    }
-
-    fn is(&self, status: &PublishedStatus) -> bool {
-        status.at.port() == self.host && status.port == self.port && status.machine == self.node
-    }
-}
 
 /// Publishes a port of a cluster's nodes, or of one, from now on.
 pub(super) fn publish(

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use ferrite_vm::switch::control::PublishedStatus;
 use ferrite_vm::switch::topology::Network;
 use serde::{Deserialize, Serialize};
 
 use super::folder;
-use super::network;
 use super::problem::ClusterError;
-use super::publish::Published;
-use crate::cli::{BootMethod, UpArguments};
+use super::topology;
+use crate::cli::{BootMethod, PublishedPort, UpArguments};
 
 /// Processors of a node where nothing else was said.
 const CPUS: u8 = 2;
@@ -43,6 +43,30 @@ pub struct Record {
     pub published: Vec<Published>,
 }
 
+/// A port that is published whenever the network is up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Published {
+    /// Port of this computer.
+    pub host: u16,
+    /// Port of the machines.
+    pub port: u16,
+    /// The node; without one, whichever takes a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+}
+
+impl Published {
+    pub(super) fn new(PublishedPort { host, port }: PublishedPort, node: Option<String>) -> Self {
+        Self { host, port, node }
+    }
+
+    /// What the switch has is this.
+    pub(super) fn is(&self, status: &PublishedStatus) -> bool {
+        status.at.port() == self.host && status.port == self.port && status.machine == self.node
+    }
+}
+
 impl Record {
     /// A new cluster, of as many nodes as were asked for, or as the one had in whose place it comes.
     pub(super) fn new(arguments: &UpArguments, image: PathBuf, has: Option<usize>) -> Self {
@@ -53,7 +77,7 @@ impl Record {
         let (cpus, memory_mib) = if several { OF_SEVERAL } else { (CPUS, MEMORY_MIB) };
         Self {
             name: name.clone(),
-            network: several.then(|| network::of(&nodes, &arguments.offer, seed())),
+            network: several.then(|| topology::of(&nodes, &arguments.offer, seed())),
             published: arguments.publish.iter().map(|port| Published::new(*port, None)).collect(),
             nodes,
             image,

@@ -122,7 +122,7 @@ fn start_nodes(
     // Together: each has to wait for the others.
     let mut starting = Vec::new();
     for node in nodes {
-        if running::find(&create::node_folder(cluster, node))?.is_none() {
+        if running::find(&folder::of_node(cluster, node))?.is_none() {
             let machine = create::machine(cluster, record, node)?;
             starting.push(Starting::begin(node, &machine, host)?);
         }
@@ -190,7 +190,7 @@ fn meant(record: &Record, named: Option<&str>) -> Vec<String> {
 
 fn is_running(cluster: &Path, nodes: &[String]) -> Result<bool, ClusterError> {
     for node in nodes {
-        if running::find(&create::node_folder(cluster, node))?.is_none() {
+        if running::find(&folder::of_node(cluster, node))?.is_none() {
             return Ok(false);
         }
     }
@@ -199,7 +199,7 @@ fn is_running(cluster: &Path, nodes: &[String]) -> Result<bool, ClusterError> {
 
 fn is_any_running(cluster: &Path, record: &Record) -> Result<bool, ClusterError> {
     for node in &record.nodes {
-        if running::find(&create::node_folder(cluster, node))?.is_some() {
+        if running::find(&folder::of_node(cluster, node))?.is_some() {
             return Ok(true);
         }
     }

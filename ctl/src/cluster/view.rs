@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::problem::ClusterError;
 use super::record::Record;
 use super::start::Interrupt;
-use super::{commands, create, folder, network};
+use super::{commands, folder, network};
 use crate::cli::BootMethod;
 use crate::failure::Failure;
 use crate::output;
@@ -104,7 +104,7 @@ pub(super) fn console(
 ) -> Result<(), Failure> {
     let target = commands::Target::find(name)?;
     for node in &target.nodes {
-        let directory = create::node_folder(&target.cluster, node);
+        let directory = folder::of_node(&target.cluster, node);
         let mut console =
             Console::open(&running::serial_log(&directory)).map_err(ClusterError::from)?;
         console.skip_to_end().map_err(ClusterError::from)?;
@@ -164,7 +164,7 @@ fn machine_status(
     record: &Record,
     node: &str,
 ) -> Result<MachineStatus, ClusterError> {
-    let (directory, name) = (create::node_folder(cluster, node), node.to_owned());
+    let (directory, name) = (folder::of_node(cluster, node), node.to_owned());
     // First: a QEMU speaks to one at a time.
     let port = network::api_port(cluster, record, node)?;
     let Some(mut running) = Running::attach(&directory)? else {
