@@ -2,7 +2,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `founding`, `growth` | who begins the cluster, and how many run etcd: pure |
+//! | `founding`, `beginning`, `growth` | who begins the cluster, whether etcd may be started, how many run it: pure |
 //! | `member`, `etcd`, `lead` | the life of a member: etcd, and leading beside it |
 //! | `dial`, `frames` | connections to other nodes |
 //! | `meeting`, `relay` | what is answered to other nodes |
@@ -32,6 +32,7 @@ use crate::join::knowledge::Knowledge;
 use crate::join::work::Membership;
 use crate::node::Node;
 
+mod beginning;
 mod dial;
 mod etcd;
 mod following;
@@ -184,6 +185,23 @@ impl Cluster {
             Ok(identity) => drop(self.identity.send_replace(Some(identity))),
             Err(error) => node.warn(ferrite_schema::chain(&error)),
         }
+    }
+
+    /// Takes in who runs etcd, and remembers it over boots: by them the cluster is found again, and that there is one.
+    fn know(&self, members: Vec<Member>) {
+        if members.is_empty() || *self.members.borrow() == members {
+            return;
+        }
+        tracing::info!(members = members.len(), "members-known");
+        if let Err(error) = self.folder.keep_members(&members) {
+            tracing::error!(error = ferrite_schema::chain(&error), "members-not-kept");
+        }
+        self.standing.send_modify(|standing| {
+            if let Some(standing) = standing {
+                standing.knows = true;
+            }
+        });
+        self.members.send_replace(members);
     }
 
     fn whose(&self) -> Whose {

@@ -95,9 +95,12 @@ impl Node {
     pub fn stand(&self, about: String, warning: Option<String>) {
         let mut standing = self.standing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match warning {
+            // Said again and again by who tries again and again, it is logged once.
             Some(warning) => {
-                tracing::warn!("{warning}");
-                standing.insert(about, warning);
+                if standing.get(&about) != Some(&warning) {
+                    tracing::warn!("{warning}");
+                    standing.insert(about, warning);
+                }
             }
             None => drop(standing.remove(&about)),
         }

@@ -18,6 +18,8 @@ use ferrite_schema::shim::{BindMount, MountSource};
 use ferrite_units::system::SystemUnit;
 use nix::sys::signal::Signal;
 
+use super::beginning::Begins;
+
 /// Where a member's etcd has what is only for this boot: its socket, its certificate, its peers' addresses.
 pub(super) const RUN_DIR: &str = "/run/ferrite/etcd";
 /// Its data, on STATE.
@@ -54,15 +56,6 @@ pub(super) enum Prepare {
     Certificate(#[from] ferrite_pki::MakeCertificate),
     #[error("a member has the whole root")]
     Root,
-}
-
-/// How it begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Begins {
-    /// A cluster of one.
-    New,
-    /// Beside these, itself among them.
-    Beside(Vec<MachineId>),
 }
 
 /// Whose etcd it is.

@@ -43,12 +43,15 @@ pub(super) async fn follow(cluster: &Arc<Cluster>, node: &Node) {
             let (here, there) = tokio::io::duplex(INSIDE_BYTES);
             let own = Guest { machine: cluster.machine().clone(), serial: None };
             let meets = meeting::meet(cluster, &own, there);
-            let (end, said) = tokio::join!(way.run(here, "this node", &mut following), meets);
-            whys.insert(format!(
-                "this node: {}; {}",
-                ferrite_schema::chain(&end),
-                said.unwrap_or_default()
-            ));
+            let runs = way.run(here, "this node", &mut following);
+            tokio::pin!(runs, meets);
+            // The other end may wait for etcd for long; nobody waits for it.
+            let (end, said) = tokio::select! {
+                end = &mut runs => (end, None),
+                said = &mut meets => (runs.await, said),
+            };
+            whys.insert(format!("this node: {}", ferrite_schema::chain(&end)));
+            whys.extend(said);
         } else {
             for address in addresses(cluster) {
                 whys.extend(way.over(&known, &address, &mut following).await);
@@ -128,7 +131,7 @@ impl Way<'_> {
         end
     }
 
-    /// Who runs etcd, as a relay says. It is remembered: by them the cluster is found again.
+    /// Who runs etcd, as a relay says.
     fn heard(&self, members: Vec<Member>, fresh: bool) {
         let own = self.cluster.machine();
         if fresh && !members.is_empty() && members.iter().all(|member| member.machine != *own) {
@@ -137,17 +140,6 @@ impl Way<'_> {
                 is && !std::mem::replace(removed, true)
             });
         }
-        if members.is_empty() || *self.cluster.members.borrow() == members {
-            return;
-        }
-        if let Err(error) = self.cluster.folder.keep_members(&members) {
-            self.node.warn(format!("the cluster's members: {}", ferrite_schema::chain(&error)));
-        }
-        self.cluster.standing.send_modify(|standing| {
-            if let Some(standing) = standing {
-                standing.knows = true;
-            }
-        });
-        self.cluster.members.send_replace(members);
+        self.cluster.know(members);
     }
 }

@@ -9,7 +9,6 @@ use ferrite_cluster::names::SpecHash;
 use ferrite_cluster::protocol::{AssignmentSnapshot, Member};
 use ferrite_cluster::records::{Spec, decode};
 use ferrite_files::durable::{self, WriteFile};
-use ferrite_files::quarantine::Quarantine;
 use ferrite_files::removal;
 use ferrite_files::small::{ReadSmall, read_small_text};
 use ferrite_schema::cluster::MachineId;
@@ -52,6 +51,9 @@ pub(super) struct KeptMember {
     /// line does and nothing has to be restarted.
     #[serde(default)]
     pub(super) beside: Vec<MachineId>,
+    /// etcd has had data here. Where that is gone, etcd is not to begin again.
+    #[serde(default)]
+    pub(super) begun: bool,
 }
 
 /// The folder.
@@ -63,25 +65,16 @@ impl Folder {
         Self(path.to_owned())
     }
 
-    /// What was kept, if it is there and understood; what is not is set aside, and a sentence says so. What the disk does
-    /// not give is an error: it is not gone.
+    /// What was kept, if it is there and understood. What is not stays where it is, and is an error each time: it is not gone.
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, String> {
         let path = self.0.join(name);
-        let why = match read_small_text(&path, FILE_MAX_BYTES) {
-            Ok(None) => return Ok(None),
-            Ok(Some(text)) => match serde_json::from_str(&text) {
-                Ok(kept) => return Ok(Some(kept)),
-                Err(error) => error.to_string(),
-            },
-            Err(ReadSmall::Read(error)) => {
-                return Err(format!("read {}: {error}", path.display()));
-            }
-            Err(error) => error.to_string(),
-        };
-        Err(match Quarantine::beside(&self.0).keep(&path, &why) {
-            Ok(said) => said,
-            Err(error) => ferrite_schema::chain(&error),
-        })
+        let said = |why: &dyn std::fmt::Display| format!("read {}: {why}", path.display());
+        match read_small_text(&path, FILE_MAX_BYTES) {
+            Ok(None) => Ok(None),
+            Ok(Some(text)) => serde_json::from_str(&text).map(Some).map_err(|error| said(&error)),
+            Err(ReadSmall::Read(error)) => Err(said(&error)),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     fn write<T: Serialize>(&self, name: &str, kept: &T) -> Result<(), Keep> {
@@ -189,16 +182,30 @@ mod tests {
         folder.keep_assignment(&kept).unwrap();
         assert_eq!(folder.assignment(), Ok(Some(kept)));
         assert_eq!(fs::read_dir(place.path().join("cluster/specs")).unwrap().count(), 1);
-        folder.keep_member(&KeptMember { founder: true, beside: Vec::new() }).unwrap();
-        assert_eq!(folder.member(), Ok(Some(KeptMember { founder: true, beside: Vec::new() })));
+        folder
+            .keep_member(&KeptMember { founder: true, beside: Vec::new(), begun: false })
+            .unwrap();
+        assert_eq!(
+            folder.member(),
+            Ok(Some(KeptMember { founder: true, beside: Vec::new(), begun: false }))
+        );
     }
 
     #[test]
-    fn what_is_damaged_is_said_and_set_aside_and_never_taken_for_absent_at_once() {
+    fn what_is_damaged_is_never_taken_for_absent_however_often_it_is_read() {
         let place = tempfile::tempdir().unwrap();
         let folder = Folder::at(&place.path().join("cluster"));
-        folder.keep_member(&KeptMember { founder: false, beside: Vec::new() }).unwrap();
-        fs::write(place.path().join("cluster").join(MEMBER), "{").unwrap();
-        assert!(folder.member().unwrap_err().contains(MEMBER));
+        folder
+            .keep_member(&KeptMember { founder: false, beside: Vec::new(), begun: false })
+            .unwrap();
+        for name in [MEMBER, MEMBERS] {
+            fs::write(place.path().join("cluster").join(name), "{").unwrap();
+        }
+        for _ in 0..2 {
+            assert!(folder.member().unwrap_err().contains(MEMBER));
+            assert!(folder.members().unwrap_err().contains(MEMBERS));
+        }
+        folder.keep_members(&[]).unwrap();
+        assert_eq!(folder.members(), Ok(Some(Vec::new())));
     }
 }

@@ -106,6 +106,7 @@ fn relay(store: &Memory) -> (watch::Sender<Vec<Member>>, Relay<Memory>) {
         machine: machine("a"),
         epoch: 1,
         ttl: TTL,
+        fresh: Vec::new(),
         members: members.subscribe(),
     };
     (members, relay)

@@ -77,15 +77,17 @@ where
         Message::Hello(hello) => {
             let (store, terms) = (cluster.store(), *cluster.terms.borrow());
             if let (Some(store), Some(terms)) = (store, terms) {
-                if let Err(problem) = member::look(cluster, &store).await {
-                    return Some(ferrite_schema::chain(&problem));
-                }
+                let fresh = match member::look(cluster, &store).await {
+                    Ok(fresh) => fresh,
+                    Err(problem) => return Some(ferrite_schema::chain(&problem)),
+                };
                 let relay = Relay {
                     store,
                     cluster: cluster.id().clone(),
                     machine: cluster.machine().clone(),
                     epoch: terms.epoch,
                     ttl: terms.ttl,
+                    fresh,
                     members: cluster.members.subscribe(),
                 };
                 let mut members = cluster.store.subscribe();

@@ -18,7 +18,8 @@ use ferrite_schema::node_config::MemberConfig;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::etcd::{self, Begins};
+use super::beginning::{self, Begins, Listed};
+use super::etcd;
 use super::founding::{self, Verdict};
 use super::kept::KeptMember;
 use super::{Cluster, Terms, following, lead};
@@ -39,7 +40,7 @@ const CERTIFICATE_LIFE: Duration = Duration::from_secs(10 * 24 * 60 * 60);
 const IPV4: &str = "10.112.0.0/12";
 
 /// A member that has not begun yet, or of which that is not known any more.
-const LEARNS: KeptMember = KeptMember { founder: false, beside: Vec::new() };
+const LEARNS: KeptMember = KeptMember { founder: false, beside: Vec::new(), begun: false };
 
 /// What others have said, and who said nothing.
 #[derive(Debug, Default)]
@@ -59,12 +60,15 @@ pub(super) async fn live(cluster: &Arc<Cluster>, node: &Node) {
         match cluster.folder.member() {
             Ok(None) if etcd::has_data() => break Some(LEARNS),
             Ok(kept) => break kept,
-            // Whether etcd's data is here is not known: until it is, nothing is begun.
             Err(why) if etcd::has_data() => {
                 node.warn(why);
                 break Some(LEARNS);
             }
+            // Whether this node ran etcd is not known: until it is, nothing is begun.
             Err(why) => {
+                let why = format!(
+                    "this node does not know whether it ran etcd, and begins nothing: {why}; make STATE anew (`ferrite machine state recreate`) where that stays so"
+                );
                 node.stand(ABOUT.to_owned(), Some(why));
                 tokio::time::sleep(AGAIN).await;
             }
@@ -94,8 +98,10 @@ pub(super) async fn live(cluster: &Arc<Cluster>, node: &Node) {
 async fn cease(cluster: &Cluster, node: &Node) -> Result<(), String> {
     let said = |error: &(dyn std::error::Error + 'static)| ferrite_schema::chain(error);
     node.units.stop_system(etcd::NAME).await.map_err(|error| said(&error))?;
-    etcd::set_aside().map_err(|error| said(&error))?;
+    // Cut off after this, the data alone says that it was one, and a quorum that it is not. The other way round it would
+    // be a member that has lost its data.
     cluster.folder.forget_member().map_err(|error| said(&error))?;
+    etcd::set_aside().map_err(|error| said(&error))?;
     cluster.standing.send_modify(|standing| {
         if let Some(standing) = standing {
             standing.member = false;
@@ -123,7 +129,7 @@ fn standing(cluster: &Cluster, member: bool) -> Standing {
 /// Waits until this node begins the cluster, or is told to run etcd beside others.
 async fn become_member(cluster: &Arc<Cluster>, node: &Node, config: &MemberConfig) -> KeptMember {
     loop {
-        if cluster.members().iter().any(|member| member.machine == *cluster.machine()) {
+        if listed(cluster) == Listed::Learner {
             let kept = LEARNS;
             if keep(cluster, node, &kept) {
                 return kept;
@@ -204,7 +210,7 @@ async fn run(cluster: &Arc<Cluster>, node: &Node, mut kept: KeptMember) {
     loop {
         let why = match begin(cluster, node, &mut kept).await {
             Ok(()) => tokio::select! {
-                why = attend(cluster, node) => why,
+                why = attend(cluster, node, &mut kept) => why,
                 // Its sender lives as long as the cluster's handle.
                 _ = removed.wait_for(|removed| *removed) => {
                     show(cluster, None);
@@ -214,35 +220,64 @@ async fn run(cluster: &Arc<Cluster>, node: &Node, mut kept: KeptMember) {
             Err(why) => why,
         };
         node.stand(ABOUT.to_owned(), Some(format!("etcd does not run here: {why}")));
-        tokio::time::sleep(AGAIN).await;
+        tokio::select! {
+            () = tokio::time::sleep(AGAIN) => {}
+            _ = removed.wait_for(|removed| *removed) => return,
+        }
     }
 }
 
+/// What the cluster has said of this machine last.
+fn listed(cluster: &Cluster) -> Listed {
+    let members = cluster.members.borrow();
+    let own = members.iter().find(|member| member.machine == *cluster.machine());
+    match own {
+        None => Listed::Not,
+        Some(own) if own.learner => Listed::Learner,
+        Some(_) => Listed::Voter,
+    }
+}
+
+/// Remembers that etcd has data here, as soon as it has.
+fn note_begun(cluster: &Cluster, kept: &mut KeptMember) -> Result<(), String> {
+    if !kept.begun && etcd::has_data() {
+        let begun = KeptMember { begun: true, ..kept.clone() };
+        cluster.folder.keep_member(&begun).map_err(|error| ferrite_schema::chain(&error))?;
+        *kept = begun;
+    }
+    Ok(())
+}
+
 async fn begin(cluster: &Cluster, node: &Node, kept: &mut KeptMember) -> Result<(), String> {
+    note_begun(cluster, kept)?;
+    let mut members: Vec<MachineId> =
+        cluster.members().into_iter().map(|member| member.machine).collect();
+    if !members.contains(cluster.machine()) {
+        members.push(cluster.machine().clone());
+    }
+    let begins = beginning::begins(kept, etcd::has_data(), listed(cluster), &members)
+        .map_err(|refused| refused.to_string())?;
     let whose = cluster.whose();
     etcd::prepare(&cluster.config, &whose, now_s())
         .map_err(|error| ferrite_schema::chain(&error))?;
-    if !kept.founder && (kept.beside.is_empty() || !etcd::has_data()) {
-        let members = cluster.members().into_iter().map(|member| member.machine);
-        kept.beside = members.collect();
-        if !kept.beside.contains(cluster.machine()) {
-            kept.beside.push(cluster.machine().clone());
-        }
+    if let Begins::Beside(beside) = &begins
+        && kept.beside != *beside
+    {
+        kept.beside.clone_from(beside);
         cluster.folder.keep_member(kept).map_err(|error| ferrite_schema::chain(&error))?;
     }
-    let begins = if kept.founder { Begins::New } else { Begins::Beside(kept.beside.clone()) };
     let unit = etcd::unit(etcd::arguments(&whose, &begins, &timings()));
     node.units.run_system(unit).await.map_err(|error| ferrite_schema::chain(&error))
 }
 
 /// What is done while etcd runs; answers with why it must be begun anew.
-async fn attend(cluster: &Arc<Cluster>, node: &Node) -> String {
+async fn attend(cluster: &Arc<Cluster>, node: &Node, kept: &mut KeptMember) -> String {
     let store = match Etcd::at(&etcd::socket()).await {
         Ok(store) => store,
         Err(problem) => return ferrite_schema::chain(&problem),
     };
     let anew = Instant::now() + CERTIFICATE_LIFE;
-    let serves = serve(cluster, node, &store);
+    let serves = serve(cluster, node, &store, kept);
     let finds = find_peers(cluster);
     let renews = tokio::time::sleep_until(anew);
     tokio::select! {
@@ -274,10 +309,15 @@ async fn find_peers(cluster: &Cluster) -> String {
 }
 
 /// Lets the rest of the agent use etcd while it is well.
-async fn serve(cluster: &Arc<Cluster>, node: &Node, store: &Etcd) -> String {
+async fn serve(cluster: &Arc<Cluster>, node: &Node, store: &Etcd, kept: &mut KeptMember) -> String {
     let mut said = None;
     loop {
-        let why = match well(cluster, store).await {
+        // Before anything is acknowledged that it could forget.
+        let found = match note_begun(cluster, kept) {
+            Ok(()) => well(cluster, store).await,
+            Err(why) => Err(why),
+        };
+        let why = match found {
             Ok(terms) => {
                 show(cluster, Some((store.clone(), terms)));
                 node.stand(ABOUT.to_owned(), None);
@@ -382,13 +422,10 @@ async fn keep_looking(cluster: &Cluster, store: &Etcd) -> StoreProblem {
 }
 
 /// Asks a quorum who the members are.
-pub(super) async fn look(cluster: &Cluster, store: &Etcd) -> Result<(), StoreProblem> {
+pub(super) async fn look(cluster: &Cluster, store: &Etcd) -> Result<Vec<Member>, StoreProblem> {
     let members = members(store).await?;
-    if *cluster.members.borrow() != members {
-        tracing::info!(members = members.len(), "members-known");
-        cluster.members.send_replace(members);
-    }
-    Ok(())
+    cluster.know(members.clone());
+    Ok(members)
 }
 
 async fn members(store: &Etcd) -> Result<Vec<Member>, StoreProblem> {

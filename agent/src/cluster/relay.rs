@@ -36,6 +36,8 @@ pub(super) struct Relay<S> {
     /// A machine that says nothing for so long is gone.
     pub(super) ttl: Duration,
     /// Who runs etcd, as a quorum said after the node had come.
+    pub(super) fresh: Vec<Member>,
+    /// Who runs etcd, as it changes.
     pub(super) members: watch::Receiver<Vec<Member>>,
 }
 
@@ -154,7 +156,8 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
     async fn run(&mut self, hears: &mut Hears<C>) -> Result<End, End> {
         let key = Key::Assign(self.node.clone());
         let mut members = self.relay.members.clone();
-        let known = members.borrow_and_update().clone();
+        // Of what the channel holds nobody knows how old it is.
+        let known = self.relay.fresh.clone();
         self.says.say(&Message::Members { members: known, fresh: true }).await?;
         let mut assignments: Option<Watch> = None;
         loop {

@@ -2,8 +2,10 @@
 
 use ferrite_schema::cluster::{MachineId, MachineName};
 
+use super::cluster_store::ClusterStore;
 use super::etcd::{Etcd, answered};
 use super::problem::StoreProblem;
+use crate::keys::Key;
 
 /// Port at which etcd's peers speak to one another.
 pub const PEER_PORT: u16 = 2380;
@@ -38,11 +40,14 @@ pub fn machine_of(url: &str) -> Option<MachineId> {
 }
 
 impl Etcd {
-    /// All members, by number. Asked of a quorum: what one alone knows may be old.
+    /// All members, by number, as a quorum has them: not older than this call.
     ///
     /// # Errors
     /// etcd does not answer, or there is no quorum.
     pub async fn members(&self) -> Result<Vec<EtcdMember>, StoreProblem> {
+        // The library asks for what this member alone knows, which may be old. Once it has answered a linearizable read, it
+        // knows all that was decided before.
+        self.get(Key::Cluster.bytes().as_slice()).await?;
         let listed = answered(self.client().member_list()).await?;
         let member = |member: &etcd_client::Member| {
             let url = member.peer_urls().first().cloned().unwrap_or_default();
