@@ -79,10 +79,7 @@ impl Node {
         request: impl Fn() -> Result<Request<Body>, ClientError>,
         within: Duration,
     ) -> Result<Exchange, ClientError> {
-        let places = match &self.reach {
-            Reach::Places(places) => places.count(),
-            Reach::Through(..) => 1,
-        };
+        let places = self.places();
         let (mut avoid, mut tried) = (Vec::new(), Vec::new());
         loop {
             let sent = self.deadline(act, within, self.send(act, request()?, &avoid)).await;
@@ -150,7 +147,9 @@ impl Node {
     ) -> Result<Exchange, ClientError> {
         let broke =
             |source| ClientError::Exchange { act: act.to_owned(), node: self.name.clone(), source };
-        let reached = self.deadline("connect", CONNECT, self.connect(avoid)).await??;
+        // A dead node may be asked first, and takes its time.
+        let patience = CONNECT.saturating_mul(u32::try_from(self.places()).unwrap_or(1));
+        let reached = self.deadline("connect", patience, self.connect(avoid)).await??;
         if let Ok(host) = reached.host.parse() {
             request.headers_mut().insert(hyper::header::HOST, host);
         }
@@ -169,6 +168,14 @@ impl Node {
             pending: Vec::new(),
             connection: task,
         })
+    }
+
+    /// How many addresses there are to try.
+    const fn places(&self) -> usize {
+        match &self.reach {
+            Reach::Places(places) => places.count(),
+            Reach::Through(..) => 1,
+        }
     }
 
     async fn connect(&self, avoid: &[usize]) -> Result<Reached, ClientError> {
