@@ -93,6 +93,11 @@ impl Addresses {
         (self.ipv4(GATEWAY), self.ipv6(GATEWAY))
     }
 
+    /// The IPv4 network.
+    pub(crate) const fn network(&self) -> Ipv4Addr {
+        self.network
+    }
+
     /// How long the IPv4 prefix is.
     pub(crate) const fn prefix(&self) -> u8 {
         self.prefix

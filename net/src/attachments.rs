@@ -1,9 +1,9 @@
 //! Who is attached to what: the one owner of bridge, packet filter and addresses. It works on a thread of its
 //! own, since the kernel's locks may make it wait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ferrite_schema::shim::{Attachment, BindMount, Network};
@@ -13,9 +13,12 @@ use super::addresses::{self, Addresses};
 use super::bridge;
 use super::dns::Names;
 use super::files::{self, Contents, Record, WriteFiles};
+use super::mesh::{self, Device, Mesh};
 use super::netlink::{Batch, Family, NetlinkProblem, Socket};
 use super::nftables::{self, Ground, Member};
 use super::ports;
+use super::underlay::Underlay;
+use super::wireguard;
 use super::{BRIDGE, LINK_PREFIX};
 
 /// A unit could not be given the network that it asks for.
@@ -93,6 +96,13 @@ pub(super) struct Attachments {
     names: Arc<Mutex<Names>>,
     /// Bridge and packet filter are there.
     laid: bool,
+    /// The node's end of the cluster's network, and what it was last told of that.
+    device: Option<Device>,
+    mesh: Option<Mesh>,
+    /// Addresses of the cluster's machines.
+    machines: BTreeSet<IpAddr>,
+    /// Longest packet of units, where it is not the kernel's choice.
+    mtu: Option<u32>,
 }
 
 impl Attachments {
@@ -103,7 +113,17 @@ impl Attachments {
             ipv4: (ipv4, plan.addresses.prefix()),
             ipv6: ipv6.map(|address| (address, addresses::IPV6_PREFIX)),
         };
-        Self { plan, ground, members: BTreeMap::new(), names, laid: false }
+        Self {
+            plan,
+            ground,
+            members: BTreeMap::new(),
+            names,
+            laid: false,
+            device: None,
+            mesh: None,
+            machines: BTreeSet::new(),
+            mtu: None,
+        }
     }
 
     /// Takes over what an earlier agent left, if it left anything. A node whose units need no bridge has none.
@@ -138,7 +158,7 @@ impl Attachments {
         let living: Vec<&str> = self.members.values().map(|member| member.link.as_str()).collect();
         let swept = bridge::sweep(&self.ground, &living);
         let members: Vec<Member> = self.members.values().cloned().collect();
-        for batch in nftables::install(&self.ground, &members) {
+        for batch in nftables::install(&self.ground, &members, &self.machines) {
             filter(batch).map_err(|error| unavailable(&error))?;
         }
         // Nothing is forwarded before the filter is there.
@@ -206,6 +226,7 @@ impl Attachments {
             link: member.link.clone(),
             ipv4: (member.ipv4, self.ground.ipv4.1, gateway),
             ipv6: ipv6.map(|(own, gateway)| (own, addresses::IPV6_PREFIX, gateway)),
+            mtu: self.mtu,
         };
         let of_node = std::fs::read_to_string(&self.plan.resolv_conf).unwrap_or_default();
         let own = [Some(IpAddr::V4(member.ipv4)), member.ipv6.map(IpAddr::V6)];
@@ -260,6 +281,74 @@ impl Attachments {
         if let Some(member) = member {
             names.insert(unit, member.ipv4, member.ipv6);
         }
+    }
+
+    /// The node will be in the cluster's network: its end is made. Answers with its public key.
+    pub(super) fn open_mesh(&mut self, key: &Path) -> Result<wireguard::Key, AttachProblem> {
+        let private = mesh::private(key).map_err(|error| unavailable(&error))?;
+        let device = Device::make(&private).map_err(|error| unavailable(&error))?;
+        let public = device.public();
+        self.device = Some(device);
+        Ok(public)
+    }
+
+    /// Makes the cluster's network what the cluster says. Answers with what a person should know.
+    pub(super) fn join(&mut self, told: Mesh) -> Result<Vec<String>, AttachProblem> {
+        let underlay = Underlay::look().map_err(|error| unavailable(&error))?;
+        let wanted = mesh::plan(&told, &underlay, self.ground.ipv6.is_some());
+        let mut doubts = wanted.doubts.clone();
+        let stays = self.renumber(&told)?;
+        if !stays.is_empty() {
+            doubts.push(format!(
+                "these units began before the node had a network of the cluster, and are not reached from other machines until they are started again: {}",
+                stays.join(", ")
+            ));
+        }
+        if !self.laid {
+            self.lay()?;
+        }
+        filter(nftables::replace_machines(&self.machines, &wanted.machines))
+            .map_err(|error| AttachProblem::Filter { why: ferrite_schema::chain(&error) })?;
+        self.machines.clone_from(&wanted.machines);
+        self.mtu = Some(wanted.mtu);
+        if let Some(device) = &mut self.device {
+            let own = (self.ground.ipv4.0, self.ground.ipv6.map(|(own, _)| own));
+            device.apply(&told, own, &wanted).map_err(|error| unavailable(&error))?;
+        }
+        self.mesh = Some(told);
+        Ok(doubts)
+    }
+
+    /// From now on units have addresses of the node's network in the cluster, unless some have others already: those.
+    fn renumber(&mut self, mesh: &Mesh) -> Result<Vec<String>, AttachProblem> {
+        let (ipv4, ipv6) = (mesh.ipv4_of(mesh.number), mesh.ipv6_of(mesh.number));
+        let (prefix, _) = mesh::NODE_PREFIX;
+        let fresh = Addresses::new(ipv4, prefix, self.ground.ipv6.map(|_| ipv6));
+        if fresh.network() == self.plan.addresses.network() {
+            return Ok(Vec::new());
+        }
+        if !self.members.is_empty() {
+            return Ok(self.members.keys().cloned().collect());
+        }
+        let (own, own6) = fresh.gateway();
+        tracing::info!(network = %ipv4, "units-network-is-the-clusters");
+        if self.laid {
+            bridge::forget_addresses(&self.ground).map_err(|error| unavailable(&error))?;
+            self.laid = false;
+        }
+        self.ground.ipv4 = (own, prefix);
+        self.ground.ipv6 = own6.map(|own| (own, addresses::IPV6_PREFIX));
+        self.plan.addresses = fresh;
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.renumber((ipv4, prefix), own6.map(|_| ipv6));
+        Ok(Vec::new())
+    }
+
+    /// The cluster's network, where units that began before it are in its way no more.
+    pub(super) fn may_join(&self) -> Option<Mesh> {
+        let told = self.mesh.as_ref().filter(|_| self.members.is_empty())?;
+        let has = self.plan.addresses.network() == told.ipv4_of(told.number);
+        (!has).then(|| told.clone())
     }
 
     /// The bridge's addresses.

@@ -53,6 +53,19 @@ pub(super) fn set_up(ground: &Ground, mac: Mac) -> Result<(), BridgeProblem> {
     socket.carry_out(batch).map_err(failed)
 }
 
+/// Takes the bridge's addresses away, before it gets others.
+pub(super) fn forget_addresses(ground: &Ground) -> Result<(), BridgeProblem> {
+    let failed = |source| BridgeProblem::Make { name: ground.bridge.clone(), source };
+    let socket = Socket::open(Family::Route).map_err(failed)?;
+    let index = socket.index_of(&ground.bridge).map_err(failed)?;
+    let mut batch = Batch::default();
+    interface::remove_address(&mut batch, index, ground.ipv4.0.into(), ground.ipv4.1);
+    if let Some((address, prefix)) = ground.ipv6 {
+        interface::remove_address(&mut batch, index, address.into(), prefix);
+    }
+    socket.carry_out(batch).map_err(failed)
+}
+
 /// The node becomes a router: for its units, as the packet filter sees to, which must be there before.
 pub(super) fn forward(ground: &Ground) -> Result<(), BridgeProblem> {
     // A published port is reached through the node's own 127.0.0.1 too. The packet filter guards the way back.

@@ -73,6 +73,7 @@ fn plug_in(namespace: &File, attachment: &Attachment) -> Result<(), CableProblem
         name: INSIDE,
         mac: addresses::mac(number),
         namespace: u32::try_from(namespace.as_raw_fd()).unwrap_or(u32::MAX),
+        mtu: attachment.mtu,
     };
     let lay = || {
         let mut batch = Batch::default();

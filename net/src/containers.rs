@@ -1,17 +1,20 @@
 //! The network of the node's units, as the supervisor sees it: a unit is attached before its container is
 //! started, and detached when it is at rest.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ferrite_schema::node_config::NetworkConfig;
-use ferrite_schema::unit::Unit;
+use ferrite_schema::unit::{NetworkMode, Unit};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::addresses::{self, Addresses};
 use super::attachments::{Attachments, Plan, Wish};
 use super::bridge;
 use super::dns::{self, Names, Resolver, Upstream};
+use super::mesh::Mesh;
 use crate::news::Teller;
 
 pub use super::attachments::{AttachProblem, AttachmentFiles};
@@ -22,6 +25,9 @@ const QUEUE_MAX: usize = 64;
 const STACK_BYTES: usize = 256 * 1024;
 /// Where the node's name servers are.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// How long units of a node wait for its network in the cluster, once after the agent's start.
+const MESH_MAX: Duration = Duration::from_secs(60);
+const ABOUT_MESH: &str = "the cluster's network";
 
 /// Where the network keeps and finds things.
 #[derive(Debug, Clone)]
@@ -36,12 +42,16 @@ pub struct Places {
 enum Ask {
     Attach(Wish, oneshot::Sender<Result<AttachmentFiles, AttachProblem>>),
     Detach(String, oneshot::Sender<()>),
+    OpenMesh(PathBuf, oneshot::Sender<Result<[u8; 32], AttachProblem>>),
+    Join(Box<Mesh>, oneshot::Sender<Result<(), AttachProblem>>),
 }
 
 /// The network of the node's units. Clones are the same network.
 #[derive(Debug, Clone)]
 pub struct Containers {
     queue: mpsc::Sender<Ask>,
+    /// Units may be attached: the node's network is known.
+    known: Arc<watch::Sender<bool>>,
 }
 
 impl Containers {
@@ -73,28 +83,69 @@ impl Containers {
             resolv_conf: RESOLV_CONF.into(),
         };
         let attachments = Attachments::new(plan, Arc::clone(&names));
-        let gateways = attachments.gateways();
-        let upstream = Upstream {
-            configured: config.name_servers.clone(),
-            resolv_conf: Path::new(RESOLV_CONF).to_owned(),
-            own: gateways.clone(),
-        };
-        let resolver = Arc::new(Resolver::new(names, upstream));
+        let configured = config.name_servers.clone();
         let (queue, asked) = mpsc::channel(QUEUE_MAX);
-        let (laid, mut is_laid) = watch::channel(false);
+        let (laid, mut is_laid) = watch::channel(Vec::new());
+        let told = teller.clone();
         // It ends with the last handle.
         std::thread::Builder::new()
             .name("network".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || work(attachments, asked, &laid))?;
+            .spawn(move || work(attachments, asked, &laid, &told))?;
         let answer = async move {
-            // The thread lives as long as there are handles; without it nobody has a name.
-            if is_laid.wait_for(|laid| *laid).await.is_ok() {
-                dns::serve(resolver, &gateways, &teller).await;
+            loop {
+                // The thread lives as long as there are handles; without it nobody has a name.
+                let gateways = match is_laid.wait_for(|gateways| !gateways.is_empty()).await {
+                    Ok(gateways) => gateways.clone(),
+                    Err(_) => std::future::pending().await,
+                };
+                let upstream = Upstream {
+                    configured: configured.clone(),
+                    resolv_conf: Path::new(RESOLV_CONF).to_owned(),
+                    own: gateways.clone(),
+                };
+                let resolver = Arc::new(Resolver::new(Arc::clone(&names), upstream));
+                tokio::select! {
+                    () = dns::serve(resolver, &gateways, &teller) => {}
+                    _ = is_laid.wait_for(|others| *others != gateways) => {}
+                }
             }
-            std::future::pending::<()>().await;
         };
-        Ok((Self { queue }, answer))
+        Ok((Self { queue, known: Arc::new(watch::Sender::new(true)) }, answer))
+    }
+
+    /// The node belongs to a cluster: units that want a network wait for the node's own in the cluster, for a while.
+    pub fn expect_mesh(&self) {
+        self.known.send_replace(false);
+    }
+
+    /// Makes this node's end of the cluster's network, with the key that is kept in the file `key`; answers with the public
+    /// one.
+    ///
+    /// # Errors
+    /// The kernel or the disk refuses.
+    pub async fn open_mesh(&self, key: PathBuf) -> Result<[u8; 32], AttachProblem> {
+        self.ask(|reply| Ask::OpenMesh(key, reply)).await?
+    }
+
+    /// The cluster's network is this from now on.
+    ///
+    /// # Errors
+    /// The kernel refuses; what was there before may be there in part.
+    pub async fn join(&self, mesh: Mesh) -> Result<(), AttachProblem> {
+        let joined = self.ask(|reply| Ask::Join(Box::new(mesh), reply)).await?;
+        self.known.send_replace(true);
+        joined
+    }
+
+    async fn ask<T>(
+        &self,
+        ask: impl FnOnce(oneshot::Sender<T>) -> Ask,
+    ) -> Result<T, AttachProblem> {
+        let (reply, answer) = oneshot::channel();
+        let gone = |_closed| AttachProblem::GoingDown;
+        self.queue.send(ask(reply)).await.map_err(gone)?;
+        answer.await.map_err(|_closed| AttachProblem::GoingDown)
     }
 
     /// Gives a unit its address, its files, its name in DNS, and publishes its ports. A unit that has them already
@@ -114,43 +165,77 @@ impl Containers {
             ports: unit.ports.clone(),
             metadata: unit.metadata_service,
         };
-        let (reply, answer) = oneshot::channel();
-        let gone = |_closed| AttachProblem::GoingDown;
-        self.queue.send(Ask::Attach(wish, reply)).await.map_err(gone)?;
-        answer.await.map_err(|_closed| AttachProblem::GoingDown)?
+        if wish.mode == NetworkMode::Bridge {
+            let mut known = self.known.subscribe();
+            // Without it the unit has a network of this node alone.
+            drop(tokio::time::timeout(MESH_MAX, known.wait_for(|known| *known)).await);
+            self.known.send_replace(true);
+        }
+        self.ask(|reply| Ask::Attach(wish, reply)).await?
     }
 
     /// Takes away everything that [`Self::attach`] gave, as often as it is called.
     pub async fn detach(&self, unit: &str) {
-        let (reply, answer) = oneshot::channel();
         // With the thread goes what it knew; the next agent clears what is left.
-        if self.queue.send(Ask::Detach(unit.to_owned(), reply)).await.is_ok() {
-            drop(answer.await);
-        }
+        drop(self.ask(|reply| Ask::Detach(unit.to_owned(), reply)).await);
     }
 }
 
 /// The network's thread.
-fn work(mut attachments: Attachments, mut asked: mpsc::Receiver<Ask>, laid: &watch::Sender<bool>) {
+fn work(
+    mut attachments: Attachments,
+    mut asked: mpsc::Receiver<Ask>,
+    laid: &watch::Sender<Vec<IpAddr>>,
+    teller: &Teller,
+) {
     if let Err(error) = attachments.take_over() {
         tracing::error!(error = ferrite_schema::chain(&error), "units-network-not-taken-over");
     }
-    laid.send_replace(attachments.is_laid());
+    show(&attachments, laid);
     while let Some(ask) = asked.blocking_recv() {
         match ask {
             Ask::Attach(wish, reply) => {
                 let answer = attachments.attach(&wish);
-                laid.send_if_modified(|before| {
-                    std::mem::replace(before, attachments.is_laid()) != attachments.is_laid()
-                });
+                show(&attachments, laid);
                 // Nobody waits any more: the unit is detached when it comes to rest.
                 drop(reply.send(answer));
             }
             Ask::Detach(unit, reply) => {
                 attachments.detach(&unit);
+                if let Some(mesh) = attachments.may_join() {
+                    // What did not work stands in the node's status.
+                    drop(join(&mut attachments, mesh, teller));
+                    show(&attachments, laid);
+                }
                 // Nobody waits any more: then nobody needs to know.
                 let _told = reply.send(());
             }
+            Ask::OpenMesh(key, reply) => drop(reply.send(attachments.open_mesh(&key))),
+            Ask::Join(mesh, reply) => {
+                let joined = join(&mut attachments, *mesh, teller);
+                show(&attachments, laid);
+                let _told = reply.send(joined);
+            }
         }
     }
+}
+
+fn join(attachments: &mut Attachments, mesh: Mesh, teller: &Teller) -> Result<(), AttachProblem> {
+    let joined = attachments.join(mesh);
+    let said = match &joined {
+        Ok(doubts) => (!doubts.is_empty()).then(|| doubts.join("; ")),
+        Err(problem) => Some(ferrite_schema::chain(problem)),
+    };
+    teller.stand(ABOUT_MESH.to_owned(), said.map(|said| format!("the cluster's network: {said}")));
+    joined.map(drop)
+}
+
+/// Where units ask for names from now on.
+fn show(attachments: &Attachments, laid: &watch::Sender<Vec<IpAddr>>) {
+    let gateways = if attachments.is_laid() { attachments.gateways() } else { Vec::new() };
+    laid.send_if_modified(|before| {
+        let other = *before != gateways;
+        *before = gateways;
+        other
+    });
 }

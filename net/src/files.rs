@@ -159,6 +159,7 @@ mod tests {
             link: "l".to_owned(),
             ipv4: (Ipv4Addr::new(10, 120, 0, 2), 16, gateway),
             ipv6: None,
+            mtu: None,
         };
         for unit in ["alive", "ended", "stopped"] {
             let record = Record {

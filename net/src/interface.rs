@@ -8,15 +8,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::addresses::Mac;
 use super::netlink::{Attributes, Batch, CREATE, EXCLUSIVE, REPLACE};
 
-/// `RTM_NEWLINK`, `RTM_DELLINK`, `RTM_NEWADDR`, `RTM_NEWROUTE`.
+/// `RTM_NEWLINK`, `RTM_DELLINK`, `RTM_NEWADDR`, `RTM_DELADDR`, `RTM_NEWROUTE`, `RTM_DELROUTE`.
 const NEW_LINK: u16 = 16;
 const DELETE_LINK: u16 = 17;
 const NEW_ADDRESS: u16 = 20;
+const DELETE_ADDRESS: u16 = 21;
 const NEW_ROUTE: u16 = 24;
+const DELETE_ROUTE: u16 = 25;
 
 /// `IFLA_*`
 const LINK_ADDRESS: u16 = 1;
 const LINK_NAME: u16 = 3;
+const LINK_MTU: u16 = 4;
 const LINK_MASTER: u16 = 10;
 const LINK_INFO: u16 = 18;
 const LINK_NAMESPACE_FD: u16 = 28;
@@ -36,13 +39,17 @@ const ADDRESS_LOCAL: u16 = 2;
 const ADDRESS_FLAGS: u16 = 8;
 const WITHOUT_DETECTION: u32 = 2;
 
-/// `RTA_OIF`, `RTA_GATEWAY`.
+/// `RTA_DST`, `RTA_OIF`, `RTA_GATEWAY`, `RTA_PREFSRC`.
+const ROUTE_NETWORK: u16 = 1;
 const ROUTE_INTERFACE: u16 = 4;
 const ROUTE_GATEWAY: u16 = 5;
-/// `RT_TABLE_MAIN`, `RTPROT_STATIC`, `RTN_UNICAST`.
+const ROUTE_SOURCE: u16 = 7;
+/// `RT_TABLE_MAIN`, `RTPROT_STATIC`, `RTN_UNICAST`, `RTN_UNREACHABLE`, `RT_SCOPE_LINK`.
 const MAIN_TABLE: u8 = 254;
 const STATIC: u8 = 4;
 const UNICAST: u8 = 1;
+const UNREACHABLE: u8 = 7;
+const LINK_SCOPE: u8 = 253;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -60,6 +67,17 @@ pub(crate) struct Cable<'a> {
     pub(crate) mac: Mac,
     /// The container's network namespace.
     pub(crate) namespace: u32,
+    /// Longest packet, in bytes; the kernel's choice where absent.
+    pub(crate) mtu: Option<u32>,
+}
+
+/// Where packets for a network go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Out of an interface that has no neighbours; what the node itself sends is from this address.
+    Out(u32, IpAddr),
+    /// Nowhere: whoever sends them hears so.
+    Nowhere,
 }
 
 /// `struct ifinfomsg`: family, type, index, flags, mask of flags.
@@ -87,18 +105,43 @@ pub(crate) fn make_bridge(batch: &mut Batch, name: &str, mac: Mac) {
 /// Lays a cable, the node's end up.
 pub(crate) fn lay_cable(batch: &mut Batch, cable: Cable<'_>) {
     let kind = (NEW_LINK, CREATE | EXCLUSIVE);
+    let mtu = |put: &mut Attributes<'_>| {
+        if let Some(mtu) = cable.mtu {
+            put.number(LINK_MTU, mtu);
+        }
+    };
     let peer = |peer: &mut Attributes<'_>| {
         peer.raw(&link_header(0, 0)).text(LINK_NAME, cable.name);
+        mtu(peer);
         peer.put(LINK_ADDRESS, &cable.mac).number(LINK_NAMESPACE_FD, cable.namespace);
     };
     batch.request("connect the container to the bridge", kind, &link_header(0, UP), |put| {
         put.text(LINK_NAME, cable.link).number(LINK_MASTER, cable.bridge);
+        mtu(put);
         put.nest(LINK_INFO, |info| {
             info.text(INFO_KIND, "veth");
             info.nest(INFO_DATA, |data| {
                 data.nest(VETH_PEER, peer);
             });
         });
+    });
+}
+
+/// Makes an interface of a kind that needs nothing else, up; the one that is there stays.
+pub(crate) fn make(batch: &mut Batch, act: &'static str, (name, kind): (&str, &str)) {
+    batch.request(act, (NEW_LINK, CREATE), &link_header(0, UP), |put| {
+        put.text(LINK_NAME, name);
+        put.nest(LINK_INFO, |info| {
+            info.text(INFO_KIND, kind);
+        });
+    });
+}
+
+/// Sets how long an interface's packets may be, in bytes.
+pub(crate) fn set_mtu(batch: &mut Batch, index: u32, mtu: u32) {
+    let header = link_header(index, UP);
+    batch.request("set an interface's longest packet", (NEW_LINK, 0), &header, |put| {
+        put.number(LINK_MTU, mtu);
     });
 }
 
@@ -124,6 +167,48 @@ pub(crate) fn add_address(batch: &mut Batch, index: u32, address: IpAddr, prefix
         put.put(ADDRESS_LOCAL, &bytes).put(ADDRESS_ADDRESS, &bytes);
         if address.is_ipv6() {
             put.number(ADDRESS_FLAGS, WITHOUT_DETECTION);
+        }
+    });
+}
+
+/// Takes an interface's address away.
+pub(crate) fn remove_address(batch: &mut Batch, index: u32, address: IpAddr, prefix: u8) {
+    let (family, bytes) = wire(address);
+    let mut header = vec![family, prefix, 0, 0];
+    header.extend_from_slice(&index.to_ne_bytes());
+    batch.request("take an interface's address away", (DELETE_ADDRESS, 0), &header, |put| {
+        put.put(ADDRESS_LOCAL, &bytes).put(ADDRESS_ADDRESS, &bytes);
+    });
+}
+
+/// Routes a network, or changes the route that is there.
+pub(crate) fn add_route(batch: &mut Batch, network: (IpAddr, u8), way: Way) {
+    route(batch, "set a route", (NEW_ROUTE, CREATE | REPLACE), network, way);
+}
+
+/// Takes a route away.
+pub(crate) fn remove_route(batch: &mut Batch, network: (IpAddr, u8), way: Way) {
+    route(batch, "take a route away", (DELETE_ROUTE, 0), network, way);
+}
+
+fn route(
+    batch: &mut Batch,
+    act: &'static str,
+    kind: (u16, u16),
+    (network, prefix): (IpAddr, u8),
+    way: Way,
+) {
+    let (family, bytes) = wire(network);
+    let (scope, what) = match way {
+        Way::Out(..) if network.is_ipv4() => (LINK_SCOPE, UNICAST),
+        Way::Out(..) => (0, UNICAST),
+        Way::Nowhere => (0, UNREACHABLE),
+    };
+    let header = [family, prefix, 0, 0, MAIN_TABLE, STATIC, scope, what, 0, 0, 0, 0];
+    batch.request(act, kind, &header, |put| {
+        put.put(ROUTE_NETWORK, &bytes);
+        if let Way::Out(index, source) = way {
+            put.number(ROUTE_INTERFACE, index).put(ROUTE_SOURCE, &wire(source).1);
         }
     });
 }

@@ -3,8 +3,10 @@
 pub mod cable;
 pub mod containers;
 pub mod links;
+pub mod mesh;
 pub mod news;
 pub mod ports;
+pub mod underlay;
 
 mod addresses;
 mod attachments;
@@ -18,6 +20,7 @@ mod interface;
 mod namespace;
 mod netlink;
 mod nftables;
+mod wireguard;
 
 /// The units' bridge.
 const BRIDGE: &str = "ferrite0";

@@ -21,6 +21,8 @@ const REQUEST: u16 = 0x1;
 const ACK: u16 = 0x4;
 /// `NLMSG_ERROR`, which is also an acknowledgement.
 const ERROR: u16 = 2;
+/// `NLMSG_DONE`: the last message of a list.
+const DONE: u16 = 3;
 /// `NLA_F_NESTED`.
 const NESTED: u16 = 0x8000;
 /// Room for one answer: an acknowledgement repeats the request that failed.
@@ -28,6 +30,8 @@ const ANSWER_BYTES: usize = 16 * 1024;
 /// The kernel answers at once; it is never waited for without end.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
+/// `NLM_F_DUMP`: all there are.
+pub(crate) const DUMP: u16 = 0x300;
 /// `NLM_F_CREATE`.
 pub(crate) const CREATE: u16 = 0x400;
 /// `NLM_F_EXCL`.
@@ -42,6 +46,8 @@ pub(crate) enum Family {
     Route,
     /// Packet filter and connection tracking.
     Netfilter,
+    /// Whatever has a name there: WireGuard.
+    Generic,
 }
 
 /// The kernel did not do what was asked.
@@ -61,6 +67,11 @@ pub enum NetlinkProblem {
 }
 
 impl NetlinkProblem {
+    /// The kernel's answer lacks what was asked for.
+    pub(crate) fn nonsense() -> Self {
+        Self::Receive(io::ErrorKind::InvalidData.into())
+    }
+
     /// The kernel's error number, where it refused something.
     pub(crate) fn errno(&self) -> Option<i32> {
         match self {
@@ -142,6 +153,14 @@ fn patch(bytes: &mut [u8], start: usize, value: &[u8]) {
 #[derive(Debug)]
 pub(crate) struct Attributes<'batch>(&'batch mut Vec<u8>);
 
+impl<'batch> Attributes<'batch> {
+    /// Attributes that are added to these bytes.
+    #[cfg(test)]
+    pub(crate) const fn of(bytes: &'batch mut Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
 impl Attributes<'_> {
     /// An attribute of bytes.
     pub(crate) fn put(&mut self, kind: u16, value: &[u8]) -> &mut Self {
@@ -199,6 +218,7 @@ impl Socket {
         let protocol = match family {
             Family::Route => None,
             Family::Netfilter => std::num::NonZeroU32::new(12).map(Protocol::from_raw),
+            Family::Generic => std::num::NonZeroU32::new(16).map(Protocol::from_raw),
         };
         let failed = |errno: rustix::io::Errno| NetlinkProblem::Open(errno.into());
         let (domain, kind) = (AddressFamily::NETLINK, SocketType::RAW);
@@ -241,6 +261,52 @@ impl Socket {
             }
         }
     }
+
+    /// Asks, and answers with what each message of the answer holds after its header.
+    pub(crate) fn ask(&self, batch: Batch) -> Result<Vec<Vec<u8>>, NetlinkProblem> {
+        let (bytes, last, acts) = batch.finished();
+        rustix::net::send(&self.0, &bytes, SendFlags::empty())
+            .map_err(|errno| NetlinkProblem::Send(errno.into()))?;
+        let mut found = Vec::new();
+        loop {
+            let mut answer = vec![0; ANSWER_BYTES];
+            let (length, _) = rustix::net::recv(&self.0, &mut answer[..], RecvFlags::empty())
+                .map_err(|errno| NetlinkProblem::Receive(errno.into()))?;
+            let mut rest = answer.get(..length).unwrap_or_default();
+            while let Some((length, kind, sequence)) = header(rest) {
+                let Some(message) = rest.get(HEADER_BYTES..length) else { break };
+                rest = rest.get(length.next_multiple_of(ALIGNMENT)..).unwrap_or_default();
+                if sequence != last {
+                    continue;
+                }
+                match kind {
+                    DONE => return Ok(found),
+                    ERROR => {
+                        let code = message.get(..4).and_then(|code| code.try_into().ok());
+                        let negated = code.map_or(0, i32::from_ne_bytes);
+                        if negated == 0 {
+                            return Ok(found);
+                        }
+                        let act = acts.first().copied().unwrap_or("ask the kernel");
+                        let source = io::Error::from_raw_os_error(negated.saturating_neg());
+                        return Err(NetlinkProblem::Refused { act, source });
+                    }
+                    _ => found.push(message.to_vec()),
+                }
+            }
+        }
+    }
+}
+
+/// Attributes as they were written: kind and value.
+pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = usize::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));
+        let kind = u16::from_ne_bytes(bytes.get(2..4)?.try_into().ok()?);
+        let value = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(ALIGNMENT)..).unwrap_or_default();
+        Some((kind & !NESTED, value))
+    })
 }
 
 /// Sequence number and negated error number of each acknowledgement.

@@ -15,10 +15,11 @@ enum Place {
 }
 
 /// Ports that belong to the node.
-const OF_NODE: [(u16, Protocol, Place, &str); 6] = [
+const OF_NODE: [(u16, Protocol, Place, &str); 7] = [
     (names::API_PORT, Protocol::Tcp, Place::Everywhere, "the node's API"),
     (2379, Protocol::Tcp, Place::Everywhere, "the node's etcd"),
     (2380, Protocol::Tcp, Place::Everywhere, "the node's etcd"),
+    (names::MESH_PORT, Protocol::Udp, Place::Everywhere, "the cluster's network"),
     (68, Protocol::Udp, Place::Everywhere, "the node's DHCP client"),
     (53, Protocol::Udp, Place::Bridge, "the resolver of the units: name an address of the node"),
     (53, Protocol::Tcp, Place::Bridge, "the resolver of the units: name an address of the node"),

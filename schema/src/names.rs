@@ -54,6 +54,8 @@ pub const STATE_TEMPLATE: &str = "/usr/share/ferrite/state.template";
 pub const E2FSCK: &str = "/usr/sbin/e2fsck";
 /// Port of the node's API.
 pub const API_PORT: u16 = 7443;
+/// Port of the cluster's network between nodes, UDP.
+pub const MESH_PORT: u16 = 51820;
 
 /// Hexadecimal digits of a machine's ID.
 pub const MACHINE_ID_DIGITS: usize = 32;

@@ -39,6 +39,12 @@ impl Names {
         Self { domain, network, ipv6, units: BTreeMap::new() }
     }
 
+    /// Units have addresses of other networks from now on.
+    pub(crate) const fn renumber(&mut self, network: (Ipv4Addr, u8), ipv6: Option<Ipv6Addr>) {
+        self.network = network;
+        self.ipv6 = ipv6;
+    }
+
     /// Gives a unit its name, and one that fits where a name must be a hostname: `web-1` for `web@1`, and nothing else
     /// than `github-com` for `github.com`. Programs try every name that is not found, whatever its dots, below the domains
     /// of `/etc/resolv.conf` too, of which ours is the first.

@@ -12,6 +12,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use encode::{Element, Transaction};
@@ -41,12 +42,42 @@ pub(crate) struct Member {
     pub(crate) metadata: bool,
 }
 
+/// Addresses of the cluster's machines, which change.
+pub(crate) fn replace_machines(old: &BTreeSet<IpAddr>, new: &BTreeSet<IpAddr>) -> Batch {
+    let mut transaction = Transaction::begin();
+    machines(&mut transaction, old, Transaction::remove);
+    machines(&mut transaction, new, Transaction::add);
+    transaction.end()
+}
+
+fn machines(
+    transaction: &mut Transaction,
+    addresses: &BTreeSet<IpAddr>,
+    act: fn(&mut Transaction, encode::Table, &str, &[Element]),
+) {
+    let of = |wanted: fn(&IpAddr) -> bool| {
+        let keys =
+            addresses.iter().filter(|address| wanted(address)).map(|address| match address {
+                IpAddr::V4(v4) => v4.octets().to_vec(),
+                IpAddr::V6(v6) => v6.octets().to_vec(),
+            });
+        keys.map(|key| Element { key, data: None }).collect::<Vec<_>>()
+    };
+    act(transaction, rules::INET, "machines4", &of(IpAddr::is_ipv4));
+    act(transaction, rules::INET, "machines6", &of(IpAddr::is_ipv6));
+}
+
 /// Both tables, as new, with these members. More members than fit in one message follow in transactions of their
-/// own.
-pub(crate) fn install(ground: &Ground, members: &[Member]) -> Vec<Batch> {
+/// own. Of `addresses`, those of the cluster's machines, the ports between machines are closed to units.
+pub(crate) fn install(
+    ground: &Ground,
+    members: &[Member],
+    addresses: &BTreeSet<IpAddr>,
+) -> Vec<Batch> {
     let mut transaction = Transaction::begin();
     rules::inet(&mut transaction, ground);
     rules::bridge(&mut transaction);
+    machines(&mut transaction, addresses, Transaction::add);
     let mut batches = Vec::new();
     for members in members.chunks(MEMBERS_AT_ONCE) {
         for (table, set) in rules::sets() {

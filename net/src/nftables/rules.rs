@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::encode::{Family, Hook, Set, Table, Transaction};
 use super::expression::{Base, Expression, Meta, Register, Tracked, Verdict};
 use super::ground::{Ground, NAME_BYTES, TCP, UDP};
-use crate::LINK_PREFIX;
+use crate::{LINK_PREFIX, mesh};
+use ferrite_schema::names::{API_PORT, MESH_PORT};
 
 pub(super) const INET: Table = Table { family: Family::Inet, name: "ferrite" };
 pub(super) const BRIDGE: Table = Table { family: Family::Bridge, name: "ferrite" };
@@ -16,6 +17,9 @@ const IPV6: u8 = 10;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 const DNS_PORT: u16 = 53;
+/// What machines of a cluster have for one another, at all their addresses.
+const BETWEEN_MACHINES: [(u8, u16); 3] = [(TCP, API_PORT), (TCP, ETCD_PEERS), (UDP, MESH_PORT)];
+const ETCD_PEERS: u16 = 2380;
 /// The interface of what the node sends to itself.
 const LOOPBACK: &str = "lo";
 
@@ -82,7 +86,7 @@ const fn joined(types: &[u32]) -> u32 {
 }
 
 /// All sets, each in its table.
-pub(super) const fn sets() -> [(Table, Set); 9] {
+pub(super) const fn sets() -> [(Table, Set); 11] {
     let target4 = Some((joined(&[TYPE_IPV4, TYPE_PORT]), 8));
     let target6 = Some((joined(&[TYPE_IPV6, TYPE_PORT]), 20));
     let any = (joined(&[TYPE_PROTOCOL, TYPE_PORT]), 8);
@@ -101,6 +105,8 @@ pub(super) const fn sets() -> [(Table, Set); 9] {
         (BRIDGE, Set { name: "v6", id: 7, key: v6, data: None }),
         (INET, Set { name: "metadata4", id: 8, key: (TYPE_IPV4, 4), data: None }),
         (INET, Set { name: "metadata6", id: 9, key: (TYPE_IPV6, 16), data: None }),
+        (INET, Set { name: "machines4", id: 10, key: (TYPE_IPV4, 4), data: None }),
+        (INET, Set { name: "machines6", id: 11, key: (TYPE_IPV6, 16), data: None }),
     ]
 }
 
@@ -111,6 +117,7 @@ pub(super) fn inet(transaction: &mut Transaction, ground: &Ground) {
     make_sets(transaction, INET);
     transaction.chain(INET, "publish", None);
     transaction.chain(INET, "metadata", None);
+    transaction.chain(INET, "machines", None);
     transaction.chain(INET, "strangers", chain("filter", PREROUTING, BEFORE_TRACKING));
     transaction.chain(INET, "prerouting", chain("nat", PREROUTING, NEW_DESTINATION));
     transaction.chain(INET, "output", chain("nat", OUTPUT, NEW_DESTINATION));
@@ -272,6 +279,9 @@ impl Rules<'_> {
         self.add("postrouting", &[&to_units, &from_loopback], Masquerade);
         let ipv4 = from_ipv4(ground.ipv4.0, ground.ipv4.1);
         let ipv6 = ground.ipv6.map(|(network, prefix)| from_ipv6(network, prefix));
+        // Units of a cluster see one another as they are.
+        let to_mesh = meta_is(Meta::OutName, &interface(mesh::NAME));
+        self.add("postrouting", &[&from_units, &to_mesh], End(Verdict::Accept));
         for network in [Some(ipv4), ipv6].iter().flatten() {
             // A unit's published port, asked for by a unit: the answer must come back through the node.
             let published = any_bit(Tracked::Status, PUBLISHED);
@@ -315,7 +325,16 @@ impl Rules<'_> {
             let to_metadata = [of_family(IPV6), address(24, &own.octets(), 128)].concat();
             self.add("forward", &[&from_units, &to_metadata], End(Verdict::Goto("metadata")));
         }
+        for (family, at, length, set) in [(IPV4, 16, 4, "machines4"), (IPV6, 24, 16, "machines6")] {
+            let to_machine =
+                [load(Base::Network, at, length, 0), Expression::InSet { register: 0, set }];
+            let parts: [&[Expression]; 3] = [&from_units, &of_family(family), &to_machine];
+            self.add("forward", &parts, End(Verdict::Goto("machines")));
+        }
         self.add("forward", &[&from_units], End(Verdict::Accept));
+        // Whose packets these are, WireGuard vouches for.
+        let from_mesh = meta_is(Meta::InName, &interface(mesh::NAME));
+        self.add("forward", &[&from_mesh, &to_units], End(Verdict::Accept));
         for reason in [any_bit(Tracked::State, KNOWN), any_bit(Tracked::Status, PUBLISHED)] {
             self.add("forward", &[&to_units, &reason], End(Verdict::Accept));
         }
@@ -326,11 +345,27 @@ impl Rules<'_> {
             self.add("metadata", &[&of_family(family), &asked], End(Verdict::Accept));
         }
         self.add("metadata", &[], End(Verdict::Drop));
+        for (transport, port) in BETWEEN_MACHINES {
+            let asked = [
+                load(Base::Transport, 2, 2, 1),
+                Expression::Equal { register: 1, value: port.to_be_bytes().to_vec() },
+            ];
+            let transport = meta_is(Meta::Transport, &[transport]);
+            self.add("machines", &[&transport, &asked], End(Verdict::Drop));
+        }
+        self.add("machines", &[], End(Verdict::Accept));
     }
 
-    /// What units may ask of the node itself: names, and whether it is there.
+    /// What units may ask of the node itself: names, and whether it is there; those of other nodes, only that.
     fn guard_node(&mut self, ground: &Ground) {
         use Expression::Verdict as End;
+        let from_mesh = meta_is(Meta::InName, &interface(mesh::NAME));
+        self.add("input", &[&from_mesh, &any_bit(Tracked::State, KNOWN)], End(Verdict::Accept));
+        for protocol in [ICMP, ICMPV6] {
+            let asked = meta_is(Meta::Transport, &[protocol]);
+            self.add("input", &[&from_mesh, &asked], End(Verdict::Accept));
+        }
+        self.add("input", &[&from_mesh], End(Verdict::Drop));
         let not_units = meta_is_not(Meta::InName, &self.bridge);
         self.add("input", &[&not_units], End(Verdict::Accept));
         self.add("input", &[&any_bit(Tracked::State, KNOWN)], End(Verdict::Accept));

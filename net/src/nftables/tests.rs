@@ -30,6 +30,15 @@ fn member(number: u32, ports: Vec<Port>) -> Member {
     }
 }
 
+/// A lone node's.
+fn install(ground: &Ground, members: &[Member]) -> Vec<Batch> {
+    super::install(ground, members, &BTreeSet::new())
+}
+
+fn machines() -> BTreeSet<IpAddr> {
+    ["10.2.0.2", "2001:db8::2"].map(|address| address.parse().unwrap()).into()
+}
+
 fn list() -> String {
     let output = Command::new("nft").args(["--stateless", "list", "ruleset"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -60,7 +69,7 @@ fn the_kernel_holds_what_was_meant() {
                 port(443, 443, Protocol::Tcp, Some("2001:db8::1")),
             ],
         );
-        carry_out_all(install(&ground(), &[web]));
+        carry_out_all(super::install(&ground(), &[web], &machines()));
         assert_eq!(list(), include_str!("rules.nft"), "the lists differ");
     });
 }
@@ -148,6 +157,40 @@ fn the_node_forwards_for_its_units_and_keeps_the_metadata_from_them() {
         assert!(reaches(&unit, "169.254.169.254"));
         carry_out(replace(Some(&allowed), Some(&own)));
         assert!(!reaches(&unit, "169.254.169.254"));
+    });
+}
+
+#[test]
+fn units_do_not_reach_what_machines_have_for_one_another() {
+    inside("units_do_not_reach_what_machines_have_for_one_another", || {
+        let (far, unit) = (Room::new(), Room::new());
+        far.cable("lan1", "eth0");
+        ip("address add 10.2.0.1/24 dev lan1");
+        far.ip("address add 10.2.0.2/24 dev eth0");
+        far.ip("address add 10.2.0.3/24 dev eth0");
+        far.ip("route add default via 10.2.0.1");
+        ip("link add ferrite0 type bridge");
+        ip("address add 10.120.0.1/16 dev ferrite0");
+        ip("link set ferrite0 up");
+        unit.cable("ferrite-0102", "eth0");
+        ip("link set ferrite-0102 master ferrite0");
+        unit.ip("link set eth0 address 02:fe:00:00:01:02");
+        unit.ip("address add 10.120.1.2/16 dev eth0");
+        unit.ip("route add default via 10.120.0.1");
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+        let own = Member { metadata: false, ipv6: None, ..member(0x102, vec![]) };
+        carry_out_all(install(&ground(), &[own]));
+        assert!(reaches(&unit, "10.2.0.2/7443"), "the aid works: a lone node knows no machines");
+        carry_out(replace_machines(&BTreeSet::new(), &machines()));
+        for port in [7443, 2380] {
+            assert!(!reaches(&unit, &format!("10.2.0.2/{port}")), "{port}");
+        }
+        assert!(reaches(&unit, "10.2.0.2/8080"), "what it publishes is reached");
+        assert!(reaches(&unit, "10.2.0.3/7443"), "nobody's of the cluster");
+        let others = ["10.2.0.3".parse().unwrap()].into();
+        carry_out(replace_machines(&machines(), &others));
+        assert!(reaches(&unit, "10.2.0.2/7443") && !reaches(&unit, "10.2.0.3/7443"));
+        assert!(!list().contains("2001:db8::2"), "{}", list());
     });
 }
 

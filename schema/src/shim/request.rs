@@ -120,4 +120,7 @@ pub struct Attachment {
     pub ipv4: (std::net::Ipv4Addr, u8, std::net::Ipv4Addr),
     /// IPv6 address, prefix length, gateway; absent where the kernel has no IPv6.
     pub ipv6: Option<(std::net::Ipv6Addr, u8, std::net::Ipv6Addr)>,
+    /// Longest packet, in bytes: what goes to other machines is wrapped. The kernel's choice where absent.
+    #[serde(default)]
+    pub mtu: Option<u32>,
 }

@@ -1,0 +1,72 @@
+//! The network between the units of a cluster's nodes: a WireGuard device whose peers are the other nodes.
+//!
+//! *Responsible for*: what the device, the routes and the packet filter are to be, given what the cluster says
+//! ([`plan`], pure), and making them so ([`device`]). *Never does*: decide which node has which network.
+
+mod device;
+mod key;
+mod plan;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+pub(super) use device::Device;
+pub(super) use key::private;
+pub(super) use plan::{Wanted, plan};
+
+/// The device.
+pub(super) const NAME: &str = "ferrite-mesh";
+/// Length of a node's prefixes.
+pub(super) const NODE_PREFIX: (u8, u8) = (24, 64);
+
+/// The cluster's network, as a node is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mesh {
+    /// The network that nodes get their `/24` of.
+    pub ipv4: (Ipv4Addr, u8),
+    /// The `/48` that they get their `/64` of.
+    pub ipv6: Ipv6Addr,
+    /// This node's number.
+    pub number: u16,
+    /// The other machines.
+    pub peers: Vec<Peer>,
+}
+
+/// Another machine of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name, for people.
+    pub name: String,
+    /// Number of its network; absent where it has none yet.
+    pub number: Option<u16>,
+    /// Its public key; absent where it has none yet.
+    pub key: Option<[u8; 32]>,
+    /// Addresses at which it may be reached.
+    pub addresses: Vec<IpAddr>,
+    /// Longest packet of its networks, in bytes.
+    pub mtu: Option<u32>,
+}
+
+impl Mesh {
+    /// The `/24` of a number.
+    #[must_use]
+    pub fn ipv4_of(&self, number: u16) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.ipv4.0.to_bits() | (u32::from(number) << 8))
+    }
+
+    /// The `/64` of a number.
+    #[must_use]
+    pub fn ipv6_of(&self, number: u16) -> Ipv6Addr {
+        Ipv6Addr::from_bits(self.ipv6.to_bits() | (u128::from(number) << 64))
+    }
+
+    /// The address is of the cluster's network.
+    fn has(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(v4) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.ipv4.1)).unwrap_or(0);
+                (v4.to_bits() ^ self.ipv4.0.to_bits()) & mask == 0
+            }
+            IpAddr::V6(v6) => (v6.to_bits() ^ self.ipv6.to_bits()) >> 80 == 0,
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What a node's end of the mesh is to be: pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use ferrite_schema::names::MESH_PORT;
+
+use super::{Mesh, NODE_PREFIX, Peer};
+use crate::underlay::Underlay;
+use crate::wireguard::{self, Key};
+
+/// What WireGuard adds to a packet that goes over IPv6, in bytes: 40 of IPv6, 8 of UDP, 32 of its own.
+const WRAPPING: u32 = 80;
+/// Where no link says anything.
+const ETHERNET_MTU: u32 = 1500;
+/// What every IPv6 network must carry.
+const MTU_MIN: u32 = 1280;
+
+/// What is to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Peers of the device.
+    pub(crate) peers: Vec<wireguard::Peer>,
+    /// Networks behind it.
+    pub(crate) routes: BTreeSet<(IpAddr, u8)>,
+    /// Addresses of machines, whose ports for machines are not for units.
+    pub(crate) machines: BTreeSet<IpAddr>,
+    /// Longest packet in the mesh, in bytes.
+    pub(crate) mtu: u32,
+    /// What a person should know.
+    pub(crate) doubts: Vec<String>,
+}
+
+/// What is to be on a node in these networks.
+pub(crate) fn plan(mesh: &Mesh, underlay: &Underlay, ipv6: bool) -> Wanted {
+    let mut wanted = Wanted::default();
+    let own = underlay.addresses.iter().map(|(address, _)| *address);
+    wanted.machines = own.collect();
+    let mut mtu = underlay.mtu.unwrap_or(ETHERNET_MTU);
+    let mut numbers: BTreeMap<u16, &str> = [(mesh.number, "this node")].into();
+    let mut keys: BTreeMap<Key, &str> = BTreeMap::new();
+    for peer in &mesh.peers {
+        wanted.machines.extend(peer.addresses.iter().filter(|address| !mesh.has(**address)));
+        let (Some(number), Some(key)) = (peer.number, peer.key) else { continue };
+        mtu = mtu.min(peer.mtu.unwrap_or(ETHERNET_MTU));
+        let same = numbers.get(&number).map(|other| ("network", *other));
+        if let Some((what, other)) = same.or_else(|| keys.get(&key).map(|other| ("key", *other))) {
+            let doubt =
+                format!("{} has the same {what} as {other}: its units are not reached", peer.name);
+            wanted.doubts.push(doubt);
+            continue;
+        }
+        numbers.insert(number, &peer.name);
+        keys.insert(key, &peer.name);
+        let mut networks = vec![(IpAddr::V4(mesh.ipv4_of(number)), NODE_PREFIX.0)];
+        if ipv6 {
+            networks.push((IpAddr::V6(mesh.ipv6_of(number)), NODE_PREFIX.1));
+        }
+        wanted.routes.extend(networks.iter().copied());
+        let endpoint = endpoint(mesh, peer, underlay);
+        wanted.peers.push(wireguard::Peer { key, endpoint, allowed: networks });
+    }
+    wanted.mtu = mtu.max(MTU_MIN + WRAPPING) - WRAPPING;
+    wanted
+}
+
+/// Where a peer is tried first: in a network that this node is in, too, or else where a family leads that both have. Never
+/// through the mesh itself. A peer without any may still come.
+fn endpoint(mesh: &Mesh, peer: &Peer, underlay: &Underlay) -> Option<SocketAddr> {
+    let reachable = || peer.addresses.iter().copied().filter(|address| !mesh.has(*address));
+    let near = |address: &IpAddr| {
+        underlay.addresses.iter().any(|(own, prefix)| same_network(*own, *address, *prefix))
+    };
+    let family = |address: &IpAddr| {
+        underlay.addresses.iter().any(|(own, _)| own.is_ipv4() == address.is_ipv4())
+    };
+    let found = reachable().find(near).or_else(|| reachable().find(family));
+    found.map(|address| SocketAddr::from((address, MESH_PORT)))
+}
+
+fn same_network(one: IpAddr, other: IpAddr, prefix: u8) -> bool {
+    let prefix = u32::from(prefix);
+    match (one, other) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => {
+            (one.to_bits() ^ other.to_bits()).checked_shr(32 - prefix.min(32)).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(one), IpAddr::V6(other)) => {
+            (one.to_bits() ^ other.to_bits()).checked_shr(128 - prefix.min(128)).unwrap_or(0) == 0
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn peer(number: u16, key: u8, addresses: &[&str]) -> Peer {
+        Peer {
+            name: format!("node-{number}"),
+            number: Some(number),
+            key: Some([key; 32]),
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            mtu: None,
+        }
+    }
+
+    fn mesh(peers: Vec<Peer>) -> Mesh {
+        Mesh {
+            ipv4: ("10.112.0.0".parse().unwrap(), 12),
+            ipv6: "fd12:3456:789a::".parse().unwrap(),
+            number: 1,
+            peers,
+        }
+    }
+
+    fn underlay(addresses: &[(&str, u8)]) -> Underlay {
+        let addresses =
+            addresses.iter().map(|(address, prefix)| (address.parse().unwrap(), *prefix));
+        Underlay { addresses: addresses.collect(), mtu: Some(1500) }
+    }
+
+    fn endpoint_of(peer_addresses: &[&str], own: &[(&str, u8)]) -> Option<String> {
+        let wanted = plan(&mesh(vec![peer(2, 2, peer_addresses)]), &underlay(own), true);
+        wanted.peers[0].endpoint.map(|endpoint| endpoint.to_string())
+    }
+
+    #[test]
+    fn a_peer_is_tried_in_a_network_of_both_first_and_never_through_the_mesh() {
+        let own = [("192.168.7.1", 24), ("2001:db8::1", 64)];
+        let at = |addresses: &[&str]| endpoint_of(addresses, &own);
+        assert_eq!(at(&["10.0.0.2", "192.168.7.2"]).unwrap(), "192.168.7.2:51820");
+        assert_eq!(at(&["10.0.0.2", "2001:db8::2"]).unwrap(), "[2001:db8::2]:51820");
+        assert_eq!(at(&["10.0.0.2", "2001:db9::2"]).unwrap(), "10.0.0.2:51820");
+        assert_eq!(at(&["10.113.0.2"]), None, "that is a unit's");
+        assert_eq!(at(&["fd12:3456:789a:5::2"]), None);
+        assert_eq!(endpoint_of(&["10.0.0.2"], &[("2001:db8::1", 64)]), None, "no way");
+        assert_eq!(endpoint_of(&["10.0.0.2"], &[("10.0.0.1", 0)]).unwrap(), "10.0.0.2:51820");
+    }
+
+    #[test]
+    fn a_peer_has_its_networks_and_no_others() {
+        let wanted =
+            plan(&mesh(vec![peer(258, 2, &["10.0.0.2"])]), &underlay(&[("10.0.0.1", 8)]), true);
+        let networks = [
+            (IpAddr::V4("10.113.2.0".parse().unwrap()), 24),
+            (IpAddr::V6("fd12:3456:789a:102::".parse().unwrap()), 64),
+        ];
+        assert_eq!(wanted.peers[0].allowed, networks);
+        assert_eq!(wanted.routes, networks.into());
+        assert_eq!(wanted.mtu, 1420);
+        let machines: Vec<String> = wanted.machines.iter().map(ToString::to_string).collect();
+        assert_eq!(machines, ["10.0.0.1", "10.0.0.2"]);
+        let narrow = Peer { mtu: Some(1400), ..peer(3, 3, &[]) };
+        let wanted = plan(&mesh(vec![narrow]), &underlay(&[]), false);
+        assert_eq!((wanted.mtu, wanted.peers[0].allowed.len()), (1320, 1));
+    }
+
+    #[test]
+    fn a_copy_is_doubted_and_takes_nothing_from_the_first() {
+        let peers = vec![peer(2, 2, &["10.0.0.2"]), peer(2, 3, &["10.0.0.3"]), peer(4, 2, &[])];
+        let wanted = plan(&mesh(peers), &underlay(&[("10.0.0.1", 8)]), true);
+        assert_eq!(wanted.peers.len(), 1);
+        assert_eq!(wanted.doubts.len(), 2, "{:?}", wanted.doubts);
+        assert!(wanted.doubts[0].contains("same network as node-2"), "{:?}", wanted.doubts);
+        assert_eq!(plan(&mesh(vec![peer(1, 9, &[])]), &underlay(&[]), true).peers.len(), 0);
+    }
+
+    proptest! {
+        /// Whatever the records say, no two peers share a network or a key, and none leads through the mesh.
+        #[test]
+        fn no_records_make_networks_overlap(
+            records in proptest::collection::vec((0..6_u16, 0..6_u8, any::<[u8; 4]>(), 0..3000_u32), 0..8),
+        ) {
+            let peers = records.iter().map(|(number, key, address, mtu)| Peer {
+                name: "x".to_owned(),
+                number: (*number > 0).then_some(*number),
+                key: (*key > 0).then_some([*key; 32]),
+                addresses: vec![IpAddr::from(*address), "10.112.1.9".parse().unwrap()],
+                mtu: Some(*mtu),
+            });
+            let mesh = mesh(peers.collect());
+            let wanted = plan(&mesh, &underlay(&[("10.0.0.1", 8)]), true);
+            let mut networks = BTreeSet::new();
+            let mut keys = BTreeSet::new();
+            for peer in &wanted.peers {
+                prop_assert!(keys.insert(peer.key));
+                for network in &peer.allowed {
+                    prop_assert!(networks.insert(*network));
+                    prop_assert!(network.0 != IpAddr::V4(mesh.ipv4_of(mesh.number)));
+                }
+                if let Some(endpoint) = peer.endpoint {
+                    prop_assert!(!mesh.has(endpoint.ip()));
+                }
+            }
+            prop_assert_eq!(networks, wanted.routes);
+            prop_assert!((1280..=1420).contains(&wanted.mtu));
+        }
+    }
+}
