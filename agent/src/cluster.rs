@@ -6,6 +6,8 @@
 //! | `member`, `etcd`, `lead` | the life of a member: etcd, and leading beside it |
 //! | `dial`, `frames` | connections to other nodes |
 //! | `meeting`, `relay` | what is answered to other nodes |
+//! | `outlook` | what a member tells every node |
+//! | `network` | this node's part in the cluster's network, and what it answers for |
 //! | `following`, `link` | this node's way to the cluster, and what it hears on it |
 //! | `instances` | units for the cluster, and what is said of them |
 //! | `kept`, `knowledge` | what is kept on STATE, and what is known of machines that want in |
@@ -13,12 +15,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ferrite_cluster::protocol::{Member, Standing};
+use ferrite_cluster::catalogue::Catalogue;
+use ferrite_cluster::protocol::{Member, PeersSnapshot, Standing};
 use ferrite_cluster::records::{Capacity, LEVEL, Machine, Rest};
 use ferrite_cluster::store::Etcd;
+use ferrite_net::underlay::Underlay;
 use ferrite_schema::cluster::{ClusterId, ClusterName, MachineId};
 use ferrite_schema::join::ClusterRecord;
 use ferrite_schema::node_config::{ClusterConfig, NodeConfig};
@@ -46,6 +50,8 @@ mod lead;
 mod link;
 mod meeting;
 mod member;
+mod network;
+mod outlook;
 mod relay;
 mod work;
 
@@ -79,6 +85,29 @@ pub struct Cluster {
     removed: watch::Sender<bool>,
     /// How this node stands. Nobody is told before it is known.
     standing: watch::Sender<Option<Standing>>,
+    /// What this node tells others, while it is a member whose etcd answers.
+    told: watch::Sender<Option<Told>>,
+    /// What this node is told of the cluster's network, and what it knows of services.
+    peers: watch::Sender<Option<PeersSnapshot>>,
+    services: watch::Sender<Option<Heard>>,
+    /// Public key of its end of the network, in base64; absent until it has one.
+    mesh_key: OnceLock<String>,
+}
+
+/// What a member tells every node.
+#[derive(Debug, Clone, PartialEq)]
+struct Told {
+    catalogue: Arc<Catalogue>,
+    peers: Option<Arc<PeersSnapshot>>,
+}
+
+/// The catalogue as a node has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heard {
+    /// The catalogue.
+    pub catalogue: Arc<Catalogue>,
+    /// When it was true for certain last, in seconds since the epoch; absent while that is now.
+    pub as_of_s: Option<u64>,
 }
 
 /// What the node is, for the others.
@@ -134,6 +163,10 @@ impl Cluster {
             members: watch::Sender::new(Vec::new()),
             removed: watch::Sender::new(false),
             standing: watch::Sender::new(None),
+            told: watch::Sender::new(None),
+            peers: watch::Sender::new(None),
+            services: watch::Sender::new(None),
+            mesh_key: OnceLock::new(),
         }
     }
 
@@ -173,6 +206,12 @@ impl Cluster {
         self.members.borrow().clone()
     }
 
+    /// The catalogue, as far as it is known here.
+    #[must_use]
+    pub fn services(&self) -> Option<Heard> {
+        self.services.borrow().clone()
+    }
+
     /// What lets machines in knows the cluster by this.
     pub(crate) fn knowledge(self: &Arc<Self>) -> Arc<dyn Knowledge> {
         Arc::new(knowledge::Stored::new(self.store.subscribe(), Arc::clone(self)))
@@ -210,15 +249,20 @@ impl Cluster {
 
     /// What the node says of itself in the cluster.
     fn record(&self) -> Machine {
+        let underlay = Underlay::look().unwrap_or_else(|error| {
+            tracing::warn!(%error, "addresses-not-read");
+            Underlay::default()
+        });
         Machine {
             name: self.about.hostname.clone(),
-            addresses: instances::addresses(),
+            addresses: underlay.addresses.iter().map(|(address, _)| *address).collect(),
             metadata: self.about.metadata.clone(),
             overrides: BTreeMap::new(),
             capacity: capacity(),
             level: LEVEL,
             cordoned: false,
-            mesh_key: None,
+            mesh_key: self.mesh_key.get().cloned(),
+            mtu: underlay.mtu,
             hardware: Some(self.about.hardware.clone()),
             eligible: self.config.member.is_some(),
             rights: Vec::new(),
@@ -254,4 +298,8 @@ fn capacity() -> Capacity {
         memory_bytes: memory.totalram.saturating_mul(memory.mem_unit.into()),
         rest: Rest::new(),
     }
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

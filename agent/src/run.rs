@@ -65,6 +65,10 @@ pub async fn run() -> anyhow::Result<()> {
     let (containers, unit_names) =
         Containers::begin(&config.network, &id, places, network.teller())
             .context("begin to own the units' network")?;
+    if config.cluster.is_some() {
+        containers.expect_mesh();
+    }
+    let of_cluster = containers.clone();
     let (node, proven, places, supervisor) = prepare(&config, id, containers, warnings).await?;
     step.end();
     let cleaned = Arc::clone(&node);
@@ -108,7 +112,7 @@ pub async fn run() -> anyhow::Result<()> {
         }
         () = supervisor => anyhow::bail!("the supervisor ended"),
         () = &mut serve => anyhow::bail!("the API ended"),
-        () = serving::belong(&config, &node, &doorway, visitors) => anyhow::bail!("the node's membership ended"),
+        () = serving::belong(&config, &node, &doorway, (visitors, of_cluster)) => anyhow::bail!("the node's membership ended"),
         () = keeper::work(&node, &config.images) => anyhow::bail!("the image store's task ended"),
         () = reserve::work(&node) => anyhow::bail!("the watch over STATE's files ended"),
         () = unit_names => anyhow::bail!("the units' names ended"),

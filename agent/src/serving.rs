@@ -112,7 +112,7 @@ pub(crate) async fn belong(
     config: &NodeConfig,
     node: &Node,
     doorway: &Doorway,
-    visitors: mpsc::Receiver<Visitor>,
+    (visitors, containers): (mpsc::Receiver<Visitor>, Containers),
 ) {
     let Some(cluster) = &config.cluster else { return std::future::pending().await };
     let news = News { config, node, doorway };
@@ -134,7 +134,7 @@ pub(crate) async fn belong(
         hardware: hardware::digest(Path::new("/sys")),
         boot: hardware::boot(Path::new("/proc")),
     };
-    tokio::join!(work::work(settings, &news), cluster::work(known, node, visitors));
+    tokio::join!(work::work(settings, &news), cluster::work(known, node, visitors, &containers));
 }
 
 /// What becomes of what membership tells.

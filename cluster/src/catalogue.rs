@@ -52,6 +52,19 @@ impl Delta {
 }
 
 impl Catalogue {
+    /// What leads from this one to `later`.
+    #[must_use]
+    pub fn difference(&self, later: &Self) -> Delta {
+        let changed = later.services.iter().filter(|(name, service)| {
+            self.services.get(*name).is_none_or(|before| before != *service)
+        });
+        let mut changed: BTreeMap<String, Option<Service>> =
+            changed.map(|(name, service)| (name.clone(), Some(service.clone()))).collect();
+        let gone = self.services.keys().filter(|name| !later.services.contains_key(*name));
+        changed.extend(gone.map(|name| (name.clone(), None)));
+        Delta { changed }
+    }
+
     /// Takes in what changed.
     pub fn apply(&mut self, delta: Delta) {
         for (name, service) in delta.changed {

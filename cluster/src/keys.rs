@@ -111,6 +111,12 @@ impl Key {
         }
     }
 
+    /// What all keys of machines' networks start with.
+    #[must_use]
+    pub fn nets() -> String {
+        format!("{PREFIX}net/")
+    }
+
     /// The key as it is stored.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {

@@ -8,6 +8,7 @@
 //! | [`leadership`], [`presence`] | who leads, and which machines are there: pure |
 //! | [`lead`] | the leader's loop around those |
 //! | [`catalogue`] | which services are answered for by whom: pure |
+//! | [`outlook`], [`numbers`] | what a member tells every node, and which network a machine has: pure |
 //! | [`protocol`] | what a node and its relay say to one another: pure |
 //! | [`transactions`] | how machines join and report, and units are submitted |
 //!
@@ -19,6 +20,8 @@ pub mod keys;
 pub mod lead;
 pub mod leadership;
 pub mod names;
+pub mod numbers;
+pub mod outlook;
 pub mod presence;
 pub mod protocol;
 pub mod records;

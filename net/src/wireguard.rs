@@ -100,8 +100,7 @@ impl WireGuard {
         private: &Key,
         port: u16,
     ) -> Result<(), NetlinkProblem> {
-        let mut batch = Batch::default();
-        self.request(&mut batch, "give the mesh its key", SET_DEVICE, 0, |put| {
+        let batch = self.request("give the mesh its key", (SET_DEVICE, 0), |put| {
             put.text(DEVICE_NAME, name).put(DEVICE_PRIVATE_KEY, private);
             put.put(DEVICE_PORT, &port.to_ne_bytes());
         });
@@ -138,8 +137,7 @@ impl WireGuard {
         count: usize,
         fill: impl Fn(usize, &mut Attributes<'_>),
     ) -> Result<(), NetlinkProblem> {
-        let mut batch = Batch::default();
-        self.request(&mut batch, "give the mesh its peers", SET_DEVICE, 0, |put| {
+        let batch = self.request("give the mesh its peers", (SET_DEVICE, 0), |put| {
             put.text(DEVICE_NAME, name).nest(DEVICE_PEERS, |all| {
                 for index in 0..count {
                     all.nest(0, |peer| fill(index, peer));
@@ -151,8 +149,7 @@ impl WireGuard {
 
     /// What the device is like.
     pub(crate) fn device(&self, name: &str) -> Result<Device, NetlinkProblem> {
-        let mut batch = Batch::default();
-        self.request(&mut batch, "look at the mesh", GET_DEVICE, DUMP, |put| {
+        let batch = self.request("look at the mesh", (GET_DEVICE, DUMP), |put| {
             put.text(DEVICE_NAME, name);
         });
         let mut device = Device::default();
@@ -164,13 +161,13 @@ impl WireGuard {
 
     fn request(
         &self,
-        batch: &mut Batch,
         act: &'static str,
-        command: u8,
-        flags: u16,
+        (command, flags): (u8, u16),
         fill: impl FnOnce(&mut Attributes<'_>),
-    ) {
+    ) -> Batch {
+        let mut batch = Batch::default();
         batch.request(act, (self.family, flags), &[command, 1, 0, 0], fill);
+        batch
     }
 }
 

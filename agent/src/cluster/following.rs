@@ -5,14 +5,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferrite_cluster::protocol::{Member, Welcome};
+use ferrite_cluster::catalogue::Catalogue;
+use ferrite_cluster::protocol::{Member, PeersSnapshot, Welcome};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::dial::Identity;
 use super::instances::Supervised;
 use super::link::{self, End, Following, News, Own};
 use super::relay::Guest;
-use super::{Cluster, meeting, reached};
+use super::{Cluster, Heard, meeting, now_s, reached};
 use crate::node::Node;
 
 /// After all were tried in vain.
@@ -117,8 +118,29 @@ impl Way<'_> {
             self.node.stand(ABOUT.to_owned(), None);
         };
         let mut members = |members: Vec<Member>, fresh: bool| self.heard(members, fresh);
-        let mut news = News { welcome: &mut welcome, members: &mut members };
+        let mut peers = |peers: PeersSnapshot| {
+            self.cluster.peers.send_if_modified(|before| {
+                before.replace(peers.clone()).is_none_or(|before| before != peers)
+            });
+        };
+        let mut services = |catalogue: &Catalogue| {
+            let heard = Heard { catalogue: Arc::new(catalogue.clone()), as_of_s: None };
+            self.cluster.services.send_replace(Some(heard));
+        };
+        let mut news = News {
+            welcome: &mut welcome,
+            members: &mut members,
+            peers: &mut peers,
+            services: &mut services,
+        };
         let end = link::run(stream, &self.own, &instances, following, &mut news).await;
+        self.cluster.services.send_if_modified(|known| match known {
+            Some(heard) if heard.as_of_s.is_none() => {
+                heard.as_of_s = Some(now_s());
+                true
+            }
+            _ => false,
+        });
         for (about, why) in std::mem::take(&mut following.troubles) {
             self.node.warn(format!("the cluster's {about}: {why}"));
         }

@@ -1,7 +1,6 @@
 //! The cluster's instances on this node: units of its supervisor, and what is said of them.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use ferrite_cluster::names::{SpecHash, UnitName};
 use ferrite_cluster::records::{
@@ -11,15 +10,11 @@ use ferrite_schema::api::{Origin, UnitState, UnitStatus};
 use ferrite_schema::unit::Unit;
 use ferrite_units::assigned::Assigned as Wanted;
 use ferrite_units::supervisor::Units;
-use nix::ifaddrs::getifaddrs;
-use nix::net::if_::InterfaceFlags;
 use tokio::sync::watch;
 
 use super::link::Instances;
 use crate::node::Node;
 
-/// The bridge of the node's own units.
-const BRIDGE: &str = "ferrite0";
 const ABOUT: &str = "cluster units";
 
 /// This node's units, for the cluster.
@@ -109,36 +104,6 @@ impl Instances for Supervised<'_> {
             .then(|| format!("the cluster's units are not all here: {}", troubles.join("; ")));
         self.node.stand(ABOUT.to_owned(), said);
     }
-}
-
-/// Addresses of this node at which others may reach it; IPv4 first.
-pub(super) fn addresses() -> Vec<IpAddr> {
-    let all = match getifaddrs() {
-        Ok(all) => all,
-        Err(error) => {
-            tracing::warn!(%error, "addresses-not-read");
-            return Vec::new();
-        }
-    };
-    let mut found: Vec<IpAddr> = all
-        .filter(|one| {
-            one.interface_name != BRIDGE
-                && one.flags.contains(InterfaceFlags::IFF_UP)
-                && !one.flags.contains(InterfaceFlags::IFF_LOOPBACK)
-        })
-        .filter_map(|one| {
-            let address = one.address?;
-            let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
-            v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())))
-        })
-        .filter(|address| match address {
-            IpAddr::V4(v4) => !v4.is_link_local(),
-            IpAddr::V6(v6) => !v6.is_unicast_link_local(),
-        })
-        .collect();
-    found.sort();
-    found.dedup();
-    found
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ferrite_cluster::catalogue::Catalogue;
 use ferrite_cluster::keys::Key;
 use ferrite_cluster::names::SpecHash;
-use ferrite_cluster::protocol::{AssignmentSnapshot, Member};
+use ferrite_cluster::protocol::{AssignmentSnapshot, Member, PeersSnapshot};
 use ferrite_cluster::records::{Spec, decode};
 use ferrite_files::durable::{self, WriteFile};
 use ferrite_files::removal;
@@ -21,6 +22,9 @@ const ASSIGNMENT: &str = "assignment.json";
 const MEMBERS: &str = "members.json";
 const MEMBER: &str = "member.json";
 const SPECS: &str = "specs";
+const PEERS: &str = "peers.json";
+const SERVICES: &str = "services.json";
+const MESH_KEY: &str = "mesh.key";
 
 /// Something was not kept.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,15 @@ pub(super) struct KeptMember {
     /// etcd has had data here. Where that is gone, etcd is not to begin again.
     #[serde(default)]
     pub(super) begun: bool,
+}
+
+/// Which services were answered for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct KeptServices {
+    /// When that was so, in seconds since the epoch.
+    pub(super) as_of_s: u64,
+    /// By name.
+    pub(super) catalogue: Catalogue,
 }
 
 /// The folder.
@@ -122,6 +135,29 @@ impl Folder {
 
     pub(super) fn keep_members(&self, members: &[Member]) -> Result<(), Keep> {
         self.write(MEMBERS, &members)
+    }
+
+    /// Who was in the cluster's network.
+    pub(super) fn peers(&self) -> Result<Option<PeersSnapshot>, String> {
+        self.read(PEERS)
+    }
+
+    pub(super) fn keep_peers(&self, peers: &PeersSnapshot) -> Result<(), Keep> {
+        self.write(PEERS, peers)
+    }
+
+    /// Which services were answered for, and until when that was so.
+    pub(super) fn services(&self) -> Result<Option<KeptServices>, String> {
+        self.read(SERVICES)
+    }
+
+    pub(super) fn keep_services(&self, services: &KeptServices) -> Result<(), Keep> {
+        self.write(SERVICES, services)
+    }
+
+    /// Where the key of this node's end of the cluster's network is.
+    pub(super) fn mesh_key(&self) -> PathBuf {
+        self.0.join(MESH_KEY)
     }
 
     /// Whether etcd's data is here, or has begun to be.

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::time::Duration;
 
+use ferrite_cluster::catalogue::Catalogue;
 use ferrite_cluster::names::{SpecHash, UnitName};
-use ferrite_cluster::protocol::{Follower, Hello, KeepAlive, Member, Message, VERSION, Welcome};
+use ferrite_cluster::protocol::{
+    Follower, Hello, KeepAlive, Member, Message, PeersSnapshot, VERSION, Welcome,
+};
 use ferrite_cluster::records::{Assigned, LEVEL, Machine, Spec, State};
 use ferrite_schema::cluster::{ClusterId, MachineId};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -128,6 +131,8 @@ struct Link<'node, C, I> {
     wanted: BTreeSet<SpecHash>,
     /// Reports that were sent.
     reports: u64,
+    /// What the node said of itself last.
+    record: Machine,
 }
 
 /// What is told whoever carries out more than the link itself does.
@@ -136,6 +141,10 @@ pub(super) struct News<'node> {
     pub(super) welcome: &'node mut (dyn FnMut(&Welcome) + Send),
     /// Who runs etcd.
     pub(super) members: &'node mut (dyn FnMut(Vec<Member>, bool) + Send),
+    /// Who is in the cluster's network.
+    pub(super) peers: &'node mut (dyn FnMut(PeersSnapshot) + Send),
+    /// Which services are answered for by whom.
+    pub(super) services: &'node mut (dyn FnMut(&Catalogue) + Send),
 }
 
 /// Links up over `stream`, until something ends it.
@@ -152,7 +161,8 @@ where
 {
     let (mut hears, says) = frames(stream);
     let (wanted, reports) = (BTreeSet::new(), 0);
-    let mut link = Link { own, instances, following, says, wanted, reports };
+    let record = (own.record)();
+    let mut link = Link { own, instances, following, says, wanted, reports, record };
     match link.run(&mut hears, news).await {
         Ok(never) => never,
         Err(end) => end,
@@ -188,6 +198,7 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
         let mut changes = self.instances.changes();
         changes.mark_unchanged();
         let mut said = self.register().await?;
+        self.says.say(&Message::Subscribe { services: None }).await?;
         let mut beats = tokio::time::interval(ttl / BEATS);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut number, mut heard) = (0, Instant::now());
@@ -214,6 +225,10 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
                 }
                 () = tokio::time::sleep_until(heard + silence) => return Err(End::Silent(silence)),
                 _ = beats.tick() => {
+                    // Its addresses may have changed.
+                    if (self.own.record)() != self.record {
+                        said = self.register().await?;
+                    }
                     number += 1;
                     let machines = vec![self.own.machine.clone()];
                     self.says.say(&Message::KeepAlive(KeepAlive { number, machines })).await?;
@@ -224,7 +239,8 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
 
     async fn register(&mut self) -> Result<State, End> {
         let state = self.instances.state(&self.following.specs).await;
-        let machine = Box::new((self.own.record)());
+        self.record = (self.own.record)();
+        let machine = Box::new(self.record.clone());
         self.says.say(&Message::Register { machine, state: state.clone() }).await?;
         Ok(state)
     }
@@ -234,6 +250,16 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
         match message {
             Message::Refused { why } => return Err(End::Refused(why)),
             Message::Members { members, fresh } => (news.members)(members, fresh),
+            Message::Peers(peers) => (news.peers)(peers),
+            Message::Catalogue(snapshot) => {
+                self.following.follower.catalogue(snapshot);
+                self.tell_services(news);
+            }
+            Message::CatalogueDelta(delta) => {
+                let behind = self.following.follower.catalogue_delta(delta);
+                behind.map_err(|behind| End::Refused(behind.to_string()))?;
+                self.tell_services(news);
+            }
             Message::KeptAlive { gone, .. } => return Ok(gone.contains(&self.own.machine)),
             Message::Assignment(snapshot) => {
                 let newer = self.following.follower.assignment(snapshot);
@@ -264,6 +290,12 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
             _ => {}
         }
         Ok(false)
+    }
+
+    fn tell_services(&self, news: &mut News<'_>) {
+        if let Some(catalogue) = self.following.follower.services() {
+            (news.services)(catalogue);
+        }
     }
 
     async fn ask_or_apply(&mut self) -> Result<(), End> {

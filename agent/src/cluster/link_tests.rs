@@ -90,6 +90,7 @@ fn record(name: &str) -> Machine {
         level: 1,
         cordoned: false,
         mesh_key: None,
+        mtu: None,
         hardware: None,
         eligible: false,
         rights: Vec::new(),

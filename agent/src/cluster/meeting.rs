@@ -89,6 +89,7 @@ where
                     ttl: terms.ttl,
                     fresh,
                     members: cluster.members.subscribe(),
+                    told: cluster.told.subscribe(),
                 };
                 let mut members = cluster.store.subscribe();
                 let over = members.wait_for(Option::is_none);

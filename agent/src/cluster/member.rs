@@ -344,6 +344,10 @@ fn show(cluster: &Cluster, serves: Option<(Etcd, Terms)>) {
             standing.serves = store.is_some();
         }
     });
+    if store.is_none() {
+        // What is told must not be older than this member's part in the cluster.
+        cluster.told.send_replace(None);
+    }
     cluster.terms.send_replace(terms);
     cluster.store.send_replace(store);
 }
@@ -406,9 +410,11 @@ async fn lead_and_look(cluster: &Arc<Cluster>, node: &Node, store: &Etcd, ttl: D
     let settings =
         lead::Settings { machine: cluster.machine().clone(), cluster: cluster.name().clone(), ttl };
     let tells = Tells(node);
+    let tells_all = |told| drop(cluster.told.send_replace(Some(told)));
     tokio::select! {
         problem = lead::work(store, &settings, tells) => ferrite_schema::chain(&problem),
         problem = keep_looking(cluster, store) => ferrite_schema::chain(&problem),
+        problem = outlook::keep(store, ttl, tells_all) => ferrite_schema::chain(&problem),
     }
 }
 
@@ -484,8 +490,4 @@ impl lead::Tells for Tells<'_> {
         self.0.stand(ABOUT_RECORDS.to_owned(), None);
         self.0.stand(ABOUT_BRAKE.to_owned(), None);
     }
-}
-
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

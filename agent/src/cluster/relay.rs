@@ -3,25 +3,33 @@
 use std::fmt;
 use std::time::Duration;
 
+use ferrite_cluster::catalogue::Catalogue;
 use ferrite_cluster::keys::Key;
 use ferrite_cluster::names::SpecHash;
+use ferrite_cluster::numbers::{Number, number};
 use ferrite_cluster::protocol::{
-    AssignmentSnapshot, Hello, Member, Message, SpecText, VERSION, Welcome, agreed_version,
+    AssignmentSnapshot, CatalogueDelta, CatalogueSnapshot, Hello, Member, Message, PeersSnapshot,
+    SpecText, VERSION, Welcome, agreed_version,
 };
-use ferrite_cluster::records::{Alive, Assignment, Machine, Rest, State, decode};
+use ferrite_cluster::records::{Alive, Assignment, Cluster, Machine, Rest, State, decode};
 use ferrite_cluster::store::{
-    ClusterStore, Entry, LeaseId, Outcome, Refusal, Revision, StoreProblem, Watch, WatchEnd,
+    ClusterStore, Compare, Entry, LeaseId, Operation, Outcome, Refusal, Revision, StoreProblem,
+    Watch, WatchEnd,
 };
 use ferrite_cluster::transactions::{Join, join, report};
 use ferrite_schema::cluster::{ClusterId, MachineId};
 use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use super::Told;
 use super::frames::{Broken, Hears, Says};
 
 /// How often a machine's record is read anew because somebody changed it meanwhile.
 const TRIES: usize = 5;
+/// What every node is told is said no more often than this.
+const GATHERED: Duration = Duration::from_millis(100);
 /// Longest list of specifications that is answered at once.
 const SPECS_MAX: usize = 10_000;
 
@@ -39,6 +47,8 @@ pub(super) struct Relay<S> {
     pub(super) fresh: Vec<Member>,
     /// Who runs etcd, as it changes.
     pub(super) members: watch::Receiver<Vec<Member>>,
+    /// What every node is told.
+    pub(super) told: watch::Receiver<Option<Told>>,
 }
 
 /// A node that has come.
@@ -80,6 +90,10 @@ struct Link<'relay, S, C> {
     boot_id: String,
     says: Says<C>,
     joined: Option<Joined>,
+    /// It wants to know what every node is told; what it was told last, and the number of that.
+    subscribed: bool,
+    said: Option<Told>,
+    catalogues: i64,
 }
 
 impl<S: ClusterStore, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
@@ -102,7 +116,16 @@ where
 {
     let boot_id = hello.boot_id.clone();
     let node = guest.machine.clone();
-    let mut link = Link { relay, node, boot_id, says, joined: None };
+    let mut link = Link {
+        relay,
+        node,
+        boot_id,
+        says,
+        joined: None,
+        subscribed: false,
+        said: None,
+        catalogues: 1,
+    };
     let ended = match link.welcome(&hello, guest.serial.as_deref()).await {
         Ok(()) => link.run(&mut hears).await,
         Err(end) => Err(end),
@@ -160,8 +183,25 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
         let known = self.relay.fresh.clone();
         self.says.say(&Message::Members { members: known, fresh: true }).await?;
         let mut assignments: Option<Watch> = None;
+        let mut told = self.relay.told.clone();
+        told.mark_changed();
+        // When the next of what every node is told is due.
+        let (mut due, mut last) = (None, Instant::now() - GATHERED);
         loop {
             tokio::select! {
+                changed = told.changed(), if due.is_none() && self.subscribed => {
+                    if changed.is_err() {
+                        return Err(End::Over);
+                    }
+                    due = Some(last + GATHERED);
+                }
+                () = sleep_until(due), if due.is_some() => {
+                    (due, last) = (None, Instant::now());
+                    let now = told.borrow_and_update().clone();
+                    if let Some(now) = now {
+                        self.tell(now).await?;
+                    }
+                }
                 message = hears.next() => {
                     let message = message?;
                     let registers = matches!(message, Message::Register { .. });
@@ -227,13 +267,43 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
             }
             Message::State { number, state } => self.report(number, &state).await,
             Message::WantSpecs { hashes } => self.tell_specs(&hashes).await,
-            // The catalogue comes with a later version; who wants nothing else hears nothing.
-            Message::Subscribe { .. } => Ok(()),
+            // All of them: nobody asks for less yet.
+            Message::Subscribe { .. } => {
+                self.subscribed = true;
+                Ok(())
+            }
             other => {
                 let why = format!("a node does not say {}", word(&other));
                 self.refuse(why).await
             }
         }
+    }
+
+    /// Tells what changed of what every node is told.
+    async fn tell(&mut self, now: Told) -> Result<(), End> {
+        let before = self.said.replace(now.clone());
+        let peers = now.peers.filter(|peers| {
+            before.as_ref().and_then(|before| before.peers.as_ref()) != Some(peers)
+        });
+        if let Some(peers) = peers {
+            self.says.say(&Message::Peers(PeersSnapshot::clone(&peers))).await?;
+        }
+        let base = self.catalogues;
+        let message = match before {
+            None => Message::Catalogue(CatalogueSnapshot {
+                revision: base,
+                catalogue: Catalogue::clone(&now.catalogue),
+            }),
+            Some(before) => {
+                let delta = before.catalogue.difference(&now.catalogue);
+                if delta.is_empty() {
+                    return Ok(());
+                }
+                self.catalogues += 1;
+                Message::CatalogueDelta(CatalogueDelta { base, revision: self.catalogues, delta })
+            }
+        };
+        Ok(self.says.say(&message).await?)
     }
 
     async fn report(&mut self, number: u64, state: &State) -> Result<(), End> {
@@ -292,10 +362,14 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
             let lease = store.grant(self.relay.ttl).await?;
             let alive = Alive { boot_id: self.boot_id.clone(), incarnation, rest: Rest::new() };
             let says = Join { machine: machine.clone(), alive, state: state.clone() };
-            let joins = match join(&self.node, says, lease, known.as_ref(), before.as_ref()) {
+            let mut joins = match join(&self.node, says, lease, known.as_ref(), before.as_ref()) {
                 Ok(joins) => joins,
                 Err(refused) => return self.refuse(ferrite_schema::chain(&refused)).await,
             };
+            if let Some((compare, put)) = self.number().await? {
+                joins.compares.push(compare);
+                joins.operations.push(put);
+            }
             match store.transact(joins).await? {
                 Outcome::Done(revision) => {
                     self.joined = Some(Joined { lease, revision });
@@ -308,6 +382,30 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
         self.refuse("its record changes all the time".to_owned()).await
     }
 
+    /// Gives the node a network, in the transaction by which it joins, where it has none and there is one left.
+    async fn number(&mut self) -> Result<Option<(Compare, Operation)>, End> {
+        let store = &self.relay.store;
+        let (_, cluster) = store.get(&Key::Cluster.bytes()).await?;
+        let cluster = cluster.and_then(|entry| decode::<Cluster>(&Key::Cluster, &entry.value).ok());
+        let Some(Ok(max)) = cluster.map(|cluster| cluster.networks.number_max()) else {
+            tracing::error!("cluster-networks-not-understood");
+            return Ok(None);
+        };
+        let nets = store.list(Key::nets().as_bytes()).await?.entries;
+        match number(&self.node, &nets, max) {
+            Ok(Number::Free(number, compare, put)) => {
+                tracing::info!(machine = %self.node, number, "network-given");
+                Ok(Some((compare, put)))
+            }
+            Ok(Number::Has(_)) => Ok(None),
+            Ok(Number::None) => {
+                tracing::error!(machine = %self.node, "no-network-left");
+                Ok(None)
+            }
+            Err(refused) => self.refuse(ferrite_schema::chain(&refused)).await,
+        }
+    }
+
     /// Nothing hangs on it any more; one that is not given back ends by itself.
     async fn forget_lease(&self, lease: Option<LeaseId>, but: LeaseId) {
         if let Some(lease) = lease.filter(|lease| *lease != but)
@@ -315,6 +413,13 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
         {
             tracing::debug!(error = ferrite_schema::chain(&error), "lease-not-given-back");
         }
+    }
+}
+
+async fn sleep_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -2,14 +2,20 @@
 
 use std::sync::Arc;
 
+use ferrite_net::containers::Containers;
 use tokio::sync::mpsc;
 
-use super::{Cluster, following, meeting, member};
+use super::{Cluster, following, meeting, member, network};
 use crate::api::server::Visitor;
 use crate::node::Node;
 
 /// Works. Never ends.
-pub(crate) async fn work(cluster: &Arc<Cluster>, node: &Node, visitors: mpsc::Receiver<Visitor>) {
+pub(crate) async fn work(
+    cluster: &Arc<Cluster>,
+    node: &Node,
+    visitors: mpsc::Receiver<Visitor>,
+    containers: &Containers,
+) {
     match cluster.folder.members() {
         Ok(Some(members)) => drop(cluster.members.send_replace(members)),
         Ok(None) => {}
@@ -18,6 +24,7 @@ pub(crate) async fn work(cluster: &Arc<Cluster>, node: &Node, visitors: mpsc::Re
     tokio::join!(
         meeting::receive(cluster, visitors),
         member::live(cluster, node),
+        network::follow(cluster, node, containers),
         following::follow(cluster, node),
     );
 }

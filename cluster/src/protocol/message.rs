@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{Catalogue, Delta};
 use crate::names::{MachineId, SpecHash, UnitName};
-use crate::records::{Assigned, Machine, State};
+use crate::records::{Assigned, Machine, Networks, State};
 
 /// Name of the protocol, for the upgrade of a connection.
 pub const PROTOCOL: &str = "ferrite-node/1";
@@ -91,6 +91,8 @@ pub enum Message {
     Catalogue(CatalogueSnapshot),
     /// A relay: what changed of it.
     CatalogueDelta(CatalogueDelta),
+    /// A relay: the machines of the cluster's network, the node itself among them.
+    Peers(PeersSnapshot),
 }
 
 /// Who asks another machine of the cluster how it stands.
@@ -214,6 +216,33 @@ pub struct CatalogueDelta {
     pub revision: i64,
     /// What changed.
     pub delta: Delta,
+}
+
+/// The cluster's network: who is in it, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeersSnapshot {
+    /// Networks that machines have theirs of.
+    pub networks: Networks,
+    /// All machines that are known, whether they are there or not.
+    pub peers: BTreeMap<MachineId, Peer>,
+}
+
+/// A machine of the cluster's network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its name for people.
+    pub name: String,
+    /// Number of its network; absent until it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u16>,
+    /// Its public key, in base64; absent where it takes no part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Addresses at which it is reached.
+    pub addresses: Vec<IpAddr>,
+    /// Longest packet that goes through its networks, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
 }
 
 /// A message that this version does not understand.

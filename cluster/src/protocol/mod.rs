@@ -12,8 +12,8 @@ mod stream;
 
 pub use message::{
     AssignmentDelta, AssignmentSnapshot, CatalogueDelta, CatalogueSnapshot, Hello, Inquiry,
-    KeepAlive, Member, Message, PROTOCOL, SpecText, Standing, Unintelligible, VERSION, Welcome,
-    agreed_version, decode, encode,
+    KeepAlive, Member, Message, PROTOCOL, Peer, PeersSnapshot, SpecText, Standing, Unintelligible,
+    VERSION, Welcome, agreed_version, decode, encode,
 };
 pub use rights::{NotYours, may_write};
 pub use stream::{Behind, Follower};

@@ -1,8 +1,11 @@
 //! What holds for the whole cluster.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use serde::{Deserialize, Serialize};
 
 use super::record::{Record, Rest, Wrong};
+use crate::keys::NET_MAX;
 use crate::names::MachineId;
 
 /// The cluster itself.
@@ -35,6 +38,50 @@ pub struct Networks {
     /// What newer versions wrote.
     #[serde(flatten)]
     pub rest: Rest,
+}
+
+/// Length of the prefix that each machine has, by family.
+const MACHINE_PREFIX4: u8 = 24;
+const CLUSTER_PREFIX6: u8 = 48;
+
+impl Networks {
+    /// Both as numbers: IPv4 with its length, and the `/48`.
+    ///
+    /// # Errors
+    /// One is no network that machines could have theirs of.
+    pub fn parse(&self) -> Result<((Ipv4Addr, u8), Ipv6Addr), Wrong> {
+        let wrong4 = "it is a network with room for machines' /24, such as 10.112.0.0/12";
+        let wrong6 = "it is a network of length 48, such as fd12:3456:789a::/48";
+        let parts = |text: &str| {
+            let (address, prefix) = text.split_once('/')?;
+            Some((address.to_owned(), prefix.parse::<u8>().ok()?))
+        };
+        let ipv4 = parts(&self.ipv4).and_then(|(address, prefix)| {
+            let address: Ipv4Addr = address.parse().ok()?;
+            let rest = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+            let fits = (8..MACHINE_PREFIX4).contains(&prefix) && address.to_bits() & rest == 0;
+            fits.then_some((address, prefix))
+        });
+        let ipv6 = parts(&self.ipv6).and_then(|(address, prefix)| {
+            let address: Ipv6Addr = address.parse().ok()?;
+            let fits = prefix == CLUSTER_PREFIX6 && address.to_bits() << prefix == 0;
+            fits.then_some(address)
+        });
+        Ok((
+            ipv4.ok_or_else(|| Wrong::at("networks.ipv4", wrong4))?,
+            ipv6.ok_or_else(|| Wrong::at("networks.ipv6", wrong6))?,
+        ))
+    }
+
+    /// Highest number of a machine's network, counted from 0.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn number_max(&self) -> Result<u16, Wrong> {
+        let ((_, prefix), _) = self.parse()?;
+        let bits = u32::from(MACHINE_PREFIX4 - prefix).min(16);
+        Ok(u16::try_from((1_u32 << bits) - 1).unwrap_or(u16::MAX).min(NET_MAX))
+    }
 }
 
 /// Times of a cluster.

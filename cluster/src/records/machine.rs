@@ -30,6 +30,9 @@ pub struct Machine {
     /// Public key of its end of the mesh, in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mesh_key: Option<String>,
+    /// Longest packet that goes through its networks, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
     /// Digest of what tells its hardware from another's: a copied disk shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hardware: Option<String>,

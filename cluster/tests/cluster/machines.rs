@@ -66,6 +66,7 @@ impl<S: ClusterStore> Simulated<S> {
             level: 1,
             cordoned: false,
             mesh_key: None,
+            mtu: None,
             hardware: None,
             eligible: false,
             rights: Vec::new(),

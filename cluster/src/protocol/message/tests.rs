@@ -30,11 +30,19 @@ fn every() -> Vec<Message> {
         level: 1,
         cordoned: false,
         mesh_key: None,
+        mtu: None,
         hardware: None,
         eligible: false,
         rights: Vec::new(),
         env_files: Vec::new(),
         rest: Rest::new(),
+    };
+    let peer = Peer {
+        name: "dev-1".to_owned(),
+        number: Some(3),
+        key: Some("a2V5".to_owned()),
+        addresses: vec![[10, 0, 0, 1].into()],
+        mtu: Some(1500),
     };
     let endpoint =
         Endpoint { machine: id(), addresses: vec![[10, 112, 1, 2].into()], ports: Vec::new() };
@@ -72,6 +80,14 @@ fn every() -> Vec<Message> {
         Message::Subscribe { services: Some(vec!["web".to_owned()]) },
         Message::Catalogue(CatalogueSnapshot { revision: 1, catalogue: Catalogue { services } }),
         Message::CatalogueDelta(CatalogueDelta { base: 1, revision: 2, delta }),
+        Message::Peers(PeersSnapshot {
+            networks: Networks {
+                ipv4: "10.112.0.0/12".to_owned(),
+                ipv6: "fd00:1:2::/48".to_owned(),
+                rest: Rest::new(),
+            },
+            peers: [(id(), peer)].into(),
+        }),
     ]
 }
 

@@ -1,0 +1,256 @@
+//! This node's part in the cluster's network, and the services that it answers for: what it is told is carried out, and kept
+//! on STATE, so that a node without its cluster goes on with what it knew.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use ferrite_cluster::catalogue::Catalogue;
+use ferrite_cluster::protocol::PeersSnapshot;
+use ferrite_cluster::records::Transport;
+use ferrite_net::containers::Containers;
+use ferrite_net::mesh::{Mesh, Peer};
+use ferrite_net::services::{Instance, Services};
+use ferrite_net::underlay::Underlay;
+use ferrite_schema::cluster::MachineId;
+use ferrite_schema::unit::Protocol;
+use tokio::time::Instant;
+
+use super::kept::KeptServices;
+use super::{Cluster, Heard, now_s};
+use crate::node::Node;
+
+/// What is kept of services is as old as this at most, while they change.
+const KEEP_EVERY: Duration = Duration::from_secs(5);
+/// How often the node's own addresses are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// A network that the kernel did not take is tried again after this long.
+const AGAIN: Duration = Duration::from_secs(5);
+const ABOUT: &str = "cluster network";
+
+/// Carries out whatever is told. Never ends.
+pub(super) async fn follow(cluster: &Cluster, node: &Node, containers: &Containers) {
+    remember(cluster, node);
+    match containers.open_mesh(cluster.folder.mesh_key()).await {
+        Ok(key) => drop(cluster.mesh_key.set(BASE64_STANDARD.encode(key))),
+        Err(error) => node.stand(
+            ABOUT.to_owned(),
+            Some(format!(
+                "units of this node are not reached from other machines: {}",
+                ferrite_schema::chain(&error)
+            )),
+        ),
+    }
+    tokio::join!(join(cluster, node, containers), answer(cluster, containers));
+}
+
+/// Goes on with what was kept, until more is told.
+fn remember(cluster: &Cluster, node: &Node) {
+    match cluster.folder.peers() {
+        Ok(Some(peers)) => drop(cluster.peers.send_replace(Some(peers))),
+        Ok(None) => {}
+        Err(why) => node.warn(why),
+    }
+    match cluster.folder.services() {
+        Ok(Some(kept)) => {
+            let heard = Heard { catalogue: kept.catalogue.into(), as_of_s: Some(kept.as_of_s) };
+            cluster.services.send_replace(Some(heard));
+        }
+        Ok(None) => {}
+        Err(why) => node.warn(why),
+    }
+}
+
+/// Makes the network what is told, and again where the node's own addresses change.
+async fn join(cluster: &Cluster, node: &Node, containers: &Containers) {
+    let mut told = cluster.peers.subscribe();
+    let mut kept = None;
+    loop {
+        let snapshot = told.borrow_and_update().clone();
+        let mut wait = None;
+        if let Some(snapshot) = &snapshot {
+            if kept.as_ref() != Some(snapshot) {
+                match cluster.folder.keep_peers(snapshot) {
+                    Ok(()) => kept = Some(snapshot.clone()),
+                    Err(error) => node.warn(ferrite_schema::chain(&error)),
+                }
+            }
+            match mesh(cluster.machine(), snapshot) {
+                Ok(Some(mesh)) => {
+                    let (number, peers) = (mesh.number, mesh.peers.len());
+                    match containers.join(mesh).await {
+                        Ok(()) => tracing::info!(number, peers, "cluster-network-joined"),
+                        // The network says itself what is wrong.
+                        Err(_) => wait = Some(AGAIN),
+                    }
+                }
+                Ok(None) => {}
+                Err(why) => node.stand(ABOUT.to_owned(), Some(why)),
+            }
+        }
+        let changes = changes(snapshot.is_some());
+        tokio::select! {
+            changed = told.changed() => {
+                if changed.is_err() {
+                    return std::future::pending().await;
+                }
+            }
+            () = changes => {}
+            () = after(wait) => {}
+        }
+    }
+}
+
+/// Ends when the node's own addresses are others; never where that is of no interest.
+async fn changes(matters: bool) {
+    let before = Underlay::look().ok();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if matters && Underlay::look().ok() != before {
+            return;
+        }
+    }
+}
+
+async fn after(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The network as this machine takes part in it; nothing while it has no number.
+fn mesh(own: &MachineId, snapshot: &PeersSnapshot) -> Result<Option<Mesh>, String> {
+    let (ipv4, ipv6) = snapshot.networks.parse().map_err(|wrong| {
+        format!("the cluster's networks are not understood: {}: {}", wrong.field, wrong.why)
+    })?;
+    let number = snapshot.peers.get(own).and_then(|peer| peer.number);
+    let Some(number) = number else { return Ok(None) };
+    let others = snapshot.peers.iter().filter(|(id, _)| *id != own);
+    let peers = others.map(|(_, peer)| Peer {
+        name: peer.name.clone(),
+        number: peer.number,
+        key: peer.key.as_ref().and_then(|key| key_of(key)),
+        addresses: peer.addresses.clone(),
+        mtu: peer.mtu,
+    });
+    Ok(Some(Mesh { ipv4, ipv6, number, peers: peers.collect() }))
+}
+
+/// A key in base64. One that is none is as good as none.
+fn key_of(text: &str) -> Option<[u8; 32]> {
+    BASE64_STANDARD.decode(text).ok()?.try_into().ok()
+}
+
+/// Answers for the services that are told, and keeps them now and then.
+async fn answer(cluster: &Cluster, containers: &Containers) {
+    let (mut told, mut peers) = (cluster.services.subscribe(), cluster.peers.subscribe());
+    let mut keep_at: Option<Instant> = None;
+    loop {
+        let heard = told.borrow_and_update().clone();
+        let machines = peers.borrow_and_update().clone();
+        if let Some(heard) = &heard {
+            containers.know(Some(services(&heard.catalogue, machines.as_ref())));
+        }
+        tokio::select! {
+            changed = told.changed() => {
+                if changed.is_err() {
+                    return std::future::pending().await;
+                }
+                keep_at = keep_at.or_else(|| Some(Instant::now() + KEEP_EVERY));
+            }
+            Ok(()) = peers.changed() => {}
+            () = at(keep_at) => {
+                keep_at = None;
+                if let Some(heard) = heard {
+                    let as_of_s = heard.as_of_s.unwrap_or_else(now_s);
+                    let kept = KeptServices { as_of_s, catalogue: Catalogue::clone(&heard.catalogue) };
+                    if let Err(error) = cluster.folder.keep_services(&kept) {
+                        tracing::warn!(error = ferrite_schema::chain(&error), "services-not-kept");
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The catalogue, as the resolver wants it.
+fn services(catalogue: &Catalogue, peers: Option<&PeersSnapshot>) -> Services {
+    let services = catalogue.services.iter().map(|(name, instances)| {
+        let instances = instances.iter().map(|(instance, endpoint)| {
+            let ports = endpoint.ports.iter().map(|port| {
+                let protocol = match port.protocol {
+                    Transport::Tcp => Protocol::Tcp,
+                    Transport::Udp => Protocol::Udp,
+                };
+                (port.port, protocol)
+            });
+            Instance {
+                name: instance.to_string(),
+                addresses: endpoint.addresses.clone(),
+                ports: ports.collect(),
+            }
+        });
+        (name.clone(), instances.collect())
+    });
+    let mut machines = BTreeMap::new();
+    for peer in peers.iter().flat_map(|peers| peers.peers.values()) {
+        machines.entry(peer.name.clone()).or_insert_with(|| peer.addresses.clone());
+    }
+    Services { services: services.collect(), machines }
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrite_cluster::protocol::Peer as Told;
+    use ferrite_cluster::records::{Networks, Rest};
+
+    use super::*;
+
+    fn id(digit: &str) -> MachineId {
+        digit.repeat(32).parse().unwrap()
+    }
+
+    fn snapshot(ipv4: &str, own: Option<u16>) -> PeersSnapshot {
+        let peer = |number, key: &str| Told {
+            name: "dev".to_owned(),
+            number,
+            key: Some(key.to_owned()),
+            addresses: vec![[10, 0, 0, 1].into()],
+            mtu: None,
+        };
+        let key = BASE64_STANDARD.encode([7; 32]);
+        let (ipv4, ipv6) = (ipv4.to_owned(), "fd00:1:2::/48".to_owned());
+        PeersSnapshot {
+            networks: Networks { ipv4, ipv6, rest: Rest::new() },
+            peers: [
+                (id("a"), peer(own, &key)),
+                (id("b"), peer(Some(9), &key)),
+                (id("c"), peer(Some(10), "bm9uZQ==")),
+            ]
+            .into(),
+        }
+    }
+
+    #[test]
+    fn a_machine_takes_part_once_it_has_a_number_and_others_by_their_keys() {
+        let mesh = |snapshot: &PeersSnapshot| super::mesh(&id("a"), snapshot);
+        assert_eq!(mesh(&snapshot("10.112.0.0/12", None)), Ok(None));
+        let joined = mesh(&snapshot("10.112.0.0/12", Some(4))).unwrap().unwrap();
+        assert_eq!((joined.number, joined.ipv4.1), (4, 12));
+        let keys: Vec<_> = joined.peers.iter().map(|peer| (peer.number, peer.key)).collect();
+        assert_eq!(keys, [(Some(9), Some([7; 32])), (Some(10), None)]);
+        for wrong in ["10.112.0.1/12", "10.112.0.0", "10.112.0.0/25", "x/12"] {
+            let said = mesh(&snapshot(wrong, Some(4))).unwrap_err();
+            assert!(said.contains("networks.ipv4"), "{wrong}: {said}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Which network a machine has: a number, given once and never taken back while its record is there.
+
+use std::collections::BTreeMap;
+
+use crate::keys::Key;
+use crate::names::MachineId;
+use crate::records::{Net, Refused, Rest, encode};
+use crate::store::{Compare, Entry, Operation};
+
+/// The first number that is given: that of the cluster's own address is nobody's.
+const FIRST: u16 = 1;
+/// Numbers of the network that nodes have while they have none of the cluster, `10.120.0.0/16`.
+const OF_LONE_NODES: std::ops::RangeInclusive<u16> = 2048..=2303;
+
+/// A machine's number, and what makes it so, where it has none yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Number {
+    /// It has one.
+    Has(u16),
+    /// It may have this one, if these hold and are done in one transaction with its joining.
+    Free(u16, Compare, Operation),
+    /// All are given.
+    None,
+}
+
+/// The number of a machine, by all entries below `net/`. What cannot be understood there is somebody's.
+///
+/// # Errors
+/// Never in practice: the record can be written.
+pub fn number(machine: &MachineId, nets: &[Entry], max: u16) -> Result<Number, Refused> {
+    let mut taken = BTreeMap::new();
+    for entry in nets {
+        let Ok(Key::Net(number)) = Key::parse(&entry.key) else { continue };
+        taken.insert(number, owner(number, entry));
+    }
+    let own = taken.iter().find(|(_, owner)| owner.as_ref() == Some(machine));
+    if let Some((number, _)) = own {
+        return Ok(Number::Has(*number));
+    }
+    let free = |number: &u16| !taken.contains_key(number) && !OF_LONE_NODES.contains(number);
+    let Some(number) = (FIRST..=max).find(free) else { return Ok(Number::None) };
+    let key = Key::Net(number);
+    let value = encode(&key, &Net { machine: machine.clone(), rest: Rest::new() })?;
+    let bytes = key.bytes();
+    let put = Operation::Put { key: bytes.clone(), value, lease: None };
+    Ok(Number::Free(number, Compare::absent(bytes), put))
+}
+
+/// Whose a number is, if that can be understood.
+pub(crate) fn owner(number: u16, entry: &Entry) -> Option<MachineId> {
+    crate::records::decode::<Net>(&Key::Net(number), &entry.value).ok().map(|net| net.machine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Revision;
+
+    fn machine(number: usize) -> MachineId {
+        format!("{number:032x}").parse().unwrap()
+    }
+
+    fn entry(number: u16, value: &[u8]) -> Entry {
+        Entry {
+            key: Key::Net(number).bytes(),
+            value: value.to_vec(),
+            create_revision: Revision(1),
+            mod_revision: Revision(1),
+            version: 1,
+            lease: None,
+        }
+    }
+
+    #[test]
+    fn a_number_is_given_once_and_what_is_not_understood_is_somebodys() {
+        let mut nets = vec![entry(1, b"what is this")];
+        for (index, expected) in [(7, 2), (8, 3)] {
+            let Number::Free(number, compare, Operation::Put { key, value, lease: None }) =
+                number(&machine(index), &nets, 4095).unwrap()
+            else {
+                panic!("none")
+            };
+            assert_eq!((number, &compare.key), (expected, &key));
+            nets.push(entry(number, &value));
+            assert_eq!(super::number(&machine(index), &nets, 4095).unwrap(), Number::Has(expected));
+        }
+        assert_eq!(number(&machine(9), &nets, 3).unwrap(), Number::None);
+    }
+
+    #[test]
+    fn the_network_of_lone_nodes_is_given_to_nobody() {
+        let nets: Vec<Entry> = (1..2048).map(|number| entry(number, b"{}")).collect();
+        let free = number(&machine(1), &nets, 4095).unwrap();
+        assert!(matches!(free, Number::Free(2304, ..)), "{free:?}");
+    }
+}
