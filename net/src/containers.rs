@@ -2,7 +2,7 @@
 //! started, and detached when it is at rest.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ferrite_schema::node_config::NetworkConfig;
 use ferrite_schema::unit::Unit;
@@ -11,8 +11,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::addresses::{self, Addresses};
 use super::attachments::{Attachments, Plan, Wish};
 use super::bridge;
-use super::dns::{self, Names, Resolver, Upstream};
+use super::dns::{self, Catalogue, Names, Resolver, Upstream};
 use crate::news::Teller;
+use crate::services::Services;
 
 pub use super::attachments::{AttachProblem, AttachmentFiles};
 
@@ -42,6 +43,7 @@ enum Ask {
 #[derive(Debug, Clone)]
 pub struct Containers {
     queue: mpsc::Sender<Ask>,
+    names: Arc<Mutex<Names>>,
 }
 
 impl Containers {
@@ -79,7 +81,7 @@ impl Containers {
             resolv_conf: Path::new(RESOLV_CONF).to_owned(),
             own: gateways.clone(),
         };
-        let resolver = Arc::new(Resolver::new(names, upstream));
+        let resolver = Arc::new(Resolver::new(Arc::clone(&names), upstream));
         let (queue, asked) = mpsc::channel(QUEUE_MAX);
         let (laid, mut is_laid) = watch::channel(false);
         // It ends with the last handle.
@@ -94,7 +96,7 @@ impl Containers {
             }
             std::future::pending::<()>().await;
         };
-        Ok((Self { queue }, answer))
+        Ok((Self { queue, names }, answer))
     }
 
     /// Gives a unit its address, its files, its name in DNS, and publishes its ports. A unit that has them already
@@ -118,6 +120,17 @@ impl Containers {
         let gone = |_closed| AttachProblem::GoingDown;
         self.queue.send(Ask::Attach(wish, reply)).await.map_err(gone)?;
         answer.await.map_err(|_closed| AttachProblem::GoingDown)?
+    }
+
+    /// Lets units find these services and machines by name, and no others: `None` where the node is in no cluster, or
+    /// knows nothing of it yet. It holds until it is called again.
+    pub fn know(&self, services: Option<Services>) {
+        let catalogue = services.as_ref().map(Catalogue::new);
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = names.know(catalogue);
+        // There may be much to free, and the resolver waits.
+        drop(names);
+        drop(before);
     }
 
     /// Takes away everything that [`Self::attach`] gave, as often as it is called.

@@ -5,6 +5,7 @@ pub mod containers;
 pub mod links;
 pub mod news;
 pub mod ports;
+pub mod services;
 
 mod addresses;
 mod attachments;
