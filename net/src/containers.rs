@@ -167,3 +167,31 @@ fn work(mut attachments: Attachments, mut asked: mpsc::Receiver<Ask>, laid: &wat
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::news;
+
+    #[tokio::test]
+    async fn what_is_known_of_the_cluster_is_known_to_the_resolver_until_it_is_told_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let places =
+            Places { folder: folder.path().join("units"), runs: folder.path().join("runs") };
+        let (teller, _news) = news::channel();
+        let config = NetworkConfig::default();
+        let (containers, _answers) = Containers::begin(&config, "id", places, teller).unwrap();
+        let knows = || {
+            let names = containers.names.lock().unwrap();
+            names.clone().know(None).is_some_and(|known| known.knows("web"))
+        };
+        assert!(!knows());
+        let services = [("web".to_owned(), vec![])].into();
+        containers.clone().know(Some(Services { services, ..Services::default() }));
+        assert!(knows());
+        containers.know(Some(Services::default()));
+        assert!(!knows());
+        containers.know(None);
+        assert!(!knows());
+    }
+}

@@ -108,7 +108,7 @@ impl Catalogue {
     }
 
     /// Whether the unit of this name is a service's, so that nobody else answers for it.
-    pub(super) fn knows(&self, unit: &str) -> bool {
+    pub(crate) fn knows(&self, unit: &str) -> bool {
         let unit = unit.to_ascii_lowercase();
         let (service, _) = split(&unit);
         self.own.contains_key(&unit) || self.own.contains_key(service)

@@ -4,7 +4,8 @@
 //! # Source
 //! RFC 1035 section 4, RFC 6891 section 6
 
-use super::answer::{Code, PACKET_MAX_BYTES};
+use super::answer::Code;
+use super::writing::PACKET_MAX_BYTES;
 
 /// Bytes of a header: ID, flags, four counts.
 pub(super) const HEADER_BYTES: usize = 12;

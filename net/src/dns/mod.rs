@@ -14,14 +14,17 @@ mod message;
 mod names;
 #[cfg(test)]
 mod reading;
+#[cfg(test)]
+mod services_tests;
 mod upstream;
+mod writing;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use answer::{CONNECTION_MAX_BYTES, Code, Reply};
+use answer::{Code, Reply};
 use clients::{Clients, Turn};
 use message::Query;
 use names::Answer;
@@ -29,6 +32,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use writing::CONNECTION_MAX_BYTES;
 
 use crate::news::Teller;
 

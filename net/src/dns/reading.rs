@@ -44,14 +44,6 @@ impl Message {
     pub(super) fn is_truncated(&self) -> bool {
         self.flags & 0x0200 != 0
     }
-
-    pub(super) fn addresses(&self) -> Vec<IpAddr> {
-        let address = |record: &Read| match record.data {
-            Data::Address(address) => address,
-            _ => panic!("{record:?}"),
-        };
-        self.answers.iter().map(address).collect()
-    }
 }
 
 pub(super) fn read(message: &[u8]) -> Message {
