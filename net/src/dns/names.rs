@@ -80,24 +80,33 @@ impl Names {
     }
 
     pub(super) fn answer(&self, query: &Query) -> Answer {
-        let found = self.reverse(query).or_else(|| match query.name.strip_suffix(&self.domain) {
-            Some("") => Some(Some(Found::top(query.kind))),
+        if let Some(address) = reverse_address(&query.name) {
+            return match self.whose(address, query.kind) {
+                None if !self.is_ours(address) => Answer::AskOthers,
+                found => self.own(query, found),
+            };
+        }
+        match query.name.strip_suffix(&self.domain) {
+            Some("") => self.own(query, Some(Found::top(query.kind))),
             Some(rest) if rest.ends_with('.') => {
-                Some(self.below(rest.trim_end_matches('.'), query.kind))
+                self.own(query, self.below(rest.trim_end_matches('.'), query.kind))
             }
-            // What is not known here may be known to others.
-            Some(_) | None => self.alone(&query.name, query.kind).map(Some),
-        });
-        found.map_or(Answer::AskOthers, |found| Answer::Own(self.reply(query, found)))
+            Some(_) | None => match self.alone(&query.name, query.kind) {
+                None => Answer::AskOthers,
+                found => self.own(query, found),
+            },
+        }
     }
 
-    fn reply(&self, query: &Query, found: Option<Found>) -> Reply {
+    /// A name without the records that were asked for exists all the same: musl, for one, takes a name to be nowhere as
+    /// soon as there is no such name for one kind of address.
+    fn own(&self, query: &Query, found: Option<Found>) -> Answer {
         let code = if found.is_some() { Code::Fine } else { Code::NoSuchName };
         let Found { mut answers, additional } = found.unwrap_or_default();
         if query.kind == ANY && answers.is_empty() && code == Code::Fine {
             answers.push(Record::Something);
         }
-        Reply { code, answers, additional, domain: Some(self.domain.clone()) }
+        Answer::Own(Reply { code, answers, additional, domain: Some(self.domain.clone()) })
     }
 
     /// What there is at a name below the domain. What is there by its own name comes before what is made of another's:
@@ -195,27 +204,23 @@ impl Names {
         Found { answers: answers.collect(), additional: additional.take(RECORDS_MAX).collect() }
     }
 
-    /// Whose address is it? Nobody else knows about ours. A unit of this node alone comes before what the cluster says.
-    fn reverse(&self, query: &Query) -> Option<Option<Found>> {
-        let address = reverse_address(&query.name)?;
+    /// Whose address is it? A unit of this node alone comes before what the cluster says.
+    fn whose(&self, address: IpAddr, kind: u16) -> Option<Found> {
         let unit = self.units.values().find(|unit| unit.addresses().any(|own| own == address));
         let known = self.catalogue.as_ref();
-        let names: Vec<String> = match (unit, known) {
-            (Some(unit), Some(known)) if !known.knows(&unit.name) => vec![unit.label()],
-            (unit, known) => {
-                let names = known.into_iter().flat_map(|known| known.whose(address));
-                let names: Vec<String> = names.map(str::to_owned).collect();
-                if names.is_empty() { unit.map(Unit::label).into_iter().collect() } else { names }
-            }
-        };
+        let own = unit.filter(|unit| !known.is_some_and(|known| known.knows(&unit.name)));
+        let known = known.filter(|_| own.is_none());
+        let mut names: Vec<String> =
+            known.into_iter().flat_map(|known| known.whose(address)).map(str::to_owned).collect();
         if names.is_empty() {
-            return self.is_ours(address).then_some(None);
+            names.push(unit?.label());
         }
-        let names = names.iter().filter(|_| query.kind == PTR);
+        let names = names.iter().filter(|_| kind == PTR);
         let answers = names.map(|name| Record::Name(format!("{name}.{}", self.domain))).collect();
-        Some(Some(Found { answers, additional: Vec::new() }))
+        Some(Found { answers, additional: Vec::new() })
     }
 
+    /// The address is of this node's network, of which nobody else knows.
     fn is_ours(&self, address: IpAddr) -> bool {
         match address {
             IpAddr::V4(address) => {

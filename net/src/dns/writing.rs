@@ -29,6 +29,7 @@ const KEEP_S: u32 = 1;
 pub(super) const CONNECTION_MAX_BYTES: usize = 0xffff;
 /// Largest packet that is sent, whatever the client offers: more may be cut up on the way, and a part be lost.
 pub(super) const PACKET_MAX_BYTES: u16 = 1232;
+
 impl Reply {
     /// The message for whoever asked, of `most` bytes at most. Whole records are left out; the client is told where
     /// these are answers, and not where it can go on without them (RFC 2181 section 9).
