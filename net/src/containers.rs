@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ferrite_schema::node_config::NetworkConfig;
@@ -13,9 +13,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::addresses::{self, Addresses};
 use super::attachments::{Attachments, Plan, Wish};
 use super::bridge;
-use super::dns::{self, Names, Resolver, Upstream};
+use super::dns::{self, Catalogue, Names, Resolver, Upstream};
 use super::mesh::Mesh;
 use crate::news::Teller;
+use crate::services::Services;
 
 pub use super::attachments::{AttachProblem, AttachmentFiles};
 
@@ -50,6 +51,7 @@ enum Ask {
 #[derive(Debug, Clone)]
 pub struct Containers {
     queue: mpsc::Sender<Ask>,
+    names: Arc<Mutex<Names>>,
     /// Units may be attached: the node's network is known.
     known: Arc<watch::Sender<bool>>,
 }
@@ -84,6 +86,7 @@ impl Containers {
         };
         let attachments = Attachments::new(plan, Arc::clone(&names));
         let configured = config.name_servers.clone();
+        let own_names = Arc::clone(&names);
         let (queue, asked) = mpsc::channel(QUEUE_MAX);
         let (laid, mut is_laid) = watch::channel(Vec::new());
         let told = teller.clone();
@@ -111,7 +114,7 @@ impl Containers {
                 }
             }
         };
-        Ok((Self { queue, known: Arc::new(watch::Sender::new(true)) }, answer))
+        Ok((Self { queue, names: own_names, known: Arc::new(watch::Sender::new(true)) }, answer))
     }
 
     /// The node belongs to a cluster: units that want a network wait for the node's own in the cluster, for a while.
@@ -172,6 +175,17 @@ impl Containers {
             self.known.send_replace(true);
         }
         self.ask(|reply| Ask::Attach(wish, reply)).await?
+    }
+
+    /// Lets units find these services and machines by name, and no others: `None` where the node is in no cluster, or
+    /// knows nothing of it yet. It holds until it is called again.
+    pub fn know(&self, services: Option<Services>) {
+        let catalogue = services.as_ref().map(Catalogue::new);
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = names.know(catalogue);
+        // There may be much to free, and the resolver waits.
+        drop(names);
+        drop(before);
     }
 
     /// Takes away everything that [`Self::attach`] gave, as often as it is called.
@@ -238,4 +252,32 @@ fn show(attachments: &Attachments, laid: &watch::Sender<Vec<IpAddr>>) {
         *before = gateways;
         other
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::news;
+
+    #[tokio::test]
+    async fn what_is_known_of_the_cluster_is_known_to_the_resolver_until_it_is_told_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let places =
+            Places { folder: folder.path().join("units"), runs: folder.path().join("runs") };
+        let (teller, _news) = news::channel();
+        let config = NetworkConfig::default();
+        let (containers, _answers) = Containers::begin(&config, "id", places, teller).unwrap();
+        let knows = || {
+            let names = containers.names.lock().unwrap();
+            names.clone().know(None).is_some_and(|known| known.knows("web"))
+        };
+        assert!(!knows());
+        let services = [("web".to_owned(), vec![])].into();
+        containers.clone().know(Some(Services { services, ..Services::default() }));
+        assert!(knows());
+        containers.know(Some(Services::default()));
+        assert!(!knows());
+        containers.know(None);
+        assert!(!knows());
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use ferrite_cluster::keys::Key;
 use ferrite_cluster::lead::Report;
@@ -22,7 +22,7 @@ use super::beginning::{self, Begins, Listed};
 use super::etcd;
 use super::founding::{self, Verdict};
 use super::kept::KeptMember;
-use super::{Cluster, Terms, following, lead};
+use super::{Cluster, Terms, following, lead, now_s, outlook};
 use crate::node::Node;
 
 const ABOUT: &str = "cluster member";

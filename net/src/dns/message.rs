@@ -1,61 +1,60 @@
-//! DNS messages, as far as a resolver for a handful of names needs them: one question, short answers.
+//! DNS messages that come in, as far as a resolver for a handful of names reads them: one question, and what the client
+//! offers.
 //!
 //! # Source
-//! RFC 1035 section 4
+//! RFC 1035 section 4, RFC 6891 section 6
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use super::answer::Code;
+use super::writing::PACKET_MAX_BYTES;
 
 /// Bytes of a header: ID, flags, four counts.
-const HEADER_BYTES: usize = 12;
+pub(super) const HEADER_BYTES: usize = 12;
 /// Longest name on the wire.
 const NAME_MAX_BYTES: usize = 255;
 /// Longest label.
-const LABEL_MAX_BYTES: usize = 63;
-/// Bits of the flags: response, kind of query, authoritative, truncated, recursion desired, recursion available.
-const RESPONSE: u16 = 0x8000;
+pub(super) const LABEL_MAX_BYTES: usize = 63;
+/// What every client takes for an answer.
+const PACKET_MIN_BYTES: u16 = 512;
+/// Bits of the flags: response, kind of query, recursion desired.
+pub(super) const RESPONSE: u16 = 0x8000;
 const OPCODE: u16 = 0x7800;
-const AUTHORITATIVE: u16 = 0x0400;
-const RECURSION_DESIRED: u16 = 0x0100;
-const RECURSION_AVAILABLE: u16 = 0x0080;
+pub(super) const RECURSION_DESIRED: u16 = 0x0100;
+/// Bit of an OPT record's flags: the client knows DNSSEC.
+pub(super) const DNSSEC: u16 = 0x8000;
 /// The Internet's class.
-const INTERNET: u16 = 1;
-/// Where the question's name is, as a compressed name.
-const NAME_OF_QUESTION: u16 = 0xc000 | 12;
+pub(super) const INTERNET: u16 = 1;
 
 /// Kinds of records.
 pub(super) const A: u16 = 1;
+pub(super) const SOA: u16 = 6;
 pub(super) const PTR: u16 = 12;
 pub(super) const AAAA: u16 = 28;
-
-/// Seconds that an answer may be kept: units come and go.
-const KEEP_S: u32 = 5;
+pub(super) const SRV: u16 = 33;
+pub(super) const OPT: u16 = 41;
+pub(super) const ANY: u16 = 255;
 
 /// A query with its one question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Query {
     pub(super) id: u16,
-    flags: u16,
+    pub(super) flags: u16,
     /// In lower case, without the last dot.
     pub(super) name: String,
     pub(super) kind: u16,
     /// The question as it came.
-    question: Vec<u8>,
+    pub(super) question: Vec<u8>,
+    /// What the client offers, if it knows EDNS.
+    pub(super) offer: Option<Offer>,
+    /// Why there can be no other answer than this.
+    pub(super) problem: Option<Code>,
 }
 
-/// How a question is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Code {
-    Fine = 0,
-    ServerFailed = 2,
-    NoSuchName = 3,
-}
-
-/// A record about the name that was asked for.
+/// What an OPT record says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Record {
-    Ipv4(Ipv4Addr),
-    Ipv6(Ipv6Addr),
-    Name(String),
+pub(super) struct Offer {
+    packet_bytes: u16,
+    version: u8,
+    pub(super) dnssec: bool,
 }
 
 fn number(message: &[u8], at: usize) -> Option<u16> {
@@ -71,8 +70,66 @@ pub(super) fn parse(message: &[u8]) -> Option<Query> {
     }
     let (name, end) = read_name(message, HEADER_BYTES)?;
     let (kind, class) = (number(message, end)?, number(message, end + 2)?);
+    if class != INTERNET {
+        return None;
+    }
     let question = message.get(HEADER_BYTES..end + 4)?.to_vec();
-    (class == INTERNET).then_some(Query { id, flags, name, kind, question })
+    let (offer, problem) = match read_offer(message, end + 4) {
+        Some(Some(offer)) if offer.version != 0 => (Some(offer), Some(Code::BadVersion)),
+        Some(offer) => (offer, None),
+        None => (None, Some(Code::FormatError)),
+    };
+    Some(Query { id, flags, name, kind, question, offer, problem })
+}
+
+/// What is offered in the records after the question, if anything is; `None` where they are no records, or there are two
+/// offers. Each record has 11 bytes or more, so that there are not many.
+fn read_offer(message: &[u8], mut at: usize) -> Option<Option<Offer>> {
+    let (authorities, additionals) = (number(message, 8)?, number(message, 10)?);
+    let mut offer = None;
+    for index in 0..u32::from(authorities) + u32::from(additionals) {
+        let name_at = at;
+        at = skip_name(message, at)?;
+        let (kind, class) = (number(message, at)?, number(message, at + 2)?);
+        let (code_and_version, flags) = (number(message, at + 4)?, number(message, at + 6)?);
+        let data_at = at + 10;
+        at = data_at + usize::from(number(message, at + 8)?);
+        let data = message.get(data_at..at)?;
+        if kind == OPT {
+            let root = message.get(name_at) == Some(&0);
+            let further = index >= u32::from(authorities);
+            if !root || !further || offer.is_some() || !are_options(data) {
+                return None;
+            }
+            let [_, version] = code_and_version.to_be_bytes();
+            let dnssec = flags & DNSSEC != 0;
+            offer = Some(Offer { packet_bytes: class, version, dnssec });
+        }
+    }
+    Some(offer)
+}
+
+/// Where a name ends that nobody reads.
+fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        let length = usize::from(*message.get(at)?);
+        match length {
+            0 => return Some(at + 1),
+            1..=LABEL_MAX_BYTES => at += 1 + length,
+            0xc0.. => return Some(at + 2),
+            _ => return None,
+        }
+    }
+}
+
+/// Options, each with its code and its length.
+fn are_options(mut data: &[u8]) -> bool {
+    while !data.is_empty() {
+        let rest = number(data, 2).and_then(|length| data.get(4 + usize::from(length)..));
+        let Some(rest) = rest else { return false };
+        data = rest;
+    }
+    true
 }
 
 /// A name that is written out, and where it ends. In a question nothing precedes it that it could point to.
@@ -100,31 +157,10 @@ fn read_name(message: &[u8], start: usize) -> Option<(String, usize)> {
 }
 
 impl Query {
-    /// An answer of our own.
-    pub(super) fn answer(&self, code: Code, records: &[Record]) -> Vec<u8> {
-        let authoritative = if code == Code::ServerFailed { 0 } else { AUTHORITATIVE };
-        let flags =
-            RESPONSE | authoritative | RECURSION_AVAILABLE | (self.flags & RECURSION_DESIRED);
-        let count = u16::try_from(records.len()).unwrap_or(0);
-        let mut message = Vec::new();
-        for part in [self.id, flags | code as u16, 1, count, 0, 0] {
-            message.extend_from_slice(&part.to_be_bytes());
-        }
-        message.extend_from_slice(&self.question);
-        for record in records {
-            let (kind, data) = match record {
-                Record::Ipv4(address) => (A, address.octets().to_vec()),
-                Record::Ipv6(address) => (AAAA, address.octets().to_vec()),
-                Record::Name(name) => (PTR, write_name(name)),
-            };
-            for part in [NAME_OF_QUESTION, kind, INTERNET] {
-                message.extend_from_slice(&part.to_be_bytes());
-            }
-            message.extend_from_slice(&KEEP_S.to_be_bytes());
-            message.extend_from_slice(&u16::try_from(data.len()).unwrap_or(0).to_be_bytes());
-            message.extend_from_slice(&data);
-        }
-        message
+    /// Longest packet that the client takes for an answer, as far as we make use of it.
+    pub(super) fn packet_max_bytes(&self) -> usize {
+        let offered = self.offer.as_ref().map_or(0, |offer| offer.packet_bytes);
+        offered.clamp(PACKET_MIN_BYTES, PACKET_MAX_BYTES).into()
     }
 
     /// Whether `message` is an answer to this question, asked under `id`.
@@ -146,15 +182,16 @@ pub(super) fn set_id(message: &mut [u8], id: u16) {
     }
 }
 
-fn write_name(name: &str) -> Vec<u8> {
+/// A name as it is on the wire; `None` where it is too long for that.
+pub(super) fn wire_name(name: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     for label in name.split('.').filter(|label| !label.is_empty()) {
-        let label = label.as_bytes().get(..LABEL_MAX_BYTES).unwrap_or(label.as_bytes());
-        bytes.push(u8::try_from(label.len()).unwrap_or(0));
-        bytes.extend_from_slice(label);
+        let length = u8::try_from(label.len()).ok();
+        bytes.push(length.filter(|length| usize::from(*length) <= LABEL_MAX_BYTES)?);
+        bytes.extend_from_slice(label.as_bytes());
     }
     bytes.push(0);
-    bytes
+    (bytes.len() <= NAME_MAX_BYTES).then_some(bytes)
 }
 
 #[cfg(test)]
@@ -163,31 +200,93 @@ pub(super) fn ask(id: u16, name: &str, kind: u16) -> Vec<u8> {
     for part in [id, RECURSION_DESIRED, 1, 0, 0, 0] {
         message.extend_from_slice(&part.to_be_bytes());
     }
-    message.extend_from_slice(&write_name(name));
+    for label in name.split('.').filter(|label| !label.is_empty()) {
+        message.push(u8::try_from(label.len()).unwrap());
+        message.extend_from_slice(label.as_bytes());
+    }
+    message.push(0);
     message.extend_from_slice(&kind.to_be_bytes());
     message.extend_from_slice(&INTERNET.to_be_bytes());
     message
 }
 
+/// Adds an OPT record to a message that ends with its additional records.
+#[cfg(test)]
+pub(super) fn offering(mut message: Vec<u8>, bytes: u16, flags: u32, options: &[u8]) -> Vec<u8> {
+    message[11] += 1;
+    message.push(0);
+    message.extend_from_slice(&OPT.to_be_bytes());
+    message.extend_from_slice(&bytes.to_be_bytes());
+    message.extend_from_slice(&flags.to_be_bytes());
+    message.extend_from_slice(&u16::try_from(options.len()).unwrap().to_be_bytes());
+    message.extend_from_slice(options);
+    message
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::answer::{Record, Reply};
     use super::*;
     use proptest::prelude::*;
 
+    fn write(query: &Query, reply: &Reply) -> Vec<u8> {
+        reply.write(query, query.packet_max_bytes())
+    }
+
     #[test]
-    fn a_question_is_read_and_answered() {
+    fn a_question_is_read_and_knows_its_answer() {
         let query = parse(&ask(7, "Web.Ferrite.local", AAAA)).unwrap();
         assert_eq!((query.id, query.name.as_str(), query.kind), (7, "web.ferrite.local", AAAA));
-        let records = [Record::Ipv6(Ipv6Addr::LOCALHOST), Record::Ipv4(Ipv4Addr::LOCALHOST)];
-        let answer = query.answer(Code::Fine, &records);
-        assert_eq!(answer[..12], [0, 7, 0x85, 0x80, 0, 1, 0, 2, 0, 0, 0, 0]);
-        assert!(answer.ends_with(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4, 127, 0, 0, 1]));
+        assert_eq!((&query.offer, query.problem, query.packet_max_bytes()), (&None, None, 512));
+        let answer = write(&query, &Reply::problem(Code::Fine));
         assert!(query.is_answered_by(&answer, 7));
         assert!(!query.is_answered_by(&answer, 8), "another's answer");
         assert!(!query.is_answered_by(&ask(7, "web.ferrite.local", AAAA), 7), "no answer");
         let other = parse(&ask(7, "evil.example", AAAA)).unwrap();
-        assert!(!query.is_answered_by(&other.answer(Code::Fine, &[]), 7), "of another question");
-        assert_eq!(query.answer(Code::NoSuchName, &[])[3] & 15, 3);
+        let other = write(&other, &Reply::problem(Code::Fine));
+        assert!(!query.is_answered_by(&other, 7), "of another question");
+    }
+
+    #[test]
+    fn what_a_client_offers_is_used_within_bounds() {
+        for (offered, used) in [(0, 512), (511, 512), (700, 700), (1232, 1232), (u16::MAX, 1232)] {
+            let query = parse(&offering(ask(1, "a", A), offered, 0, &[])).unwrap();
+            assert_eq!((query.packet_max_bytes(), query.problem), (used, None));
+        }
+        let cookie = [0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8];
+        let query = parse(&offering(ask(1, "a", A), 1232, u32::from(DNSSEC), &cookie)).unwrap();
+        assert!(query.offer.unwrap().dnssec);
+        let query = parse(&offering(ask(1, "a", A), 1232, 0x0001_0000, &[])).unwrap();
+        assert_eq!(query.problem, Some(Code::BadVersion));
+    }
+
+    #[test]
+    fn an_offer_that_cannot_be_read_is_told_so() {
+        let check = |message: &[u8], expected| {
+            assert_eq!(parse(message).unwrap().problem, expected, "{message:?}");
+        };
+        let good = offering(ask(1, "a.b", A), 1232, 0, &[0, 3, 0, 1, 9]);
+        let question = ask(1, "a.b", A).len();
+        check(&good, None);
+        for length in question..good.len() {
+            check(&good[..length], Some(Code::FormatError));
+        }
+        check(&offering(good.clone(), 512, 0, &[]), Some(Code::FormatError));
+        check(&offering(ask(1, "a.b", A), 512, 0, &[0, 3, 0]), Some(Code::FormatError));
+        check(&offering(ask(1, "a.b", A), 512, 0, &[0, 3, 0, 2, 9]), Some(Code::FormatError));
+        let mut named = good.clone();
+        named.splice(question..=question, [1, b'x', 0]);
+        check(&named, Some(Code::FormatError));
+        let mut authority = good.clone();
+        (authority[9], authority[11]) = (1, 0);
+        check(&authority, Some(Code::FormatError));
+        // Records of other kinds are nobody's concern here, and may point to the question's name.
+        let mut further = ask(1, "a.b", A);
+        (further[9], further[11]) = (1, 1);
+        further.extend_from_slice(&[0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 0, 0, 1, 0]);
+        further.extend_from_slice(&[1, b'k', 0, 0, 250, 0, 255, 0, 0, 0, 0, 0, 0]);
+        check(&further, None);
+        check(&offering(further, 512, 0, &[]), None);
     }
 
     #[test]
@@ -241,7 +340,8 @@ mod tests {
                 bytes[place] = *byte;
             }
             if let Some(query) = parse(&bytes) {
-                let answer = query.answer(Code::Fine, &[Record::Name("a".to_owned())]);
+                let answers = vec![Record::Name("a".to_owned())];
+                let answer = write(&query, &Reply { answers, ..Reply::problem(Code::Fine) });
                 prop_assert!(query.is_answered_by(&answer, query.id));
                 prop_assert!(!query.is_answered_by(&bytes, query.id), "the question is no answer");
                 prop_assert_eq!(parse(&answer), None, "nor the answer a question");

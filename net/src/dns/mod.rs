@@ -1,30 +1,42 @@
 //! Names for units: a resolver on the bridge's addresses.
 //!
-//! *Responsible for*: units by name and address; everything else is asked of the node's name servers.
+//! *Responsible for*: units, the cluster's services and its machines by name and address; everything else is asked of the node's name servers.
 //! *Never does*: keep answers of others, or answer anybody who is not on the bridge (the packet filter sees to
 //! that). Whatever comes in is hostile: what is in work is bounded for each client and in total, and what is
 //! beyond is dropped, since a client asks again.
 
+mod answer;
+mod catalogue;
 mod clients;
+#[cfg(test)]
+mod dig;
 mod message;
 mod names;
+#[cfg(test)]
+mod reading;
+#[cfg(test)]
+mod services_tests;
 mod upstream;
+mod writing;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use answer::{Code, Reply};
 use clients::{Clients, Turn};
-use message::{Code, Query};
+use message::Query;
 use names::Answer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use writing::CONNECTION_MAX_BYTES;
 
 use crate::news::Teller;
 
+pub(super) use catalogue::Catalogue;
 pub(super) use names::Names;
 pub(super) use upstream::Upstream;
 
@@ -55,8 +67,25 @@ impl Resolver {
     }
 
     fn look_up(&self, query: &Query) -> Answer {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).answer(query)
+        if let Some(code) = query.problem {
+            return Answer::Own(Reply::problem(code));
+        }
+        let answer = self.names.lock().unwrap_or_else(PoisonError::into_inner).answer(query);
+        match answer {
+            Answer::Own(mut reply) => {
+                reply.shuffle(seed());
+                Answer::Own(reply)
+            }
+            Answer::AskOthers => Answer::AskOthers,
+        }
     }
+}
+
+/// Anything. Without any the order of records is always the same, which is no harm.
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    let _filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::NONBLOCK);
+    u64::from_ne_bytes(bytes)
 }
 
 /// Answers on these addresses, and comes back to those that somebody else has for now. Never ends.
@@ -128,9 +157,10 @@ async fn serve_packets(resolver: Arc<Resolver>, socket: Arc<UdpSocket>) {
         let packet = buffer.get(..length).unwrap_or_default();
         let Some(query) = message::parse(packet) else { continue };
         match resolver.look_up(&query) {
-            Answer::Own(code, records) => {
+            Answer::Own(reply) => {
+                let answer = reply.write(&query, query.packet_max_bytes());
                 // A client that cannot be reached asks again or is gone.
-                drop(socket.try_send_to(&query.answer(code, &records), client));
+                drop(socket.try_send_to(&answer, client));
             }
             Answer::AskOthers => {
                 let Some(turn) = resolver.clients.query(client.ip()) else { continue };
@@ -152,7 +182,9 @@ struct Forward {
 impl Forward {
     async fn work(self, resolver: Arc<Resolver>, socket: Arc<UdpSocket>) {
         let answer = resolver.upstream.ask_by_packet(&self.query, &self.packet).await;
-        let answer = answer.unwrap_or_else(|| self.query.answer(Code::ServerFailed, &[]));
+        let failed =
+            || Reply::problem(Code::ServerFailed).write(&self.query, self.query.packet_max_bytes());
+        let answer = answer.unwrap_or_else(failed);
         drop(socket.send_to(&answer, self.client).await);
     }
 }
@@ -179,10 +211,11 @@ async fn serve_connection(resolver: Arc<Resolver>, mut stream: TcpStream, _turn:
         let Ok(Ok(packet)) = timeout(SILENCE_MAX, read_query(&mut stream)).await else { return };
         let Some(query) = message::parse(&packet) else { return };
         let answer = match resolver.look_up(&query) {
-            Answer::Own(code, records) => Some(query.answer(code, &records)),
+            Answer::Own(reply) => Some(reply.write(&query, CONNECTION_MAX_BYTES)),
             Answer::AskOthers => resolver.upstream.ask_by_connection(&query, &packet).await,
         };
-        let answer = answer.unwrap_or_else(|| query.answer(Code::ServerFailed, &[]));
+        let failed = || Reply::problem(Code::ServerFailed).write(&query, CONNECTION_MAX_BYTES);
+        let answer = answer.unwrap_or_else(failed);
         let Ok(length) = u16::try_from(answer.len()) else { return };
         let bytes = [&length.to_be_bytes()[..], &answer].concat();
         let Ok(Ok(())) = timeout(SILENCE_MAX, stream.write_all(&bytes)).await else { return };

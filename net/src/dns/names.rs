@@ -1,9 +1,19 @@
-//! The names of units, and what is answered about them.
+//! What is answered about the names of units, services and machines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::message::{A, AAAA, Code, PTR, Query, Record};
+use ferrite_schema::unit::Protocol;
+
+use super::answer::{Code, RECORDS_MAX, Record, Reply};
+use super::catalogue::{Catalogue, Service, hostname, is_number};
+use super::message::{A, AAAA, ANY, PTR, Query, SOA, SRV};
+
+/// Names that exist because others are below them.
+const BETWEEN: [&str; 4] = ["service", "machine", "_tcp", "_udp"];
+
+/// Every machine's own (RFC 6761).
+const LOCALHOST: &str = "localhost";
 
 /// Which names are whose. Names are in lower case.
 #[derive(Debug, Clone)]
@@ -12,6 +22,7 @@ pub(crate) struct Names {
     network: (Ipv4Addr, u8),
     ipv6: Option<Ipv6Addr>,
     units: BTreeMap<String, Unit>,
+    catalogue: Option<Catalogue>,
 }
 
 #[derive(Debug, Clone)]
@@ -25,8 +36,15 @@ struct Unit {
 /// What is done with a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
-    Own(Code, Vec<Record>),
+    Own(Reply),
     AskOthers,
+}
+
+/// What there is at a name that exists.
+#[derive(Debug, Default)]
+struct Found {
+    answers: Vec<Record>,
+    additional: Vec<(String, Record)>,
 }
 
 impl Names {
@@ -36,7 +54,7 @@ impl Names {
         network: (Ipv4Addr, u8),
         ipv6: Option<Ipv6Addr>,
     ) -> Self {
-        Self { domain, network, ipv6, units: BTreeMap::new() }
+        Self { domain, network, ipv6, units: BTreeMap::new(), catalogue: None }
     }
 
     /// Units have addresses of other networks from now on.
@@ -62,27 +80,155 @@ impl Names {
         self.units.retain(|_, unit| unit.name != name);
     }
 
+    /// Learns what the cluster answers for, and gives back what was known before.
+    pub(crate) const fn know(&mut self, catalogue: Option<Catalogue>) -> Option<Catalogue> {
+        std::mem::replace(&mut self.catalogue, catalogue)
+    }
+
     pub(super) fn answer(&self, query: &Query) -> Answer {
-        if let Some(reverse) = self.reverse(query) {
-            return reverse;
+        if let Some(address) = reverse_address(&query.name) {
+            return match self.whose(address, query.kind) {
+                None if !self.is_ours(address) => Answer::AskOthers,
+                found => self.own(query, found),
+            };
         }
-        let (label, ours) = match query.name.strip_suffix(&self.domain) {
-            Some("") => return Answer::Own(Code::Fine, Vec::new()),
-            Some(rest) if rest.ends_with('.') => (rest.trim_end_matches('.'), true),
-            Some(_) | None => (query.name.as_str(), false),
-        };
-        // `localhost` is every machine's own (RFC 6761).
-        match self.units.get(label).filter(|_| label != "localhost") {
-            Some(unit) => Answer::Own(Code::Fine, unit.records(query.kind)),
-            None if ours => Answer::Own(Code::NoSuchName, Vec::new()),
-            None => Answer::AskOthers,
+        match query.name.strip_suffix(&self.domain) {
+            Some("") => self.own(query, Some(Found::top(query.kind))),
+            Some(rest) if rest.ends_with('.') => {
+                self.own(query, self.below(rest.trim_end_matches('.'), query.kind))
+            }
+            Some(_) | None => match self.alone(&query.name, query.kind) {
+                None => Answer::AskOthers,
+                found => self.own(query, found),
+            },
         }
     }
 
-    /// Whose address is it? Nobody else knows about ours.
-    fn reverse(&self, query: &Query) -> Option<Answer> {
-        let address = reverse_address(&query.name)?;
-        let ours = match address {
+    /// A name without the records that were asked for exists all the same: musl, for one, takes a name to be nowhere as
+    /// soon as there is no such name for one kind of address.
+    fn own(&self, query: &Query, found: Option<Found>) -> Answer {
+        let code = if found.is_some() { Code::Fine } else { Code::NoSuchName };
+        let Found { mut answers, additional } = found.unwrap_or_default();
+        if query.kind == ANY && answers.is_empty() && code == Code::Fine {
+            answers.push(Record::Something);
+        }
+        Answer::Own(Reply { code, answers, additional, domain: Some(self.domain.clone()) })
+    }
+
+    /// What there is at a name below the domain. What is there by its own name comes before what is made of another's:
+    /// there may be a service called `service`, or a machine called `1`.
+    fn below(&self, name: &str, kind: u16) -> Option<Found> {
+        let mut labels = name.split('.');
+        let labels = [labels.next(), labels.next(), labels.next(), labels.next()];
+        let known = self.catalogue.as_ref();
+        let service = |label: &str| known.and_then(|known| known.service(label));
+        match labels {
+            [Some(label), None, ..] => {
+                self.single(label, kind).or_else(|| BETWEEN.contains(&label).then(Found::default))
+            }
+            [Some(name), Some("machine"), None, _] => {
+                let machine = known.and_then(|known| known.machine(name));
+                let found = machine.map(|own| Found::addresses(own.iter().copied(), kind));
+                found.or_else(|| self.instance(name, "machine", kind))
+            }
+            [Some(name), Some("service"), None, _] => match service(name) {
+                Some(service) if kind == SRV => Some(self.served(service, None)),
+                Some(service) => Some(Found::addresses(service.addresses(), kind)),
+                None => self.instance(name, "service", kind),
+            },
+            [Some(name), Some(protocol @ ("_tcp" | "_udp")), None, _] => {
+                let service = service(name.strip_prefix('_')?)?;
+                Some(self.served_by(protocol, service, kind))
+            }
+            [Some(protocol @ ("_tcp" | "_udp")), Some(name), Some("service"), None] => {
+                Some(self.served_by(protocol, service(name)?, kind))
+            }
+            [Some(instance), Some(name), Some("service"), None] => {
+                Some(Found::addresses(service(name)?.instance(instance)?, kind))
+            }
+            [Some(instance), Some(name), None, _] => self.instance(instance, name, kind),
+            _ => None,
+        }
+    }
+
+    /// What there is at a name without the domain. With a dot it could be the world's, unless a number comes first.
+    fn alone(&self, name: &str, kind: u16) -> Option<Found> {
+        match name.split_once('.') {
+            Some((instance, service)) => self.instance(instance, service, kind),
+            None => self.single(name, kind),
+        }
+    }
+
+    /// `1.web`, ready or not.
+    fn instance(&self, number: &str, service: &str, kind: u16) -> Option<Found> {
+        if service == LOCALHOST || !is_number(number) {
+            return None;
+        }
+        let service = self.catalogue.as_ref()?.service(service)?;
+        Some(Found::addresses(service.instance(number)?, kind))
+    }
+
+    /// A service, an instance or a unit. Where the services know a unit, only they answer for it: it may be here and not
+    /// be ready.
+    fn single(&self, label: &str, kind: u16) -> Option<Found> {
+        if label == LOCALHOST {
+            return None;
+        }
+        let known = self.catalogue.as_ref();
+        if let Some(own) = known.and_then(|known| known.called(label)) {
+            return Some(Found::addresses(own, kind));
+        }
+        let unit = self.units.get(label);
+        if let Some(own) = unit.filter(|unit| unit.name.eq_ignore_ascii_case(label)) {
+            return Some(Found::addresses(own.addresses(), kind));
+        }
+        if let Some(made) = known.and_then(|known| known.made(label)) {
+            return Some(Found::addresses(made, kind));
+        }
+        let unready = |unit: &Unit| known.is_some_and(|known| known.knows(&unit.name));
+        unit.map(|unit| match unready(unit) {
+            true => Found::default(),
+            false => Found::addresses(unit.addresses(), kind),
+        })
+    }
+
+    fn served_by(&self, protocol: &str, service: &Service, kind: u16) -> Found {
+        let protocol = if protocol == "_tcp" { Protocol::Tcp } else { Protocol::Udp };
+        if kind == SRV { self.served(service, Some(protocol)) } else { Found::default() }
+    }
+
+    fn served(&self, service: &Service, protocol: Option<Protocol>) -> Found {
+        let places = service.places(protocol);
+        let full = |name: &str| format!("{name}.{}", self.domain);
+        let answers =
+            places.iter().map(|(port, name)| Record::Service { port: *port, target: full(name) });
+        let targets: BTreeSet<&str> = places.iter().map(|(_, name)| *name).collect();
+        let additional = targets.iter().flat_map(|name| {
+            let found = [A, AAAA].into_iter().filter_map(|kind| self.below(name, kind));
+            found.flat_map(|found| found.answers).map(|record| (full(name), record))
+        });
+        Found { answers: answers.collect(), additional: additional.take(RECORDS_MAX).collect() }
+    }
+
+    /// Whose address is it? A unit of this node alone comes before what the cluster says.
+    fn whose(&self, address: IpAddr, kind: u16) -> Option<Found> {
+        let unit = self.units.values().find(|unit| unit.addresses().any(|own| own == address));
+        let known = self.catalogue.as_ref();
+        let own = unit.filter(|unit| !known.is_some_and(|known| known.knows(&unit.name)));
+        let known = known.filter(|_| own.is_none());
+        let mut names: Vec<String> =
+            known.into_iter().flat_map(|known| known.whose(address)).map(str::to_owned).collect();
+        if names.is_empty() {
+            names.push(unit?.label());
+        }
+        let names = names.iter().filter(|_| kind == PTR);
+        let answers = names.map(|name| Record::Name(format!("{name}.{}", self.domain))).collect();
+        Some(Found { answers, additional: Vec::new() })
+    }
+
+    /// The address is of this node's network, of which nobody else knows.
+    fn is_ours(&self, address: IpAddr) -> bool {
+        match address {
             IpAddr::V4(address) => {
                 let mask = u32::MAX.checked_shl(32 - u32::from(self.network.1)).unwrap_or(0);
                 (address.to_bits() ^ self.network.0.to_bits()) & mask == 0
@@ -90,40 +236,35 @@ impl Names {
             IpAddr::V6(address) => {
                 self.ipv6.is_some_and(|network| (address.to_bits() ^ network.to_bits()) >> 64 == 0)
             }
-        };
-        if !ours {
-            return None;
         }
-        let has = |unit: &&Unit| match address {
-            IpAddr::V4(address) => unit.ipv4 == address,
-            IpAddr::V6(address) => unit.ipv6 == Some(address),
-        };
-        Some(match self.units.values().find(has) {
-            Some(unit) if query.kind == PTR => {
-                let own = unit.name.to_ascii_lowercase();
-                let own = if own.contains('.') { hostname(&own) } else { own };
-                let name = format!("{own}.{}", self.domain);
-                Answer::Own(Code::Fine, vec![Record::Name(name)])
-            }
-            Some(_) => Answer::Own(Code::Fine, Vec::new()),
-            None => Answer::Own(Code::NoSuchName, Vec::new()),
-        })
+    }
+}
+
+impl Found {
+    /// At the domain itself. Who answers for it has no name in it, since every name there may be a unit's.
+    fn top(kind: u16) -> Self {
+        let zone = matches!(kind, SOA | ANY).then_some(Record::Zone);
+        Self { answers: zone.into_iter().collect(), additional: Vec::new() }
+    }
+
+    fn addresses(addresses: impl IntoIterator<Item = IpAddr>, kind: u16) -> Self {
+        let asked = |address: &IpAddr| kind == if address.is_ipv4() { A } else { AAAA };
+        let answers = addresses.into_iter().filter(asked).map(Record::from).collect();
+        Self { answers, additional: Vec::new() }
     }
 }
 
 impl Unit {
-    fn records(&self, kind: u16) -> Vec<Record> {
-        match kind {
-            A => vec![Record::Ipv4(self.ipv4)],
-            AAAA => self.ipv6.map(Record::Ipv6).into_iter().collect(),
-            _ => Vec::new(),
-        }
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let ipv6 = self.ipv6.map(IpAddr::V6);
+        [Some(IpAddr::V4(self.ipv4)), ipv6].into_iter().flatten()
     }
-}
 
-/// What fits as one label of a name.
-fn hostname(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
+    /// What stands before the domain in the name that its addresses lead back to.
+    fn label(&self) -> String {
+        let own = self.name.to_ascii_lowercase();
+        if own.contains('.') { hostname(&own) } else { own }
+    }
 }
 
 /// The address of `4.3.2.1.in-addr.arpa`, or of its longer sister.
@@ -146,13 +287,15 @@ mod tests {
     use super::super::message::{ask, parse};
     use super::*;
 
+    const DOMAIN: &str = "ferrite.local";
+
     const WEB: (Ipv4Addr, Ipv6Addr) =
         (Ipv4Addr::new(10, 120, 3, 4), Ipv6Addr::new(0xfd00, 1, 2, 0, 0, 0, 0, 0x304));
 
     fn names() -> Names {
         let network = (Ipv4Addr::new(10, 120, 0, 0), 16);
         let ipv6 = Some(Ipv6Addr::new(0xfd00, 1, 2, 0, 0, 0, 0, 0));
-        let mut names = Names::new("ferrite.local".to_owned(), network, ipv6);
+        let mut names = Names::new(DOMAIN.to_owned(), network, ipv6);
         names.insert("Web", WEB.0, Some(WEB.1));
         names.insert("job@1", Ipv4Addr::new(10, 120, 0, 9), None);
         names
@@ -164,7 +307,12 @@ mod tests {
     }
 
     fn own(records: &[Record]) -> Answer {
-        Answer::Own(Code::Fine, records.to_vec())
+        reply(Code::Fine, records)
+    }
+
+    fn reply(code: Code, records: &[Record]) -> Answer {
+        let (answers, domain) = (records.to_vec(), Some(DOMAIN.to_owned()));
+        Answer::Own(Reply { code, answers, additional: vec![], domain })
     }
 
     #[test]
@@ -176,7 +324,7 @@ mod tests {
         }
         check("job@1", A, own(&[Record::Ipv4(Ipv4Addr::new(10, 120, 0, 9))]));
         check("job-1.ferrite.local", AAAA, own(&[]));
-        let none = Answer::Own(Code::NoSuchName, vec![]);
+        let none = reply(Code::NoSuchName, &[]);
         check("db.ferrite.local", A, none);
         check("ferrite.local", A, own(&[]));
         check("db", A, Answer::AskOthers);
@@ -193,7 +341,7 @@ mod tests {
             assert_eq!(names.answer(&alone), Answer::AskOthers, "{name}");
             // As a program asks next whose search list is ours.
             let searched = parse(&ask(1, &format!("{name}.ferrite.local"), A)).unwrap();
-            let none = Answer::Own(Code::NoSuchName, vec![]);
+            let none = reply(Code::NoSuchName, &[]);
             assert_eq!(names.answer(&searched), none, "{name}");
         }
         for name in ["github-com", "github-com.ferrite.local"] {
@@ -213,7 +361,7 @@ mod tests {
         let web = own(&[Record::Name("web.ferrite.local".to_owned())]);
         check("4.3.120.10.in-addr.arpa", PTR, web.clone());
         check("4.0.3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa", PTR, web);
-        check("5.3.120.10.in-addr.arpa", PTR, Answer::Own(Code::NoSuchName, vec![]));
+        check("5.3.120.10.in-addr.arpa", PTR, reply(Code::NoSuchName, &[]));
         check("4.3.121.10.in-addr.arpa", PTR, Answer::AskOthers);
         check("120.10.in-addr.arpa", PTR, Answer::AskOthers);
         check("x.3.120.10.in-addr.arpa", PTR, Answer::AskOthers);

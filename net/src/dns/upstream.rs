@@ -117,6 +117,7 @@ fn random_id() -> io::Result<u16> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::answer::{Code, Reply};
     use super::*;
 
     #[test]
@@ -141,17 +142,18 @@ mod tests {
         let address = server.local_addr().unwrap();
         let packet = message::ask(77, "example.org", message::A);
         let query = message::parse(&packet).unwrap();
+        let write = |code, query: &Query| Reply::problem(code).write(query, 512);
         let serve = async {
             let mut buffer = [0; 512];
             let (length, client) = server.recv_from(&mut buffer).await.unwrap();
             let asked = message::parse(&buffer[..length]).unwrap();
-            let mut forged = asked.answer(message::Code::Fine, &[]);
+            let mut forged = write(Code::Fine, &asked);
             message::set_id(&mut forged, asked.id.wrapping_add(1));
             server.send_to(&forged, client).await.unwrap();
-            let true_one = asked.answer(message::Code::NoSuchName, &[]);
+            let true_one = write(Code::NoSuchName, &asked);
             server.send_to(&true_one, client).await.unwrap();
         };
         let (answer, ()) = tokio::join!(by_packet(address, &query, &packet), serve);
-        assert_eq!(answer.unwrap(), query.answer(message::Code::NoSuchName, &[]));
+        assert_eq!(answer.unwrap(), write(Code::NoSuchName, &query));
     }
 }
