@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ferrite_net::containers::Containers;
 use ferrite_schema::names;
 use ferrite_schema::node_config::NodeConfig;
 use tokio::sync::{mpsc, watch};

@@ -74,3 +74,18 @@ const fn is_global(address: IpAddr) -> bool {
         IpAddr::V6(v6) => !v6.is_unicast_link_local() && !v6.is_unspecified(),
     }
 }
+
+/// The address is in the network that `network` is in, too, whose prefix has this length.
+#[must_use]
+pub fn in_network(address: IpAddr, network: IpAddr, prefix: u8) -> bool {
+    let prefix = u32::from(prefix);
+    match (address, network) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => {
+            (one.to_bits() ^ other.to_bits()).checked_shr(32 - prefix.min(32)).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(one), IpAddr::V6(other)) => {
+            (one.to_bits() ^ other.to_bits()).checked_shr(128 - prefix.min(128)).unwrap_or(0) == 0
+        }
+        _ => false,
+    }
+}

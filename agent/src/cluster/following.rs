@@ -112,7 +112,7 @@ impl Way<'_> {
     where
         C: AsyncRead + AsyncWrite + fmt::Debug,
     {
-        let instances = Supervised { node: self.node };
+        let instances = Supervised { node: self.node, cluster: self.cluster };
         let mut welcome = |welcome: &Welcome| {
             tracing::info!(relay, machine = %welcome.relay, epoch = welcome.epoch, "linked");
             self.node.stand(ABOUT.to_owned(), None);

@@ -1,18 +1,21 @@
 //! The cluster's instances on this node: units of its supervisor, and what is said of them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ferrite_cluster::names::{SpecHash, UnitName};
 use ferrite_cluster::records::{
     Assigned, Condition, InstanceState, Rest, ServicePort, Spec, State, Target,
 };
+use ferrite_net::underlay::{Underlay, in_network};
 use ferrite_schema::api::{Origin, UnitState, UnitStatus};
-use ferrite_schema::unit::Unit;
+use ferrite_schema::unit::{NetworkMode, Unit};
 use ferrite_units::assigned::Assigned as Wanted;
 use ferrite_units::supervisor::Units;
 use tokio::sync::watch;
 
 use super::link::Instances;
+use super::{Cluster, network};
 use crate::node::Node;
 
 const ABOUT: &str = "cluster units";
@@ -20,6 +23,7 @@ const ABOUT: &str = "cluster units";
 /// This node's units, for the cluster.
 pub(super) struct Supervised<'node> {
     pub(super) node: &'node Node,
+    pub(super) cluster: &'node Cluster,
 }
 
 impl Supervised<'_> {
@@ -40,13 +44,35 @@ fn instance(name: &UnitName, spec: &Spec) -> Result<Unit, String> {
     Ok(unit)
 }
 
-fn said(status: &UnitStatus, spec: SpecHash) -> InstanceState {
+/// Where instances of this node are reached from others.
+struct Reach {
+    /// The node's networks in the cluster's.
+    networks: Vec<(IpAddr, u8)>,
+    /// The node itself.
+    node: Vec<IpAddr>,
+}
+
+impl Reach {
+    /// Those of a unit's addresses that lead to it from anywhere in the cluster.
+    fn of(&self, status: &UnitStatus, network: NetworkMode) -> Vec<IpAddr> {
+        if network == NetworkMode::Host {
+            return self.node.clone();
+        }
+        let own = status.addresses.iter().filter_map(|address| address.parse().ok());
+        own.filter(|address| {
+            self.networks.iter().any(|(network, prefix)| in_network(*address, *network, *prefix))
+        })
+        .collect()
+    }
+}
+
+fn said(status: &UnitStatus, spec: SpecHash, addresses: Vec<IpAddr>) -> InstanceState {
     let ports = status.ports.iter().filter_map(|port| port_of(port)).collect();
     InstanceState {
         spec,
         state: Condition::Known(status.state),
         ready: status.ready,
-        addresses: status.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
+        addresses,
         ports,
         exit: status.last_exit.clone(),
         done: status.ready && status.state == UnitState::Exited,
@@ -66,10 +92,17 @@ impl Instances for Supervised<'_> {
     async fn state(&self, specs: &BTreeMap<UnitName, SpecHash>) -> State {
         let all = self.units().list().await;
         let of_cluster = all.iter().filter(|status| status.origin == Origin::Cluster);
+        let underlay = Underlay::look().unwrap_or_default();
+        let reach = Reach {
+            networks: network::own(self.cluster),
+            node: underlay.addresses.iter().map(|(address, _)| *address).collect(),
+        };
         let instances = of_cluster.filter_map(|status| {
             let name: UnitName = status.name.parse().ok()?;
             let spec = specs.get(&name)?.clone();
-            Some((name, said(status, spec)))
+            let unit = self.cluster.folder.spec(&spec).and_then(|spec| spec.unit().ok());
+            let mode = unit.map_or(NetworkMode::Bridge, |unit| unit.network);
+            Some((name, said(status, spec, reach.of(status, mode))))
         });
         State { instances: instances.collect(), rest: Rest::new() }
     }

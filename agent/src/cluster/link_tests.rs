@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use ferrite_cluster::catalogue::Catalogue;
 use ferrite_cluster::keys::Key;
 use ferrite_cluster::names::{SpecHash, UnitName};
-use ferrite_cluster::protocol::{Hello, Member, Message, VERSION, Welcome};
+use ferrite_cluster::protocol::{Hello, Member, Message, PeersSnapshot, VERSION, Welcome};
 use ferrite_cluster::records::{
     Assigned, Assignment, Capacity, Cause, Condition, InstanceState, Machine, Placement, Rest,
     Spec, State, Target, decode, encode,
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 use super::frames::frames;
 use super::kept::Folder;
 use super::link::{self, End, Following, Instances, News, Own};
+use super::outlook;
 use super::relay::{self, Guest, Relay};
 
 /// Longer than anything here takes.
@@ -109,6 +111,7 @@ fn relay(store: &Memory) -> (watch::Sender<Vec<Member>>, Relay<Memory>) {
         ttl: TTL,
         fresh: Vec::new(),
         members: members.subscribe(),
+        told: watch::Sender::new(None).subscribe(),
     };
     (members, relay)
 }
@@ -130,7 +133,26 @@ async fn linked(
     following: &mut Following,
     done: impl AsyncFnOnce(),
 ) -> Option<End> {
-    let (_members, relay) = relay(store);
+    let mut ignored = (|_: PeersSnapshot| {}, |_: &Catalogue| {});
+    let told = (&mut ignored.0 as _, &mut ignored.1 as _);
+    told_and_linked(store, own, instances, following, (told, done)).await
+}
+
+type Hears<'test> =
+    (&'test mut (dyn FnMut(PeersSnapshot) + Send), &'test mut (dyn FnMut(&Catalogue) + Send));
+
+/// Likewise, with what becomes of what the member tells every node.
+async fn told_and_linked(
+    store: &Memory,
+    own: &Own<'_>,
+    instances: &Pretends,
+    following: &mut Following,
+    ((peers, services), done): (Hears<'_>, impl AsyncFnOnce()),
+) -> Option<End> {
+    let (_members, mut relay) = relay(store);
+    let told = watch::Sender::new(None);
+    relay.told = told.subscribe();
+    let tells = outlook::keep(store, TTL, |now| drop(told.send_replace(Some(now))));
     let (here, there) = tokio::io::duplex(64 * 1024);
     let answers = async {
         let (mut hears, says) = frames(there);
@@ -138,11 +160,12 @@ async fn linked(
         relay::serve(&relay, &guest(), hello, (hears, says)).await
     };
     let (mut welcome, mut members) = (|_: &Welcome| {}, |_: Vec<Member>, _: bool| {});
-    let mut news = News { welcome: &mut welcome, members: &mut members };
+    let mut news = News { welcome: &mut welcome, members: &mut members, peers, services };
     let node = link::run(here, own, instances, following, &mut news);
     let all = async {
         tokio::select! {
             end = async { tokio::join!(node, answers).0 } => Some(end),
+            problem = tells => panic!("{problem}"),
             () = done() => None,
         }
     };
@@ -222,6 +245,58 @@ async fn what_is_assigned_runs_and_is_reported_and_goes_on_by_another_relay() {
     })
     .await;
     assert!(end.is_none(), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_node_gets_a_network_when_it_joins_and_hears_of_the_others_and_of_services() {
+    let (store, place) = (Memory::new(), tempfile::tempdir().unwrap());
+    let (instances, own) = (Pretends::new(), own("boot-1"));
+    let networks = serde_json::json!({"ipv4": "10.112.0.0/12", "ipv6": "fd00:1:2::/48"});
+    let timings = serde_json::json!({"heartbeat_ms": 1, "election_ms": 1, "ttl_s": 5});
+    let cluster = serde_json::json!({"id": "c", "epoch": 1, "networks": networks, "member_target": 1, "timings": timings, "level": 1});
+    write(&store, &Key::Cluster, cluster.to_string().into_bytes()).await;
+    let first = serde_json::json!({"machine": machine("d")});
+    write(&store, &Key::Net(1), first.to_string().into_bytes()).await;
+    let (peers, heard) = tokio::sync::watch::channel(None);
+    let mut hears_peers = move |told: PeersSnapshot| drop(peers.send_replace(Some(told)));
+    let (services, catalogue) = tokio::sync::watch::channel(Catalogue::default());
+    let mut hears_services = move |told: &Catalogue| drop(services.send_replace(told.clone()));
+    let mut following = Following::begin(Folder::at(place.path()));
+    let hears: Hears<'_> = (&mut hears_peers, &mut hears_services);
+    let done = async || {
+        let number_of = |told: &Option<PeersSnapshot>, digit: &str| {
+            told.as_ref().and_then(|told| told.peers.get(&machine(digit))?.number)
+        };
+        let mut heard = heard;
+        heard.wait_for(|told| number_of(told, "b") == Some(2)).await.unwrap();
+        let later = encode(&Key::Machine(machine("d")), &record("dev-4")).unwrap();
+        write(&store, &Key::Machine(machine("d")), later).await;
+        let told = heard.wait_for(|told| number_of(told, "d") == Some(1)).await.unwrap().clone();
+        assert_eq!(told.unwrap().peers[&machine("b")].name, "dev-2");
+        // An instance elsewhere: ready, and no more.
+        let mut catalogue = catalogue;
+        let alive = serde_json::json!({"boot_id": "x", "incarnation": 1});
+        write(&store, &Key::Alive(machine("d")), alive.to_string().into_bytes()).await;
+        for ready in [true, false, true] {
+            let web = serde_json::json!({"spec": "ab".repeat(32), "state": "running", "ready": ready, "addresses": ["10.112.1.2"]});
+            let state = serde_json::json!({"instances": {"web@1": web}}).to_string().into_bytes();
+            write(&store, &Key::State(machine("d")), state).await;
+            let answers = |told: &Catalogue| {
+                told.services.get("web").is_some_and(|web| web.is_empty() != ready)
+            };
+            catalogue.wait_for(answers).await.unwrap();
+        }
+    };
+    let end = told_and_linked(&store, &own, &instances, &mut following, (hears, done)).await;
+    assert!(end.is_none(), "{end:?}");
+    // It keeps its network, whenever it joins again.
+    let alive = until(&store, &Key::Alive(machine("b")), |_| true).await;
+    linked(&store, &own, &instances, &mut following, async || {
+        until(&store, &Key::Alive(machine("b")), |entry| entry.version > alive.version).await;
+    })
+    .await;
+    let nets = store.list(Key::nets().as_bytes()).await.unwrap().entries;
+    assert_eq!(nets.len(), 2);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! on STATE, so that a node without its cluster goes on with what it knew.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use base64::Engine;
@@ -118,6 +119,13 @@ async fn after(wait: Option<Duration>) {
         Some(wait) => tokio::time::sleep(wait).await,
         None => std::future::pending().await,
     }
+}
+
+/// The node's networks in the cluster's; none until it has a number.
+pub(super) fn own(cluster: &Cluster) -> Vec<(IpAddr, u8)> {
+    let snapshot = cluster.peers.borrow().clone();
+    let mesh = snapshot.and_then(|snapshot| mesh(cluster.machine(), &snapshot).ok().flatten());
+    mesh.map_or_else(Vec::new, |mesh| mesh.own().to_vec())
 }
 
 /// The network as this machine takes part in it; nothing while it has no number.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Mesh, NAME, Wanted};
+use super::{CLUSTER_PREFIX6, Mesh, NAME, Wanted};
 use crate::interface::{self, Way};
 use crate::netlink::{Batch, Family, NetlinkProblem, Socket};
 use crate::wireguard::{self, Key, WireGuard};
@@ -11,8 +11,6 @@ use ferrite_schema::names::MESH_PORT;
 
 /// `ESRCH`: there is no such route.
 const NO_ROUTE: i32 = 3;
-/// Length of the cluster's IPv6 prefix.
-const IPV6_PREFIX: u8 = 48;
 
 /// The device, as this agent has made it.
 #[derive(Debug)]
@@ -83,7 +81,7 @@ impl Device {
         // What is nobody's leads nowhere: else it would go to whoever is this node's router, in the clear.
         interface::add_route(&mut batch, (mesh.ipv4.0.into(), mesh.ipv4.1), Way::Nowhere);
         if own.1.is_some() {
-            interface::add_route(&mut batch, (mesh.ipv6.into(), IPV6_PREFIX), Way::Nowhere);
+            interface::add_route(&mut batch, (mesh.ipv6.into(), CLUSTER_PREFIX6), Way::Nowhere);
         }
         let as_before = self.own == Some(own);
         for network in &wanted.routes {

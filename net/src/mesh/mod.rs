@@ -9,6 +9,8 @@ mod plan;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::underlay::in_network;
+
 pub(super) use device::Device;
 pub(super) use key::private;
 pub(super) use plan::{Wanted, plan};
@@ -17,6 +19,8 @@ pub(super) use plan::{Wanted, plan};
 pub(super) const NAME: &str = "ferrite-mesh";
 /// Length of a node's prefixes.
 pub(super) const NODE_PREFIX: (u8, u8) = (24, 64);
+/// Length of the cluster's own.
+const CLUSTER_PREFIX6: u8 = 48;
 
 /// The cluster's network, as a node is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,14 +63,16 @@ impl Mesh {
         Ipv6Addr::from_bits(self.ipv6.to_bits() | (u128::from(number) << 64))
     }
 
+    /// This node's networks.
+    #[must_use]
+    pub fn own(&self) -> [(IpAddr, u8); 2] {
+        let (ipv4, ipv6) = (self.ipv4_of(self.number), self.ipv6_of(self.number));
+        [(ipv4.into(), NODE_PREFIX.0), (ipv6.into(), NODE_PREFIX.1)]
+    }
+
     /// The address is of the cluster's network.
     fn has(&self, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(v4) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.ipv4.1)).unwrap_or(0);
-                (v4.to_bits() ^ self.ipv4.0.to_bits()) & mask == 0
-            }
-            IpAddr::V6(v6) => (v6.to_bits() ^ self.ipv6.to_bits()) >> 80 == 0,
-        }
+        in_network(address, self.ipv4.0.into(), self.ipv4.1)
+            || in_network(address, self.ipv6.into(), CLUSTER_PREFIX6)
     }
 }

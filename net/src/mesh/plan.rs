@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use ferrite_schema::names::MESH_PORT;
 
 use super::{Mesh, NODE_PREFIX, Peer};
-use crate::underlay::Underlay;
+use crate::underlay::{Underlay, in_network};
 use crate::wireguard::{self, Key};
 
 /// What WireGuard adds to a packet that goes over IPv6, in bytes: 40 of IPv6, 8 of UDP, 32 of its own.
@@ -69,26 +69,13 @@ pub(crate) fn plan(mesh: &Mesh, underlay: &Underlay, ipv6: bool) -> Wanted {
 fn endpoint(mesh: &Mesh, peer: &Peer, underlay: &Underlay) -> Option<SocketAddr> {
     let reachable = || peer.addresses.iter().copied().filter(|address| !mesh.has(*address));
     let near = |address: &IpAddr| {
-        underlay.addresses.iter().any(|(own, prefix)| same_network(*own, *address, *prefix))
+        underlay.addresses.iter().any(|(own, prefix)| in_network(*address, *own, *prefix))
     };
     let family = |address: &IpAddr| {
         underlay.addresses.iter().any(|(own, _)| own.is_ipv4() == address.is_ipv4())
     };
     let found = reachable().find(near).or_else(|| reachable().find(family));
     found.map(|address| SocketAddr::from((address, MESH_PORT)))
-}
-
-fn same_network(one: IpAddr, other: IpAddr, prefix: u8) -> bool {
-    let prefix = u32::from(prefix);
-    match (one, other) {
-        (IpAddr::V4(one), IpAddr::V4(other)) => {
-            (one.to_bits() ^ other.to_bits()).checked_shr(32 - prefix.min(32)).unwrap_or(0) == 0
-        }
-        (IpAddr::V6(one), IpAddr::V6(other)) => {
-            (one.to_bits() ^ other.to_bits()).checked_shr(128 - prefix.min(128)).unwrap_or(0) == 0
-        }
-        _ => false,
-    }
 }
 
 #[cfg(test)]
