@@ -194,6 +194,11 @@ impl Cluster {
         self.store.borrow().clone()
     }
 
+    /// Where etcd listens on this node, while it runs one.
+    pub(crate) fn etcd_socket(&self) -> PathBuf {
+        etcd::socket()
+    }
+
     /// The cluster's epoch, while this node is a member.
     #[must_use]
     pub fn epoch(&self) -> Option<u64> {

@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, with the words that `--help` shows.
 
 mod cluster;
+mod etcd;
 mod image;
 mod images;
 mod node;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::cluster::DEFAULT_NAME;
 pub use self::cluster::{BootMethod, ClusterCommand, Offer, PublishedPort, UpArguments};
+pub use self::etcd::EtcdCommand;
 pub use self::image::{
     BuildArguments, ImageCommand, KernelCommand, KernelSelection, KeysCommand, TrustArguments,
 };
@@ -141,6 +143,15 @@ pub enum Command {
     /// List the cluster's services: which instances answer, and where
     #[command(subcommand)]
     Service(ServiceCommand),
+    /// Look at the cluster's etcd itself, copy it, lead etcdctl to it
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  ferrite etcd status
+  ferrite etcd snapshot before-the-change.db
+  ferrite etcd proxy                       # and beside it: etcdctl --endpoints=http://127.0.0.1:PORT …"
+    )]
+    Etcd(EtcdCommand),
     /// Look at the two OS slots and choose between them
     #[command(subcommand)]
     Slot(SlotCommand),

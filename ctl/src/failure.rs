@@ -25,6 +25,7 @@ use crate::client::ClientError;
 use crate::cluster::problem::ClusterError;
 use crate::context::ContextError;
 use crate::document::DocumentError;
+use crate::etcd::EtcdProblem;
 use crate::exit::Exit;
 use crate::founding::FoundCluster;
 use crate::founding::folder::WriteFolder;
@@ -44,6 +45,8 @@ pub enum Failure {
     Archive(#[from] ArchiveError),
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    #[error(transparent)]
+    Etcd(#[from] EtcdProblem),
     #[error(transparent)]
     Found(#[from] FoundCluster),
     #[error(transparent)]
@@ -146,6 +149,7 @@ impl Failure {
             Self::Context(error) => context_exit(error),
             Self::Client(error) => error.exit(),
             Self::Cluster(error) => error.exit(),
+            Self::Etcd(error) => error.exit(),
             Self::Found(FoundCluster::Nodes { .. } | FoundCluster::Members { .. }) => Exit::Usage,
             Self::Found(_) | Self::Folder(_) => Exit::Failed,
             Self::Keys(error) => match error {
@@ -218,6 +222,7 @@ impl Failure {
             }
             Self::Client(error) => error.hint().map(str::to_owned),
             Self::Cluster(error) => error.hint(),
+            Self::Etcd(error) => error.hint().map(str::to_owned),
             Self::Archive(error) => error.hint().map(str::to_owned),
             Self::Exists { .. } => Some("`--force` replaces it".to_owned()),
             Self::NoMachine { .. }

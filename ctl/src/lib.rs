@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod commands;
 pub mod context;
 pub mod document;
+pub mod etcd;
 pub mod exit;
 pub mod failure;
 pub mod founding;

@@ -56,7 +56,8 @@ pub(crate) fn client_of(cluster: &Client, instance: &ClusterInstance) -> Result<
     behind(cluster, id, instance.machine_name.as_deref().unwrap_or(id))
 }
 
-fn behind(cluster: &Client, id: &str, name: &str) -> Result<Client, Failure> {
+/// The machine with this ID, which people call `name`.
+pub(crate) fn behind(cluster: &Client, id: &str, name: &str) -> Result<Client, Failure> {
     let none = |_bad| Failure::NoMachine { what: id.to_owned(), known: Vec::new() };
     let id: MachineId = id.parse().map_err(none)?;
     Ok(cluster.through(&id, name)?)

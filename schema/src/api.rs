@@ -35,11 +35,16 @@
 //! | `PATCH /v1/cluster/units/NAME` | [`UnitChange`] | [`ClusterUnit`] |
 //! | `DELETE /v1/cluster/units/NAME` | | 204 |
 //! | `GET /v1/cluster/services` | | list of [`ServiceInstance`] |
+//! | `GET /v1/etcd` | | [`EtcdStatus`] |
+//! | `GET /v1/etcd/members` | | list of [`EtcdMember`] |
+//! | `GET /v1/etcd/snapshot?serving=BOOL` | | all that this node's etcd has, and after it its SHA-256 |
+//! | `POST /v1/etcd/connect?serving=BOOL`, upgrade to `ferrite-stream/1` | | 101, then the bytes of a connection to this node's etcd |
 //! | `GET /v1/openapi.json` | | OpenAPI 3.1 document of all this |
 //!
 //! Errors are [`ApiError`] with a fitting status code.
 
 mod cluster;
+mod etcd;
 mod figures;
 mod happening;
 mod image;
@@ -50,6 +55,7 @@ pub use self::cluster::{
     ClusterInstance, ClusterMachine, ClusterMember, ClusterStatus, ClusterUnit, MachineChange,
     MachineState, ServiceInstance, UnitChange, UnitTarget,
 };
+pub use self::etcd::{EtcdMember, EtcdStatus};
 pub use self::figures::{NodeStats, Stats, UnitStats};
 pub use self::happening::{Event, EventKind, LogLine, Stream};
 pub use self::image::{

@@ -6,8 +6,10 @@
 //! | `picture` | what a listing of the store says, understood or not: pure |
 //! | `machines`, `units`, `services` | what is shown of it, and what is changed: pure but for the handlers |
 //! | `connect` | a tunnel to another machine's API |
+//! | `etcd` | this node's etcd itself, for admins |
 
 pub(super) mod connect;
+pub(super) mod etcd;
 pub(super) mod machines;
 mod picture;
 pub(super) mod services;
@@ -49,17 +51,21 @@ fn cluster(node: &Node) -> Result<&Arc<Cluster>, Failure> {
 fn store(node: &Node) -> Result<Etcd, Failure> {
     let cluster = cluster(node)?;
     cluster.store().ok_or_else(|| {
-        let members = cluster.members();
-        let others = members.iter().map(|member| &member.machine);
-        let others: Vec<String> =
-            others.filter(|id| *id != cluster.machine()).map(ToString::to_string).collect();
-        let whom = match others.is_empty() {
-            true => "wait, or ask another machine of the cluster".to_owned(),
-            false => format!("ask machine {}", others.join(" or ")),
-        };
-        let why = format!("this node runs no etcd now: {whom}");
+        let why = format!("this node runs no etcd now: {}", whom_else(cluster));
         Failure::new(StatusCode::SERVICE_UNAVAILABLE, why)
     })
+}
+
+/// Whom to ask where this node cannot answer.
+fn whom_else(cluster: &Cluster) -> String {
+    let members = cluster.members();
+    let others = members.iter().map(|member| &member.machine);
+    let others: Vec<String> =
+        others.filter(|id| *id != cluster.machine()).map(ToString::to_string).collect();
+    match others.is_empty() {
+        true => "wait, or ask another machine of the cluster".to_owned(),
+        false => format!("ask machine {}", others.join(" or ")),
+    }
 }
 
 /// All of the store, at one moment.
@@ -79,7 +85,7 @@ pub(super) async fn show(State(node): State<Arc<Node>>) -> Result<Json<ClusterSt
     let picture = picture(&store).await?;
     let members = store.members().await?.into_iter().map(|member| ClusterMember {
         machine: member.machine.map(|machine| machine.to_string()),
-        url: member.url,
+        url: member.urls.into_iter().next().unwrap_or_default(),
         learner: member.learner,
     });
     let id = cluster.id().to_string();

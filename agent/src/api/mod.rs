@@ -91,6 +91,10 @@ fn documented() -> OpenApiRouter<Arc<Node>> {
             cluster::units::remove
         ))
         .routes(routes!(cluster::services::list))
+        .routes(routes!(cluster::etcd::show))
+        .routes(routes!(cluster::etcd::members))
+        .routes(routes!(cluster::etcd::snapshot))
+        .routes(routes!(cluster::etcd::connect))
         .routes(routes!(show_description))
 }
 

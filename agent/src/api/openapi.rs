@@ -111,6 +111,7 @@ fn constrain(schema: Option<&mut RefOr<Schema>>, pattern: Pattern) {
         (name = "volumes", description = "Named volumes"),
         (name = "units", description = "Containers"),
         (name = "cluster", description = "The cluster: its machines, units and services"),
+        (name = "etcd", description = "etcd itself, below the cluster's records; for admins alone"),
         (name = "living", description = "What happens: events, figures, this description")
     )
 )]

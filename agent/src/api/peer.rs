@@ -1,9 +1,13 @@
 //! Who asks: what the certificate of a connection's other end says. Every request carries it as an extension, so that
 //! routes can say whom they serve.
 
-use axum::http::Method;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
 use ferrite_pki::{ReadCertificate, facts};
 use ferrite_schema::cluster::{ClusterId, MachineName, Role};
+
+use super::error::Failure;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +63,27 @@ impl Peer {
             }
             Role::Node | Role::Peer => false,
         }
+    }
+}
+
+/// An admin asks. A route that takes this answers nobody else.
+#[derive(Debug)]
+pub(super) struct Admin;
+
+impl<S: Send + Sync> FromRequestParts<S> for Admin {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
+        let role = parts.extensions.get::<Peer>().map(|peer| peer.role);
+        if role == Some(Role::Admin) {
+            return Ok(Self);
+        }
+        let theirs = role.map_or("none", Role::word);
+        let why = format!(
+            "only admins of the cluster may do this, and your certificate's role is {theirs}: \
+             use a context with an admin's certificate"
+        );
+        Err(Failure::new(StatusCode::FORBIDDEN, why))
     }
 }
 
@@ -148,6 +173,25 @@ mod tests {
                 assert_eq!(peer.may(&method, tunnel), changes, "{role:?} {method}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_for_admins_is_for_nobody_else() {
+        let asks = |role: Option<Role>| async move {
+            let mut request = axum::http::Request::new(());
+            if let Some(role) = role {
+                let (name, serial) = ("ann".to_owned(), "1".to_owned());
+                request.extensions_mut().insert(Peer { name, role, serial, machine: None });
+            }
+            let (mut parts, ()) = request.into_parts();
+            Admin::from_request_parts(&mut parts, &()).await
+        };
+        for role in Role::ALL {
+            assert_eq!(asks(Some(role)).await.is_ok(), role == Role::Admin, "{role:?}");
+        }
+        // Whoever is not known is nobody.
+        let refused = axum::response::IntoResponse::into_response(asks(None).await.unwrap_err());
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::error::Failure;
 use super::extract::{BODY_MAX_BYTES, Path, is_json};
 use crate::node::Node;
-use crate::streams::STREAMS_MAX;
+use crate::streams::{STREAMS_MAX, Streams};
 
 impl From<ExecProblem> for Failure {
     fn from(problem: ExecProblem) -> Self {
@@ -47,7 +47,7 @@ pub(super) async fn exec(
     heard.asks_for_upgrade()?;
     let request: ExecRequest = heard.document()?;
     let inner = exec::start(&node.run.join(&name), &request).await?;
-    carry(&node, heard.upgrade, inner)
+    carry(&node.streams, heard.upgrade, inner, ())
 }
 
 #[utoipa::path(
@@ -69,7 +69,7 @@ pub(super) async fn attach(
     runs(&node, &name).await?;
     heard.asks_for_upgrade()?;
     let inner = exec::attach(&node.run.join(&name)).await?;
-    carry(&node, heard.upgrade, inner)
+    carry(&node.streams, heard.upgrade, inner, ())
 }
 
 #[utoipa::path(
@@ -93,7 +93,7 @@ pub(super) async fn files(
     heard.asks_for_upgrade()?;
     let request: FilesRequest = heard.document()?;
     let inner = exec::files(&node.run.join(&name), &request).await?;
-    carry(&node, heard.upgrade, inner)
+    carry(&node.streams, heard.upgrade, inner, ())
 }
 
 /// Refuses what needs a container where the unit has none, with the reason that `ferrite unit why` gives.
@@ -140,13 +140,15 @@ impl Heard {
     }
 }
 
-/// Answers, and carries bytes both ways until one side ends: what they mean is between the other two.
+/// Answers, and carries bytes both ways until one side ends: what they mean is between the other two. `place` is kept as long.
 pub(super) fn carry(
-    node: &Node,
+    streams: &Streams,
     upgrade: OnUpgrade,
     mut inner: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    place: impl Send + 'static,
 ) -> Result<Response, Failure> {
-    let carried = node.streams.carry(async move {
+    let carried = streams.carry(async move {
+        let _held = place;
         match upgrade.await {
             Ok(upgraded) => {
                 let mut outer = TokioIo::new(upgraded);

@@ -78,8 +78,8 @@ mod tests {
     }
 
     fn member(number: u8, learner: bool) -> EtcdMember {
-        let (machine, url) = (Some(id(number)), String::new());
-        EtcdMember { number: number.into(), machine, url, started: true, learner }
+        let (machine, urls) = (Some(id(number)), Vec::new());
+        EtcdMember { number: number.into(), machine, urls, started: true, learner }
     }
 
     fn seen(members: &[u8], eligible: &[u8], gone: &[(u8, u64)]) -> Seen {

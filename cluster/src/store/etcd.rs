@@ -54,17 +54,9 @@ impl Etcd {
     /// # Errors
     /// The path is none for a socket.
     pub async fn at(socket: &Path) -> Result<Self, StoreProblem> {
-        let unavailable = |why: String| StoreProblem::Unavailable { why };
-        let path = socket
-            .to_str()
-            .ok_or_else(|| unavailable("its socket's path is no text".to_owned()))?;
-        let endpoint = Endpoint::from_shared(format!("unix://{path}"))
-            .map_err(|error| unavailable(ferrite_schema::chain(&error)))?;
-        let channel = client::Channel::Tonic(endpoint.connect_lazy());
         // Without a leader etcd would answer reads and watches from what it had.
         let options = ConnectOptions::new().with_require_leader(true);
-        let client = client::Client::from_channel(channel, Some(options)).await.map_err(problem)?;
-        Ok(Self { client })
+        Ok(Self { client: client_at(socket, options).await? })
     }
 
     /// What this etcd says about raft.
@@ -189,6 +181,20 @@ impl ClusterStore for Etcd {
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreProblem> {
         answered(self.client.clone().lease_revoke(lease.0)).await.map(drop)
     }
+}
+
+/// A client of the etcd with this socket, which is connected when it is first used.
+pub(super) async fn client_at(
+    socket: &Path,
+    options: ConnectOptions,
+) -> Result<client::Client, StoreProblem> {
+    let unavailable = |why: String| StoreProblem::Unavailable { why };
+    let path =
+        socket.to_str().ok_or_else(|| unavailable("its socket's path is no text".to_owned()))?;
+    let endpoint = Endpoint::from_shared(format!("unix://{path}"))
+        .map_err(|error| unavailable(ferrite_schema::chain(&error)))?;
+    let channel = client::Channel::Tonic(endpoint.connect_lazy());
+    client::Client::from_channel(channel, Some(options)).await.map_err(problem)
 }
 
 /// The next changes of a watch; nothing after its end.

@@ -16,10 +16,10 @@ const SCHEME: &str = "https://";
 pub struct EtcdMember {
     /// Its number.
     pub number: u64,
-    /// The machine that its address names; absent where somebody else gave it one.
+    /// The machine that its first address names; absent where somebody else gave it one.
     pub machine: Option<MachineId>,
-    /// The address as it stands.
-    pub url: String,
+    /// Its addresses for the other members, as they stand.
+    pub urls: Vec<String>,
     /// It has spoken to the others since it was added.
     pub started: bool,
     /// It learns still, and has no vote.
@@ -50,11 +50,11 @@ impl Etcd {
         self.get(Key::Cluster.bytes().as_slice()).await?;
         let listed = answered(self.client().member_list()).await?;
         let member = |member: &etcd_client::Member| {
-            let url = member.peer_urls().first().cloned().unwrap_or_default();
+            let urls = member.peer_urls().to_vec();
             EtcdMember {
                 number: member.id(),
-                machine: machine_of(&url),
-                url,
+                machine: urls.first().and_then(|url| machine_of(url)),
+                urls,
                 started: !member.name().is_empty(),
                 learner: member.is_learner(),
             }

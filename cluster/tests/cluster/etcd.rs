@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use ferrite_cluster::store::Etcd;
+use ferrite_cluster::store::{Etcd, Maintenance};
 use ferrite_image::packages::cache::Cache;
 use ferrite_image::packages::{PackageStore, Wanted};
 use ferrite_image::progress::Silent;
@@ -101,6 +101,19 @@ impl Running {
 
     pub(crate) async fn store(&self) -> Etcd {
         Etcd::at(&self.folder.path().join("etcd.sock")).await.unwrap()
+    }
+
+    /// Makes it one of two voters, the other of which should be at `url`.
+    pub(crate) async fn add_voter(&self, url: &str) {
+        let socket = format!("unix://{}", self.folder.path().join("etcd.sock").display());
+        let channel = tonic::transport::Endpoint::from_shared(socket).unwrap().connect_lazy();
+        let channel = etcd_client::Channel::Tonic(channel);
+        let mut client = etcd_client::Client::from_channel(channel, None).await.unwrap();
+        client.member_add([url], None).await.unwrap();
+    }
+
+    pub(crate) async fn maintenance(&self) -> Maintenance {
+        Maintenance::at(&self.folder.path().join("etcd.sock")).await.unwrap()
     }
 }
 

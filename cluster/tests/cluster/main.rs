@@ -11,4 +11,5 @@ mod differential;
 mod etcd;
 mod leader;
 mod machines;
+mod maintenance;
 mod story;

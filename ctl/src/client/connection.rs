@@ -9,7 +9,7 @@ use ferrite_schema::api::ApiError;
 use ferrite_schema::cluster::MachineId;
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::upgrade::Upgraded;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -223,7 +223,7 @@ pub(super) struct Exchange {
 
 impl Exchange {
     /// The connection that the answer leaves to us, where it does.
-    async fn upgraded(self) -> Result<(Upgraded, JoinSet<()>), ClientError> {
+    pub(super) async fn upgraded(self) -> Result<(Upgraded, JoinSet<()>), ClientError> {
         if self.response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(self.into_error().await);
         }
@@ -267,6 +267,11 @@ impl Exchange {
                 }
             }
         }
+    }
+
+    /// How long the body is, where the node says it.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.response.body().size_hint().exact()
     }
 
     /// The next piece of the body; `None` at its end.

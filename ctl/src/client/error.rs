@@ -76,6 +76,16 @@ impl ClientError {
         matches!(self, Self::Answered { status: StatusCode::NOT_FOUND, .. })
     }
 
+    /// Nodes have answered, and none of them can for the cluster: it has no quorum, as far as they know.
+    #[must_use]
+    pub const fn is_unserved(&self) -> bool {
+        matches!(
+            self,
+            Self::NoneServes { .. }
+                | Self::Answered { status: StatusCode::SERVICE_UNAVAILABLE, .. }
+        )
+    }
+
     /// What a person can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {

@@ -3,6 +3,7 @@
 mod cluster;
 mod connection;
 mod error;
+mod etcd;
 mod images;
 mod machine;
 mod reach;
@@ -14,6 +15,7 @@ mod upload;
 mod volumes;
 
 pub use self::error::ClientError;
+pub use self::etcd::{Which, each_address};
 pub use self::images::{PullStep, Pulling};
 pub use self::machine::{Down, SlotVerb};
 pub use self::requests::{Client, Lines};

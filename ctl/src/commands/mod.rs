@@ -4,6 +4,7 @@ mod boot;
 mod config;
 mod context;
 mod cp;
+mod etcd;
 mod events;
 mod exec;
 mod fleet;
@@ -53,6 +54,7 @@ pub fn run(command: Command, session: &mut Session<'_>) -> Result<(), Failure> {
         Command::Events(arguments) => events::run(&arguments, session),
         Command::Service(ServiceCommand::List) => fleet::services(session),
         Command::Machine(command) => machine::run(&command, session),
+        Command::Etcd(command) => etcd::run(&command, session),
         Command::Slot(command) => slot::run(&command, session),
         Command::Boot(arguments) => boot::run(&arguments, session),
         Command::Context(command) => context::run(&command, session),

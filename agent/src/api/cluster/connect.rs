@@ -53,7 +53,7 @@ pub(in crate::api) async fn connect(
     };
     heard.asks_for_upgrade()?;
     let inner = reach(&id, &addresses, API_PORT).await?;
-    carry(&node, heard.upgrade, inner)
+    carry(&node.streams, heard.upgrade, inner, ())
 }
 
 async fn addresses<S: ClusterStore>(store: &S, id: &MachineId) -> Result<Vec<IpAddr>, Failure> {

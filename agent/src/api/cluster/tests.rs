@@ -76,7 +76,7 @@ async fn look(store: &Memory) -> Picture {
 }
 
 /// Status and sentence of a refusal.
-async fn said<T: std::fmt::Debug>(answer: Result<T, Failure>) -> (u16, String) {
+pub(super) async fn said<T: std::fmt::Debug>(answer: Result<T, Failure>) -> (u16, String) {
     let response = answer.unwrap_err().into_response();
     let status = response.status().as_u16();
     let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();

@@ -1,0 +1,94 @@
+//! What a real etcd says of itself, and the copy of it.
+
+use std::time::Duration;
+
+use ferrite_cluster::store::{ClusterStore, Operation, StoreProblem, Transaction};
+use sha2::{Digest, Sha256};
+
+use crate::etcd::Running;
+
+/// So much is written that a snapshot has several pieces.
+const VALUE_BYTES: usize = 64 << 10;
+/// Longest until an etcd that is alone among two leads no more: some elections' time, on a busy computer.
+const SOON: Duration = Duration::from_secs(60);
+/// How often it is asked.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn an_etcd_says_how_it_is_and_gives_a_copy_with_its_digest() {
+    let running = Running::start();
+    runtime().block_on(async {
+        let (store, maintenance) = (running.store().await, running.maintenance().await);
+        let value = vec![b'x'; VALUE_BYTES];
+        let put = Operation::Put { key: b"a".to_vec(), value, lease: None };
+        let write = Transaction { compares: Vec::new(), operations: vec![put] };
+        store.transact(write).await.unwrap();
+        let status = maintenance.status().await.unwrap();
+        let (revision, _) = store.get(b"a").await.unwrap();
+        assert_eq!(status.revision, revision);
+        assert_eq!((status.leader, status.learner), (Some(status.member), false));
+        assert_eq!(status.member, store.members().await.unwrap()[0].number);
+        assert!(status.version.starts_with("3."), "{status:?}");
+        assert!(status.raft_index >= status.raft_applied && status.raft_applied > 0, "{status:?}");
+        assert!(status.db_bytes >= status.db_used_bytes && status.db_used_bytes > 0, "{status:?}");
+        assert_eq!(status.problems, Vec::<String>::new());
+
+        let mut snapshot = maintenance.snapshot().await.unwrap();
+        let (total, mut pieces, mut all) = (snapshot.total_bytes(), 0, Vec::new());
+        while let Some(piece) = snapshot.next().await.unwrap() {
+            pieces += 1;
+            all.extend(piece);
+        }
+        assert!(pieces > 2, "{pieces} pieces");
+        assert_eq!(all.len() as u64, total);
+        let (data, digest) = all.split_at(all.len() - 32);
+        assert_eq!(Sha256::digest(data).as_slice(), digest);
+        // By this `etcdutl snapshot restore` knows that there is a digest.
+        assert_eq!(data.len() % 512, 0);
+        assert!(data.windows(1024).any(|window| window.iter().all(|byte| *byte == b'x')));
+    });
+}
+
+#[test]
+fn members_are_told_with_all_their_addresses() {
+    let running = Running::start();
+    runtime().block_on(async {
+        let members = running.store().await.members().await.unwrap();
+        assert_eq!(members.len(), 1);
+        assert_eq!(members[0].urls, ["http://localhost:1"]);
+        assert_eq!((&members[0].machine, members[0].started), (&None, true));
+    });
+}
+
+#[test]
+fn an_etcd_without_a_quorum_answers_for_itself_and_for_nothing_else() {
+    let running = Running::start();
+    runtime().block_on(async {
+        let (store, maintenance) = (running.store().await, running.maintenance().await);
+        // Of two voters the other one is nowhere.
+        running.add_voter("http://localhost:2").await;
+        let alone = async {
+            loop {
+                let status = maintenance.status().await.unwrap();
+                if status.leader.is_none() {
+                    return status;
+                }
+                tokio::time::sleep(ASK_EVERY).await;
+            }
+        };
+        let status = tokio::time::timeout(SOON, alone).await.unwrap();
+        assert_eq!(status.problems, ["etcdserver: no leader"]);
+        let refused = store.get(b"a").await.unwrap_err();
+        assert!(matches!(refused, StoreProblem::Unavailable { .. }), "{refused:?}");
+        let mut snapshot = maintenance.snapshot().await.unwrap();
+        let (total, mut length) = (snapshot.total_bytes(), 0);
+        while let Some(piece) = snapshot.next().await.unwrap() {
+            length += piece.len() as u64;
+        }
+        assert_eq!(length, total);
+    });
+}

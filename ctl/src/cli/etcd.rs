@@ -1,0 +1,40 @@
+//! `ferrite etcd …`: what is asked of etcd itself.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+/// `ferrite etcd …`
+#[derive(Debug, Subcommand)]
+pub enum EtcdCommand {
+    /// Show how each member's etcd is, as it says itself: who leads, how far it is, how big, what is wrong
+    Status,
+    /// List the members, as most of them agree, with their addresses for one another
+    Members,
+    /// Copy all that etcd has into a file, and check the copy
+    #[command(after_help = "Examples:
+  ferrite etcd snapshot before-the-change.db
+  ferrite etcd snapshot last.db --machine dev-2     # of this machine's etcd, whether it is up to date or not")]
+    Snapshot {
+        /// File to write; only its owner can read it
+        file: PathBuf,
+        /// Replace the file if it exists
+        #[arg(long)]
+        force: bool,
+        /// Take it from an etcd that is cut off from the others, too: it may lack what was written last
+        #[arg(long)]
+        without_quorum: bool,
+    },
+    /// Lend etcdctl, and whoever else is on this computer, a port that leads to etcd, until Ctrl-C
+    #[command(after_help = "Examples:
+  ferrite etcd proxy
+  ferrite etcd proxy --port 2379 --machine dev-2")]
+    Proxy {
+        /// Port of 127.0.0.1; any free one where absent
+        #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+        port: u16,
+        /// Lead to an etcd that is cut off from the others, too
+        #[arg(long)]
+        without_quorum: bool,
+    },
+}

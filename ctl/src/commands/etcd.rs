@@ -1,0 +1,51 @@
+//! `ferrite etcd …`: etcd itself, for the cluster's admins.
+
+mod members;
+mod proxy;
+mod snapshot;
+mod status;
+
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::EtcdCommand;
+use crate::client::{Client, Which};
+use crate::failure::Failure;
+use crate::session::Session;
+
+pub(super) fn run(command: &EtcdCommand, session: &mut Session<'_>) -> Result<(), Failure> {
+    let context = session.context()?;
+    if context.cluster.is_none() {
+        return Err(Failure::NoCluster { context: context.name });
+    }
+    match command {
+        EtcdCommand::Status => status::run(&context, session),
+        EtcdCommand::Members => members::run(session),
+        EtcdCommand::Snapshot { file, force, without_quorum } => {
+            let (client, which) = asked(*without_quorum, session)?;
+            snapshot::run(&client, which, &snapshot::Into { file, force: *force }, session)
+        }
+        EtcdCommand::Proxy { port, without_quorum } => {
+            let (client, which) = asked(*without_quorum, session)?;
+            proxy::run(&client, which, *port, session)
+        }
+    }
+}
+
+/// Who is asked, and which etcd may answer: of a machine that was chosen its own, however it is.
+fn asked(without_quorum: bool, session: &Session<'_>) -> Result<(Client, Which), Failure> {
+    let any = without_quorum || session.globals.machine.is_some();
+    Ok((session.client()?, if any { Which::Any } else { Which::Serving }))
+}
+
+/// Waits until somebody wants the command to end. From then on signals end it no more by themselves, so that it can tidy up.
+async fn told_to_end() -> io::Result<()> {
+    let mut signals = Vec::new();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        signals.push(signal(kind)?);
+    }
+    let each = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+    futures_util::future::select_all(each).await;
+    Ok(())
+}

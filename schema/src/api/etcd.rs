@@ -1,0 +1,57 @@
+//! etcd itself, below the cluster's records.
+
+use serde::{Deserialize, Serialize};
+
+/// An etcd, as it sees itself: what it says of the others may be old.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EtcdStatus {
+    /// ID of its machine.
+    pub machine: String,
+    /// That machine's name for people.
+    pub machine_name: String,
+    /// Its number, as hexadecimal digits.
+    pub member: String,
+    /// The leader's number; absent where it knows none, and so can agree with nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
+    /// It learns still, and has no vote.
+    pub learner: bool,
+    /// Its version.
+    pub version: String,
+    /// Revision of its data.
+    pub revision: i64,
+    /// Rises with every election.
+    pub raft_term: u64,
+    /// The last entry that it has heard of.
+    pub raft_index: u64,
+    /// The last entry that is in its data.
+    pub raft_applied: u64,
+    /// Size of its database's file.
+    pub db_bytes: u64,
+    /// How much of that file is used; the rest is free until it is defragmented.
+    pub db_used_bytes: u64,
+    /// Alarms, and what else it says is wrong.
+    #[serde(default)]
+    pub problems: Vec<String>,
+}
+
+/// A member of etcd, as most of the members agree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EtcdMember {
+    /// Its number, as hexadecimal digits.
+    pub member: String,
+    /// ID of the machine; absent where somebody else gave the member its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// That machine's name for people, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_name: Option<String>,
+    /// Its addresses for the other members.
+    pub urls: Vec<String>,
+    /// It has spoken to the others since it was added.
+    pub started: bool,
+    /// It learns still, and has no vote.
+    pub learner: bool,
+}
