@@ -132,16 +132,25 @@ fn an_instance_is_itself_or_nothing_while_it_is_not_ready() {
 #[test]
 fn only_the_services_answer_for_units_that_they_know() {
     let mut names = usual();
-    for name in ["web@2", "web@1", "waits", "db", "lone", "lone@1", "web-9"] {
+    for name in ["web@2", "web@1", "web@blue", "waits", "db", "lone", "lone@1", "web-9"] {
         names.insert(name, Ipv4Addr::new(10, 120, 0, 7), None);
     }
     check(&names, &[("web@2", A, ""), ("web-2", A, ""), ("web-2.ferrite.local", A, "")]);
+    check(&names, &[("web@blue", A, ""), ("web-blue", A, ""), ("web-blue.ferrite.local", A, "")]);
     check(&names, &[("web@1", A, "10.121.0.1"), ("db", A, "10.121.1.1"), ("waits", A, "")]);
     check(&names, &[("lone", A, "10.120.0.7"), ("lone-1", A, "10.120.0.7")]);
     check(&names, &[("lone@1.ferrite.local", A, "10.120.0.7"), ("1.lone", A, "others")]);
     check(&names, &[("web-9", A, "10.120.0.7"), ("9.web", A, "")]);
     names.know(None);
-    check(&names, &[("web@2", A, "10.120.0.7"), ("waits", A, "10.120.0.7"), ("web", A, "others")]);
+    check(
+        &names,
+        &[
+            ("web-blue", A, "10.120.0.7"),
+            ("web@2", A, "10.120.0.7"),
+            ("waits", A, "10.120.0.7"),
+            ("web", A, "others"),
+        ],
+    );
     check(&names, &[("dev-1.machine.ferrite.local", A, "NXDOMAIN")]);
 }
 

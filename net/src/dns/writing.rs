@@ -258,6 +258,9 @@ mod tests {
                 assert!(!message.is_truncated() && message.code() == code as u16);
             }
         }
+        let mut odd = ask(1, "xx.ferrite.local", A);
+        odd[13] = 0xff;
+        assert_eq!(write(&reply(vec![]), &odd).1.authority[0].owner, DOMAIN);
         assert!(write(&reply(addresses(1)), &ask(1, "web", A)).1.authority.is_empty());
         let (_, failed) = write(&Reply::problem(Code::ServerFailed), &ask(1, "web", A));
         assert!(failed.authority.is_empty(), "a failure is not to be kept");
@@ -281,6 +284,14 @@ mod tests {
         assert!(message.is_truncated() && bytes <= 1232 && bytes > 1232 - 16, "{bytes}");
         let (_, message) = write(&reply(addresses(30)), &question);
         assert!(!message.is_truncated() && message.answers.len() == 30);
+        for length in 1..20 {
+            let question = offering(ask(1, &"a".repeat(length), A), 512, 0, &[]);
+            let (bytes, message) = write(&reply(addresses(60)), &question);
+            assert!(
+                bytes <= 512 && bytes > 512 - 16 && message.is_truncated(),
+                "{length}: {bytes}"
+            );
+        }
         let query = parse(&question).unwrap();
         let all = read(&reply(addresses(60)).write(&query, CONNECTION_MAX_BYTES));
         assert!(!all.is_truncated() && all.answers.len() == 60);
@@ -299,7 +310,12 @@ mod tests {
             write(&Reply { additional: additional.clone(), ..reply(addresses(25)) }, &question);
         assert_eq!((message.answers.len(), message.is_truncated()), (25, false));
         assert!((1..9).contains(&message.additional.len()), "{}", message.additional.len());
-        let (_, message) = write(&Reply { additional, ..reply(addresses(60)) }, &question);
+        // 24 bytes are left, and 18 would be enough.
+        let additional = vec![("a.ferrite.local".to_owned(), Record::Ipv4(Ipv4Addr::LOCALHOST))];
+        let long = reply(vec![Record::Ipv6(Ipv6Addr::LOCALHOST); 60]);
+        let question = ask(1, "webwebwe.ferrite.local", AAAA);
+        let (bytes, message) = write(&Reply { additional, ..long }, &question);
+        assert_eq!(bytes, 512 - 24);
         assert!(message.is_truncated() && message.additional.is_empty());
     }
 
