@@ -187,9 +187,9 @@ pub(super) async fn through(
     tls: &Arc<ClientConfig>,
 ) -> Result<Reached, ClientError> {
     let upgraded = via.tunnel(machine, node).await?;
-    // The certificate's name is looked at, not this one.
+    // The certificate's name is looked at, not this one. An ID of decimal digits alone would be none.
     let bad = |_invalid| ClientError::Address { endpoint: machine.to_string() };
-    let name = ServerName::try_from(machine.to_string()).map_err(bad)?;
+    let name = ServerName::try_from(format!("{machine}.node")).map_err(bad)?;
     let address = format!("the other end of a tunnel through {}", via.name);
     let stream = shaken(node, &address, tls, name, TokioIo::new(upgraded)).await?;
     Ok(Reached { stream, place: 0, host: machine.to_string() })
