@@ -1,0 +1,169 @@
+//! The cluster's network and its services by name, as units on three machines meet them. `fleet` boots the machines.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use ferrite_tests::computer::Computer;
+use ferrite_tests::programs::{child_output, said};
+use serde_json::Value;
+
+/// Bytes that one instance sends to another, each way.
+const SENT_BYTES: u64 = if cfg!(debug_assertions) { 1 << 20 } else { 100 << 20 };
+/// What must not be readable on the wire.
+const SECRET: &str = "nobody-but-the-peer-reads-this";
+/// From a change of readiness to another machine's answer; a bound for the wait, not the figure.
+const SOON: Duration = Duration::from_secs(60);
+
+/// Each instance of `web`: its machine and its addresses.
+type Instances = BTreeMap<String, (String, Vec<IpAddr>)>;
+
+fn instances(computer: &Computer) -> Result<Instances> {
+    let all = computer.ask(&["service", "list"])?;
+    let all = all.as_array().context("services")?;
+    let text = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
+    let web = all.iter().filter(|one| one["service"] == "web");
+    web.map(|one| {
+        let addresses = one["addresses"].as_array().context("addresses")?;
+        let addresses = addresses.iter().filter_map(Value::as_str).map(str::parse);
+        let addresses = addresses.collect::<Result<Vec<IpAddr>, _>>()?;
+        Ok((text(one, "instance"), (text(one, "machine_name"), addresses)))
+    })
+    .collect()
+}
+
+/// Runs a shell's line in an instance; what it wrote.
+fn inside(computer: &Computer, instance: &str, line: &str) -> Result<String> {
+    computer.ferrite(&["unit", "exec", instance, "--", "/bin/sh", "-c", line])
+}
+
+/// Addresses that a name has for an instance.
+fn look_up(computer: &Computer, instance: &str, name: &str) -> Result<Vec<IpAddr>> {
+    let said = inside(computer, instance, &format!("nslookup {name} || true"))?;
+    // The first one is the resolver's own.
+    let lines = said.lines().filter_map(|line| line.strip_prefix("Address"));
+    let words = lines.skip(1).filter_map(|line| line.split_whitespace().last());
+    let mut found: Vec<IpAddr> = words.filter_map(|word| word.parse().ok()).collect();
+    found.sort();
+    Ok(found)
+}
+
+fn sorted(all: &Instances, of: &[&str]) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> =
+        of.iter().flat_map(|name| all[*name].1.iter().copied()).collect();
+    addresses.sort();
+    addresses
+}
+
+/// Asks until the answer is `expected`.
+fn answers(computer: &Computer, instance: &str, name: &str, expected: &[IpAddr]) -> Result<()> {
+    let deadline = std::time::Instant::now() + SOON;
+    loop {
+        let found = look_up(computer, instance, name)?;
+        if found == expected {
+            return Ok(());
+        }
+        ensure!(std::time::Instant::now() < deadline, "{name}: {found:?}, not {expected:?}");
+    }
+}
+
+/// Three instances of `web` run, each on a machine of its own.
+pub(crate) fn units_of_all_machines_reach_one_another(computer: &Computer) -> Result<()> {
+    computer.ferrite(&["unit", "start", "web", "--until", "ready"])?;
+    let all = instances(computer)?;
+    assert_eq!(all.keys().collect::<Vec<_>>(), ["web@1", "web@2", "web@3"]);
+    let addresses: Vec<IpAddr> = sorted(&all, &["web@1", "web@2", "web@3"]);
+    for address in addresses.iter().filter(|address| address.is_ipv4()) {
+        assert!(address.to_string().starts_with("10.112."), "{address}");
+    }
+    assert_eq!(addresses.len(), 6, "each has one of each family: {addresses:?}");
+
+    // By name, from each machine; each says who it is.
+    for from in all.keys() {
+        assert_eq!(look_up(computer, from, "web.service.ferrite.local")?, addresses, "{from}");
+        for number in 1..=3 {
+            let asks = format!("wget -q -O - -T 30 http://{number}.web/");
+            assert_eq!(inside(computer, from, &asks)?.trim(), format!("web-{number}"), "{from}");
+        }
+    }
+    let v6 = all["web@2"].1.iter().find(|address| address.is_ipv6()).context("an IPv6 address")?;
+    let asks = format!("wget -q -O - -T 30 'http://[{v6}]/'");
+    assert_eq!(inside(computer, "web@1", &asks)?.trim(), "web-2");
+    let nobody = inside(computer, "web@1", "nslookup none.service.ferrite.local 2>&1 || true")?;
+    assert!(nobody.contains("NXDOMAIN"), "{nobody}");
+
+    much_goes_both_ways_and_nobody_reads_it(computer, &all)?;
+    what_is_not_ready_is_not_answered(computer, &all)?;
+    machines_ports_are_not_for_units(computer, &all)
+}
+
+fn much_goes_both_ways_and_nobody_reads_it(computer: &Computer, all: &Instances) -> Result<()> {
+    let v4 = |name: &str| {
+        let address = all[name].1.iter().find(|address| address.is_ipv4());
+        address.copied().context("an IPv4 address")
+    };
+    // Each end sends while it receives: a pipe of zeros behind a secret.
+    let send = format!("(echo {SECRET}; head -c {SENT_BYTES} /dev/zero)");
+    let listen = format!("{send} | nc -l -p 9000 | wc -c");
+    let speak = format!("{send} | nc -w 60 {} 9000 | wc -c", v4("web@2")?);
+    let received = std::thread::scope(|scope| -> Result<(String, String)> {
+        let other = scope.spawn(|| inside(computer, "web@2", &listen));
+        let is_there = "while ! grep -q ':2328 .* 0A ' /proc/net/tcp /proc/net/tcp6; do :; done";
+        inside(computer, "web@2", is_there)?;
+        let here = inside(computer, "web@1", &speak)?;
+        let there = other.join().map_err(|_panic| anyhow::anyhow!("the other end"))??;
+        Ok((here.trim().to_owned(), there.trim().to_owned()))
+    })?;
+    let expected = (SENT_BYTES + SECRET.len() as u64 + 1).to_string();
+    assert_eq!(received, (expected.clone(), expected));
+
+    let capture = computer.folder().join("net/capture.pcap");
+    let mut tcpdump = Command::new("tcpdump");
+    tcpdump.args(["-n", "-r"]).arg(&capture).args(["ip[6:2] & 0x3fff != 0 or ip6[6] == 44"]);
+    let fragments = child_output(&mut tcpdump)?;
+    ensure!(fragments.status.success(), "{}", said(&fragments));
+    assert_eq!(String::from_utf8_lossy(&fragments.stdout), "", "nothing is cut in pieces");
+    let mut wrapped = Command::new("tcpdump");
+    wrapped.args(["-n", "-c", "1", "-r"]).arg(&capture).args(["udp port 51820"]);
+    let wrapped = child_output(&mut wrapped)?;
+    assert!(!wrapped.stdout.is_empty(), "it went through the mesh");
+    let found = Command::new("grep").args(["-c", SECRET]).arg(&capture).output()?;
+    assert_eq!(String::from_utf8_lossy(&found.stdout).trim(), "0", "it was read on the wire");
+    Ok(())
+}
+
+fn what_is_not_ready_is_not_answered(computer: &Computer, all: &Instances) -> Result<()> {
+    inside(computer, "web@2", "mv /srv/index.html /srv/away")?;
+    answers(computer, "web@1", "web.service.ferrite.local", &sorted(all, &["web@1", "web@3"]))?;
+    answers(computer, "web@3", "2.web.service.ferrite.local", &[])?;
+    inside(computer, "web@2", "mv /srv/away /srv/index.html")?;
+    let everybody = sorted(all, &["web@1", "web@2", "web@3"]);
+    answers(computer, "web@1", "web.service.ferrite.local", &everybody)
+}
+
+fn machines_ports_are_not_for_units(computer: &Computer, all: &Instances) -> Result<()> {
+    let machine = format!("{}.machine.ferrite.local", all["web@3"].0);
+    let found = look_up(computer, "web@1", &machine)?;
+    let address = found.iter().find(|address| address.is_ipv4()).context("its address")?;
+    inside(computer, "web@1", &format!("ping -c 1 -W 30 {address}"))?;
+    for port in [7443, 2380] {
+        let connects = format!("nc -w 5 {address} {port} </dev/null && echo reached || echo not");
+        assert_eq!(inside(computer, "web@1", &connects)?.trim(), "not", "{address} {port}");
+    }
+    // Nor is the other node's own end of the network for units.
+    let gateway = all["web@3"].1.iter().find_map(|address| match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            Some(IpAddr::from([a, b, c, 1]))
+        }
+        IpAddr::V6(_) => None,
+    });
+    let gateway = gateway.context("its gateway")?;
+    for port in [53, 7443] {
+        let connects = format!("nc -w 5 {gateway} {port} </dev/null && echo reached || echo not");
+        assert_eq!(inside(computer, "web@1", &connects)?.trim(), "not", "{gateway} {port}");
+    }
+    Ok(())
+}
