@@ -211,10 +211,16 @@ impl Cluster {
         self.members.borrow().clone()
     }
 
-    /// The catalogue, as far as it is known here.
-    #[must_use]
-    pub fn services(&self) -> Option<Heard> {
-        self.services.borrow().clone()
+    /// The catalogue, as far as it is known here, and as it changes.
+    pub(crate) fn watch_services(&self) -> watch::Receiver<Option<Heard>> {
+        self.services.subscribe()
+    }
+
+    /// Machines' names for people, as far as they are known here.
+    pub(crate) fn machine_names(&self) -> BTreeMap<MachineId, String> {
+        let peers = self.peers.borrow();
+        let peers = peers.iter().flat_map(|told| &told.peers);
+        peers.map(|(id, peer)| (id.clone(), peer.name.clone())).collect()
     }
 
     /// What lets machines in knows the cluster by this.

@@ -91,6 +91,10 @@ pub enum Failure {
     Exists { path: PathBuf },
     #[error("find units {what}: none is like that")]
     NoUnit { what: String },
+    #[error("find service {name:?}: {node} knows none of this name")]
+    NoService { name: String, node: String },
+    #[error("ask what a node answers for services: it says nothing")]
+    NoAnswers,
     #[error("unit {name:?} {what}")]
     Unit { name: String, what: String },
     #[error("copy: one side must be NAME:/PATH, the other a path here")]
@@ -185,6 +189,8 @@ impl Failure {
             | Self::Exists { .. }
             | Self::Pull { .. }
             | Self::NoUnit { .. }
+            | Self::NoService { .. }
+            | Self::NoAnswers
             | Self::Unit { .. }
             | Self::NoInstance { .. }
             | Self::InstancesDeadline { .. }
@@ -231,6 +237,8 @@ impl Failure {
             | Self::WhichMachine { .. }
             | Self::NoInstance { .. }
             | Self::InstancesDeadline { .. } => self.machine_hint(),
+            Self::NoService { .. } => Some("`ferrite service list` lists all services".to_owned()),
+            Self::NoAnswers => self.machine_hint(),
             Self::NoUnit { .. } => Some("`ferrite unit list` lists all units".to_owned()),
             Self::Unit { name, .. } | Self::UnitDeadline { name, .. } => {
                 Some(format!("`ferrite unit logs {name}` shows what it wrote"))

@@ -35,6 +35,7 @@
 //! | `PATCH /v1/cluster/units/NAME` | [`UnitChange`] | [`ClusterUnit`] |
 //! | `DELETE /v1/cluster/units/NAME` | | 204 |
 //! | `GET /v1/cluster/services` | | list of [`ServiceInstance`] |
+//! | `GET /v1/services` | | lines of [`ServiceAnswers`] |
 //! | `GET /v1/etcd` | | [`EtcdStatus`] |
 //! | `GET /v1/etcd/members` | | list of [`EtcdMember`] |
 //! | `GET /v1/etcd/snapshot?serving=BOOL` | | all that this node's etcd has, and after it its SHA-256 |
@@ -53,7 +54,7 @@ mod unit;
 
 pub use self::cluster::{
     ClusterInstance, ClusterMachine, ClusterMember, ClusterStatus, ClusterUnit, MachineChange,
-    MachineState, ServiceInstance, UnitChange, UnitTarget,
+    MachineState, ServiceAnswers, ServiceInstance, UnitChange, UnitTarget,
 };
 pub use self::etcd::{EtcdMember, EtcdStatus};
 pub use self::figures::{NodeStats, Stats, UnitStats};

@@ -91,6 +91,7 @@ fn documented() -> OpenApiRouter<Arc<Node>> {
             cluster::units::remove
         ))
         .routes(routes!(cluster::services::list))
+        .routes(routes!(cluster::services::answers))
         .routes(routes!(cluster::etcd::show))
         .routes(routes!(cluster::etcd::members))
         .routes(routes!(cluster::etcd::snapshot))

@@ -160,6 +160,16 @@ pub enum MachineCommand {
 pub enum ServiceCommand {
     /// List instances of services, with their machines, addresses and ports
     List,
+    /// Show what a node answers units that ask for a service: the instances that are ready
+    Resolve {
+        /// Name of the service, as units ask for it: `web`
+        name: String,
+    },
+    /// The same, again each time it changes, until Ctrl-C
+    Watch {
+        /// Names of services; all where none is given
+        names: Vec<String>,
+    },
 }
 
 /// `ferrite machine state …`

@@ -1,14 +1,14 @@
 //! Requests about the cluster: any of its nodes that is a member answers.
 
 use ferrite_schema::api::{
-    ClusterMachine, ClusterStatus, ClusterUnit, MachineChange, ServiceInstance, UnitChange,
-    UnitTarget,
+    ClusterMachine, ClusterStatus, ClusterUnit, MachineChange, ServiceAnswers, ServiceInstance,
+    UnitChange, UnitTarget,
 };
 use ferrite_schema::unit::Unit;
 use hyper::Method;
 
 use super::error::ClientError;
-use super::requests::Client;
+use super::requests::{Client, Lines};
 use super::upload::percent_encoded;
 
 impl Client {
@@ -104,6 +104,18 @@ impl Client {
     /// See [`ClientError`].
     pub async fn services(&self) -> Result<Vec<ServiceInstance>, ClientError> {
         self.of_cluster("list services", Method::GET, "/v1/cluster/services", &[]).await
+    }
+
+    /// What a node answers units that ask for services, and what it does as that changes.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn service_answers(
+        &self,
+        follow: bool,
+    ) -> Result<Lines<ServiceAnswers>, ClientError> {
+        let path = format!("/v1/services?follow={follow}");
+        self.lines("ask what it answers for services", &path, follow).await
     }
 }
 

@@ -1,4 +1,4 @@
-//! `ferrite unit …` where the context is for a cluster: its units, on whichever machines they are. And `ferrite service`.
+//! `ferrite unit …` where the context is for a cluster: its units, on whichever machines they are.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -82,17 +82,6 @@ pub(super) fn run(
         | UnitCommand::Cp { .. }
         | UnitCommand::Attach { .. }) => super::unit::on_node(command, session),
     }
-}
-
-/// `ferrite service list`.
-pub(super) fn services(session: &mut Session<'_>) -> Result<(), Failure> {
-    let context = session.context()?;
-    if context.cluster.is_none() {
-        return Err(Failure::NoCluster { context: context.name });
-    }
-    let client = Client::new(&context)?;
-    let services = session.wait_for(async { Ok(client.services().await?) })?;
-    session.show(&services, |services| tables::services(services))
 }
 
 fn is_meant(unit: &ClusterUnit, selection: &Selection) -> bool {

@@ -15,6 +15,7 @@ mod images;
 mod import;
 mod keys;
 mod machine;
+mod service;
 mod slot;
 mod top;
 mod topics;
@@ -24,7 +25,7 @@ mod unit_select;
 mod verdicts;
 mod volumes;
 
-use crate::cli::{Command, ImageCommand, ServiceCommand};
+use crate::cli::{Command, ImageCommand};
 use crate::failure::Failure;
 use crate::session::Session;
 
@@ -52,7 +53,7 @@ pub fn run(command: Command, session: &mut Session<'_>) -> Result<(), Failure> {
         Command::Unit(command) => unit::run(command, session),
         Command::Top(arguments) => top::run(&arguments, session),
         Command::Events(arguments) => events::run(&arguments, session),
-        Command::Service(ServiceCommand::List) => fleet::services(session),
+        Command::Service(command) => service::run(command, session),
         Command::Machine(command) => machine::run(&command, session),
         Command::Etcd(command) => etcd::run(&command, session),
         Command::Slot(command) => slot::run(&command, session),

@@ -202,6 +202,20 @@ pub struct UnitChange {
     pub replicas: Option<u32>,
 }
 
+/// What a node answers units that ask for services by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ServiceAnswers {
+    /// Name of the node that answers.
+    pub node: String,
+    /// When this was so for certain last, in seconds since the epoch: the node hears nothing of its cluster since. Absent where
+    /// it is so now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of_s: Option<u64>,
+    /// Instances that are ready, by service. A service without any is known, and nobody answers for it.
+    pub services: BTreeMap<String, Vec<ServiceInstance>>,
+}
+
 /// An instance that serves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

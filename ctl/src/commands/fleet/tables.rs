@@ -1,6 +1,6 @@
 //! The cluster's units and services as people see them.
 
-use ferrite_schema::api::{ClusterInstance, ClusterUnit, Exit, ServiceInstance, UnitTarget};
+use ferrite_schema::api::{ClusterInstance, ClusterUnit, Exit, UnitTarget};
 
 use crate::output::{columns, facts};
 
@@ -120,27 +120,6 @@ fn line(instance: &ClusterInstance) -> [String; 5] {
         machine_of(instance),
         instance.why.clone(),
     ]
-}
-
-/// A line for each instance that serves.
-pub(super) fn services(services: &[ServiceInstance]) -> String {
-    let rows: Vec<[String; 6]> = services
-        .iter()
-        .map(|one| {
-            [
-                one.service.clone(),
-                one.instance.clone(),
-                one.machine_name.clone(),
-                one.addresses.join(" "),
-                one.ports.join(" "),
-                yes(one.ready).to_owned(),
-            ]
-        })
-        .collect();
-    if rows.is_empty() {
-        return "no services: every unit of the cluster that runs is one".to_owned();
-    }
-    columns(["SERVICE", "INSTANCE", "MACHINE", "ADDRESS", "PORTS", "READY"], &rows)
 }
 
 /// How far a unit is, in one line: `web@1 running on dev-1, web@2 pulling on dev-2`.
