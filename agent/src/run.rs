@@ -58,18 +58,9 @@ pub async fn run() -> anyhow::Result<()> {
     let step = Step::begin("images and units");
     let (id, problem) = identity::machine_id(Path::new(names::MACHINE_ID_FILE))?;
     warnings.extend(problem);
-    let places = containers::Places {
-        folder: PathBuf::from(names::RUN_DIR).join("net"),
-        runs: PathBuf::from(names::RUN_DIR).join("units"),
-    };
-    let (containers, unit_names) =
-        Containers::begin(&config.network, &id, places, network.teller())
-            .context("begin to own the units' network")?;
-    if config.cluster.is_some() {
-        containers.expect_mesh();
-    }
-    let of_cluster = containers.clone();
-    let (node, proven, places, supervisor) = prepare(&config, id, containers, warnings).await?;
+    let (containers, unit_names) = units_network(&config, &id, &network)?;
+    let (node, proven, places, supervisor) =
+        prepare(&config, id, containers.clone(), warnings).await?;
     step.end();
     let cleaned = Arc::clone(&node);
     // Nobody waits for it, however much there is.
@@ -112,7 +103,7 @@ pub async fn run() -> anyhow::Result<()> {
         }
         () = supervisor => anyhow::bail!("the supervisor ended"),
         () = &mut serve => anyhow::bail!("the API ended"),
-        () = serving::belong(&config, &node, &doorway, (visitors, of_cluster)) => anyhow::bail!("the node's membership ended"),
+        () = serving::belong(&config, &node, &doorway, (visitors, containers)) => anyhow::bail!("the node's membership ended"),
         () = keeper::work(&node, &config.images) => anyhow::bail!("the image store's task ended"),
         () = reserve::work(&node) => anyhow::bail!("the watch over STATE's files ended"),
         () = unit_names => anyhow::bail!("the units' names ended"),
@@ -125,6 +116,24 @@ pub async fn run() -> anyhow::Result<()> {
     serve.await;
     // PID 1 writes everything to disk: it watches how that goes.
     Ok(())
+}
+
+/// Begins to own the units' network; the future answers for units' names.
+fn units_network(
+    config: &NodeConfig,
+    id: &str,
+    network: &Network,
+) -> anyhow::Result<(Containers, impl Future<Output = ()> + use<>)> {
+    let places = containers::Places {
+        folder: PathBuf::from(names::RUN_DIR).join("net"),
+        runs: PathBuf::from(names::RUN_DIR).join("units"),
+    };
+    let begun = Containers::begin(&config.network, id, places, network.teller());
+    let (containers, names) = begun.context("begin to own the units' network")?;
+    if config.cluster.is_some() {
+        containers.expect_mesh();
+    }
+    Ok((containers, names))
 }
 
 /// Reads the configuration; with it comes what a person should know.

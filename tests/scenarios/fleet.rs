@@ -1,6 +1,8 @@
 //! Three machines that are one cluster: they find one another, run one etcd, and run a unit where one of them dies.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use ferrite_tests::computer::Computer;
@@ -11,6 +13,8 @@ use ferrite_tests::turnstile;
 use ferrite_vm::console::Until;
 use ferrite_vm::deadline::Deadline;
 use serde_json::Value;
+
+use crate::mesh;
 
 const NODES: [&str; 3] = ["trio-1", "trio-2", "trio-3"];
 /// A member's last word on its way into the cluster.
@@ -46,6 +50,20 @@ fn machines(computer: &Computer) -> Result<(Vec<String>, String)> {
     Ok((names, text(leader, "name")))
 }
 
+/// What whoever comes to this computer's port hears from one instance of `web` or another.
+fn through_the_door(computer: &Computer, door: u16) -> Result<String> {
+    computer.ferrite(&["unit", "start", "../configs/units/front.toml"])?;
+    let deadline = std::time::Instant::now() + BOOT;
+    loop {
+        let url = format!("http://127.0.0.1:{door}/");
+        let output = Command::new("curl").args(["-s", "-m", "30", &url]).output()?;
+        if output.status.success() && !output.stdout.is_empty() {
+            return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        }
+        ensure!(std::time::Instant::now() < deadline, "nobody answers: {output:?}");
+    }
+}
+
 /// Waits for a new line of a node's console.
 fn wait_for_new(console: &mut ferrite_vm::console::Console, words: &str) -> Result<()> {
     let until = Until { deadline: Deadline::after(BOOT), machine: None, interrupt: None };
@@ -61,7 +79,10 @@ fn three_machines_are_one_cluster_and_a_unit_outlives_one_of_them() -> Result<()
     let archive = archive.to_str().context("name the archive")?;
     let _places = turnstile::enter_with(NODES.len());
     let computer = Computer::new("fleet", "trio")?;
-    computer.ferrite(&["cluster", "up", "trio", "--nodes", "3", "--image", image])?;
+    // Free now, and asked for at once.
+    let door = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let up = ["cluster", "up", "trio", "--nodes", "3", "--image", image];
+    computer.ferrite(&[&up[..], &["--publish", &format!("{door}:8080")]].concat())?;
     for node in NODES {
         computer.wait_for(node, SERVES, BOOT).with_context(|| format!("{node} serves"))?;
         computer.wait_for(node, ASSIGNED, BOOT).with_context(|| format!("{node} is known"))?;
@@ -77,6 +98,10 @@ fn three_machines_are_one_cluster_and_a_unit_outlives_one_of_them() -> Result<()
     let mut used: Vec<&String> = before.values().collect();
     used.sort();
     assert_eq!(used, NODES, "one on each machine");
+
+    mesh::units_of_all_machines_reach_one_another(&computer)?;
+    let answer = through_the_door(&computer, door)?;
+    ensure!(answer.starts_with("web-"), "{answer}");
 
     // A machine dies: what ran there runs elsewhere, the others stay where they are.
     let victim = NODES.into_iter().find(|node| *node != leader).context("a follower")?;
@@ -96,6 +121,8 @@ fn three_machines_are_one_cluster_and_a_unit_outlives_one_of_them() -> Result<()
     }
     let (alive, same) = machines(&computer)?;
     assert_eq!((alive.len(), same), (2, leader.clone()));
+    let answer = through_the_door(&computer, door)?;
+    ensure!(answer.starts_with("web-"), "{answer}");
 
     // It comes back, and nothing moves.
     let mut console = computer.console(victim)?;
@@ -104,7 +131,7 @@ fn three_machines_are_one_cluster_and_a_unit_outlives_one_of_them() -> Result<()
     wait_for_new(&mut console, ASSIGNED)?;
     assert_eq!(machines(&computer)?.0, NODES);
     assert_eq!(places(&computer)?, after);
-    computer.ferrite(&["unit", "destroy", "web"])?;
+    computer.ferrite(&["unit", "destroy", "web", "front"])?;
     computer.ferrite(&["cluster", "down", "trio", "--delete"])?;
     Ok(())
 }

@@ -17,6 +17,7 @@ mod image;
 mod isolation;
 mod kernel;
 mod living;
+mod mesh;
 mod network;
 mod oci;
 mod pid1;

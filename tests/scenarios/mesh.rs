@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ferrite_tests::computer::Computer;
-use ferrite_tests::programs::{child_output, said};
+use ferrite_tests::programs::said;
 use serde_json::Value;
 
 /// Bytes that one instance sends to another, each way.
-const SENT_BYTES: u64 = if cfg!(debug_assertions) { 1 << 20 } else { 100 << 20 };
+fn sent_bytes() -> u64 {
+    if std::env::var_os("FERRITE_LONG").is_some() { 100 << 20 } else { 10 << 20 }
+}
 /// What must not be readable on the wire.
 const SECRET: &str = "nobody-but-the-peer-reads-this";
 /// From a change of readiness to another machine's answer; a bound for the wait, not the figure.
@@ -69,10 +71,21 @@ fn answers(computer: &Computer, instance: &str, name: &str, expected: &[IpAddr])
     }
 }
 
+/// Waits until all instances of `web` are answered for.
+fn all_ready(computer: &Computer) -> Result<Instances> {
+    let deadline = std::time::Instant::now() + SOON;
+    loop {
+        let answers = computer.ask(&["service", "resolve", "web"])?;
+        if answers.as_array().is_some_and(|all| all.len() == 3) {
+            return instances(computer);
+        }
+        ensure!(std::time::Instant::now() < deadline, "not all are ready: {answers}");
+    }
+}
+
 /// Three instances of `web` run, each on a machine of its own.
 pub(crate) fn units_of_all_machines_reach_one_another(computer: &Computer) -> Result<()> {
-    computer.ferrite(&["unit", "start", "web", "--until", "ready"])?;
-    let all = instances(computer)?;
+    let all = all_ready(computer)?;
     assert_eq!(all.keys().collect::<Vec<_>>(), ["web@1", "web@2", "web@3"]);
     let addresses: Vec<IpAddr> = sorted(&all, &["web@1", "web@2", "web@3"]);
     for address in addresses.iter().filter(|address| address.is_ipv4()) {
@@ -84,12 +97,12 @@ pub(crate) fn units_of_all_machines_reach_one_another(computer: &Computer) -> Re
     for from in all.keys() {
         assert_eq!(look_up(computer, from, "web.service.ferrite.local")?, addresses, "{from}");
         for number in 1..=3 {
-            let asks = format!("wget -q -O - -T 30 http://{number}.web/");
+            let asks = format!("wget -q -O - http://{number}.web/");
             assert_eq!(inside(computer, from, &asks)?.trim(), format!("web-{number}"), "{from}");
         }
     }
     let v6 = all["web@2"].1.iter().find(|address| address.is_ipv6()).context("an IPv6 address")?;
-    let asks = format!("wget -q -O - -T 30 'http://[{v6}]/'");
+    let asks = format!("wget -q -O - 'http://[{v6}]/'");
     assert_eq!(inside(computer, "web@1", &asks)?.trim(), "web-2");
     let nobody = inside(computer, "web@1", "nslookup none.service.ferrite.local 2>&1 || true")?;
     assert!(nobody.contains("NXDOMAIN"), "{nobody}");
@@ -105,7 +118,8 @@ fn much_goes_both_ways_and_nobody_reads_it(computer: &Computer, all: &Instances)
         address.copied().context("an IPv4 address")
     };
     // Each end sends while it receives: a pipe of zeros behind a secret.
-    let send = format!("(echo {SECRET}; head -c {SENT_BYTES} /dev/zero)");
+    let sent = sent_bytes();
+    let send = format!("(echo {SECRET}; head -c {sent} /dev/zero)");
     let listen = format!("{send} | nc -l -p 9000 | wc -c");
     let speak = format!("{send} | nc -w 60 {} 9000 | wc -c", v4("web@2")?);
     let received = std::thread::scope(|scope| -> Result<(String, String)> {
@@ -116,18 +130,18 @@ fn much_goes_both_ways_and_nobody_reads_it(computer: &Computer, all: &Instances)
         let there = other.join().map_err(|_panic| anyhow::anyhow!("the other end"))??;
         Ok((here.trim().to_owned(), there.trim().to_owned()))
     })?;
-    let expected = (SENT_BYTES + SECRET.len() as u64 + 1).to_string();
+    let expected = (sent + SECRET.len() as u64 + 1).to_string();
     assert_eq!(received, (expected.clone(), expected));
 
     let capture = computer.folder().join("net/capture.pcap");
     let mut tcpdump = Command::new("tcpdump");
     tcpdump.args(["-n", "-r"]).arg(&capture).args(["ip[6:2] & 0x3fff != 0 or ip6[6] == 44"]);
-    let fragments = child_output(&mut tcpdump)?;
+    let fragments = tcpdump.output().context("run tcpdump")?;
     ensure!(fragments.status.success(), "{}", said(&fragments));
     assert_eq!(String::from_utf8_lossy(&fragments.stdout), "", "nothing is cut in pieces");
     let mut wrapped = Command::new("tcpdump");
     wrapped.args(["-n", "-c", "1", "-r"]).arg(&capture).args(["udp port 51820"]);
-    let wrapped = child_output(&mut wrapped)?;
+    let wrapped = wrapped.output().context("run tcpdump")?;
     assert!(!wrapped.stdout.is_empty(), "it went through the mesh");
     let found = Command::new("grep").args(["-c", SECRET]).arg(&capture).output()?;
     assert_eq!(String::from_utf8_lossy(&found.stdout).trim(), "0", "it was read on the wire");

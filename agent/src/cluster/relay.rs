@@ -394,7 +394,7 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
         let nets = store.list(Key::nets().as_bytes()).await?.entries;
         match number(&self.node, &nets, max) {
             Ok(Number::Free(number, compare, put)) => {
-                tracing::info!(machine = %self.node, number, "network-given");
+                tracing::debug!(machine = %self.node, number, "network-is-free");
                 Ok(Some((compare, put)))
             }
             Ok(Number::Has(_)) => Ok(None),

@@ -14,6 +14,7 @@ mod add;
 mod commands;
 mod create;
 mod folder;
+mod gathering;
 mod network;
 pub mod problem;
 pub mod progress;

@@ -95,6 +95,10 @@ pub enum ClusterError {
     NotReady { name: String, within: Duration, tail: String },
     #[error("start {name}: the machine ended; its console's last lines:\n{tail}")]
     Ended { name: String, tail: String },
+    #[error("start {name}: its machines have not found one another in {}: {why}", humantime::format_duration(*within))]
+    Apart { name: String, within: Duration, why: String },
+    #[error("start {name}: interrupted while its machines looked for one another; they run on")]
+    Left { name: String },
     #[error("start {name}: interrupted; its machine was stopped again")]
     Interrupted { name: String },
 }
@@ -138,6 +142,8 @@ impl ClusterError {
             | Self::Signals { .. }
             | Self::GaveUp { .. }
             | Self::NotReady { .. }
+            | Self::Apart { .. }
+            | Self::Left { .. }
             | Self::Ended { .. }
             | Self::Interrupted { .. } => Exit::Failed,
         }
@@ -162,6 +168,9 @@ impl ClusterError {
                 Some("`ferrite cluster up --fresh` makes the cluster anew".to_owned())
             }
             Self::ConfigApi { .. } => Some("remove the section".to_owned()),
+            Self::Apart { .. } => {
+                Some("they run on: `ferrite machine status --machine NAME` says what each waits for, `ferrite cluster up` waits again; a busy computer needs longer: `--timeout 15m`".to_owned())
+            }
             Self::NotReady { .. } => {
                 Some("it runs on: `ferrite machine status` and `ferrite unit list` may say why, `ferrite cluster console` shows what it said, `ferrite cluster down` ends it; a busy computer needs longer: `--timeout 15m`".to_owned())
             }

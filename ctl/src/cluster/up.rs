@@ -7,6 +7,7 @@ use ferrite_schema::names::API_PORT;
 use ferrite_vm::host::{Acceleration, Host};
 use ferrite_vm::running;
 
+use super::gathering::{self, Gather};
 use super::problem::ClusterError;
 use super::record::Record;
 use super::start::{Interrupt, Starting, Unfinished};
@@ -14,7 +15,7 @@ use super::view::{self, Status};
 use super::waiting::{self, Wait};
 use super::{commands, create, folder, network, publish};
 use crate::cli::{DEFAULT_NAME, UpArguments};
-use crate::context;
+use crate::context::{self, Context};
 use crate::failure::Failure;
 use crate::session::Session;
 
@@ -108,7 +109,24 @@ fn up_with(
     }
     let headline = headline?;
     record.save(&cluster)?;
+    if node.is_none() && record.network.is_some() && record.nodes.len() > 1 {
+        gather((&cluster, &record), arguments.timeout, &interrupt, session)?;
+    }
     show(&cluster, &record, &headline, session)
+}
+
+/// Machines that are ready still have to find one another.
+fn gather(
+    (cluster, record): (&Path, &Record),
+    within: Duration,
+    interrupt: &Interrupt,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    let context = context_of(cluster, record)?;
+    gathering::gather(
+        &Gather { context: &context, nodes: &record.nodes, within, interrupt },
+        session,
+    )
 }
 
 fn start_nodes(
@@ -208,11 +226,15 @@ fn is_any_running(cluster: &Path, record: &Record) -> Result<bool, ClusterError>
 
 /// Points the client at the cluster. The ports are others at every start.
 fn use_context(cluster: &Path, record: &Record) -> Result<(), ClusterError> {
+    Ok(context::save_as_current(&context_of(cluster, record)?)?)
+}
+
+fn context_of(cluster: &Path, record: &Record) -> Result<Context, ClusterError> {
     let mut ports = Vec::new();
     for node in &record.nodes {
         ports.extend(network::api_port(cluster, record, node)?);
     }
-    Ok(context::save_as_current(&create::context(cluster, record, &ports)?)?)
+    create::context(cluster, record, &ports)
 }
 
 fn show(

@@ -78,7 +78,7 @@ fn last(session: &Session<'_>) -> Result<ServiceAnswers, Failure> {
     let client = session.client()?;
     session.wait_for(async {
         let mut lines = client.service_answers(false).await?;
-        Ok(lines.next().await?.ok_or(Failure::NoAnswers)?)
+        lines.next().await?.ok_or(Failure::NoAnswers)
     })
 }
 

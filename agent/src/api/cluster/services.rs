@@ -148,6 +148,11 @@ pub(super) fn ports(ports: &[ServicePort]) -> Vec<String> {
 }
 
 #[cfg(test)]
+pub(super) fn of(picture: &Picture) -> Vec<ServiceInstance> {
+    services(picture)
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -176,9 +181,4 @@ mod tests {
         let unnamed = answered("dev-2", &heard, &BTreeMap::new());
         assert_eq!(unnamed.services["web"][0].machine_name, "a".repeat(32));
     }
-}
-
-#[cfg(test)]
-pub(super) fn of(picture: &Picture) -> Vec<ServiceInstance> {
-    services(picture)
 }

@@ -111,8 +111,12 @@ fn look(
     }
 }
 
-/// What the instance is doing, in the words of a machine; none where it has none that says so.
+/// What the instance is doing, in the words of a machine; none where it has none that says so, or where that is about the
+/// version before.
 fn state(instance: &ClusterInstance) -> Option<UnitState> {
+    if instance.outdated {
+        return None;
+    }
     serde_json::from_value(serde_json::Value::String(instance.state.clone())).ok()
 }
 
