@@ -52,9 +52,9 @@ fn cluster() -> (ClusterId, ClusterName) {
     ("c".repeat(32).parse().unwrap(), "dev".parse().unwrap())
 }
 
-/// A database, and its digest behind it.
-fn copy() -> Vec<u8> {
-    let mut all = vec![7; 64 << 10];
+/// A database, and its digest behind it; what is cut off has another one.
+fn copy(etcd: Etcd) -> Vec<u8> {
+    let mut all = vec![if etcd == Etcd::CutOff { 8 } else { 7 }; 64 << 10];
     let digest = Sha256::digest(&all);
     all.extend_from_slice(&digest);
     all
@@ -125,7 +125,7 @@ impl Node {
     }
 
     async fn copies(&self, stream: &mut (impl AsyncWrite + Unpin)) {
-        let mut all = copy();
+        let mut all = copy(self.etcd);
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", all.len());
         match self.etcd {
             Etcd::Damages => all[1000] ^= 1,
@@ -324,14 +324,14 @@ fn a_copy_is_taken_from_the_first_that_can_and_never_replaces_a_file_unasked() {
     let (out, _) = fixture.ends(&["snapshot", "one.db"], 0);
     assert!(out.starts_with("one.db: 64.03 KiB"), "{out}");
     let path = fixture.home.path().join("one.db");
-    assert_eq!(std::fs::read(&path).unwrap(), copy());
+    assert_eq!(std::fs::read(&path).unwrap(), copy(Etcd::Serves));
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     std::fs::write(&path, "mine").unwrap();
     let (_, err) = fixture.ends(&["snapshot", "one.db"], 1);
     assert!(err.contains("exists already") && err.contains("--force"), "{err}");
     assert_eq!(std::fs::read(&path).unwrap(), b"mine");
     fixture.ends(&["snapshot", "one.db", "--force"], 0);
-    assert_eq!(std::fs::read(&path).unwrap(), copy());
+    assert_eq!(std::fs::read(&path).unwrap(), copy(Etcd::Serves));
     assert_eq!(fixture.files(), ["one.db"]);
 }
 

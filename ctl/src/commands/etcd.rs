@@ -1,13 +1,10 @@
 //! `ferrite etcd …`: etcd itself, for the cluster's admins.
 
+mod ending;
 mod members;
 mod proxy;
 mod snapshot;
 mod status;
-
-use std::io;
-
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::EtcdCommand;
 use crate::client::{Client, Which};
@@ -37,15 +34,4 @@ pub(super) fn run(command: &EtcdCommand, session: &mut Session<'_>) -> Result<()
 fn asked(without_quorum: bool, session: &Session<'_>) -> Result<(Client, Which), Failure> {
     let any = without_quorum || session.globals.machine.is_some();
     Ok((session.client()?, if any { Which::Any } else { Which::Serving }))
-}
-
-/// Waits until somebody wants the command to end. From then on signals end it no more by themselves, so that it can tidy up.
-async fn told_to_end() -> io::Result<()> {
-    let mut signals = Vec::new();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
-        signals.push(signal(kind)?);
-    }
-    let each = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
-    futures_util::future::select_all(each).await;
-    Ok(())
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::told_to_end;
+use super::ending::told_to_end;
 use crate::client::{Client, Which};
 use crate::etcd::EtcdProblem;
 use crate::failure::{Failure, chain};

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
-use super::told_to_end;
+use super::ending::told_to_end;
 use crate::client::{Client, Which};
 use crate::etcd::{Check, Checked, EtcdProblem};
 use crate::failure::Failure;
