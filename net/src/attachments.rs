@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ferrite_schema::shim::{Attachment, BindMount, Network};
@@ -13,13 +13,13 @@ use super::addresses::{self, Addresses};
 use super::bridge;
 use super::dns::Names;
 use super::files::{self, Contents, Record, WriteFiles};
-use super::mesh::{self, Device, Mesh};
+use super::mesh::{Device, Mesh};
 use super::netlink::{Batch, Family, NetlinkProblem, Socket};
 use super::nftables::{self, Ground, Member};
 use super::ports;
-use super::underlay::Underlay;
-use super::wireguard;
 use super::{BRIDGE, LINK_PREFIX};
+
+mod joining;
 
 /// A unit could not be given the network that it asks for.
 #[derive(Debug, thiserror::Error)]
@@ -128,7 +128,12 @@ impl Attachments {
 
     /// Takes over what an earlier agent left, if it left anything. A node whose units need no bridge has none.
     pub(super) fn take_over(&mut self) -> Result<(), AttachProblem> {
-        for record in files::living(&self.plan.folder, &self.plan.runs) {
+        let living = files::living(&self.plan.folder, &self.plan.runs);
+        if let Some(record) = living.first() {
+            // What lives decides: it stays reached, whatever the agent knows by now.
+            self.settle(&record.attachment);
+        }
+        for record in living {
             let (address, ..) = record.attachment.ipv4;
             if self.plan.addresses.adopt(&record.unit, address) {
                 let ipv6 = record.attachment.ipv6.map(|(address, ..)| address);
@@ -283,74 +288,6 @@ impl Attachments {
         }
     }
 
-    /// The node will be in the cluster's network: its end is made. Answers with its public key.
-    pub(super) fn open_mesh(&mut self, key: &Path) -> Result<wireguard::Key, AttachProblem> {
-        let private = mesh::private(key).map_err(|error| unavailable(&error))?;
-        let device = Device::make(&private).map_err(|error| unavailable(&error))?;
-        let public = device.public();
-        self.device = Some(device);
-        Ok(public)
-    }
-
-    /// Makes the cluster's network what the cluster says. Answers with what a person should know.
-    pub(super) fn join(&mut self, told: Mesh) -> Result<Vec<String>, AttachProblem> {
-        let underlay = Underlay::look().map_err(|error| unavailable(&error))?;
-        let wanted = mesh::plan(&told, &underlay, self.ground.ipv6.is_some());
-        let mut doubts = wanted.doubts.clone();
-        let stays = self.renumber(&told)?;
-        if !stays.is_empty() {
-            doubts.push(format!(
-                "these units began before the node had a network of the cluster, and are not reached from other machines until they are started again: {}",
-                stays.join(", ")
-            ));
-        }
-        if !self.laid {
-            self.lay()?;
-        }
-        filter(nftables::replace_machines(&self.machines, &wanted.machines))
-            .map_err(|error| AttachProblem::Filter { why: ferrite_schema::chain(&error) })?;
-        self.machines.clone_from(&wanted.machines);
-        self.mtu = Some(wanted.mtu);
-        if let Some(device) = &mut self.device {
-            let own = (self.ground.ipv4.0, self.ground.ipv6.map(|(own, _)| own));
-            device.apply(&told, own, &wanted).map_err(|error| unavailable(&error))?;
-        }
-        self.mesh = Some(told);
-        Ok(doubts)
-    }
-
-    /// From now on units have addresses of the node's network in the cluster, unless some have others already: those.
-    fn renumber(&mut self, mesh: &Mesh) -> Result<Vec<String>, AttachProblem> {
-        let (ipv4, ipv6) = (mesh.ipv4_of(mesh.number), mesh.ipv6_of(mesh.number));
-        let (prefix, _) = mesh::NODE_PREFIX;
-        let fresh = Addresses::new(ipv4, prefix, self.ground.ipv6.map(|_| ipv6));
-        if fresh.network() == self.plan.addresses.network() {
-            return Ok(Vec::new());
-        }
-        if !self.members.is_empty() {
-            return Ok(self.members.keys().cloned().collect());
-        }
-        let (own, own6) = fresh.gateway();
-        tracing::info!(network = %ipv4, "units-network-is-the-clusters");
-        if self.laid {
-            bridge::forget_addresses(&self.ground).map_err(|error| unavailable(&error))?;
-            self.laid = false;
-        }
-        self.ground.ipv4 = (own, prefix);
-        self.ground.ipv6 = own6.map(|own| (own, addresses::IPV6_PREFIX));
-        self.plan.addresses = fresh;
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        names.renumber((ipv4, prefix), own6.map(|_| ipv6));
-        Ok(Vec::new())
-    }
-
-    /// The cluster's network, where units that began before it are in its way no more.
-    pub(super) fn may_join(&self) -> Option<Mesh> {
-        let told = self.mesh.as_ref().filter(|_| self.members.is_empty())?;
-        let has = self.plan.addresses.network() == told.ipv4_of(told.number);
-        (!has).then(|| told.clone())
-    }
-
     /// The bridge's addresses.
     pub(super) fn gateways(&self) -> Vec<IpAddr> {
         let ipv6 = self.ground.ipv6.map(|(address, _): (Ipv6Addr, u8)| IpAddr::V6(address));
@@ -364,4 +301,77 @@ fn filter(batch: Batch) -> Result<(), NetlinkProblem> {
 
 fn unavailable(error: &(dyn std::error::Error + 'static)) -> AttachProblem {
     AttachProblem::Unavailable { why: ferrite_schema::chain(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::namespace;
+
+    fn attachments(folder: &std::path::Path) -> Attachments {
+        let addresses = Addresses::new([10, 120, 0, 0].into(), 16, None);
+        let names = Names::new("ferrite.local".to_owned(), ([10, 120, 0, 0].into(), 16), None);
+        let plan = Plan {
+            addresses,
+            domain: "ferrite.local".to_owned(),
+            folder: folder.join("net"),
+            runs: folder.join("units"),
+            resolv_conf: folder.join("resolv.conf"),
+        };
+        Attachments::new(plan, Arc::new(Mutex::new(names)))
+    }
+
+    fn mesh(number: u16) -> Mesh {
+        let ipv6 = "fd12:3456:789a::".parse().unwrap();
+        Mesh { ipv4: ([10, 112, 0, 0].into(), 12), ipv6, number, peers: Vec::new() }
+    }
+
+    fn wish(unit: &str) -> Wish {
+        Wish {
+            unit: unit.to_owned(),
+            hostname: unit.to_owned(),
+            mode: NetworkMode::Bridge,
+            ports: Vec::new(),
+            metadata: false,
+        }
+    }
+
+    fn address(files: &AttachmentFiles) -> String {
+        let Network::Bridge(attachment) = &files.network else { panic!("no bridge") };
+        attachment.ipv4.0.to_string()
+    }
+
+    #[test]
+    fn a_unit_keeps_its_network_and_the_next_one_has_the_clusters() {
+        let name = "a_unit_keeps_its_network_and_the_next_one_has_the_clusters";
+        namespace::inside(&format!("{}::{name}", module_path!()), || {
+            let folder = tempfile::tempdir().unwrap();
+            let mut first = attachments(folder.path());
+            let old = address(&first.attach(&wish("early")).unwrap());
+            assert!(old.starts_with("10.120."), "{old}");
+            let doubts = first.join(mesh(3)).unwrap();
+            assert!(doubts[0].contains("early"), "{doubts:?}");
+            assert!(address(&first.attach(&wish("also")).unwrap()).starts_with("10.120."));
+            first.detach("early");
+            assert_eq!(first.may_join(), None);
+            first.detach("also");
+            let told = first.may_join().unwrap();
+            assert_eq!(first.join(told).unwrap(), Vec::<String>::new());
+            let late = address(&first.attach(&wish("late")).unwrap());
+            assert!(late.starts_with("10.112.3."), "{late}");
+            let shown = namespace::ip("-4 -brief address show ferrite0");
+            assert!(shown.contains("10.112.3.1/24") && !shown.contains("10.120."), "{shown}");
+
+            // An agent that comes after it and knows nothing of the cluster yet leaves it as it is.
+            let run = folder.path().join("units/late");
+            std::fs::create_dir_all(&run).unwrap();
+            std::fs::write(run.join(ferrite_schema::shim::REQUEST), "").unwrap();
+            let mut second = attachments(folder.path());
+            second.take_over().unwrap();
+            assert_eq!(address(&second.attach(&wish("late")).unwrap()), late);
+            assert_eq!(second.join(mesh(3)).unwrap(), Vec::<String>::new());
+            let elsewhere = second.join(mesh(4)).unwrap();
+            assert!(elsewhere[0].contains("late"), "{elsewhere:?}");
+        });
+    }
 }

@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
+
+use rustix::io::Errno;
 
 use super::LINK_PREFIX;
 use super::addresses::Mac;
@@ -58,12 +61,19 @@ pub(super) fn forget_addresses(ground: &Ground) -> Result<(), BridgeProblem> {
     let failed = |source| BridgeProblem::Make { name: ground.bridge.clone(), source };
     let socket = Socket::open(Family::Route).map_err(failed)?;
     let index = socket.index_of(&ground.bridge).map_err(failed)?;
-    let mut batch = Batch::default();
-    interface::remove_address(&mut batch, index, ground.ipv4.0.into(), ground.ipv4.1);
-    if let Some((address, prefix)) = ground.ipv6 {
-        interface::remove_address(&mut batch, index, address.into(), prefix);
+    let ipv4 = (IpAddr::V4(ground.ipv4.0), ground.ipv4.1);
+    let ipv6 = ground.ipv6.map(|(address, prefix)| (IpAddr::V6(address), prefix));
+    for (address, prefix) in [Some(ipv4), ipv6].into_iter().flatten() {
+        let mut batch = Batch::default();
+        interface::remove_address(&mut batch, index, address, prefix);
+        match socket.carry_out(batch) {
+            Err(error) if error.errno() != Some(Errno::ADDRNOTAVAIL.raw_os_error()) => {
+                return Err(failed(error));
+            }
+            _ => {}
+        }
     }
-    socket.carry_out(batch).map_err(failed)
+    Ok(())
 }
 
 /// The node becomes a router: for its units, as the packet filter sees to, which must be there before.

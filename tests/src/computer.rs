@@ -41,10 +41,19 @@ impl Computer {
     /// # Errors
     /// It cannot be run.
     pub fn run(&self, words: &[&str]) -> Result<Output> {
+        self.command(words)?.output().with_context(|| format!("run ferrite {words:?}"))
+    }
+
+    /// `ferrite` with these words, as it is run on this computer.
+    ///
+    /// # Errors
+    /// There is no such program.
+    pub fn command(&self, words: &[&str]) -> Result<Command> {
         let mut command = Command::new(program("ferrite")?);
         command.env("XDG_CONFIG_HOME", self.home.join("config"));
         command.env("XDG_DATA_HOME", self.home.join("data"));
-        command.args(words).output().with_context(|| format!("run ferrite {words:?}"))
+        command.args(words);
+        Ok(command)
     }
 
     /// Runs `ferrite`, which must succeed; what it wrote to standard output.

@@ -15,6 +15,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Suite {
     /// Boot ticks, image sizes, memory after a minute idle.
     Boot(BootArguments),
+    /// Three machines: together, losing one of them, idle, speaking to one another.
+    Cluster(ClusterArguments),
     /// Containers: start, unpack, pull, memory, beside those of others.
     Containers(ContainersArguments),
     /// Writes the order in which the agent's code is linked.
@@ -59,6 +61,22 @@ pub(crate) struct BootArguments {
     #[arg(long)]
     pub(crate) build_s: Option<f64>,
     /// Runs of each side. Ticks repeat to 0.2 %, so a few are enough.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) runs: usize,
+    /// Where the figures go as JSON.
+    #[arg(long)]
+    pub(crate) json: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ClusterArguments {
+    /// Image, as `ferrite image build` leaves it.
+    #[arg(long)]
+    pub(crate) image: PathBuf,
+    /// OCI archive with busybox.
+    #[arg(long)]
+    pub(crate) busybox: PathBuf,
+    /// How often a machine is killed, for its instance elsewhere.
     #[arg(long, default_value_t = 3)]
     pub(crate) runs: usize,
     /// Where the figures go as JSON.

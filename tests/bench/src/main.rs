@@ -6,6 +6,7 @@
 mod arguments;
 mod baseline;
 mod boot;
+mod cluster;
 mod containers;
 mod machine;
 mod memory;
@@ -23,6 +24,12 @@ fn main() -> Result<()> {
     match Arguments::parse().suite {
         Suite::Boot(arguments) => boot_suite(&arguments),
         Suite::StartUp(arguments) => start_up::write(&arguments),
+        Suite::Cluster(arguments) => {
+            let mut report = Report::default();
+            cluster::measure(&arguments, &mut report)?;
+            report.write_json(&arguments.json)?;
+            report.print()
+        }
         Suite::Containers(arguments) => {
             let mut report = Report::default();
             containers::measure(&arguments, &mut report)?;

@@ -11,17 +11,8 @@ fn id() -> MachineId {
     "0123456789abcdef0123456789abcdef".parse().unwrap()
 }
 
-/// One message of each type.
-fn every() -> Vec<Message> {
-    let assigned = Assigned {
-        spec: SpecHash::of(b"{}"),
-        target: Target::Launched,
-        cause: Cause::Wanted,
-        fired_s: None,
-        rest: Rest::new(),
-    };
-    let web: UnitName = "web@1".parse().unwrap();
-    let machine = Machine {
+fn machine() -> Machine {
+    Machine {
         name: "dev-1".to_owned(),
         addresses: vec![IpAddr::from([10, 0, 0, 1])],
         metadata: BTreeMap::new(),
@@ -36,14 +27,29 @@ fn every() -> Vec<Message> {
         rights: Vec::new(),
         env_files: Vec::new(),
         rest: Rest::new(),
-    };
-    let peer = Peer {
+    }
+}
+
+fn peer() -> Peer {
+    Peer {
         name: "dev-1".to_owned(),
         number: Some(3),
         key: Some("a2V5".to_owned()),
         addresses: vec![[10, 0, 0, 1].into()],
         mtu: Some(1500),
+    }
+}
+
+/// One message of each type.
+fn every() -> Vec<Message> {
+    let assigned = Assigned {
+        spec: SpecHash::of(b"{}"),
+        target: Target::Launched,
+        cause: Cause::Wanted,
+        fired_s: None,
+        rest: Rest::new(),
     };
+    let web: UnitName = "web@1".parse().unwrap();
     let endpoint =
         Endpoint { machine: id(), addresses: vec![[10, 112, 1, 2].into()], ports: Vec::new() };
     let service: Service = [(web.clone(), endpoint)].into();
@@ -60,7 +66,7 @@ fn every() -> Vec<Message> {
         }),
         Message::Welcome(Welcome { version: 1, epoch: 1, relay: id(), ttl_s: 5 }),
         Message::Refused { why: "another cluster's".to_owned() },
-        Message::Register { machine: Box::new(machine), state: State::default() },
+        Message::Register { machine: Box::new(machine()), state: State::default() },
         Message::KeepAlive(KeepAlive { number: 1, machines: vec![id()] }),
         Message::KeptAlive { number: 1, gone: Vec::new() },
         Message::State { number: 2, state: State::default() },
@@ -86,7 +92,7 @@ fn every() -> Vec<Message> {
                 ipv6: "fd00:1:2::/48".to_owned(),
                 rest: Rest::new(),
             },
-            peers: [(id(), peer)].into(),
+            peers: [(id(), peer())].into(),
         }),
     ]
 }
