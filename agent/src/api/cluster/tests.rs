@@ -60,7 +60,7 @@ pub(super) async fn submit(
     known: Option<i64>,
 ) -> Result<ClusterUnit, Failure> {
     let name = unit.name.parse().unwrap();
-    let submitted = Submitted { unit, target, known, image: None };
+    let submitted = Submitted { unit, target, known };
     let picture = change(store, |picture| submitted.transaction(picture)).await?;
     Ok(shown_unit(&picture, &name).unwrap())
 }
@@ -271,7 +271,7 @@ fn documents_and_records_have_one_bound_for_replicas() {
 async fn who_is_overtaken_looks_again_and_gives_up_at_last() {
     let store = Memory::new();
     let name = "web".parse().unwrap();
-    let submitted = Submitted { unit: web(None), target: None, known: None, image: None };
+    let submitted = Submitted { unit: web(None), target: None, known: None };
     for (times, done) in [(3, true), (100, false)] {
         let left = std::cell::Cell::new(times);
         let overtaken = |picture: &Picture| {

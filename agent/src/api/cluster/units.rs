@@ -82,9 +82,7 @@ pub(in crate::api) async fn put(
         return Err(Failure::new(StatusCode::CONFLICT, why));
     }
     unit::check(&unit).map_err(|problem| Failure::bad_request(problem.to_string()))?;
-    let here = node.puller.look(&unit.image).await.ok();
-    let image = here.map(|record| record.manifest).filter(|_| !unit.image.contains('@'));
-    let submitted = edit::Submitted { unit, target: query.target, known: query.revision, image };
+    let submitted = edit::Submitted { unit, target: query.target, known: query.revision };
     let picture = change(&store, |picture| submitted.transaction(picture)).await?;
     shown::unit(&picture, &name).map(Json).ok_or_else(|| unknown(&name))
 }

@@ -25,9 +25,6 @@ pub(in crate::api::cluster) struct Submitted {
     pub(in crate::api::cluster) target: Option<UnitTarget>,
     /// The revision that must have changed it last.
     pub(in crate::api::cluster) known: Option<i64>,
-    /// Digest of its image, as the member has it that was asked: all machines run that one. Absent where the member has none:
-    /// then each machine runs what the name means to it.
-    pub(in crate::api::cluster) image: Option<String>,
 }
 
 impl Submitted {
@@ -56,7 +53,7 @@ impl Submitted {
             (None, None) => Target::Inactive,
         };
         runs_itself(&name, target)?;
-        let spec = version(&self.unit, self.image.clone())?;
+        let spec = version(&self.unit)?;
         let record = |spec| records::Unit {
             target,
             spec,
@@ -80,12 +77,11 @@ pub(in crate::api::cluster) fn altered(
     change: UnitChange,
 ) -> Result<Option<Transaction>, Failure> {
     let Some((revision, read)) = picture.units.get(name) else {
-        let (unit, image) = instance(picture, name)?;
+        let unit = instance(picture, name)?;
         let UnitChange { target, replicas } = change;
         let unit = Unit { replicas, ..unit };
         unit::check(&unit).map_err(|problem| Failure::bad_request(problem.to_string()))?;
-        let (known, image) = (Some(Revision::NONE.0), image);
-        return Submitted { unit, target, known, image }.transaction(picture);
+        return Submitted { unit, target, known: Some(Revision::NONE.0) }.transaction(picture);
     };
     let before = understood(name, read)?;
     let mut after = before.clone();
@@ -113,8 +109,8 @@ pub(in crate::api::cluster) fn removed(picture: &Picture, name: &UnitName) -> Op
     })
 }
 
-/// The template's instance of this name, and the digest that the template's image has.
-fn instance(picture: &Picture, name: &UnitName) -> Result<(Unit, Option<String>), Failure> {
+/// The template's instance of this name.
+fn instance(picture: &Picture, name: &UnitName) -> Result<Unit, Failure> {
     let unknown = || {
         let why = format!("the cluster has no unit {name}: `ferrite unit list` lists all");
         Failure::new(StatusCode::NOT_FOUND, why)
@@ -129,12 +125,8 @@ fn instance(picture: &Picture, name: &UnitName) -> Result<(Unit, Option<String>)
     let document = super::shown::document(picture, record).map_err(|why| {
         Failure::new(StatusCode::CONFLICT, format!("template {template} is not understood: {why}"))
     })?;
-    let pinned = picture.specs.get(&record.spec).and_then(|read| read.as_ref().ok()?.image.clone());
-    let unit = unit::instance(&document, name.as_str())
-        .map_err(|problem| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, problem.to_string()))?;
-    // A specifier may have made another image of it.
-    let image = pinned.filter(|_| unit.image == document.image);
-    Ok((unit, image))
+    unit::instance(&document, name.as_str())
+        .map_err(|problem| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, problem.to_string()))
 }
 
 fn understood<'a>(
@@ -169,7 +161,7 @@ fn countable(name: &UnitName, count: u32) -> Result<(), Failure> {
 }
 
 /// What is below a hash: the document without what is not part of its version.
-fn version(unit: &Unit, image: Option<String>) -> Result<Spec, Failure> {
+fn version(unit: &Unit) -> Result<Spec, Failure> {
     let placement = records::Placement {
         metadata: unit.placement.metadata.clone(),
         on_loss: unit.placement.on_loss.map(|on_loss| match on_loss {
@@ -180,7 +172,7 @@ fn version(unit: &Unit, image: Option<String>) -> Result<Spec, Failure> {
     };
     let plain = Unit { replicas: None, placement: unit::Placement::default(), ..unit.clone() };
     let unit = serde_json::to_value(&plain).map_err(|error| Failure::internal(&error))?;
-    Ok(Spec { level: UNIT_LEVEL, unit, image, placement, rest: Rest::new() })
+    Ok(Spec { level: UNIT_LEVEL, unit, image: None, placement, rest: Rest::new() })
 }
 
 fn hash_of(spec: &Spec) -> Result<SpecHash, Failure> {
