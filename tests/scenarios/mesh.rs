@@ -117,21 +117,36 @@ fn much_goes_both_ways_and_nobody_reads_it(computer: &Computer, all: &Instances)
         let address = all[name].1.iter().find(|address| address.is_ipv4());
         address.copied().context("an IPv4 address")
     };
-    // Each end sends while it receives: a pipe of zeros behind a secret.
     let sent = sent_bytes();
-    let send = format!("(echo {SECRET}; head -c {sent} /dev/zero)");
-    let listen = format!("{send} | nc -l -p 9000 | wc -c");
-    let speak = format!("{send} | nc -w 60 {} 9000 | wc -c", v4("web@2")?);
-    let received = std::thread::scope(|scope| -> Result<(String, String)> {
-        let other = scope.spawn(|| inside(computer, "web@2", &listen));
-        let is_there = "while ! grep -q ':2328 .* 0A ' /proc/net/tcp /proc/net/tcp6; do :; done";
-        inside(computer, "web@2", is_there)?;
-        let here = inside(computer, "web@1", &speak)?;
-        let there = other.join().map_err(|_panic| anyhow::anyhow!("the other end"))??;
-        Ok((here.trim().to_owned(), there.trim().to_owned()))
+    let offer = format!(
+        "exec nc -l -p 9000 -e /bin/sh -c 'echo {SECRET}; head -c {sent} /dev/zero' </dev/null"
+    );
+    let is_there = "while ! grep -q ':2328 .* 0A ' /proc/net/tcp /proc/net/tcp6; do :; done";
+    let received = std::thread::scope(|scope| -> Result<Vec<String>> {
+        let offers = ["web@1", "web@2"].map(|from| {
+            let offer = &offer;
+            scope.spawn(move || inside(computer, from, offer))
+        });
+        // Both at the same time, each from the other.
+        let ways = [("web@1", "web@2", v4("web@2")?), ("web@2", "web@1", v4("web@1")?)];
+        let takes = ways.map(|(to, from, address)| {
+            scope.spawn(move || {
+                inside(computer, from, is_there)?;
+                inside(computer, to, &format!("nc -w 60 {address} 9000 </dev/null | wc -c"))
+            })
+        });
+        let joined = |_panic| anyhow::anyhow!("a thread panicked");
+        let mut received = Vec::new();
+        for take in takes {
+            received.push(take.join().map_err(joined)??.trim().to_owned());
+        }
+        for offer in offers {
+            offer.join().map_err(joined)??;
+        }
+        Ok(received)
     })?;
     let expected = (sent + SECRET.len() as u64 + 1).to_string();
-    assert_eq!(received, (expected.clone(), expected));
+    assert_eq!(received, [expected.clone(), expected]);
 
     let capture = computer.folder().join("net/capture.pcap");
     let mut tcpdump = Command::new("tcpdump");
