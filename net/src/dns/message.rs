@@ -5,8 +5,9 @@
 //! RFC 1035 section 4, RFC 6891 section 6
 
 use super::answer::Code;
-use super::writing::PACKET_MAX_BYTES;
 
+/// Largest packet that is sent, whatever the client offers: more may be cut up on the way, and a part be lost.
+pub(super) const PACKET_MAX_BYTES: u16 = 1232;
 /// Bytes of a header: ID, flags, four counts.
 pub(super) const HEADER_BYTES: usize = 12;
 /// Longest name on the wire.

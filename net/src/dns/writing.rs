@@ -4,7 +4,7 @@
 //! RFC 1035 section 4, RFC 2308 (what is not there), RFC 2782 (SRV), RFC 6891 (OPT), RFC 8482 (questions for anything)
 
 use super::answer::{RECORDS_MAX, Record, Reply};
-use super::message::{self, HEADER_BYTES, INTERNET, Query};
+use super::message::{self, HEADER_BYTES, INTERNET, PACKET_MAX_BYTES, Query};
 
 /// Further bits of the flags: authoritative, truncated, recursion available.
 const AUTHORITATIVE: u16 = 0x0400;
@@ -27,8 +27,6 @@ const HINFO: u16 = 13;
 const KEEP_S: u32 = 1;
 /// Longest message in a connection: its length is 16 bits.
 pub(super) const CONNECTION_MAX_BYTES: usize = 0xffff;
-/// Largest packet that is sent, whatever the client offers: more may be cut up on the way, and a part be lost.
-pub(super) const PACKET_MAX_BYTES: u16 = 1232;
 
 impl Reply {
     /// The message for whoever asked, of `most` bytes at most. Whole records are left out; the client is told where

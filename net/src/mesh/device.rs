@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{CLUSTER_PREFIX6, Mesh, NAME, Wanted};
+use super::plan::Wanted;
+use super::told::{CLUSTER_PREFIX6, Mesh, NAME};
 use crate::interface::{self, Way};
 use crate::netlink::{Batch, Family, NetlinkProblem, Socket};
 use crate::wireguard::{self, Key, WireGuard};

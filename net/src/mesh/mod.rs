@@ -6,73 +6,10 @@
 mod device;
 mod key;
 mod plan;
-
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-use crate::underlay::in_network;
+mod told;
 
 pub(super) use device::Device;
 pub(super) use key::private;
-pub(super) use plan::{Wanted, plan};
-
-/// The device.
-pub(super) const NAME: &str = "ferrite-mesh";
-/// Length of a node's prefixes.
-pub(super) const NODE_PREFIX: (u8, u8) = (24, 64);
-/// Length of the cluster's own.
-const CLUSTER_PREFIX6: u8 = 48;
-
-/// The cluster's network, as a node is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mesh {
-    /// The network that nodes get their `/24` of.
-    pub ipv4: (Ipv4Addr, u8),
-    /// The `/48` that they get their `/64` of.
-    pub ipv6: Ipv6Addr,
-    /// This node's number.
-    pub number: u16,
-    /// The other machines.
-    pub peers: Vec<Peer>,
-}
-
-/// Another machine of the cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
-    /// Its name, for people.
-    pub name: String,
-    /// Number of its network; absent where it has none yet.
-    pub number: Option<u16>,
-    /// Its public key; absent where it has none yet.
-    pub key: Option<[u8; 32]>,
-    /// Addresses at which it may be reached.
-    pub addresses: Vec<IpAddr>,
-    /// Longest packet of its networks, in bytes.
-    pub mtu: Option<u32>,
-}
-
-impl Mesh {
-    /// The `/24` of a number.
-    #[must_use]
-    pub fn ipv4_of(&self, number: u16) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.ipv4.0.to_bits() | (u32::from(number) << 8))
-    }
-
-    /// The `/64` of a number.
-    #[must_use]
-    pub fn ipv6_of(&self, number: u16) -> Ipv6Addr {
-        Ipv6Addr::from_bits(self.ipv6.to_bits() | (u128::from(number) << 64))
-    }
-
-    /// This node's networks.
-    #[must_use]
-    pub fn own(&self) -> [(IpAddr, u8); 2] {
-        let (ipv4, ipv6) = (self.ipv4_of(self.number), self.ipv6_of(self.number));
-        [(ipv4.into(), NODE_PREFIX.0), (ipv6.into(), NODE_PREFIX.1)]
-    }
-
-    /// The address is of the cluster's network.
-    fn has(&self, address: IpAddr) -> bool {
-        in_network(address, self.ipv4.0.into(), self.ipv4.1)
-            || in_network(address, self.ipv6.into(), CLUSTER_PREFIX6)
-    }
-}
+pub(super) use plan::plan;
+pub use told::{Mesh, Peer};
+pub(crate) use told::{NAME, NODE_PREFIX};

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ferrite_schema::names::MESH_PORT;
 
-use super::{Mesh, NODE_PREFIX, Peer};
+use super::told::{Mesh, NODE_PREFIX, Peer};
 use crate::underlay::{Underlay, in_network};
 use crate::wireguard::{self, Key};
 
