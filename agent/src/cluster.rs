@@ -12,9 +12,9 @@
 //! | `instances` | units for the cluster, and what is said of them |
 //! | `kept`, `knowledge` | what is kept on STATE, and what is known of machines that want in |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -281,6 +281,16 @@ impl Cluster {
             rest: Rest::new(),
         }
     }
+}
+
+/// Addresses of the cluster's machines, as they are kept in `folder`; none where nothing is kept, or where it cannot be read: that
+/// is said where it is read for good.
+pub(crate) fn kept_addresses(folder: &Path) -> BTreeSet<IpAddr> {
+    let kept = Folder::at(folder).peers().ok().flatten();
+    kept.into_iter()
+        .flat_map(|kept| kept.peers.into_values())
+        .flat_map(|peer| peer.addresses)
+        .collect()
 }
 
 impl knowledge::Tells for Arc<Cluster> {

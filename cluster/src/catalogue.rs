@@ -93,6 +93,8 @@ pub enum Event {
 pub struct View {
     states: BTreeMap<MachineId, State>,
     alive: BTreeSet<MachineId>,
+    /// Machines that have just gone, and are not lost yet.
+    suspects: BTreeSet<MachineId>,
     /// Machines that the brake holds in the catalogue.
     held: BTreeSet<MachineId>,
     braked: bool,
@@ -123,7 +125,14 @@ impl View {
                     self.presence(id, *presence);
                     touched.extend(self.services_of(id));
                 }
-                Event::Brake(true) => self.braked = true,
+                Event::Brake(true) => {
+                    self.braked = true;
+                    // Those that went first, too: it was the same that took them.
+                    self.held.extend(self.suspects.iter().cloned());
+                    for id in &self.suspects {
+                        touched.extend(self.services_of(id));
+                    }
+                }
                 Event::Brake(false) => {
                     self.braked = false;
                     for id in std::mem::take(&mut self.held) {
@@ -147,15 +156,20 @@ impl View {
         match presence {
             Presence::Alive => {
                 self.alive.insert(id.clone());
+                self.suspects.remove(id);
                 self.held.remove(id);
             }
             Presence::Suspect => {
-                if self.alive.remove(id) && self.braked {
-                    self.held.insert(id.clone());
+                if self.alive.remove(id) {
+                    self.suspects.insert(id.clone());
+                    if self.braked {
+                        self.held.insert(id.clone());
+                    }
                 }
             }
             Presence::Lost => {
                 self.alive.remove(id);
+                self.suspects.remove(id);
                 self.held.remove(id);
             }
         }

@@ -23,11 +23,17 @@ pub enum Number {
     None,
 }
 
-/// The number of a machine, by all entries below `net/`. What cannot be understood there is somebody's.
+/// The number of a machine, by all entries below `net/`. What cannot be understood there is somebody's. Of those that are free it
+/// passes over `skip`: machines that join at the same moment would all want the first.
 ///
 /// # Errors
 /// Never in practice: the record can be written.
-pub fn number(machine: &MachineId, nets: &[Entry], max: u16) -> Result<Number, Refused> {
+pub fn number(
+    machine: &MachineId,
+    nets: &[Entry],
+    max: u16,
+    skip: usize,
+) -> Result<Number, Refused> {
     let mut taken = BTreeMap::new();
     for entry in nets {
         let Ok(Key::Net(number)) = Key::parse(&entry.key) else { continue };
@@ -38,7 +44,10 @@ pub fn number(machine: &MachineId, nets: &[Entry], max: u16) -> Result<Number, R
         return Ok(Number::Has(*number));
     }
     let free = |number: &u16| !taken.contains_key(number) && !OF_LONE_NODES.contains(number);
-    let Some(number) = (FIRST..=max).find(free) else { return Ok(Number::None) };
+    let mut all = (FIRST..=max).filter(free);
+    let first = all.next();
+    let later = skip.checked_sub(1).and_then(|skip| all.nth(skip));
+    let Some(number) = later.or(first) else { return Ok(Number::None) };
     let key = Key::Net(number);
     let value = encode(&key, &Net { machine: machine.clone(), rest: Rest::new() })?;
     let bytes = key.bytes();
@@ -76,21 +85,28 @@ mod tests {
         let mut nets = vec![entry(1, b"what is this")];
         for (index, expected) in [(7, 2), (8, 3)] {
             let Number::Free(number, compare, Operation::Put { key, value, lease: None }) =
-                number(&machine(index), &nets, 4095).unwrap()
+                number(&machine(index), &nets, 4095, 0).unwrap()
             else {
                 panic!("none")
             };
             assert_eq!((number, &compare.key), (expected, &key));
             nets.push(entry(number, &value));
-            assert_eq!(super::number(&machine(index), &nets, 4095).unwrap(), Number::Has(expected));
+            assert_eq!(
+                super::number(&machine(index), &nets, 4095, 0).unwrap(),
+                Number::Has(expected)
+            );
         }
-        assert_eq!(number(&machine(9), &nets, 3).unwrap(), Number::None);
+        assert_eq!(number(&machine(9), &nets, 3, 0).unwrap(), Number::None);
+        let skipped = number(&machine(9), &nets, 9, 2).unwrap();
+        assert!(matches!(skipped, Number::Free(6, ..)), "{skipped:?}");
+        let few = number(&machine(9), &nets, 4, 7).unwrap();
+        assert!(matches!(few, Number::Free(4, ..)), "{few:?}");
     }
 
     #[test]
     fn the_network_of_lone_nodes_is_given_to_nobody() {
         let nets: Vec<Entry> = (1..2048).map(|number| entry(number, b"{}")).collect();
-        let free = number(&machine(1), &nets, 4095).unwrap();
+        let free = number(&machine(1), &nets, 4095, 0).unwrap();
         assert!(matches!(free, Number::Free(2304, ..)), "{free:?}");
     }
 }

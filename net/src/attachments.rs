@@ -75,6 +75,8 @@ pub(super) struct Plan {
     pub(super) runs: PathBuf,
     /// The node's own.
     pub(super) resolv_conf: PathBuf,
+    /// Addresses of the cluster's machines, as they were known last.
+    pub(super) machines: BTreeSet<IpAddr>,
 }
 
 /// A unit that wants a network.
@@ -113,6 +115,7 @@ impl Attachments {
             ipv4: (ipv4, plan.addresses.prefix()),
             ipv6: ipv6.map(|address| (address, addresses::IPV6_PREFIX)),
         };
+        let machines = plan.machines.clone();
         Self {
             plan,
             ground,
@@ -121,7 +124,7 @@ impl Attachments {
             laid: false,
             device: None,
             mesh: None,
-            machines: BTreeSet::new(),
+            machines,
             mtu: None,
         }
     }
@@ -317,6 +320,7 @@ mod tests {
             folder: folder.join("net"),
             runs: folder.join("units"),
             resolv_conf: folder.join("resolv.conf"),
+            machines: BTreeSet::new(),
         };
         Attachments::new(plan, Arc::new(Mutex::new(names)))
     }
@@ -345,6 +349,10 @@ mod tests {
     fn a_unit_keeps_its_network_and_the_next_one_has_the_clusters() {
         let name = "a_unit_keeps_its_network_and_the_next_one_has_the_clusters";
         namespace::inside(&format!("{}::{name}", module_path!()), || {
+            // That of the namespace: it tells what interfaces there are.
+            let mount = ["-t", "sysfs", "sysfs", "/sys"];
+            let mounted = std::process::Command::new("mount").args(mount).status().unwrap();
+            assert!(mounted.success());
             let folder = tempfile::tempdir().unwrap();
             let mut first = attachments(folder.path());
             let old = address(&first.attach(&wish("early")).unwrap());

@@ -1,6 +1,7 @@
 //! The network of the node's units, as the supervisor sees it: a unit is attached before its container is
 //! started, and detached when it is at rest.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +38,9 @@ pub struct Places {
     pub folder: PathBuf,
     /// Folder of the shims' run folders.
     pub runs: PathBuf,
+    /// Addresses of the cluster's machines as they were known last: what those have for one another is not for units, from the
+    /// first moment on.
+    pub machines: BTreeSet<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -82,6 +86,7 @@ impl Containers {
             domain: config.domain.clone(),
             folder: places.folder,
             runs: places.runs,
+            machines: places.machines,
             resolv_conf: RESOLV_CONF.into(),
         };
         let attachments = Attachments::new(plan, Arc::clone(&names));
@@ -262,8 +267,11 @@ mod tests {
     #[tokio::test]
     async fn what_is_known_of_the_cluster_is_known_to_the_resolver_until_it_is_told_anew() {
         let folder = tempfile::tempdir().unwrap();
-        let places =
-            Places { folder: folder.path().join("units"), runs: folder.path().join("runs") };
+        let places = Places {
+            folder: folder.path().join("units"),
+            runs: folder.path().join("runs"),
+            machines: BTreeSet::new(),
+        };
         let (teller, _news) = news::channel();
         let config = NetworkConfig::default();
         let (containers, _answers) = Containers::begin(&config, "id", places, teller).unwrap();

@@ -56,11 +56,13 @@ pub(super) async fn follow(cluster: &Arc<Cluster>, node: &Node) {
         } else {
             for address in addresses(cluster) {
                 whys.extend(way.over(&known, &address, &mut following).await);
+                lapse(cluster);
                 if cluster.store().is_some() {
                     break;
                 }
             }
         }
+        lapse(cluster);
         let said = whys.into_iter().collect::<Vec<_>>().join("; ");
         node.stand(
             ABOUT.to_owned(),
@@ -68,6 +70,17 @@ pub(super) async fn follow(cluster: &Arc<Cluster>, node: &Node) {
         );
         tokio::time::sleep(AGAIN).await;
     }
+}
+
+/// Nothing is heard any more: what is known of services was so until now.
+fn lapse(cluster: &Cluster) {
+    cluster.services.send_if_modified(|known| match known {
+        Some(heard) if heard.as_of_s.is_none() => {
+            heard.as_of_s = Some(now_s());
+            true
+        }
+        _ => false,
+    });
 }
 
 /// Where a relay may be: members first, then those that the configuration names.
@@ -134,13 +147,6 @@ impl Way<'_> {
             services: &mut services,
         };
         let end = link::run(stream, &self.own, &instances, following, &mut news).await;
-        self.cluster.services.send_if_modified(|known| match known {
-            Some(heard) if heard.as_of_s.is_none() => {
-                heard.as_of_s = Some(now_s());
-                true
-            }
-            _ => false,
-        });
         for (about, why) in std::mem::take(&mut following.troubles) {
             self.node.warn(format!("the cluster's {about}: {why}"));
         }

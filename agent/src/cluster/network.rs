@@ -29,21 +29,37 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// A network that the kernel did not take is tried again after this long.
 const AGAIN: Duration = Duration::from_secs(5);
 const ABOUT: &str = "cluster network";
+const ABOUT_KEY: &str = "cluster network key";
+
+/// Goes on with what was kept, and makes this node's end of the network.
+pub(super) async fn begin(cluster: &Cluster, node: &Node, containers: &Containers) {
+    remember(cluster, node);
+    open(cluster, node, containers).await;
+}
 
 /// Carries out whatever is told. Never ends.
 pub(super) async fn follow(cluster: &Cluster, node: &Node, containers: &Containers) {
-    remember(cluster, node);
-    match containers.open_mesh(cluster.folder.mesh_key()).await {
-        Ok(key) => drop(cluster.mesh_key.set(BASE64_STANDARD.encode(key))),
-        Err(error) => node.stand(
-            ABOUT.to_owned(),
-            Some(format!(
-                "units of this node are not reached from other machines: {}",
-                ferrite_schema::chain(&error)
-            )),
-        ),
-    }
     tokio::join!(join(cluster, node, containers), answer(cluster, containers));
+}
+
+/// Makes this node's end of the network, unless it is made; whether it is.
+async fn open(cluster: &Cluster, node: &Node, containers: &Containers) -> bool {
+    if cluster.mesh_key.get().is_some() {
+        return true;
+    }
+    match containers.open_mesh(cluster.folder.mesh_key()).await {
+        Ok(key) => {
+            drop(cluster.mesh_key.set(BASE64_STANDARD.encode(key)));
+            node.stand(ABOUT_KEY.to_owned(), None);
+            true
+        }
+        Err(error) => {
+            let why = ferrite_schema::chain(&error);
+            let said = format!("units of this node are not reached from other machines: {why}");
+            node.stand(ABOUT_KEY.to_owned(), Some(said));
+            false
+        }
+    }
 }
 
 /// Goes on with what was kept, until more is told.
@@ -69,7 +85,8 @@ async fn join(cluster: &Cluster, node: &Node, containers: &Containers) {
     let mut kept = None;
     loop {
         let snapshot = told.borrow_and_update().clone();
-        let mut wait = None;
+        let opened = open(cluster, node, containers).await;
+        let mut wait = (!opened).then_some(AGAIN);
         if let Some(snapshot) = &snapshot {
             if kept.as_ref() != Some(snapshot) {
                 match cluster.folder.keep_peers(snapshot) {
@@ -79,6 +96,7 @@ async fn join(cluster: &Cluster, node: &Node, containers: &Containers) {
             }
             match mesh(cluster.machine(), snapshot) {
                 Ok(Some(mesh)) => {
+                    node.stand(ABOUT.to_owned(), None);
                     let (number, peers) = (mesh.number, mesh.peers.len());
                     match containers.join(mesh).await {
                         Ok(()) => tracing::info!(number, peers, "cluster-network-joined"),

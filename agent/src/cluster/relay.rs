@@ -339,7 +339,7 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
     }
 
     async fn register(&mut self, machine: Machine, state: State) -> Result<(), End> {
-        for _ in 0..TRIES {
+        for tried in 0..TRIES {
             let store = &self.relay.store;
             let (_, known) = store.get(&Key::Machine(self.node.clone()).bytes()).await?;
             let alive_key = Key::Alive(self.node.clone());
@@ -366,7 +366,7 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
                 Ok(joins) => joins,
                 Err(refused) => return self.refuse(ferrite_schema::chain(&refused)).await,
             };
-            if let Some((compare, put)) = self.number().await? {
+            if let Some((compare, put)) = self.number(tried).await? {
                 joins.compares.push(compare);
                 joins.operations.push(put);
             }
@@ -383,7 +383,7 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
     }
 
     /// Gives the node a network, in the transaction by which it joins, where it has none and there is one left.
-    async fn number(&mut self) -> Result<Option<(Compare, Operation)>, End> {
+    async fn number(&mut self, tried: usize) -> Result<Option<(Compare, Operation)>, End> {
         let store = &self.relay.store;
         let (_, cluster) = store.get(&Key::Cluster.bytes()).await?;
         let cluster = cluster.and_then(|entry| decode::<Cluster>(&Key::Cluster, &entry.value).ok());
@@ -392,7 +392,10 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
             return Ok(None);
         };
         let nets = store.list(Key::nets().as_bytes()).await?.entries;
-        match number(&self.node, &nets, max) {
+        // Who was not the fastest takes one further on, each another.
+        let spread = self.node.as_str().bytes().map(usize::from).sum::<usize>();
+        let skip = spread.checked_rem(tried.saturating_mul(16)).unwrap_or(0);
+        match number(&self.node, &nets, max, skip) {
             Ok(Number::Free(number, compare, put)) => {
                 tracing::debug!(machine = %self.node, number, "network-is-free");
                 Ok(Some((compare, put)))

@@ -21,10 +21,9 @@ pub(crate) async fn work(
         Ok(None) => {}
         Err(why) => node.warn(why),
     }
-    tokio::join!(
-        meeting::receive(cluster, visitors),
-        member::live(cluster, node),
-        network::follow(cluster, node, containers),
-        following::follow(cluster, node),
-    );
+    tokio::join!(meeting::receive(cluster, visitors), member::live(cluster, node), async {
+        // What the node says of itself has its key: without it, others would take it out of the network.
+        network::begin(cluster, node, containers).await;
+        tokio::join!(network::follow(cluster, node, containers), following::follow(cluster, node),)
+    },);
 }

@@ -79,6 +79,8 @@ impl Machine {
     /// This record of a machine that joins, with what others said about it in the one that is `known`.
     #[must_use]
     pub fn rejoining(mut self, known: Self) -> Self {
+        // An agent that has just begun may not have its key yet; the machine has it all the same.
+        self.mesh_key = self.mesh_key.or(known.mesh_key);
         self.overrides = known.overrides;
         self.cordoned = known.cordoned;
         for (key, value) in known.rest {

@@ -97,7 +97,7 @@ mod tests {
     fn machine(name: &str, state: MachineState) -> ClusterMachine {
         let text = serde_json::json!({
             "id": "a".repeat(32), "name": name, "addresses": [], "state": state, "cordoned": false, "leader": false,
-            "eligible": true, "units": 0, "level": 1, "metadata": {},
+            "eligible": true, "units": 0, "level": 1, "metadata": {}, "overrides": {}, "cpus_milli": 1, "memory_bytes": 1,
         });
         serde_json::from_value(text).unwrap()
     }

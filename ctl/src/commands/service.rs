@@ -31,7 +31,8 @@ fn list(client: &Client, session: &mut Session<'_>) -> Result<(), Failure> {
         Err(failure) => {
             let Ok(last) = last(session) else { return Err(failure) };
             let (node, age) = (printable(&last.node), age(&last, now_s()));
-            session.say(&format!("no member of the cluster answers; {node} answers {age}:"))?;
+            let why = printable(&ferrite_schema::chain(&failure));
+            note(session, &format!("{why}; {node} answers {age}:"));
             last.services.into_values().flatten().collect()
         }
     };
@@ -45,12 +46,18 @@ fn resolve(name: &str, session: &mut Session<'_>) -> Result<(), Failure> {
     };
     if answers.as_of_s.is_some() {
         let (node, age) = (printable(&answers.node), age(&answers, now_s()));
-        session.say(&format!("{node} hears nothing of its cluster and answers {age}:"))?;
+        note(session, &format!("{node} hears nothing of its cluster and answers {age}:"));
     }
     session.show(instances, |instances| match &instances[..] {
         [] => format!("{} is known, and no instance of it is ready", printable(name)),
         some => table(some),
     })
+}
+
+/// For people, whatever form the answer has for programs.
+fn note(session: &mut Session<'_>, sentence: &str) {
+    // Nobody is left to hear that standard error is gone.
+    drop(writeln!(session.err, "{sentence}"));
 }
 
 fn watch(names: &[String], session: &mut Session<'_>) -> Result<(), Failure> {

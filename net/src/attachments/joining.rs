@@ -52,20 +52,23 @@ impl Attachments {
         let stays = self.renumber(&told)?;
         if !stays.is_empty() {
             doubts.push(format!(
-                "these units began before the node had a network of the cluster, and are not reached from other machines until they are started again: {}",
+                "these units began before the node had a network of the cluster, and neither they nor what is started beside them is reached from other machines until all of them have been stopped at the same time, or the node was restarted: {}",
                 stays.join(", ")
             ));
         }
         if !self.laid {
             self.lay()?;
         }
-        filter(nftables::replace_machines(&self.machines, &wanted.machines))
-            .map_err(|error| AttachProblem::Filter { why: ferrite_schema::chain(&error) })?;
+        mesh::close(&told, self.ground.ipv6.is_some()).map_err(|error| unavailable(&error))?;
+        for batch in nftables::replace_machines(&self.machines, &wanted.machines) {
+            filter(batch)
+                .map_err(|error| AttachProblem::Filter { why: ferrite_schema::chain(&error) })?;
+        }
         self.machines.clone_from(&wanted.machines);
         self.mtu = Some(wanted.mtu);
         if let Some(device) = &mut self.device {
             let own = (self.ground.ipv4.0, self.ground.ipv6.map(|(own, _)| own));
-            device.apply(&told, own, &wanted).map_err(|error| unavailable(&error))?;
+            device.apply(own, &wanted).map_err(|error| unavailable(&error))?;
         }
         self.mesh = Some(told);
         Ok(doubts)

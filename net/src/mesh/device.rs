@@ -1,7 +1,8 @@
 //! The kernel's end of the mesh.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::plan::Wanted;
 use super::told::{CLUSTER_PREFIX6, Mesh, NAME};
@@ -10,6 +11,10 @@ use crate::netlink::{Batch, Family, NetlinkProblem, Socket};
 use crate::wireguard::{self, Key, WireGuard};
 use ferrite_schema::names::MESH_PORT;
 
+/// Routes in one message: it must fit into a socket's buffer.
+const ROUTES_AT_ONCE: usize = 500;
+/// A session is used for so long after its handshake (WireGuard's `REJECT_AFTER_TIME`), in seconds.
+const SESSION_S: u64 = 180;
 /// `ESRCH`: there is no such route.
 const NO_ROUTE: i32 = 3;
 
@@ -47,31 +52,31 @@ impl Device {
     }
 
     /// Makes it what is wanted. What the kernel has learnt of peers that stay as they are stays, too.
-    pub(crate) fn apply(
-        &mut self,
-        mesh: &Mesh,
-        own: Own,
-        wanted: &Wanted,
-    ) -> Result<(), NetlinkProblem> {
+    pub(crate) fn apply(&mut self, own: Own, wanted: &Wanted) -> Result<(), NetlinkProblem> {
         let kernel = WireGuard::open()?;
-        let there: BTreeSet<Key> =
-            kernel.device(NAME)?.peers.into_iter().map(|(key, _)| key).collect();
-        let changed: Vec<wireguard::Peer> = wanted
-            .peers
-            .iter()
-            .filter(|peer| !there.contains(&peer.key) || !self.applied.peers.contains(peer))
-            .cloned()
-            .collect();
+        let there: BTreeMap<Key, u64> = kernel.device(NAME)?.peers.into_iter().collect();
+        let (first, now_s) = (self.own.is_none(), now_s());
+        let differs = |peer: &&wireguard::Peer| {
+            !there.contains_key(&peer.key) || !self.applied.peers.contains(peer)
+        };
+        let changed = wanted.peers.iter().filter(differs).map(|peer| {
+            // An earlier agent's device may have learnt where the peer is, and speaks to it.
+            let heard_s = there.get(&peer.key).copied().unwrap_or(0);
+            let speaks = first && now_s.saturating_sub(heard_s) < SESSION_S;
+            let endpoint = peer.endpoint.filter(|_| !speaks);
+            wireguard::Peer { endpoint, ..peer.clone() }
+        });
+        let changed: Vec<wireguard::Peer> = changed.collect();
         let stay: BTreeSet<Key> = wanted.peers.iter().map(|peer| peer.key).collect();
-        let gone: Vec<Key> = there.difference(&stay).copied().collect();
+        let gone: Vec<Key> = there.into_keys().filter(|key| !stay.contains(key)).collect();
         kernel.set_peers(NAME, &changed, &gone)?;
-        self.route(mesh, own, wanted)?;
+        self.route(own, wanted)?;
         self.applied = wanted.clone();
         self.own = Some(own);
         Ok(())
     }
 
-    fn route(&self, mesh: &Mesh, own: Own, wanted: &Wanted) -> Result<(), NetlinkProblem> {
+    fn route(&self, own: Own, wanted: &Wanted) -> Result<(), NetlinkProblem> {
         let socket = Socket::open(Family::Route)?;
         let way = |network: IpAddr| match network {
             IpAddr::V4(_) => Some(Way::Out(self.index, IpAddr::V4(own.0))),
@@ -79,20 +84,21 @@ impl Device {
         };
         let mut batch = Batch::default();
         interface::set_mtu(&mut batch, self.index, wanted.mtu);
-        // What is nobody's leads nowhere: else it would go to whoever is this node's router, in the clear.
-        interface::add_route(&mut batch, (mesh.ipv4.0.into(), mesh.ipv4.1), Way::Nowhere);
-        if own.1.is_some() {
-            interface::add_route(&mut batch, (mesh.ipv6.into(), CLUSTER_PREFIX6), Way::Nowhere);
-        }
-        let as_before = self.own == Some(own);
-        for network in &wanted.routes {
-            if let Some(way) = way(network.0)
-                && !(as_before && self.applied.routes.contains(network))
-            {
-                interface::add_route(&mut batch, *network, way);
-            }
-        }
         socket.carry_out(batch)?;
+        let as_before = self.own == Some(own);
+        let fresh = wanted
+            .routes
+            .iter()
+            .filter(|network| !(as_before && self.applied.routes.contains(network)));
+        for networks in fresh.collect::<Vec<_>>().chunks(ROUTES_AT_ONCE) {
+            let mut batch = Batch::default();
+            for network in networks {
+                if let Some(way) = way(network.0) {
+                    interface::add_route(&mut batch, **network, way);
+                }
+            }
+            socket.carry_out(batch)?;
+        }
         for network in self.applied.routes.difference(&wanted.routes) {
             let Some(way) = way(network.0) else { continue };
             let mut batch = Batch::default();
@@ -104,4 +110,19 @@ impl Device {
         }
         Ok(())
     }
+}
+
+/// What is nobody's in the cluster's network leads nowhere, with or without a device: else it would go to whoever is this node's
+/// router, in the clear.
+pub(crate) fn close(mesh: &Mesh, ipv6: bool) -> Result<(), NetlinkProblem> {
+    let mut batch = Batch::default();
+    interface::add_route(&mut batch, (mesh.ipv4.0.into(), mesh.ipv4.1), Way::Nowhere);
+    if ipv6 {
+        interface::add_route(&mut batch, (mesh.ipv6.into(), CLUSTER_PREFIX6), Way::Nowhere);
+    }
+    Socket::open(Family::Route)?.carry_out(batch)
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -8,7 +8,7 @@ mod key;
 mod plan;
 mod told;
 
-pub(super) use device::Device;
+pub(super) use device::{Device, close};
 pub(super) use key::private;
 pub(super) use plan::plan;
 pub use told::{Mesh, Peer};

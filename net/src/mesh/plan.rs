@@ -40,7 +40,7 @@ pub(crate) fn plan(mesh: &Mesh, underlay: &Underlay, ipv6: bool) -> Wanted {
     let mut numbers: BTreeMap<u16, &str> = [(mesh.number, "this node")].into();
     let mut keys: BTreeMap<Key, &str> = BTreeMap::new();
     for peer in &mesh.peers {
-        wanted.machines.extend(peer.addresses.iter().filter(|address| !mesh.has(**address)));
+        wanted.machines.extend(&peer.addresses);
         let (Some(number), Some(key)) = (peer.number, peer.key) else { continue };
         mtu = mtu.min(peer.mtu.unwrap_or(ETHERNET_MTU));
         let same = numbers.get(&number).map(|other| ("network", *other));
@@ -48,6 +48,15 @@ pub(crate) fn plan(mesh: &Mesh, underlay: &Underlay, ipv6: bool) -> Wanted {
             let doubt =
                 format!("{} has the same {what} as {other}: its units are not reached", peer.name);
             wanted.doubts.push(doubt);
+            continue;
+        }
+        if let Some(own) = overlapping(underlay, mesh.ipv4_of(number).into(), NODE_PREFIX.0) {
+            wanted.doubts.push(format!(
+                "{} has the network {}/{}, and this node is in the same one as {own}: its units are not reached",
+                peer.name,
+                mesh.ipv4_of(number),
+                NODE_PREFIX.0
+            ));
             continue;
         }
         numbers.insert(number, &peer.name);
@@ -60,14 +69,28 @@ pub(crate) fn plan(mesh: &Mesh, underlay: &Underlay, ipv6: bool) -> Wanted {
         let endpoint = endpoint(mesh, peer, underlay);
         wanted.peers.push(wireguard::Peer { key, endpoint, allowed: networks });
     }
+    if let Some(own) = overlapping(underlay, mesh.ipv4_of(mesh.number).into(), NODE_PREFIX.0) {
+        wanted
+            .doubts
+            .push(format!("this node's network of the cluster is one that it is in as {own}"));
+    }
     wanted.mtu = mtu.max(MTU_MIN + WRAPPING) - WRAPPING;
     wanted
+}
+
+/// The address by which the node is in this network already, or in one around it.
+fn overlapping(underlay: &Underlay, network: IpAddr, prefix: u8) -> Option<IpAddr> {
+    let meets = |(own, length): &&(IpAddr, u8)| in_network(*own, network, prefix.min(*length));
+    underlay.addresses.iter().find(meets).map(|(own, _)| *own)
 }
 
 /// Where a peer is tried first: in a network that this node is in, too, or else where a family leads that both have. Never
 /// through the mesh itself. A peer without any may still come.
 fn endpoint(mesh: &Mesh, peer: &Peer, underlay: &Underlay) -> Option<SocketAddr> {
-    let reachable = || peer.addresses.iter().copied().filter(|address| !mesh.has(*address));
+    // Behind translations several machines may call themselves the same.
+    let own = |address: &IpAddr| underlay.addresses.iter().any(|(own, _)| own == address);
+    let reachable =
+        || peer.addresses.iter().copied().filter(|address| !mesh.has(*address) && !own(address));
     let near = |address: &IpAddr| {
         underlay.addresses.iter().any(|(own, prefix)| in_network(*address, *own, *prefix))
     };
@@ -121,6 +144,7 @@ mod tests {
         assert_eq!(at(&["10.0.0.2", "2001:db8::2"]).unwrap(), "[2001:db8::2]:51820");
         assert_eq!(at(&["10.0.0.2", "2001:db9::2"]).unwrap(), "10.0.0.2:51820");
         assert_eq!(at(&["10.113.0.2"]), None, "that is a unit's");
+        assert_eq!(at(&["192.168.7.1"]), None, "that is this node");
         assert_eq!(at(&["fd12:3456:789a:5::2"]), None);
         assert_eq!(endpoint_of(&["10.0.0.2"], &[("2001:db8::1", 64)]), None, "no way");
         assert_eq!(endpoint_of(&["10.0.0.2"], &[("10.0.0.1", 0)]).unwrap(), "10.0.0.2:51820");
@@ -142,6 +166,21 @@ mod tests {
         let narrow = Peer { mtu: Some(1400), ..peer(3, 3, &[]) };
         let wanted = plan(&mesh(vec![narrow]), &underlay(&[]), false);
         assert_eq!((wanted.mtu, wanted.peers[0].allowed.len()), (1320, 1));
+    }
+
+    #[test]
+    fn no_network_of_the_cluster_takes_the_place_of_one_that_the_node_is_in() {
+        let peers = || vec![peer(2, 2, &["10.112.2.9"]), peer(40, 3, &["10.0.0.3"])];
+        for own in [("10.112.2.5", 24), ("10.112.0.5", 20), ("10.112.2.200", 28)] {
+            let wanted = plan(&mesh(peers()), &underlay(&[own]), false);
+            let networks: Vec<String> =
+                wanted.routes.iter().map(|(network, _)| network.to_string()).collect();
+            assert_eq!(networks, ["10.112.40.0"], "{own:?}");
+            assert!(wanted.doubts[0].contains(own.0), "{:?}", wanted.doubts);
+            assert!(wanted.machines.contains(&"10.112.2.9".parse().unwrap()));
+        }
+        let own = plan(&mesh(Vec::new()), &underlay(&[("10.112.1.7", 24)]), false);
+        assert_eq!(own.doubts.len(), 1);
     }
 
     #[test]

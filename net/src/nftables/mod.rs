@@ -26,6 +26,8 @@ pub(crate) use ground::Ground;
 
 /// Members in one transaction: a message must fit in a socket's buffer of some 200 KiB.
 const MEMBERS_AT_ONCE: usize = 200;
+/// Addresses of machines in one transaction, likewise.
+const ADDRESSES_AT_ONCE: usize = 1000;
 /// A unit on the bridge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Member {
@@ -43,16 +45,25 @@ pub(crate) struct Member {
 }
 
 /// Addresses of the cluster's machines, which change.
-pub(crate) fn replace_machines(old: &BTreeSet<IpAddr>, new: &BTreeSet<IpAddr>) -> Batch {
-    let mut transaction = Transaction::begin();
-    machines(&mut transaction, old, Transaction::remove);
-    machines(&mut transaction, new, Transaction::add);
-    transaction.end()
+pub(crate) fn replace_machines(old: &BTreeSet<IpAddr>, new: &BTreeSet<IpAddr>) -> Vec<Batch> {
+    let come: Vec<IpAddr> = new.difference(old).copied().collect();
+    let gone: Vec<IpAddr> = old.difference(new).copied().collect();
+    // Those that come first: no moment has less than what stays.
+    let add: fn(&mut Transaction, encode::Table, &str, &[Element]) = Transaction::add;
+    let acts = [(come, add), (gone, Transaction::remove)];
+    let batches = acts.iter().flat_map(|(addresses, act)| {
+        addresses.chunks(ADDRESSES_AT_ONCE).map(|addresses| {
+            let mut transaction = Transaction::begin();
+            machines(&mut transaction, addresses, *act);
+            transaction.end()
+        })
+    });
+    batches.collect()
 }
 
 fn machines(
     transaction: &mut Transaction,
-    addresses: &BTreeSet<IpAddr>,
+    addresses: &[IpAddr],
     act: fn(&mut Transaction, encode::Table, &str, &[Element]),
 ) {
     let of = |wanted: fn(&IpAddr) -> bool| {
@@ -77,7 +88,6 @@ pub(crate) fn install(
     let mut transaction = Transaction::begin();
     rules::inet(&mut transaction, ground);
     rules::bridge(&mut transaction);
-    machines(&mut transaction, addresses, Transaction::add);
     let mut batches = Vec::new();
     for members in members.chunks(MEMBERS_AT_ONCE) {
         for (table, set) in rules::sets() {
@@ -94,6 +104,7 @@ pub(crate) fn install(
     if batches.is_empty() {
         batches.push(transaction.end());
     }
+    batches.extend(replace_machines(&BTreeSet::new(), addresses));
     batches
 }
 

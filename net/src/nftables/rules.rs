@@ -306,8 +306,11 @@ impl Rules<'_> {
         let stop = Expression::Verdict(Verdict::Drop);
         self.add("strangers", &[&not_itself, &to_loopback], stop.clone());
         let not_units = meta_is_not(Meta::InName, &self.bridge);
+        // What comes through the mesh answers the node, which speaks by these addresses there; `input` lets nothing else in.
+        let not_mesh = meta_is_not(Meta::InName, &interface(mesh::NAME));
         for to_bridge in [Some(ipv4), ipv6].iter().flatten() {
-            self.add("strangers", &[&not_itself, &not_units, to_bridge], stop.clone());
+            let parts: [&[Expression]; 4] = [&not_itself, &not_units, &not_mesh, to_bridge];
+            self.add("strangers", &parts, stop.clone());
         }
     }
 
