@@ -50,7 +50,7 @@ pub(crate) fn plan(mesh: &Mesh, underlay: &Underlay, ipv6: bool) -> Wanted {
             wanted.doubts.push(doubt);
             continue;
         }
-        if let Some(own) = overlapping(underlay, mesh.ipv4_of(number).into(), NODE_PREFIX.0) {
+        if let Some(own) = overlapping(mesh, number, underlay) {
             wanted.doubts.push(format!(
                 "{} has the network {}/{}, and this node is in the same one as {own}: its units are not reached",
                 peer.name,
@@ -69,7 +69,7 @@ pub(crate) fn plan(mesh: &Mesh, underlay: &Underlay, ipv6: bool) -> Wanted {
         let endpoint = endpoint(mesh, peer, underlay);
         wanted.peers.push(wireguard::Peer { key, endpoint, allowed: networks });
     }
-    if let Some(own) = overlapping(underlay, mesh.ipv4_of(mesh.number).into(), NODE_PREFIX.0) {
+    if let Some(own) = overlapping(mesh, mesh.number, underlay) {
         wanted
             .doubts
             .push(format!("this node's network of the cluster is one that it is in as {own}"));
@@ -78,9 +78,13 @@ pub(crate) fn plan(mesh: &Mesh, underlay: &Underlay, ipv6: bool) -> Wanted {
     wanted
 }
 
-/// The address by which the node is in this network already, or in one around it.
-fn overlapping(underlay: &Underlay, network: IpAddr, prefix: u8) -> Option<IpAddr> {
-    let meets = |(own, length): &&(IpAddr, u8)| in_network(*own, network, prefix.min(*length));
+/// The address by which the node is in the network of this number already, or in one around it. A network that has room for the
+/// whole cluster's (`10.0.0.0/8`), in which the node is elsewhere, is none: there the cluster's counts.
+fn overlapping(mesh: &Mesh, number: u16, underlay: &Underlay) -> Option<IpAddr> {
+    let network = IpAddr::V4(mesh.ipv4_of(number));
+    let meets = |(own, length): &&(IpAddr, u8)| {
+        mesh.has(*own) && in_network(*own, network, NODE_PREFIX.0.min(*length))
+    };
     underlay.addresses.iter().find(meets).map(|(own, _)| *own)
 }
 
