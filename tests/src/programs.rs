@@ -5,13 +5,15 @@ use std::process::{Command, Output};
 
 use anyhow::{Context, Result, bail};
 
-/// Folder that cargo puts programs into: the parent of the tests' own.
+/// Folder that cargo puts programs into: the benchmark's own, and the parent of the tests', which is `deps`.
 ///
 /// # Errors
-/// The test program does not know where it is.
+/// The program does not know where it is.
 pub fn folder() -> Result<PathBuf> {
-    let own = std::env::current_exe().context("find the test program")?;
-    own.ancestors().nth(2).map(Path::to_owned).context("find the folder above the tests'")
+    let own = std::env::current_exe().context("find the program that runs")?;
+    let folder = own.parent().context("find the folder of the program that runs")?;
+    let above = folder.parent().filter(|_| folder.ends_with("deps"));
+    Ok(above.unwrap_or(folder).to_owned())
 }
 
 /// A program of the workspace.
