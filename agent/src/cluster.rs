@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrite_cluster::catalogue::Catalogue;
@@ -92,6 +92,8 @@ pub struct Cluster {
     services: watch::Sender<Option<Heard>>,
     /// Public key of its end of the network, in base64; absent until it has one.
     mesh_key: OnceLock<String>,
+    /// The networks that it was in when that was last looked at.
+    underlay: Mutex<Underlay>,
 }
 
 /// What a member tells every node.
@@ -167,6 +169,7 @@ impl Cluster {
             peers: watch::Sender::new(None),
             services: watch::Sender::new(None),
             mesh_key: OnceLock::new(),
+            underlay: Mutex::default(),
         }
     }
 
@@ -258,12 +261,19 @@ impl Cluster {
         Whose { id: self.id().clone(), name: self.name().clone(), machine: self.machine.clone() }
     }
 
+    /// The networks that the node is in; what they were last, where the kernel does not say: not read is not gone.
+    fn underlay(&self) -> Underlay {
+        let mut known = self.underlay.lock().unwrap_or_else(PoisonError::into_inner);
+        match Underlay::look() {
+            Ok(now) => *known = now,
+            Err(error) => tracing::warn!(%error, "addresses-not-read"),
+        }
+        known.clone()
+    }
+
     /// What the node says of itself in the cluster.
     fn record(&self) -> Machine {
-        let underlay = Underlay::look().unwrap_or_else(|error| {
-            tracing::warn!(%error, "addresses-not-read");
-            Underlay::default()
-        });
+        let underlay = self.underlay();
         Machine {
             name: self.about.hostname.clone(),
             addresses: underlay.addresses.iter().map(|(address, _)| *address).collect(),

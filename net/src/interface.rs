@@ -39,11 +39,14 @@ const ADDRESS_LOCAL: u16 = 2;
 const ADDRESS_FLAGS: u16 = 8;
 const WITHOUT_DETECTION: u32 = 2;
 
-/// `RTA_DST`, `RTA_OIF`, `RTA_GATEWAY`, `RTA_PREFSRC`.
+/// `RTA_DST`, `RTA_OIF`, `RTA_GATEWAY`, `RTA_PRIORITY`, `RTA_PREFSRC`.
 const ROUTE_NETWORK: u16 = 1;
 const ROUTE_INTERFACE: u16 = 4;
 const ROUTE_GATEWAY: u16 = 5;
+const ROUTE_PRIORITY: u16 = 6;
 const ROUTE_SOURCE: u16 = 7;
+/// After every other way to the same network, and never in the place of one: the kernel replaces what is as urgent.
+const LAST: u32 = u32::MAX;
 /// `RT_TABLE_MAIN`, `RTPROT_STATIC`, `RTN_UNICAST`, `RTN_UNREACHABLE`, `RT_SCOPE_LINK`.
 const MAIN_TABLE: u8 = 254;
 const STATIC: u8 = 4;
@@ -207,8 +210,11 @@ fn route(
     let header = [family, prefix, 0, 0, MAIN_TABLE, STATIC, scope, what, 0, 0, 0, 0];
     batch.request(act, kind, &header, |put| {
         put.put(ROUTE_NETWORK, &bytes);
-        if let Way::Out(index, source) = way {
-            put.number(ROUTE_INTERFACE, index).put(ROUTE_SOURCE, &wire(source).1);
+        match way {
+            Way::Out(index, source) => {
+                put.number(ROUTE_INTERFACE, index).put(ROUTE_SOURCE, &wire(source).1);
+            }
+            Way::Nowhere => drop(put.number(ROUTE_PRIORITY, LAST)),
         }
     });
 }

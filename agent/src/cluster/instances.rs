@@ -7,7 +7,7 @@ use ferrite_cluster::names::{SpecHash, UnitName};
 use ferrite_cluster::records::{
     Assigned, Condition, InstanceState, Rest, ServicePort, Spec, State, Target,
 };
-use ferrite_net::underlay::{Underlay, in_network};
+use ferrite_net::underlay::in_network;
 use ferrite_schema::api::{Origin, UnitState, UnitStatus};
 use ferrite_schema::unit::{NetworkMode, Unit};
 use ferrite_units::assigned::Assigned as Wanted;
@@ -92,7 +92,7 @@ impl Instances for Supervised<'_> {
     async fn state(&self, specs: &BTreeMap<UnitName, SpecHash>) -> State {
         let all = self.units().list().await;
         let of_cluster = all.iter().filter(|status| status.origin == Origin::Cluster);
-        let underlay = Underlay::look().unwrap_or_default();
+        let underlay = self.cluster.underlay();
         let reach = Reach {
             networks: network::own(self.cluster),
             node: underlay.addresses.iter().map(|(address, _)| *address).collect(),

@@ -91,7 +91,9 @@ async fn join(cluster: &Cluster, node: &Node, containers: &Containers) {
             if kept.as_ref() != Some(snapshot) {
                 match cluster.folder.keep_peers(snapshot) {
                     Ok(()) => kept = Some(snapshot.clone()),
-                    Err(error) => node.warn(ferrite_schema::chain(&error)),
+                    Err(error) => {
+                        tracing::warn!(error = ferrite_schema::chain(&error), "peers-not-kept");
+                    }
                 }
             }
             match mesh(cluster.machine(), snapshot) {

@@ -126,3 +126,30 @@ pub(crate) fn close(mesh: &Mesh, ipv6: bool) -> Result<(), NetlinkProblem> {
 fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::namespace::{self, ip};
+
+    #[test]
+    fn a_network_that_the_node_is_in_stays_reachable() {
+        let name = "a_network_that_the_node_is_in_stays_reachable";
+        namespace::inside(&format!("{}::{name}", module_path!()), || {
+            ip("link add lan0 type dummy");
+            ip("link set lan0 up");
+            ip("address add 10.112.0.1/12 dev lan0");
+            let ipv6 = "fd12:3456:789a::".parse().unwrap();
+            let ipv4 = ([10, 112, 0, 0].into(), 12);
+            let mesh = Mesh { ipv4, ipv6, number: 1, peers: Vec::new() };
+            for _ in 0..2 {
+                close(&mesh, true).unwrap();
+                let way = ip("route get 10.115.0.9");
+                assert!(way.contains("dev lan0"), "{way}");
+            }
+            ip("address flush dev lan0");
+            let left = ip("route show");
+            assert!(left.contains("unreachable 10.112.0.0/12"), "{left}");
+        });
+    }
+}
