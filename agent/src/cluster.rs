@@ -3,12 +3,12 @@
 //! | module | what it does |
 //! |---|---|
 //! | `founding`, `beginning`, `growth` | who begins the cluster, whether etcd may be started, how many run it: pure |
-//! | `member`, `etcd`, `lead` | the life of a member: etcd, and leading beside it |
+//! | `member`, `etcd`, `lead`, `space` | the life of a member: etcd, leading beside it, and what is done when its space is used up |
 //! | `dial`, `frames` | connections to other nodes |
 //! | `meeting`, `relay` | what is answered to other nodes |
 //! | `outlook` | what a member tells every node |
 //! | `network` | this node's part in the cluster's network, and what it answers for |
-//! | `following`, `link` | this node's way to the cluster, and what it hears on it |
+//! | `following`, `link`, `errand` | this node's way to the cluster, what it hears on it and does for it |
 //! | `instances` | units for the cluster, and what is said of them |
 //! | `kept`, `knowledge` | what is kept on STATE, and what is known of machines that want in |
 
@@ -38,6 +38,7 @@ use crate::node::Node;
 
 mod beginning;
 mod dial;
+mod errand;
 mod etcd;
 mod following;
 mod founding;
@@ -53,6 +54,7 @@ mod member;
 mod network;
 mod outlook;
 mod relay;
+mod space;
 mod work;
 
 pub(crate) use work::work;

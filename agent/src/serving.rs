@@ -117,11 +117,13 @@ pub(crate) async fn belong(
 ) {
     let Some(cluster) = &config.cluster else { return std::future::pending().await };
     let news = News { config, node, doorway };
-    if let (Some(why), None) = (&node.rescue, &cluster.member) {
-        // It would be another machine with each boot.
-        news.stand(Some(format!(
-            "this node does not join its cluster while its STATE cannot be used: {why}"
-        )));
+    if let Some(why) = &node.rescue {
+        // It would be another machine with each boot, with nothing on it that runs, and a vote that it forgets.
+        let why =
+            format!("this node does not join its cluster while its STATE cannot be used: {why}");
+        node.stand("cluster without STATE".to_owned(), Some(why));
+    }
+    if node.rescue.is_some() && cluster.member.is_none() {
         return std::future::pending().await;
     }
     let Some(known) = &node.cluster else {
@@ -135,7 +137,12 @@ pub(crate) async fn belong(
         hardware: hardware::digest(Path::new("/sys")),
         boot: hardware::boot(Path::new("/proc")),
     };
-    tokio::join!(work::work(settings, &news), cluster::work(known, node, visitors, &containers));
+    let certifies = work::work(settings, &news);
+    if node.rescue.is_some() {
+        // It has an issuer, so that its operators reach it.
+        return certifies.await;
+    }
+    tokio::join!(certifies, cluster::work(known, node, visitors, &containers));
 }
 
 /// What becomes of what membership tells.

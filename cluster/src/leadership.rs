@@ -5,8 +5,11 @@
 //! nothing of a former leader comes through. For the same reason a leader whose etcd leads no more goes on until another one
 //! has taken the key: until then nobody else decides.
 //!
+//! etcd outlives its agent. Where raft is led beside an agent that is gone, and whoever has the key is gone, too, any member
+//! takes it ([`is_vacant`]), until an agent is beside raft's leader again.
+//!
 //! ```text
-//!              Raft: beside us                   Took
+//!         Raft: beside us; Vacant                Took
 //!  Following ──────────────────────▶ Taking ────────────▶ Leading
 //!      ▲                                │                    │
 //!      └──────── TakeFailed ────────────┘                    │
@@ -54,6 +57,8 @@ pub enum Event {
     Raft(Option<u64>),
     /// The key `leader`, as it was read or watched.
     Record(Seen),
+    /// As long as the key is what it was at this change, nobody decides that is there ([`is_vacant`]).
+    Vacant(Revision),
     /// The key is ours, since this revision.
     Took(Revision),
     /// It is not, or nobody knows: it must be read again.
@@ -120,6 +125,16 @@ impl Leadership {
                     self.seen = Some(seen);
                 }
             }
+            Event::Vacant(changed) => {
+                let same = |seen: &Seen| seen.changed == changed;
+                return match (self.state, self.seen.filter(same)) {
+                    (State::Following, Some(seen)) => {
+                        self.state = State::Taking;
+                        vec![Effect::Take { expected: seen.expected() }]
+                    }
+                    (State::Following | State::Taking | State::Leading(_), _) => Vec::new(),
+                };
+            }
             Event::Took(revision) => {
                 let seen = Seen { changed: revision, exists: true };
                 // The watch may have told of a later one before the answer came.
@@ -170,6 +185,17 @@ impl Leadership {
             State::Following => Vec::new(),
         }
     }
+}
+
+/// Nobody decides: neither the machine that has `leader` nor the one whose etcd leads raft is among those that are there.
+/// Where either is not known nobody knows.
+#[must_use]
+pub fn is_vacant(
+    holder: Option<&MachineId>,
+    raft_leader: Option<&MachineId>,
+    alive: impl Fn(&MachineId) -> bool,
+) -> bool {
+    [holder, raft_leader].into_iter().all(|machine| machine.is_some_and(|machine| !alive(machine)))
 }
 
 /// The transaction by which a member takes `leader`.
@@ -254,6 +280,32 @@ mod tests {
         assert_eq!(effects, [Effect::Lead(Fence(Revision(6))), Effect::StepDown, take]);
     }
 
+    #[test]
+    fn where_nobody_is_there_that_should_decide_another_one_does_until_somebody_is() {
+        let mut other = Leadership::new(2);
+        other.step(Event::Record(at(5)));
+        other.step(Event::Raft(Some(1)));
+        assert_eq!(other.step(Event::Vacant(Revision(4))), [], "it is another's meanwhile");
+        let take = other.step(Event::Vacant(Revision(5)));
+        assert_eq!(take, [Effect::Take { expected: Revision(5) }]);
+        assert_eq!(other.step(Event::Vacant(Revision(5))), [], "it is at it");
+        assert_eq!(other.step(Event::Took(Revision(9))), [Effect::Lead(Fence(Revision(9)))]);
+        assert_eq!(other.step(Event::Vacant(Revision(9))), [], "it is itself there");
+        assert_eq!(other.step(Event::Raft(Some(1))), []);
+        // Whoever is beside raft's leader is back.
+        assert_eq!(other.step(Event::Record(at(12))), [Effect::StepDown]);
+    }
+
+    #[test]
+    fn vacant_is_what_nobody_has_that_is_there() {
+        let (one, two) = (machine(1), machine(2));
+        let alive = |id: &MachineId| *id == machine(2);
+        assert!(is_vacant(Some(&one), Some(&one), alive));
+        assert!(!is_vacant(Some(&two), Some(&one), alive), "it decides, wherever raft is led");
+        assert!(!is_vacant(Some(&one), Some(&two), alive), "it will take the key");
+        assert!(!is_vacant(None, Some(&one), alive) && !is_vacant(Some(&one), None, alive));
+    }
+
     /// Members around one store, each of which hears late.
     struct Cluster {
         store: Memory,
@@ -324,7 +376,7 @@ mod tests {
         /// member beside its leader, and all others know.
         #[test]
         fn one_decides_at_a_time_and_in_the_end_it_is_raft_s_leader(
-            steps in prop::collection::vec((0..4_usize, 0..4_usize), 0..120), last in 0..3_usize,
+            steps in prop::collection::vec((0..5_usize, 0..4_usize), 0..120), last in 0..3_usize,
         ) {
             let mut cluster = Cluster { store: Memory::new(), members: Vec::new(), raft: None };
             for number in 0..3_u64 {
@@ -340,6 +392,11 @@ mod tests {
             for (what, number) in steps {
                 match (what, number) {
                     (0, 3) => hear(&mut cluster, None),
+                    // However wrong.
+                    (3, number) if number < 3 => {
+                        let vacant = Event::Vacant(cluster.read().changed);
+                        cluster.members[number].1.push(vacant);
+                    }
                     (0, number) => hear(&mut cluster, Some(number)),
                     (_, 3) => {}
                     (_, number) => cluster.go_on(number),

@@ -2,7 +2,7 @@
 //!
 //! A machine whose `alive` is gone is *suspect*, and a moment later *lost*. **The brake**: where many are gone at once, it is
 //! more likely the network or the leader itself, and moving would do harm; then a TTL more passes first. The same holds after
-//! the leader's own clock jumped, for everybody.
+//! the leader's own clock jumped, for everybody, and for a machine that this leader has never seen: it may be on its way back.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub struct Presences {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
     Alive,
-    Suspect { since: Moment },
+    Suspect { since: Moment, unseen: bool },
     Lost,
 }
 
@@ -74,7 +74,8 @@ impl Presences {
             Sign::Vanished(id) => {
                 let seen = self.machines.get(id);
                 if !matches!(seen, Some(Seen::Suspect { .. } | Seen::Lost)) {
-                    self.machines.insert(id.clone(), Seen::Suspect { since: now });
+                    let unseen = seen.is_none();
+                    self.machines.insert(id.clone(), Seen::Suspect { since: now, unseen });
                     self.vanished.push_back((now, id.clone()));
                     changed.push((id.clone(), Presence::Suspect));
                 }
@@ -116,7 +117,7 @@ impl Presences {
     pub fn braked(&self) -> bool {
         let alive = self.alive();
         self.machines.values().any(|seen| match seen {
-            Seen::Suspect { since } => self.many(*since, alive),
+            Seen::Suspect { since, .. } => self.many(*since, alive),
             Seen::Alive | Seen::Lost => false,
         })
     }
@@ -125,8 +126,9 @@ impl Presences {
     fn suspects(&self) -> impl Iterator<Item = (&MachineId, Moment)> {
         let alive = self.alive();
         self.machines.iter().filter_map(move |(id, seen)| match seen {
-            Seen::Suspect { since } => {
-                let brake = if self.many(*since, alive) { self.ttl } else { Duration::ZERO };
+            Seen::Suspect { since, unseen } => {
+                let braked = *unseen || self.many(*since, alive);
+                let brake = if braked { self.ttl } else { Duration::ZERO };
                 let at = since.saturating_add(SUSPECT_FOR).saturating_add(brake);
                 Some((id, at.max(self.not_before)))
             }
@@ -218,6 +220,17 @@ mod tests {
         assert_eq!(presences.deadline(), Some(s(15)));
     }
 
+    #[test]
+    fn one_that_was_away_before_the_leader_came_may_be_on_its_way_back() {
+        let mut presences = alive(1);
+        presences.step(&Sign::Vanished(id(7)), s(10));
+        assert_eq!(presences.deadline(), Some(s(17)));
+        assert!(!presences.braked(), "nobody need know");
+        presences.step(&Sign::Appeared(id(7)), s(16));
+        presences.step(&Sign::Vanished(id(7)), s(20));
+        assert_eq!(presences.deadline(), Some(s(22)));
+    }
+
     #[derive(Debug, Clone)]
     enum Happens {
         Appears(usize),
@@ -249,16 +262,22 @@ mod tests {
             let mut diary: Vec<(Moment, usize)> = Vec::new();
             let mut gone: BTreeMap<usize, Moment> = BTreeMap::new();
             let mut there: BTreeSet<usize> = BTreeSet::new();
+            let (mut seen, mut unseen) = (BTreeSet::new(), BTreeSet::new());
             for (ms, what) in all {
                 now += Duration::from_millis(ms);
                 let sign = match what {
                     Happens::Appears(number) => {
                         gone.remove(&number);
                         there.insert(number);
+                        seen.insert(number);
+                        unseen.remove(&number);
                         Sign::Appeared(id(number))
                     }
                     Happens::Vanishes(number) => {
                         there.remove(&number);
+                        if seen.insert(number) {
+                            unseen.insert(number);
+                        }
                         if gone.insert(number, now).is_none() {
                             diary.push((now, number));
                         } else {
@@ -281,6 +300,8 @@ mod tests {
                     let number = (0..8).find(|number| id(*number) == lost).unwrap();
                     let since = gone[&number];
                     prop_assert!(now >= since + SUSPECT_FOR, "{number} too early");
+                    let held = !unseen.contains(&number) || now >= since + SUSPECT_FOR + TTL;
+                    prop_assert!(held, "{number} may be on its way back");
                     prop_assert!(jumped.is_none_or(|at| now >= at + TTL), "{number} after a jump");
                     // Anybody whose disappearance is no more than a TTL away, all on one side, was held, too.
                     for side in [since.saturating_sub(TTL)..=since, since..=since + TTL] {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -14,20 +15,20 @@ use ferrite_vm::console::Until;
 use ferrite_vm::deadline::Deadline;
 use serde_json::Value;
 
-use crate::mesh;
+use crate::{mesh, survival};
 
-const NODES: [&str; 3] = ["trio-1", "trio-2", "trio-3"];
+pub(crate) const NODES: [&str; 3] = ["trio-1", "trio-2", "trio-3"];
 /// A member's last word on its way into the cluster.
-const SERVES: &str = "member-serves";
+pub(crate) const SERVES: &str = "member-serves";
 /// A node that is known to the cluster, and knows what it is to run.
-const ASSIGNED: &str = "assigned instances=";
+pub(crate) const ASSIGNED: &str = "assigned instances=";
 
-fn text(value: &Value, key: &str) -> String {
+pub(crate) fn text(value: &Value, key: &str) -> String {
     value[key].as_str().unwrap_or_default().to_owned()
 }
 
 /// Where each instance of `web` runs, by name.
-fn places(computer: &Computer) -> Result<BTreeMap<String, String>> {
+pub(crate) fn places(computer: &Computer) -> Result<BTreeMap<String, String>> {
     let all = computer.ask(&["unit", "list"])?;
     let units = all.as_array().context("units")?;
     let web = units.iter().find(|unit| unit["name"] == "web").context("web")?;
@@ -39,15 +40,21 @@ fn places(computer: &Computer) -> Result<BTreeMap<String, String>> {
     Ok(instances.iter().map(|one| (text(one, "name"), text(one, "machine_name"))).collect())
 }
 
-/// Machines that are there, and which of them leads.
-fn machines(computer: &Computer) -> Result<(Vec<String>, String)> {
+/// Machines that are there, and which of all leads.
+pub(crate) fn alive(computer: &Computer) -> Result<(Vec<String>, Option<String>)> {
     let all = computer.ask(&["machine", "list"])?;
     let all = all.as_array().context("machines")?;
     let alive = all.iter().filter(|one| one["state"] == "alive");
-    let leader = all.iter().find(|one| one["leader"] == true).context("a leader")?;
+    let leader = all.iter().find(|one| one["leader"] == true).map(|one| text(one, "name"));
     let mut names: Vec<String> = alive.map(|one| text(one, "name")).collect();
     names.sort();
-    Ok((names, text(leader, "name")))
+    Ok((names, leader))
+}
+
+/// Machines that are there, and which of them leads.
+fn machines(computer: &Computer) -> Result<(Vec<String>, String)> {
+    let (names, leader) = alive(computer)?;
+    Ok((names, leader.context("a leader")?))
 }
 
 /// What whoever comes to this computer's port hears from one instance of `web` or another.
@@ -64,8 +71,18 @@ fn through_the_door(computer: &Computer, door: u16) -> Result<String> {
     }
 }
 
+/// The example, of which an instance that is made unwell stays so: nobody starts it anew while the scenario looks.
+fn patient_web(computer: &Computer) -> Result<PathBuf> {
+    let example = std::fs::read_to_string("../configs/units/web.toml")?;
+    let (_, last) = example.rsplit_once("\n[").context("a table")?;
+    ensure!(last.starts_with("health]"), "its last table is another one: {last}");
+    let path = computer.folder().with_file_name("web.toml");
+    std::fs::write(&path, format!("{example}retries = 1000\n"))?;
+    Ok(path)
+}
+
 /// Waits for a new line of a node's console.
-fn wait_for_new(console: &mut ferrite_vm::console::Console, words: &str) -> Result<()> {
+pub(crate) fn wait_for_new(console: &mut ferrite_vm::console::Console, words: &str) -> Result<()> {
     let until = Until { deadline: Deadline::after(BOOT), machine: None, interrupt: None };
     console.wait_for(&[words], until)?;
     Ok(())
@@ -92,7 +109,8 @@ fn three_machines_are_one_cluster_and_a_unit_outlives_one_of_them() -> Result<()
 
     // One unit, on three machines, one each.
     computer.ferrite(&["import", archive, "--name", "hello"])?;
-    computer.ferrite(&["unit", "start", "../configs/units/web.toml"])?;
+    let web = patient_web(&computer)?;
+    computer.ferrite(&["unit", "start", web.to_str().context("name the unit's file")?])?;
     let before = places(&computer)?;
     assert_eq!(before.keys().collect::<Vec<_>>(), ["web@1", "web@2", "web@3"]);
     let mut used: Vec<&String> = before.values().collect();
@@ -131,6 +149,8 @@ fn three_machines_are_one_cluster_and_a_unit_outlives_one_of_them() -> Result<()
     wait_for_new(&mut console, ASSIGNED)?;
     assert_eq!(machines(&computer)?.0, NODES);
     assert_eq!(places(&computer)?, after);
+
+    survival::the_cluster_outlives_what_befalls_its_machines(&computer)?;
     computer.ferrite(&["unit", "destroy", "web", "front"])?;
     computer.ferrite(&["cluster", "down", "trio", "--delete"])?;
     Ok(())

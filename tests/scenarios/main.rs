@@ -27,6 +27,7 @@ mod root;
 mod services;
 mod slots;
 mod state;
+mod survival;
 mod system_disk;
 mod trouble;
 mod units;

@@ -29,6 +29,8 @@ pub(super) const NAME: &str = "+etcd";
 /// Its container's root in the image.
 const ROOT: &str = "/usr/share/ferrite/etcd";
 const PROGRAM: &str = "/usr/bin/etcd";
+/// Most that its file may have.
+pub(super) const QUOTA_BYTES: u64 = 512 << 20;
 /// What it gets to hand its lead over and close its data, in seconds.
 const GRACE_S: u32 = 15;
 /// As its container sees these.
@@ -133,7 +135,7 @@ pub(super) fn arguments(whose: &Whose, begins: &Begins, timings: &Timings) -> Ve
         ("election-timeout", timings.election_ms.to_string()),
         ("auto-compaction-mode", "revision".to_owned()),
         ("auto-compaction-retention", "5000".to_owned()),
-        ("quota-backend-bytes", (512_u64 << 20).to_string()),
+        ("quota-backend-bytes", QUOTA_BYTES.to_string()),
         ("snapshot-count", "5000".to_owned()),
         ("enable-grpc-gateway", "false".to_owned()),
         ("experimental-initial-corrupt-check", "true".to_owned()),

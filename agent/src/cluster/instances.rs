@@ -14,7 +14,7 @@ use ferrite_units::assigned::Assigned as Wanted;
 use ferrite_units::supervisor::Units;
 use tokio::sync::watch;
 
-use super::link::Instances;
+use super::errand::Instances;
 use super::{Cluster, network};
 use crate::node::Node;
 

@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use ferrite_cluster::keys::{Key, PREFIX};
-use ferrite_cluster::lead::{LeadEnd, Monotonic, Report, lead};
-use ferrite_cluster::leadership::{Effect, Event, Fence, Leadership, Seen, take};
-use ferrite_cluster::records::{Cluster, Machine, decode};
+use ferrite_cluster::lead::{Collector, LeadEnd, Monotonic, Report, lead};
+use ferrite_cluster::leadership::{Effect, Event, Fence, Leadership, Seen, is_vacant, take};
+use ferrite_cluster::records::{Cluster, Leader, Machine, decode};
 use ferrite_cluster::store::{Change, ClusterStore, Etcd, Outcome, Revision, StoreProblem};
 use ferrite_schema::cluster::{ClusterName, MachineId, MachineName};
 use futures_util::StreamExt;
@@ -17,6 +17,10 @@ use super::growth::{self, Step};
 
 /// How often etcd is asked who leads raft.
 const ASK_EVERY: Duration = Duration::from_millis(500);
+/// How often a member looks whether anybody leads at all.
+const VACANT_EVERY: Duration = Duration::from_secs(5);
+/// How often a leader looks what nothing needs any more.
+const COLLECT_EVERY: Duration = Duration::from_secs(10 * 60);
 /// A leader that could not go on tries again after this long.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often the members are looked at.
@@ -80,6 +84,8 @@ async fn part(
     let mut events = vec![Event::Record(seen)];
     let mut ticks = tokio::time::interval(ASK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut vacancies = tokio::time::interval(VACANT_EVERY);
+    vacancies.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut deciding: Option<Deciding<'_>> = None;
     loop {
         while let Some(event) = events.pop() {
@@ -108,6 +114,7 @@ async fn part(
         }
         tokio::select! {
             _ = ticks.tick() => events.push(Event::Raft(store.raft().await?.leader)),
+            _ = vacancies.tick(), if deciding.is_none() => events.extend(vacant(store).await?),
             changes = watch.next() => match changes {
                 Some(Ok(changes)) => events.extend(changes.iter().rev().map(|change| {
                     let exists = matches!(change, Change::Put(_));
@@ -131,6 +138,24 @@ async fn part(
             }
         }
     }
+}
+
+/// Whether nobody decides that is there.
+async fn vacant(store: &Etcd) -> Result<Option<Event>, StoreProblem> {
+    let Some(number) = store.raft().await?.leader else { return Ok(None) };
+    let members = store.members().await?;
+    let beside = members.into_iter().find(|member| member.number == number);
+    let Some(beside) = beside.and_then(|member| member.machine) else { return Ok(None) };
+    let (_, Some(entry)) = store.get(&Key::Leader.bytes()).await? else { return Ok(None) };
+    let Ok(holder) = decode::<Leader>(&Key::Leader, &entry.value) else { return Ok(None) };
+    let mut there = BTreeSet::new();
+    for machine in [&holder.machine, &beside] {
+        if store.get(&Key::Alive(machine.clone()).bytes()).await?.1.is_some() {
+            there.insert(machine.clone());
+        }
+    }
+    let vacant = is_vacant(Some(&holder.machine), Some(&beside), |id| there.contains(id));
+    Ok(vacant.then_some(Event::Vacant(entry.mod_revision)))
 }
 
 async fn ended(deciding: &mut Option<Deciding<'_>>) -> LeadEnd {
@@ -165,8 +190,29 @@ fn decide<'store>(
         tokio::select! {
             end = lead(store, fence, settings.ttl, &clock, report) => end,
             never = grow(store, settings) => never,
+            never = collect(store, fence) => never,
         }
     })
+}
+
+/// Forgets versions that nothing needs any more. Never ends.
+async fn collect(store: &Etcd, fence: Fence) -> LeadEnd {
+    let mut collector = Collector::default();
+    loop {
+        tokio::time::sleep(COLLECT_EVERY).await;
+        let Ok(listing) = store.list(PREFIX.as_bytes()).await else { continue };
+        for transaction in collector.look(&listing, fence) {
+            let count = transaction.operations.len();
+            match store.transact(transaction).await {
+                Ok(Outcome::Done(_)) => tracing::info!(count, "specifications-forgotten"),
+                // One of them is used again, or another one leads.
+                Ok(Outcome::Failed(_)) => {}
+                Err(problem) => {
+                    tracing::debug!(error = ferrite_schema::chain(&problem), "nothing-forgotten");
+                }
+            }
+        }
+    }
 }
 
 /// Sees to it that as many machines run etcd as should. Never ends: what cannot be done now is tried again.

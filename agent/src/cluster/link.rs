@@ -2,7 +2,6 @@
 //! what runs goes on; only a relay that was heard changes anything.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::time::Duration;
 
 use ferrite_cluster::catalogue::Catalogue;
@@ -10,35 +9,21 @@ use ferrite_cluster::names::{SpecHash, UnitName};
 use ferrite_cluster::protocol::{
     Follower, Hello, KeepAlive, Member, Message, PeersSnapshot, VERSION, Welcome,
 };
-use ferrite_cluster::records::{Assigned, LEVEL, Machine, Spec, State};
+use ferrite_cluster::records::{LEVEL, Machine, State};
 use ferrite_schema::cluster::{ClusterId, MachineId};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::errand::{Done, Due, Instances, carry_out, ended};
 use super::frames::{Broken, Hears, Says, frames};
 use super::kept::{Folder, KeptAssignment};
 
 /// What a relay gets for its first word.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What changes within this time is said at once.
-const GATHERED: Duration = Duration::from_millis(100);
 /// In a TTL a node says so often that it is there; and a relay that has said nothing for this part of a TTL is left, so
 /// that there is time enough to find another one.
 const BEATS: u32 = 4;
 const SILENCE: u32 = 2;
-
-/// What runs here, as the link sees it.
-pub(super) trait Instances {
-    /// What the cluster's instances do.
-    fn state(&self, specs: &BTreeMap<UnitName, SpecHash>) -> impl Future<Output = State>;
-
-    /// A number that rises whenever that changes.
-    fn changes(&self) -> watch::Receiver<u64>;
-
-    /// From now on these are to run, and no others of the cluster's.
-    fn assign(&self, wanted: BTreeMap<UnitName, (Assigned, Spec)>) -> impl Future<Output = ()>;
-}
 
 /// Why a link ended.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +118,8 @@ struct Link<'node, C, I> {
     reports: u64,
     /// What the node said of itself last.
     record: Machine,
+    /// What is to be done on the node, beside the link: that it is there a node says all the time, however long this takes.
+    due: Due,
 }
 
 /// What is told whoever carries out more than the link itself does.
@@ -162,7 +149,8 @@ where
     let (mut hears, says) = frames(stream);
     let (wanted, reports) = (BTreeSet::new(), 0);
     let record = (own.record)();
-    let mut link = Link { own, instances, following, says, wanted, reports, record };
+    let due = Due::default();
+    let mut link = Link { own, instances, following, says, wanted, reports, record, due };
     match link.run(&mut hears, news).await {
         Ok(never) => never,
         Err(end) => end,
@@ -197,38 +185,37 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
         let ttl = Duration::from_secs(welcome.ttl_s.max(1).into());
         let mut changes = self.instances.changes();
         changes.mark_unchanged();
-        let mut said = self.register().await?;
+        let state = self.instances.state(&self.following.specs).await;
+        let mut said = self.register(state).await?;
         self.says.say(&Message::Subscribe { services: None }).await?;
         let mut beats = tokio::time::interval(ttl / BEATS);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut number, mut heard) = (0, Instant::now());
         let silence = ttl / SILENCE;
+        let errand = None;
+        tokio::pin!(errand);
         loop {
+            if errand.is_none()
+                && let Some(next) = self.due.next(&self.following.specs)
+            {
+                errand.set(Some(carry_out(self.instances, next)));
+            }
             tokio::select! {
                 message = hears.next() => {
                     heard = Instant::now();
-                    if self.hear(message?, news).await? {
-                        said = self.register().await?;
+                    self.hear(message?, news).await?;
+                }
+                done = ended(errand.as_mut()) => {
+                    errand.set(None);
+                    if let Done::Runs(state) = done {
+                        said = self.tell(state, said).await?;
                     }
                 }
-                Ok(()) = changes.changed() => {
-                    // A start alone is some changes within a moment.
-                    tokio::time::sleep(GATHERED).await;
-                    changes.mark_unchanged();
-                    let state = self.instances.state(&self.following.specs).await;
-                    if state != said {
-                        self.reports += 1;
-                        let report = Message::State { number: self.reports, state: state.clone() };
-                        self.says.say(&report).await?;
-                        said = state;
-                    }
-                }
+                Ok(()) = changes.changed() => self.due.report = true,
                 () = tokio::time::sleep_until(heard + silence) => return Err(End::Silent(silence)),
                 _ = beats.tick() => {
                     // Its addresses may have changed.
-                    if (self.own.record)() != self.record {
-                        said = self.register().await?;
-                    }
+                    self.due.register |= (self.own.record)() != self.record;
                     number += 1;
                     let machines = vec![self.own.machine.clone()];
                     self.says.say(&Message::KeepAlive(KeepAlive { number, machines })).await?;
@@ -237,16 +224,29 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
         }
     }
 
-    async fn register(&mut self) -> Result<State, End> {
-        let state = self.instances.state(&self.following.specs).await;
+    /// Tells what runs, where that is another thing than was `said`.
+    async fn tell(&mut self, state: State, said: State) -> Result<State, End> {
+        if std::mem::take(&mut self.due.register) {
+            self.due.report = false;
+            return self.register(state).await;
+        }
+        if state != said {
+            self.reports += 1;
+            let report = Message::State { number: self.reports, state: state.clone() };
+            self.says.say(&report).await?;
+        }
+        Ok(state)
+    }
+
+    async fn register(&mut self, state: State) -> Result<State, End> {
         self.record = (self.own.record)();
         let machine = Box::new(self.record.clone());
         self.says.say(&Message::Register { machine, state: state.clone() }).await?;
         Ok(state)
     }
 
-    /// Takes in what the relay says; `true` where the node must register again.
-    async fn hear(&mut self, message: Message, news: &mut News<'_>) -> Result<bool, End> {
+    /// Takes in what the relay says.
+    async fn hear(&mut self, message: Message, news: &mut News<'_>) -> Result<(), End> {
         match message {
             Message::Refused { why } => return Err(End::Refused(why)),
             Message::Members { members, fresh } => (news.members)(members, fresh),
@@ -260,7 +260,9 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
                 behind.map_err(|behind| End::Refused(behind.to_string()))?;
                 self.tell_services(news);
             }
-            Message::KeptAlive { gone, .. } => return Ok(gone.contains(&self.own.machine)),
+            Message::KeptAlive { gone, .. } => {
+                self.due.register |= gone.contains(&self.own.machine);
+            }
             Message::Assignment(snapshot) => {
                 let newer = self.following.follower.assignment(snapshot);
                 if newer {
@@ -283,13 +285,13 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
                     self.following.troubles.insert("specification", why);
                 }
                 if self.wanted.is_empty() {
-                    self.apply().await;
+                    self.apply();
                 }
             }
             // What only later versions of a relay say, and what concerns nobody here.
             _ => {}
         }
-        Ok(false)
+        Ok(())
     }
 
     fn tell_services(&self, news: &mut News<'_>) {
@@ -301,7 +303,7 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
     async fn ask_or_apply(&mut self) -> Result<(), End> {
         self.wanted = self.following.missing();
         if self.wanted.is_empty() {
-            self.apply().await;
+            self.apply();
             return Ok(());
         }
         let hashes = self.wanted.iter().cloned().collect();
@@ -309,7 +311,7 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
     }
 
     /// What the node is to run is known: it is kept, and then done.
-    async fn apply(&mut self) {
+    fn apply(&mut self) {
         let following = &mut *self.following;
         let Some(assignment) = following.follower.assignment.clone() else { return };
         following.specs = assignment
@@ -343,6 +345,7 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
             }
         }
         tracing::info!(instances = wanted.len(), revision = self.following.revision(), "assigned");
-        self.instances.assign(wanted).await;
+        self.due.apply = Some(wanted);
+        self.due.report = true;
     }
 }

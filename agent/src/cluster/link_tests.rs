@@ -7,7 +7,9 @@ use std::time::Duration;
 use ferrite_cluster::catalogue::Catalogue;
 use ferrite_cluster::keys::Key;
 use ferrite_cluster::names::{SpecHash, UnitName};
-use ferrite_cluster::protocol::{Hello, Member, Message, PeersSnapshot, VERSION, Welcome};
+use ferrite_cluster::protocol::{
+    AssignmentSnapshot, Hello, Member, Message, PeersSnapshot, SpecText, VERSION, Welcome,
+};
 use ferrite_cluster::records::{
     Assigned, Assignment, Capacity, Cause, Condition, InstanceState, Machine, Placement, Rest,
     Spec, State, Target, decode, encode,
@@ -18,9 +20,10 @@ use ferrite_schema::cluster::{ClusterId, MachineId};
 use futures_util::StreamExt;
 use tokio::sync::watch;
 
+use super::errand::Instances;
 use super::frames::frames;
 use super::kept::Folder;
-use super::link::{self, End, Following, Instances, News, Own};
+use super::link::{self, End, Following, News, Own};
 use super::outlook;
 use super::relay::{self, Guest, Relay};
 
@@ -36,15 +39,17 @@ fn machine(digit: &str) -> MachineId {
     digit.repeat(32).parse().unwrap()
 }
 
-/// Runs whatever it is assigned, at once.
+/// Runs whatever it is assigned, as soon as it is not busy.
 struct Pretends {
     runs: Mutex<BTreeMap<UnitName, SpecHash>>,
     changes: watch::Sender<u64>,
+    busy: watch::Sender<bool>,
 }
 
 impl Pretends {
     fn new() -> Self {
-        Self { runs: Mutex::default(), changes: watch::Sender::new(0) }
+        let (changes, busy) = (watch::Sender::new(0), watch::Sender::new(false));
+        Self { runs: Mutex::default(), changes, busy }
     }
 }
 
@@ -72,6 +77,7 @@ impl Instances for Pretends {
     }
 
     async fn assign(&self, wanted: BTreeMap<UnitName, (Assigned, Spec)>) {
+        self.busy.subscribe().wait_for(|busy| !busy).await.unwrap();
         *self.runs.lock().unwrap() =
             wanted.into_iter().map(|(name, (assigned, _))| (name, assigned.spec)).collect();
         self.changes.send_modify(|number| *number += 1);
@@ -394,4 +400,65 @@ async fn a_certificate_that_was_revoked_opens_nothing() {
     let never = std::future::pending::<()>;
     let end = linked(&store, &own("boot"), &Pretends::new(), &mut following, never).await.unwrap();
     assert!(end.to_string().contains("was revoked"), "{end}");
+}
+
+/// Many units take longer to take in than a node may be silent.
+#[tokio::test]
+async fn a_node_that_is_busy_says_all_the_time_that_it_is_there() {
+    let place = tempfile::tempdir().unwrap();
+    let (instances, own) = (Pretends::new(), own("boot-1"));
+    let busy = instances.busy.clone();
+    busy.send_replace(true);
+    let mut following = Following::begin(Folder::at(place.path()));
+    let (here, there) = tokio::io::duplex(64 * 1024);
+    let (key, text, assigned) = assignment("web@1");
+    let Key::Spec(hash) = key else { panic!("{key:?}") };
+    let relay = async {
+        let (mut hears, mut says) = frames(there);
+        assert!(matches!(hears.next().await.unwrap(), Message::Hello(_)));
+        let welcome = Welcome { version: VERSION, epoch: 1, relay: machine("a"), ttl_s: 1 };
+        says.say(&Message::Welcome(welcome)).await.unwrap();
+        let all: Assignment = decode(&Key::Assign(machine("b")), &assigned).unwrap();
+        let snapshot = AssignmentSnapshot { revision: 7, instances: all.instances };
+        says.say(&Message::Assignment(snapshot)).await.unwrap();
+        let text = String::from_utf8(text).ok();
+        says.say(&Message::Spec(SpecText { hash: hash.clone(), text })).await.unwrap();
+        let (mut beats, mut wants) = (0, false);
+        while beats < 6 {
+            match hears.next().await.unwrap() {
+                Message::KeepAlive(alive) => {
+                    let (number, gone) = (alive.number, Vec::new());
+                    says.say(&Message::KeptAlive { number, gone }).await.unwrap();
+                    beats += 1;
+                }
+                Message::State { state, .. } => panic!("it runs already: {state:?}"),
+                Message::WantSpecs { .. } => wants = true,
+                _ => {}
+            }
+        }
+        assert!(wants);
+        busy.send_replace(false);
+        loop {
+            if let Message::State { state, .. } = hears.next().await.unwrap() {
+                return state;
+            }
+        }
+    };
+    let (mut welcome, mut members) = (|_: &Welcome| {}, |_: Vec<Member>, _: bool| {});
+    let (mut peers, mut services) = (|_: PeersSnapshot| {}, |_: &Catalogue| {});
+    let mut news = News {
+        welcome: &mut welcome,
+        members: &mut members,
+        peers: &mut peers,
+        services: &mut services,
+    };
+    let node = link::run(here, &own, &instances, &mut following, &mut news);
+    let all = async {
+        tokio::select! {
+            state = relay => state,
+            end = node => panic!("{end}"),
+        }
+    };
+    let state = tokio::time::timeout(PATIENCE, all).await.expect("it takes too long");
+    assert_eq!(state.instances.len(), 1);
 }

@@ -11,7 +11,9 @@ use ferrite_cluster::protocol::{Member, Standing};
 use ferrite_cluster::records::{
     Cluster as Record, LEVEL, Machine, Networks, Rest, Timings, Token, decode, encode,
 };
-use ferrite_cluster::store::{ClusterStore, Compare, Etcd, Operation, StoreProblem, Transaction};
+use ferrite_cluster::store::{
+    ClusterStore, Compare, Etcd, Maintenance, Operation, StoreProblem, Transaction,
+};
 use ferrite_schema::api::EventKind;
 use ferrite_schema::cluster::MachineId;
 use ferrite_schema::node_config::MemberConfig;
@@ -22,7 +24,7 @@ use super::beginning::{self, Begins, Listed};
 use super::etcd;
 use super::founding::{self, Verdict};
 use super::kept::KeptMember;
-use super::{Cluster, Terms, following, lead, now_s, outlook};
+use super::{Cluster, Terms, following, lead, now_s, outlook, space};
 use crate::node::Node;
 
 const ABOUT: &str = "cluster member";
@@ -32,10 +34,17 @@ const ABOUT_BRAKE: &str = "cluster brake";
 const REFUSED_SHOWN_MAX: usize = 8;
 /// How often others are asked how they stand, and etcd whether it is well.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A member is no relay any more after this part of a TTL without a leader.
+const LEADERLESS: u32 = 2;
+const NO_LEADER: &str = "it knows no leader: it needs more than half of the members";
 /// What cannot be done now is tried again after this long.
 const AGAIN: Duration = Duration::from_secs(5);
 /// etcd's peer certificate is made anew after this long, which is well before it ends.
-const CERTIFICATE_LIFE: Duration = Duration::from_secs(10 * 24 * 60 * 60);
+const CERTIFICATE_LIFE_S: u64 = 10 * 24 * 60 * 60;
+/// Certificates are good a day before they are made.
+const BACKDATED_S: u64 = 24 * 60 * 60;
+/// How often the clock is looked at.
+const CLOCK_EVERY: Duration = Duration::from_secs(60);
 /// Networks that nodes get theirs from.
 const IPV4: &str = "10.112.0.0/12";
 
@@ -276,15 +285,30 @@ async fn attend(cluster: &Arc<Cluster>, node: &Node, kept: &mut KeptMember) -> S
         Ok(store) => store,
         Err(problem) => return ferrite_schema::chain(&problem),
     };
-    let anew = Instant::now() + CERTIFICATE_LIFE;
+    let own = match Maintenance::at(&etcd::socket()).await {
+        Ok(own) => own,
+        Err(problem) => return ferrite_schema::chain(&problem),
+    };
     let serves = serve(cluster, node, &store, kept);
     let finds = find_peers(cluster);
-    let renews = tokio::time::sleep_until(anew);
     tokio::select! {
         never = serves => never,
         never = finds => never,
-        () = renews => "its certificate is made anew".to_owned(),
+        never = space::tend(&store, &own, node) => never,
+        () = grows_old(now_s()) => "its certificate is made anew".to_owned(),
     }
+}
+
+/// Ends when a certificate that was made at `made_s` is to be made anew: it grows old, or the clock says another time than then.
+async fn grows_old(made_s: u64) {
+    while !is_old(made_s, now_s()) {
+        tokio::time::sleep(CLOCK_EVERY).await;
+    }
+}
+
+const fn is_old(made_s: u64, now_s: u64) -> bool {
+    now_s.saturating_add(BACKDATED_S / 2) < made_s
+        || now_s > made_s.saturating_add(CERTIFICATE_LIFE_S)
 }
 
 /// Keeps the names of peers where they are. While all is well, machines' records say where that is; while there is no quorum,
@@ -360,10 +384,13 @@ async fn well(cluster: &Cluster, store: &Etcd) -> Result<Terms, String> {
         return Err("it learns still".to_owned());
     }
     if raft.leader.is_none() {
-        return Err("it knows no leader: it needs more than half of the members".to_owned());
+        return Err(NO_LEADER.to_owned());
     }
-    store.transact(first_records(cluster)?).await.map_err(said)?;
-    let (_, entry) = store.get(&Key::Cluster.bytes()).await.map_err(said)?;
+    let (_, mut entry) = store.get(&Key::Cluster.bytes()).await.map_err(said)?;
+    if entry.is_none() {
+        store.transact(first_records(cluster)?).await.map_err(said)?;
+        entry = store.get(&Key::Cluster.bytes()).await.map_err(said)?.1;
+    }
     let entry = entry.ok_or("the cluster's record is gone")?;
     let record: Record =
         decode(&Key::Cluster, &entry.value).map_err(|refused| ferrite_schema::chain(&refused))?;
@@ -415,6 +442,21 @@ async fn lead_and_look(cluster: &Arc<Cluster>, node: &Node, store: &Etcd, ttl: D
         problem = lead::work(store, &settings, tells) => ferrite_schema::chain(&problem),
         problem = keep_looking(cluster, store) => ferrite_schema::chain(&problem),
         problem = outlook::keep(store, ttl, tells_all) => ferrite_schema::chain(&problem),
+        why = leaderless(store, ttl / LEADERLESS) => why,
+    }
+}
+
+/// Ends when etcd has known no leader for so long: an election takes a moment, and whoever is linked here can wait for that.
+async fn leaderless(store: &Etcd, most: Duration) -> String {
+    let mut last = Instant::now();
+    loop {
+        match store.raft().await {
+            Ok(raft) if raft.leader.is_some() => last = Instant::now(),
+            Ok(_) if last.elapsed() < most => {}
+            Ok(_) => return NO_LEADER.to_owned(),
+            Err(problem) => return ferrite_schema::chain(&problem),
+        }
+        tokio::time::sleep(LOOK_EVERY / 2).await;
     }
 }
 
@@ -489,5 +531,25 @@ impl lead::Tells for Tells<'_> {
         // Whoever leads now says it.
         self.0.stand(ABOUT_RECORDS.to_owned(), None);
         self.0.stand(ABOUT_BRAKE.to_owned(), None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_made_anew_when_it_grows_old_and_when_the_clock_was_wrong() {
+        let made_s = 1_800_000_000;
+        for (now_s, expected) in [
+            (made_s, false),
+            (made_s - BACKDATED_S / 4, false),
+            (made_s - BACKDATED_S, true),
+            (0, true),
+            (made_s + CERTIFICATE_LIFE_S, false),
+            (made_s + CERTIFICATE_LIFE_S + 1, true),
+        ] {
+            assert_eq!(is_old(made_s, now_s), expected, "{now_s}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! A member's end of a node's link: what the node says of itself goes into the store, and what it is to run comes out.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
@@ -94,6 +95,8 @@ struct Link<'relay, S, C> {
     subscribed: bool,
     said: Option<Told>,
     catalogues: i64,
+    /// Specifications that it wants still: one after the other, and what it says is heard between them.
+    wanted: VecDeque<SpecHash>,
 }
 
 impl<S: ClusterStore, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
@@ -125,6 +128,7 @@ where
         subscribed: false,
         said: None,
         catalogues: 1,
+        wanted: VecDeque::new(),
     };
     let ended = match link.welcome(&hello, guest.serial.as_deref()).await {
         Ok(()) => link.run(&mut hears).await,
@@ -212,6 +216,7 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
                             Some(self.relay.store.watch(&key.bytes(), from.next()).await?);
                     }
                 }
+                () = std::future::ready(()), if !self.wanted.is_empty() => self.tell_spec().await?,
                 changes = next(&mut assignments) => match changes {
                     Some(Ok(_)) => drop(self.tell_assignment(&key).await?),
                     Some(Err(end)) => return Err(end.into()),
@@ -266,7 +271,7 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
                 Ok(self.says.say(&Message::KeptAlive { number: alive.number, gone }).await?)
             }
             Message::State { number, state } => self.report(number, &state).await,
-            Message::WantSpecs { hashes } => self.tell_specs(&hashes).await,
+            Message::WantSpecs { hashes } => self.want_specs(hashes).await,
             // All of them: nobody asks for less yet.
             Message::Subscribe { .. } => {
                 self.subscribed = true;
@@ -323,19 +328,22 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
         }
     }
 
-    async fn tell_specs(&mut self, hashes: &[SpecHash]) -> Result<(), End> {
-        if hashes.len() > SPECS_MAX {
-            let why = format!("it wants {} specifications at once", hashes.len());
-            return self.refuse(why).await;
+    async fn want_specs(&mut self, hashes: Vec<SpecHash>) -> Result<(), End> {
+        let count = self.wanted.len().saturating_add(hashes.len());
+        if count > SPECS_MAX {
+            return self.refuse(format!("it wants {count} specifications at once")).await;
         }
-        for hash in hashes {
-            let (_, entry) = self.relay.store.get(&Key::Spec(hash.clone()).bytes()).await?;
-            let text = entry.and_then(|entry| String::from_utf8(entry.value).ok());
-            // What is not what its hash says is as good as none.
-            let text = text.filter(|text| SpecHash::of(text.as_bytes()) == *hash);
-            self.says.say(&Message::Spec(SpecText { hash: hash.clone(), text })).await?;
-        }
+        self.wanted.extend(hashes);
         Ok(())
+    }
+
+    async fn tell_spec(&mut self) -> Result<(), End> {
+        let Some(hash) = self.wanted.pop_front() else { return Ok(()) };
+        let (_, entry) = self.relay.store.get(&Key::Spec(hash.clone()).bytes()).await?;
+        let text = entry.and_then(|entry| String::from_utf8(entry.value).ok());
+        // What is not what its hash says is as good as none.
+        let text = text.filter(|text| SpecHash::of(text.as_bytes()) == hash);
+        Ok(self.says.say(&Message::Spec(SpecText { hash, text })).await?)
     }
 
     async fn register(&mut self, machine: Machine, state: State) -> Result<(), End> {

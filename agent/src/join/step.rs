@@ -125,7 +125,12 @@ impl Joining {
     }
 
     fn look_again(&mut self, until_s: u64, now_s: u64, chance: u32) -> Vec<Effect> {
-        let far = matches!(self.state, State::Waiting { .. }) && until_s > now_s + 2 * AGAIN_MAX_S;
+        let far = match self.state {
+            State::Waiting { .. } => until_s > now_s + 2 * AGAIN_MAX_S,
+            // One that was made in a wrong future is not good yet.
+            State::Resting { .. } => !self.is_fresh(now_s),
+            State::New | State::Asking { .. } => false,
+        };
         if far { self.look(now_s, chance) } else { vec![Effect::Wait { until_s }] }
     }
 

@@ -25,10 +25,13 @@ const ANSWER_MAX_BYTES: usize = 64 << 20;
 /// Lists that begin again because the store was compacted below them.
 const LISTS_MAX: usize = 5;
 
-/// etcd, over its Unix socket. Clones share the connection.
+/// etcd, over its Unix socket. Clones share the connections.
 #[derive(Clone)]
 pub struct Etcd {
+    /// Whose requests wait for a leader while there is none: an election is no reason to give up.
     client: client::Client,
+    /// Whose watches end when there is none for long: they would tell of nothing any more, and nobody would know.
+    watcher: client::Client,
 }
 
 impl std::fmt::Debug for Etcd {
@@ -54,9 +57,11 @@ impl Etcd {
     /// # Errors
     /// The path is none for a socket.
     pub async fn at(socket: &Path) -> Result<Self, StoreProblem> {
-        // Without a leader etcd would answer reads and watches from what it had.
-        let options = ConnectOptions::new().with_require_leader(true);
-        Ok(Self { client: client_at(socket, options).await? })
+        let led = ConnectOptions::new().with_require_leader(true);
+        Ok(Self {
+            client: client_at(socket, ConnectOptions::new()).await?,
+            watcher: client_at(socket, led).await?,
+        })
     }
 
     /// What this etcd says about raft.
@@ -143,7 +148,7 @@ impl ClusterStore for Etcd {
     }
 
     async fn watch(&self, prefix: &[u8], from: Revision) -> Result<Watch, StoreProblem> {
-        let mut watch = self.client.watch_client().max_decoding_message_size(ANSWER_MAX_BYTES);
+        let mut watch = self.watcher.watch_client().max_decoding_message_size(ANSWER_MAX_BYTES);
         let start = if prefix.is_empty() { vec![0] } else { prefix.to_vec() };
         let options = WatchOptions::new().with_range(end_of(prefix)).with_start_revision(from.0);
         let stream = answered(watch.watch(start, Some(options))).await?;
@@ -309,7 +314,7 @@ const REFUSALS: [(&str, Refusal); 9] = [
 /// What `etcd-client` says of a lease that etcd does not have, when it is to be kept alive.
 const LEASE_GONE: &str = "lease not found";
 
-fn problem(error: client::Error) -> StoreProblem {
+pub(super) fn problem(error: client::Error) -> StoreProblem {
     if let client::Error::GRpcStatus(status) = &error
         && let Some((_, refusal)) = REFUSALS.iter().find(|(text, _)| *text == status.message())
     {

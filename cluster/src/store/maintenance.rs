@@ -1,17 +1,21 @@
 //! What one etcd says of itself, and a copy of all that it has. It is asked alone: also while it learns, or is cut off from the
 //! others, when it answers nothing else.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use etcd_client as client;
 use etcd_client::ConnectOptions;
 
 use super::entry::Revision;
-use super::etcd::{answered, client_at};
+use super::etcd::{answered, client_at, problem};
 use super::problem::StoreProblem;
 
 /// Length of the SHA-256 that etcd sends behind a snapshot.
 const DIGEST_BYTES: u64 = 32;
+/// Longest that it may stand still to make its file smaller.
+const DEFRAGMENT_PATIENCE: Duration = Duration::from_secs(300);
 
 /// One etcd, over its Unix socket.
 #[derive(Clone)]
@@ -52,6 +56,14 @@ pub struct OwnStatus {
     pub problems: Vec<String>,
 }
 
+impl OwnStatus {
+    /// Some member's space is used up, so that nothing can be written.
+    #[must_use]
+    pub fn is_out_of_space(&self) -> bool {
+        self.problems.iter().any(|problem| problem.starts_with("alarm NOSPACE "))
+    }
+}
+
 impl Maintenance {
     /// Names the socket. It is connected when it is first used.
     ///
@@ -83,6 +95,45 @@ impl Maintenance {
             db_used_bytes: size(status.raft_used_db_size()),
             problems: status.errors().iter().map(|words| readable(words)).collect(),
         })
+    }
+
+    /// Gives back what is free in its file; it stands still meanwhile.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn defragment(&self) -> Result<(), StoreProblem> {
+        let mut client = self.client.clone();
+        match tokio::time::timeout(DEFRAGMENT_PATIENCE, client.defragment()).await {
+            Ok(done) => done.map(drop).map_err(problem),
+            Err(_) => Err(StoreProblem::Unavailable {
+                why: format!("it has not answered for {} s", DEFRAGMENT_PATIENCE.as_secs()),
+            }),
+        }
+    }
+
+    /// Numbers of the members whose space is used up: they keep all of them from writing.
+    ///
+    /// # Errors
+    /// No quorum answers.
+    pub async fn out_of_space(&self) -> Result<BTreeSet<u64>, StoreProblem> {
+        let mut client = self.client.clone();
+        let asked = client.alarm(client::AlarmAction::Get, client::AlarmType::Nospace, None);
+        let answer = answered(asked).await?;
+        let alarms = answer.alarms().iter();
+        let nospace = |alarm: &&client::AlarmMember| alarm.alarm() == client::AlarmType::Nospace;
+        Ok(alarms.filter(nospace).map(client::AlarmMember::member_id).collect())
+    }
+
+    /// A member has space again.
+    ///
+    /// # Errors
+    /// No quorum answers.
+    pub async fn disarm(&self, member: u64) -> Result<(), StoreProblem> {
+        let mut client = self.client.clone();
+        let mut of = client::AlarmOptions::new();
+        of.with_member(member);
+        let (off, nospace) = (client::AlarmAction::Deactivate, client::AlarmType::Nospace);
+        answered(client.alarm(off, nospace, Some(of))).await.map(drop)
     }
 
     /// Begins a copy of all that it has at this moment.

@@ -47,6 +47,11 @@ fn packages() -> (PathBuf, PathBuf) {
 impl Running {
     /// Starts one, alone in its cluster, and waits until it serves.
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Likewise, with more flags.
+    pub(crate) fn start_with(further: &[&str]) -> Self {
         let (etcd, libc) = packages();
         let libraries = libc.join(LIBRARIES);
         let folder = tempfile::tempdir().unwrap();
@@ -68,7 +73,7 @@ impl Running {
             ("--initial-cluster", "alone=http://localhost:1"),
         ];
         command.args(flags.iter().flat_map(|(flag, value)| [*flag, *value]));
-        command.args(["--unsafe-no-fsync", "--enable-grpc-gateway=false"]);
+        command.args(["--unsafe-no-fsync", "--enable-grpc-gateway=false"]).args(further);
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())

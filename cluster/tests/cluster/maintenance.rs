@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ferrite_cluster::store::{ClusterStore, Operation, StoreProblem, Transaction};
+use ferrite_cluster::store::{ClusterStore, Operation, Refusal, StoreProblem, Transaction};
 use sha2::{Digest, Sha256};
 
 use crate::etcd::Running;
@@ -82,6 +82,8 @@ fn an_etcd_without_a_quorum_answers_for_itself_and_for_nothing_else() {
         };
         let status = tokio::time::timeout(SOON, alone).await.unwrap();
         assert_eq!(status.problems, ["etcdserver: no leader"]);
+        // Who asks it for more waits, since an election would be over soon.
+        assert_eq!(store.raft().await.unwrap().leader, None);
         let refused = store.get(b"a").await.unwrap_err();
         assert!(matches!(refused, StoreProblem::Unavailable { .. }), "{refused:?}");
         let mut snapshot = maintenance.snapshot().await.unwrap();
@@ -90,5 +92,53 @@ fn an_etcd_without_a_quorum_answers_for_itself_and_for_nothing_else() {
             length += piece.len() as u64;
         }
         assert_eq!(length, total);
+    });
+}
+
+#[test]
+fn space_that_is_used_up_by_what_is_forgotten_is_made_again() {
+    let running = Running::start_with(&["--quota-backend-bytes=4000000"]);
+    runtime().block_on(async {
+        let (store, maintenance) = (running.store().await, running.maintenance().await);
+        let put = async || {
+            let operations = vec![Operation::Put {
+                key: b"key".to_vec(),
+                value: vec![b'x'; 500_000],
+                lease: None,
+            }];
+            store.transact(Transaction { compares: Vec::new(), operations }).await
+        };
+        let full = async {
+            loop {
+                if let Err(problem) = put().await {
+                    return problem;
+                }
+            }
+        };
+        let full = tokio::time::timeout(SOON, full).await.unwrap();
+        assert_eq!(full, StoreProblem::Refused(Refusal::NoSpace));
+        let status = maintenance.status().await.unwrap();
+        assert!(status.is_out_of_space(), "{status:?}");
+        assert_eq!(maintenance.out_of_space().await.unwrap(), [status.member].into());
+        // Reading goes on, and what is there can be deleted; machines that were away do not come back.
+        assert!(store.get(b"key").await.unwrap().1.is_some());
+        let refused = store.grant(SOON).await.unwrap_err();
+        assert_eq!(refused, StoreProblem::Refused(Refusal::NoSpace));
+
+        store.compact(status.revision).await.unwrap();
+        let shrinks = async {
+            loop {
+                maintenance.defragment().await.unwrap();
+                let now = maintenance.status().await.unwrap();
+                // What was compacted is given back a moment later.
+                if now.db_bytes < status.db_bytes / 2 {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(SOON, shrinks).await.unwrap();
+        maintenance.disarm(status.member).await.unwrap();
+        assert!(!maintenance.status().await.unwrap().is_out_of_space());
+        put().await.unwrap();
     });
 }

@@ -186,17 +186,25 @@ pub(super) fn node_of(name: &str) -> Result<Option<(String, String)>, ClusterErr
     }
 }
 
-/// Does something to every machine that is meant; all of them run.
+/// Does something to every machine that is meant and runs. In a cluster some may be off already; one that is named must run.
 fn each(
     target: &Target,
     act: impl Fn(&mut Running) -> Result<(), ClusterError>,
 ) -> Result<(), ClusterError> {
     let _lock = folder::lock(&target.record.name)?;
+    let mut machines = Vec::new();
     for node in &target.nodes {
-        match Running::attach(&folder::of_node(&target.cluster, node))? {
-            Some(mut running) => act(&mut running)?,
-            None => return Err(ClusterError::NotRunning { name: node.clone() }),
-        }
+        machines.extend(Running::attach(&folder::of_node(&target.cluster, node))?);
+    }
+    if machines.is_empty() {
+        let name = match &target.nodes[..] {
+            [node] => node.clone(),
+            _ => target.record.name.clone(),
+        };
+        return Err(ClusterError::NotRunning { name });
+    }
+    for running in &mut machines {
+        act(running)?;
     }
     Ok(())
 }

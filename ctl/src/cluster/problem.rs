@@ -69,7 +69,7 @@ pub enum ClusterError {
     Unknown { name: String },
     #[error("name a cluster {name:?}: use letters, digits and `-`, at most 32, a letter first")]
     BadName { name: String },
-    #[error("use cluster {name:?}: its machine does not run")]
+    #[error("use {name:?}: no machine of it runs")]
     NotRunning { name: String },
     #[error("use cluster {name:?}: another `ferrite cluster` works on it")]
     Busy { name: String },
