@@ -71,8 +71,8 @@ impl Node {
         Err(exchange.into_error().await)
     }
 
-    /// Has a request of the cluster answered by one of its nodes: those that cannot, since they are no members or have no
-    /// quorum, are passed over. `within` bounds what each of them gets.
+    /// Has a request of the cluster answered by one of its nodes: those that cannot, since they are no members, have no quorum or
+    /// do not reach the machine that it is for, are passed over. `within` bounds what each of them gets.
     pub(super) async fn exchange_with_any(
         &self,
         act: &str,
@@ -97,10 +97,16 @@ impl Node {
             }
             let place = exchange.place;
             let error = exchange.into_error().await;
-            if status != StatusCode::SERVICE_UNAVAILABLE || places == 1 {
+            // Another one may be a member, or reach what this one does not.
+            let elsewhere = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::BAD_GATEWAY];
+            if !elsewhere.contains(&status) || places == 1 {
                 return Err(error);
             }
             avoid.push(place);
+            if status == StatusCode::BAD_GATEWAY && avoid.len() >= places {
+                // It is the machine that is away, and not whom we asked.
+                return Err(error);
+            }
             tried.push(match &error {
                 ClientError::Answered { message, .. } => {
                     format!("{}: {message}", self.name_of(place))

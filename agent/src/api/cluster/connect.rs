@@ -15,6 +15,8 @@ use ferrite_cluster::records::{Machine, decode};
 use ferrite_cluster::store::ClusterStore;
 use ferrite_schema::api::ApiError;
 use ferrite_schema::names::API_PORT;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpStream;
 
 use super::machines::{id_of, unknown};
@@ -67,20 +69,26 @@ async fn addresses<S: ClusterStore>(store: &S, id: &MachineId) -> Result<Vec<IpA
     Ok(record.addresses)
 }
 
-/// The first address that takes a connection.
+/// Whichever address takes a connection first.
 async fn reach(id: &MachineId, addresses: &[IpAddr], port: u16) -> Result<TcpStream, Failure> {
+    let tries = addresses.iter().take(ADDRESSES_MAX).map(|address| async move {
+        match tokio::time::timeout(PATIENCE, TcpStream::connect((*address, port))).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(format!("{address}: {error}")),
+            Err(_) => Err(format!("{address}: nothing within {} s", PATIENCE.as_secs())),
+        }
+    });
+    let mut tries: FuturesUnordered<_> = tries.collect();
     let mut tried = Vec::new();
-    for address in addresses.iter().take(ADDRESSES_MAX) {
-        let why = match tokio::time::timeout(PATIENCE, TcpStream::connect((*address, port))).await {
-            Ok(Ok(stream)) => {
+    while let Some(reached) = tries.next().await {
+        match reached {
+            Ok(stream) => {
                 let watched = crate::api::server::watch_over(&stream);
                 watched.map_err(|error: io::Error| Failure::internal(&error))?;
                 return Ok(stream);
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("nothing within {} s", PATIENCE.as_secs()),
-        };
-        tried.push(format!("{address}: {why}"));
+            Err(why) => tried.push(why),
+        }
     }
     let why = match tried.is_empty() {
         true => format!("machine {id} has no address"),
