@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrite_cluster::catalogue::Catalogue;
 use ferrite_cluster::protocol::{Member, PeersSnapshot, Standing};
-use ferrite_cluster::records::{Capacity, LEVEL, Machine, Rest};
+use ferrite_cluster::records::{ADDRESSES_MAX, Capacity, LEVEL, Machine, Rest};
 use ferrite_cluster::store::Etcd;
 use ferrite_net::underlay::Underlay;
 use ferrite_schema::cluster::{ClusterId, ClusterName, MachineId};
@@ -275,8 +275,9 @@ impl Cluster {
     fn record(&self) -> Machine {
         let underlay = self.underlay();
         Machine {
+        let addresses = underlay.addresses.iter().map(|(address, _)| *address);
             name: self.about.hostname.clone(),
-            addresses: underlay.addresses.iter().map(|(address, _)| *address).collect(),
+            addresses: addresses.take(ADDRESSES_MAX).collect(),
             metadata: self.about.metadata.clone(),
             overrides: BTreeMap::new(),
             capacity: capacity(),
@@ -293,8 +294,7 @@ impl Cluster {
     }
 }
 
-/// Addresses of the cluster's machines, as they are kept in `folder`; none where nothing is kept, or where it cannot be read: that
-/// is said where it is read for good.
+/// Addresses of the cluster's machines, as they are kept in `folder`; none where nothing is kept, or where it cannot be read.
 pub(crate) fn kept_addresses(folder: &Path) -> BTreeSet<IpAddr> {
     let kept = Folder::at(folder).peers().ok().flatten();
     kept.into_iter()
