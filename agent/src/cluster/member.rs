@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrite_cluster::keys::Key;
-use ferrite_cluster::lead::Report;
+use ferrite_cluster::lead::{Monotonic, Report};
 use ferrite_cluster::protocol::{Member, Standing};
 use ferrite_cluster::records::{
     Cluster as Record, LEVEL, Machine, Networks, Rest, Timings, Token, decode, encode,
@@ -308,6 +308,7 @@ async fn find_peers(cluster: &Cluster) -> String {
     }
 }
 
+    let mut known = outlook::Known::nothing(Monotonic::start());
 /// Lets the rest of the agent use etcd while it is well.
 async fn serve(cluster: &Arc<Cluster>, node: &Node, store: &Etcd, kept: &mut KeptMember) -> String {
     let mut said = None;
@@ -322,7 +323,7 @@ async fn serve(cluster: &Arc<Cluster>, node: &Node, store: &Etcd, kept: &mut Kep
                 show(cluster, Some((store.clone(), terms)));
                 node.stand(ABOUT.to_owned(), None);
                 tracing::info!("member-serves");
-                let why = lead_and_look(cluster, node, store, terms.ttl).await;
+                let why = lead_and_look(cluster, node, store, (terms.ttl, &mut known)).await;
                 show(cluster, None);
                 tracing::warn!(why, "member-serves-no-more");
                 why
@@ -406,7 +407,12 @@ fn own_ipv6(cluster: &Cluster) -> String {
 }
 
 /// Leads, where it falls to this member, and looks who the members are; answers with why etcd is of no more use.
-async fn lead_and_look(cluster: &Arc<Cluster>, node: &Node, store: &Etcd, ttl: Duration) -> String {
+async fn lead_and_look(
+    cluster: &Arc<Cluster>,
+    node: &Node,
+    store: &Etcd,
+    (ttl, known): (Duration, &mut outlook::Known<Monotonic>),
+) -> String {
     let settings =
         lead::Settings { machine: cluster.machine().clone(), cluster: cluster.name().clone(), ttl };
     let tells = Tells(node);
