@@ -3,7 +3,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `founding`, `beginning`, `growth` | who begins the cluster, whether etcd may be started, how many run it: pure |
-//! | `member`, `etcd`, `lead` | the life of a member: etcd, and leading beside it |
+//! | `member`, `etcd`, `terms`, `lead` | the life of a member: etcd, the cluster's own record, and leading beside it |
 //! | `dial`, `frames` | connections to other nodes |
 //! | `meeting`, `relay` | what is answered to other nodes |
 //! | `outlook` | what a member tells every node |
@@ -53,6 +53,7 @@ mod member;
 mod network;
 mod outlook;
 mod relay;
+mod terms;
 mod work;
 
 pub(crate) use work::work;
@@ -274,8 +275,8 @@ impl Cluster {
     /// What the node says of itself in the cluster.
     fn record(&self) -> Machine {
         let underlay = self.underlay();
-        Machine {
         let addresses = underlay.addresses.iter().map(|(address, _)| *address);
+        Machine {
             name: self.about.hostname.clone(),
             addresses: addresses.take(ADDRESSES_MAX).collect(),
             metadata: self.about.metadata.clone(),
