@@ -3,7 +3,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `founding`, `beginning`, `growth` | who begins the cluster, whether etcd may be started, how many run it: pure |
-//! | `member`, `etcd`, `lead`, `space` | the life of a member: etcd, leading beside it, and what is done when its space is used up |
+//! | `member`, `etcd`, `terms`, `lead`, `space` | the life of a member: etcd, the cluster's own record, leading beside it, and what is done when its space is used up |
 //! | `dial`, `frames` | connections to other nodes |
 //! | `meeting`, `relay` | what is answered to other nodes |
 //! | `outlook` | what a member tells every node |
@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrite_cluster::catalogue::Catalogue;
 use ferrite_cluster::protocol::{Member, PeersSnapshot, Standing};
-use ferrite_cluster::records::{Capacity, LEVEL, Machine, Rest};
+use ferrite_cluster::records::{ADDRESSES_MAX, Capacity, LEVEL, Machine, Rest};
 use ferrite_cluster::store::Etcd;
 use ferrite_net::underlay::Underlay;
 use ferrite_schema::cluster::{ClusterId, ClusterName, MachineId};
@@ -55,6 +55,7 @@ mod network;
 mod outlook;
 mod relay;
 mod space;
+mod terms;
 mod work;
 
 pub(crate) use work::work;
@@ -276,9 +277,10 @@ impl Cluster {
     /// What the node says of itself in the cluster.
     fn record(&self) -> Machine {
         let underlay = self.underlay();
+        let addresses = underlay.addresses.iter().map(|(address, _)| *address);
         Machine {
             name: self.about.hostname.clone(),
-            addresses: underlay.addresses.iter().map(|(address, _)| *address).collect(),
+            addresses: addresses.take(ADDRESSES_MAX).collect(),
             metadata: self.about.metadata.clone(),
             overrides: BTreeMap::new(),
             capacity: capacity(),
@@ -295,8 +297,7 @@ impl Cluster {
     }
 }
 
-/// Addresses of the cluster's machines, as they are kept in `folder`; none where nothing is kept, or where it cannot be read: that
-/// is said where it is read for good.
+/// Addresses of the cluster's machines, as they are kept in `folder`; none where nothing is kept, or where it cannot be read.
 pub(crate) fn kept_addresses(folder: &Path) -> BTreeSet<IpAddr> {
     let kept = Folder::at(folder).peers().ok().flatten();
     kept.into_iter()

@@ -11,5 +11,7 @@ pub mod step;
 pub mod work;
 
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 #[path = "join/tests.rs"]
 mod tests;

@@ -1,5 +1,8 @@
 //! The node's brain: its configuration, its API, and the wiring of images, network and units.
 
+#[cfg(test)]
+extern crate self as ferrite_agent;
+
 pub mod api;
 pub mod bounds;
 pub mod cluster;

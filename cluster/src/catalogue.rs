@@ -108,6 +108,11 @@ impl View {
         &self.catalogue
     }
 
+    /// Machines that have reported.
+    pub(crate) fn machines(&self) -> impl Iterator<Item = &MachineId> {
+        self.states.keys()
+    }
+
     /// Takes in what happened and answers with what changed.
     pub fn step(&mut self, events: &[Event]) -> Delta {
         let mut touched = BTreeSet::new();

@@ -31,6 +31,31 @@ fn shown(text: &str) -> String {
     shown
 }
 
+/// Longest that is said of somebody's document, in characters.
+const SAID_MAX: usize = 300;
+
+/// What a decoder says of somebody's document, with pieces of that in it: fit for a message of one line.
+pub(crate) fn said(text: &str) -> String {
+    let mut said = String::new();
+    for letter in text.chars().take(SAID_MAX) {
+        if letter.is_control() {
+            said.extend(letter.escape_default());
+        } else {
+            said.push(letter);
+        }
+    }
+    if text.chars().nth(SAID_MAX).is_some() {
+        said.push('…');
+    }
+    said
+}
+
+/// The path of a field in somebody's document; `.` for the whole, and where its name is nothing.
+pub(crate) fn path_of(path: &impl fmt::Display) -> String {
+    let path = said(&path.to_string());
+    if path.is_empty() { ".".to_owned() } else { path }
+}
+
 /// A type whose values are texts that keep a rule.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $check:expr, $rule:literal) => {

@@ -1,10 +1,11 @@
 //! What a member tells every node: the catalogue, and who is in the cluster's network. A pure view of the store's content;
 //! every member has its own, leader or not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::catalogue::{self, Catalogue, View};
+use crate::engine::Presence;
 use crate::keys::Key;
 use crate::names::MachineId;
 use crate::numbers;
@@ -39,6 +40,23 @@ impl Outlook {
         let changes: Vec<Change> = entries.iter().cloned().map(Change::Put).collect();
         outlook.changes(&changes, now);
         outlook
+    }
+
+    /// Looks at all that is there again, where changes were missed. Who was there and is not has gone just now; who was gone before
+    /// is gone since then, so that what the brake holds it goes on holding.
+    pub fn again(&mut self, entries: &[Entry], now: Moment) {
+        let there: BTreeSet<Key> =
+            entries.iter().filter_map(|entry| Key::parse(&entry.key).ok()).collect();
+        let alive = self.presences.known().filter(|(_, presence)| *presence == Presence::Alive);
+        let known = alive.map(|(id, _)| Key::Alive(id.clone()));
+        let known = known.chain(self.machines.keys().cloned().map(Key::Machine));
+        let known = known.chain(self.view.machines().cloned().map(Key::State));
+        let known: Vec<Key> = known.chain(self.numbers.keys().copied().map(Key::Net)).collect();
+        for key in known.into_iter().filter(|key| !there.contains(key)) {
+            self.change(key, None, now);
+        }
+        let changes: Vec<Change> = entries.iter().cloned().map(Change::Put).collect();
+        self.changes(&changes, now);
     }
 
     /// Takes in changes of the store. What cannot be understood changes nothing of what was known.

@@ -49,6 +49,7 @@ enum Ask {
     Detach(String, oneshot::Sender<()>),
     OpenMesh(PathBuf, oneshot::Sender<Result<[u8; 32], AttachProblem>>),
     Join(Box<Mesh>, oneshot::Sender<Result<(), AttachProblem>>),
+    LookAtPeers(oneshot::Sender<Result<(), AttachProblem>>),
 }
 
 /// The network of the node's units. Clones are the same network.
@@ -146,6 +147,15 @@ impl Containers {
         joined
     }
 
+    /// Looks how the cluster's machines answer, and tries those that do not at the next of their addresses. It is for every ten
+    /// seconds or so.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub async fn look_at_peers(&self) -> Result<(), AttachProblem> {
+        self.ask(Ask::LookAtPeers).await?
+    }
+
     async fn ask<T>(
         &self,
         ask: impl FnOnce(oneshot::Sender<T>) -> Ask,
@@ -230,6 +240,7 @@ fn work(
                 let _told = reply.send(());
             }
             Ask::OpenMesh(key, reply) => drop(reply.send(attachments.open_mesh(&key))),
+            Ask::LookAtPeers(reply) => drop(reply.send(attachments.look_at_peers())),
             Ask::Join(mesh, reply) => {
                 let joined = join(&mut attachments, *mesh, teller);
                 show(&attachments, laid);

@@ -6,6 +6,7 @@ pub mod links;
 pub mod mesh;
 pub mod news;
 pub mod ports;
+pub mod questions;
 pub mod services;
 pub mod underlay;
 

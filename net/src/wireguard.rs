@@ -31,6 +31,8 @@ const PEER_KEY: u16 = 1;
 const PEER_FLAGS: u16 = 3;
 const PEER_ENDPOINT: u16 = 4;
 const PEER_HANDSHAKE: u16 = 6;
+const PEER_RECEIVED: u16 = 7;
+const PEER_SENT: u16 = 8;
 const PEER_ALLOWED: u16 = 9;
 /// `WGPEER_F_REMOVE_ME`, `WGPEER_F_REPLACE_ALLOWEDIPS`.
 const REMOVE: u32 = 1;
@@ -61,8 +63,19 @@ pub(crate) struct Peer {
 pub(crate) struct Device {
     /// Absent where it has no private key.
     pub(crate) public_key: Option<Key>,
-    /// Its peers, with the time of the last handshake in seconds since the epoch; 0 where there was none.
-    pub(crate) peers: Vec<(Key, u64)>,
+    /// Its peers.
+    pub(crate) peers: Vec<(Key, Seen)>,
+}
+
+/// What the kernel says of a peer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Time of the last handshake in seconds since the epoch; 0 where there was none.
+    pub(crate) handshake_s: u64,
+    /// What was sent to it, handshakes that were begun among it.
+    pub(crate) sent_bytes: u64,
+    /// What has come from it.
+    pub(crate) received_bytes: u64,
 }
 
 /// The kernel's WireGuard.
@@ -206,6 +219,12 @@ fn socket_address(address: SocketAddr) -> Vec<u8> {
     }
 }
 
+/// A number of 64 bits, or the first of a pair of them.
+fn long(value: &[u8]) -> u64 {
+    let bytes = value.get(..8).and_then(|bytes| bytes.try_into().ok());
+    bytes.map_or(0, u64::from_ne_bytes)
+}
+
 /// One message of an answer; a device with many peers has several, and a peer may be cut in two.
 fn read(message: &[u8], device: &mut Device) {
     for (kind, value) in attributes(message) {
@@ -213,21 +232,19 @@ fn read(message: &[u8], device: &mut Device) {
             DEVICE_PUBLIC_KEY => device.public_key = value.try_into().ok(),
             DEVICE_PEERS => {
                 for (_, peer) in attributes(value) {
-                    let (mut key, mut handshake_s) = (None, 0);
+                    let (mut key, mut seen) = (None, Seen::default());
                     for (kind, value) in attributes(peer) {
                         match kind {
                             PEER_KEY => key = Key::try_from(value).ok(),
-                            PEER_HANDSHAKE => {
-                                let seconds =
-                                    value.get(..8).and_then(|bytes| bytes.try_into().ok());
-                                handshake_s = seconds.map_or(0, u64::from_ne_bytes);
-                            }
+                            PEER_HANDSHAKE => seen.handshake_s = long(value),
+                            PEER_RECEIVED => seen.received_bytes = long(value),
+                            PEER_SENT => seen.sent_bytes = long(value),
                             _ => {}
                         }
                     }
                     let known = |key| device.peers.iter().any(|(other, _)| *other == key);
                     if let Some(key) = key.filter(|key| !known(*key)) {
-                        device.peers.push((key, handshake_s));
+                        device.peers.push((key, seen));
                     }
                 }
             }
@@ -278,7 +295,8 @@ mod tests {
             read(&bytes, &mut device);
         }
         assert_eq!(device.public_key, Some([9; KEY_BYTES]));
-        assert_eq!(device.peers, [([1; KEY_BYTES], 0), ([2; KEY_BYTES], 1_700_000_000)]);
+        let shaken = Seen { handshake_s: 1_700_000_000, ..Seen::default() };
+        assert_eq!(device.peers, [([1; KEY_BYTES], Seen::default()), ([2; KEY_BYTES], shaken)]);
         read(&[5, 0, 8], &mut device);
     }
 }

@@ -14,6 +14,7 @@ mod machine;
 mod openapi;
 pub mod peer;
 mod rescue;
+mod roles;
 pub mod server;
 mod stats;
 pub mod streams;
@@ -37,7 +38,7 @@ use crate::node::Node;
 /// All requests.
 pub fn router(node: Arc<Node>) -> Router {
     let (router, _description) = documented().split_for_parts();
-    router
+    roles::guarded(router)
         .fallback(error::no_such_request)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&node), rescue::refuse))

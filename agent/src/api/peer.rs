@@ -1,13 +1,8 @@
 //! Who asks: what the certificate of a connection's other end says. Every request carries it as an extension, so that
 //! routes can say whom they serve.
 
-use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
-use axum::http::{Method, StatusCode};
 use ferrite_pki::{ReadCertificate, facts};
 use ferrite_schema::cluster::{ClusterId, MachineName, Role};
-
-use super::error::Failure;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,47 +39,6 @@ pub enum Unwelcome {
         /// Where we are.
         ours: ClusterId,
     },
-}
-
-impl Peer {
-    /// Whether it may ask with this method. Routes say more once they have roles of their own; until then nobody who was only
-    /// let in to look changes anything, and machines have nothing to ask here.
-    pub(super) fn may(&self, method: &Method, path: &str) -> bool {
-        match self.role {
-            Role::Admin | Role::Operator => true,
-            Role::Reader => {
-                // A tunnel changes nothing: at its other end the same certificate is shown.
-                let machine = path.strip_prefix("/v1/machines/");
-                let machine = machine.and_then(|rest| rest.strip_suffix("/connect"));
-                let tunnel = machine.is_some_and(|id| !id.is_empty() && !id.contains('/'));
-                method == Method::GET
-                    || method == Method::HEAD
-                    || (tunnel && method == Method::POST)
-            }
-            Role::Node | Role::Peer => false,
-        }
-    }
-}
-
-/// An admin asks. A route that takes this answers nobody else.
-#[derive(Debug)]
-pub(super) struct Admin;
-
-impl<S: Send + Sync> FromRequestParts<S> for Admin {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
-        let role = parts.extensions.get::<Peer>().map(|peer| peer.role);
-        if role == Some(Role::Admin) {
-            return Ok(Self);
-        }
-        let theirs = role.map_or("none", Role::word);
-        let why = format!(
-            "only admins of the cluster may do this, and your certificate's role is {theirs}: \
-             use a context with an admin's certificate"
-        );
-        Err(Failure::new(StatusCode::FORBIDDEN, why))
-    }
 }
 
 /// What is asked of certificates beside what TLS asks.
@@ -141,57 +95,6 @@ mod tests {
             (Err(why), Err(words)) => assert!(why.to_string().contains(words), "{why}"),
             (found, expected) => panic!("{found:?}, not {expected:?}"),
         }
-    }
-
-    #[test]
-    fn readers_look_and_machines_do_not_even_that() {
-        for (role, looks, changes) in [
-            (Role::Admin, true, true),
-            (Role::Operator, true, true),
-            (Role::Reader, true, false),
-            (Role::Node, false, false),
-            (Role::Peer, false, false),
-        ] {
-            let (name, serial) = ("ann".to_owned(), "1".to_owned());
-            let peer = Peer { name, role, serial, machine: None };
-            let [get, head] =
-                [Method::GET, Method::HEAD].map(|method| peer.may(&method, "/v1/units"));
-            assert_eq!((get, head), (looks, looks));
-            for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
-                for path in [
-                    "/v1/units/web",
-                    "/v1/machines/connect",
-                    "/v1/machines/0a",
-                    "/v1/units/connect",
-                ] {
-                    assert_eq!(peer.may(&method, path), changes, "{role:?} {method} {path}");
-                }
-            }
-            let tunnel = "/v1/machines/0a/connect";
-            assert_eq!(peer.may(&Method::POST, tunnel), looks, "{role:?}");
-            for method in [Method::PUT, Method::DELETE, Method::PATCH] {
-                assert_eq!(peer.may(&method, tunnel), changes, "{role:?} {method}");
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_for_admins_is_for_nobody_else() {
-        let asks = |role: Option<Role>| async move {
-            let mut request = axum::http::Request::new(());
-            if let Some(role) = role {
-                let (name, serial) = ("ann".to_owned(), "1".to_owned());
-                request.extensions_mut().insert(Peer { name, role, serial, machine: None });
-            }
-            let (mut parts, ()) = request.into_parts();
-            Admin::from_request_parts(&mut parts, &()).await
-        };
-        for role in Role::ALL {
-            assert_eq!(asks(Some(role)).await.is_ok(), role == Role::Admin, "{role:?}");
-        }
-        // Whoever is not known is nobody.
-        let refused = axum::response::IntoResponse::into_response(asks(None).await.unwrap_err());
-        assert_eq!(refused.status(), StatusCode::FORBIDDEN);
     }
 
     #[test]

@@ -251,6 +251,10 @@ async fn connection(stream: TcpStream, peer: SocketAddr, desk: Arc<Desk>, number
     }
 }
 
+/// What machines are told that ask for something.
+const MACHINES: &str =
+    "your certificate is a machine's, and machines ask nothing of the API: take one of a user";
+
 /// Through which door a peer has come.
 enum Entrance {
     /// It has a certificate, and is welcome with it, or is not: why.
@@ -319,9 +323,11 @@ impl Desk {
         let stream = start.into_stream(doors.api).await?;
         let shown = stream.get_ref().1.peer_certificates().and_then(|all| all.first());
         let asks = match shown {
-            Some(shown) => {
-                peer::peer(shown, &doors.terms).map_err(|error| ferrite_schema::chain(&error))
-            }
+            Some(shown) => match peer::peer(shown, &doors.terms) {
+                // Nodes speak by the other door. Should one come this far, no route has anything for it.
+                Ok(Peer { role: Role::Node, .. }) => Err(MACHINES.to_owned()),
+                found => found.map_err(|error| ferrite_schema::chain(&error)),
+            },
             None => Err("you have shown no certificate".to_owned()),
         };
         Ok(Entrance::Api(Box::new(stream), asks))
@@ -346,13 +352,8 @@ impl Desk {
             }
         };
         let router = TowerToHyperService::new(router);
-        let refuses =
-            TowerToHyperService::new(unwelcome("your certificate's role may not do this"));
         let service = service_fn(move |mut request: Request<Incoming>| {
             if let Ok(asks) = &asks {
-                if !asks.may(request.method(), request.uri().path()) {
-                    return refuses.call(request);
-                }
                 request.extensions_mut().insert(asks.clone());
             }
             router.call(request)

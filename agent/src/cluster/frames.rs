@@ -3,7 +3,7 @@
 use std::io;
 
 use ferrite_cluster::protocol::frame::{BadFrame, Decoder, framed};
-use ferrite_cluster::protocol::{Message, Unintelligible, decode, encode};
+use ferrite_cluster::protocol::{Message, Unintelligible, decode, encode_in_pieces};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 
 /// Read at once.
@@ -67,10 +67,11 @@ impl<S: AsyncRead> Hears<S> {
 }
 
 impl<S: AsyncWrite> Says<S> {
-    /// Sends a message.
+    /// Sends a message, in as many frames as it takes.
     pub(super) async fn say(&mut self, message: &Message) -> Result<(), Broken> {
-        let frame = framed(&encode(message)?)?;
-        self.stream.write_all(&frame).await?;
+        for piece in encode_in_pieces(message)? {
+            self.stream.write_all(&framed(&piece)?).await?;
+        }
         Ok(self.stream.flush().await?)
     }
 }

@@ -104,7 +104,7 @@ impl Instances for Supervised<'_> {
             let mode = unit.map_or(NetworkMode::Bridge, |unit| unit.network);
             Some((name, said(status, spec, reach.of(status, mode))))
         });
-        State { instances: instances.collect(), rest: Rest::new() }
+        State { instances: instances.collect(), rest: Rest::new() }.fitting()
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

@@ -1,5 +1,8 @@
 //! What a node keeps of its cluster on STATE beside its certificate, so that it goes on without: what it is to run, who the
 //! members were, and whether etcd's data is here.
+//!
+//! What decides about this node (what it runs, whether it ran etcd, that there is a cluster) and cannot be read is not gone: it
+//! stays, and is an error each time. Peers and services are told again by the next relay: what cannot be read of them is set aside.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,16 +11,17 @@ use ferrite_cluster::catalogue::Catalogue;
 use ferrite_cluster::keys::Key;
 use ferrite_cluster::names::SpecHash;
 use ferrite_cluster::protocol::{AssignmentSnapshot, Member, PeersSnapshot};
-use ferrite_cluster::records::{Spec, decode};
+use ferrite_cluster::records::{Record, Spec, decode};
 use ferrite_files::durable::{self, WriteFile};
+use ferrite_files::quarantine::Quarantine;
 use ferrite_files::removal;
 use ferrite_files::small::{ReadSmall, read_small_text};
 use ferrite_schema::cluster::MachineId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Longest file that is read.
-const FILE_MAX_BYTES: u64 = 4 << 20;
+/// Longest file that is read, and so the longest that is written: room for a catalogue of 100,000 instances.
+const FILE_MAX_BYTES: usize = 32 << 20;
 const ASSIGNMENT: &str = "assignment.json";
 const MEMBERS: &str = "members.json";
 const MEMBER: &str = "member.json";
@@ -35,6 +39,8 @@ pub(super) enum Keep {
     Folder { path: PathBuf, source: std::io::Error },
     #[error("write it as JSON")]
     Encode(#[from] serde_json::Error),
+    #[error("keep {}: it has {size_bytes} bytes, and {FILE_MAX_BYTES} are the most that is read", path.display())]
+    TooLong { path: PathBuf, size_bytes: usize },
 }
 
 /// What the node was last told to run.
@@ -69,6 +75,23 @@ pub(super) struct KeptServices {
     pub(super) catalogue: Catalogue,
 }
 
+/// Why something that was kept is not known.
+enum Unread {
+    /// It is not what it should be.
+    NotOurs(String),
+    /// The disk does not give it.
+    Disk(std::io::Error),
+}
+
+impl Unread {
+    fn said(&self, path: &Path) -> String {
+        match self {
+            Self::NotOurs(why) => format!("read {}: {why}", path.display()),
+            Self::Disk(error) => format!("read {}: {error}", path.display()),
+        }
+    }
+}
+
 /// The folder.
 #[derive(Debug, Clone)]
 pub(super) struct Folder(PathBuf);
@@ -80,19 +103,41 @@ impl Folder {
 
     /// What was kept, if it is there and understood. What is not stays where it is, and is an error each time: it is not gone.
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, String> {
+        self.look(name).map_err(|unread| unread.said(&self.0.join(name)))
+    }
+
+    /// What was kept of what is told again. What is not understood is set aside, and said once.
+    fn recall<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, String> {
         let path = self.0.join(name);
-        let said = |why: &dyn std::fmt::Display| format!("read {}: {why}", path.display());
-        match read_small_text(&path, FILE_MAX_BYTES) {
-            Ok(None) => Ok(None),
-            Ok(Some(text)) => serde_json::from_str(&text).map(Some).map_err(|error| said(&error)),
-            Err(ReadSmall::Read(error)) => Err(said(&error)),
-            Err(error) => Err(error.to_string()),
+        match self.look(name) {
+            Ok(found) => Ok(found),
+            Err(Unread::NotOurs(why)) => Err(match Quarantine::beside(&self.0).keep(&path, &why) {
+                Ok(said) => said,
+                Err(error) => format!("{why}; {}", ferrite_schema::chain(&error)),
+            }),
+            Err(unread @ Unread::Disk(_)) => Err(unread.said(&path)),
         }
     }
 
+    fn look<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Unread> {
+        match read_small_text(&self.0.join(name), FILE_MAX_BYTES as u64) {
+            Ok(None) => Ok(None),
+            Ok(Some(text)) => serde_json::from_str(&text)
+                .map(Some)
+                .map_err(|error| Unread::NotOurs(error.to_string())),
+            Err(ReadSmall::Read(error)) => Err(Unread::Disk(error)),
+            Err(error) => Err(Unread::NotOurs(error.to_string())),
+        }
+    }
+
+    /// Nothing is written that would not be read.
     fn write<T: Serialize>(&self, name: &str, kept: &T) -> Result<(), Keep> {
+        let (path, text) = (self.0.join(name), serde_json::to_vec(kept)?);
+        if text.len() > FILE_MAX_BYTES {
+            return Err(Keep::TooLong { path, size_bytes: text.len() });
+        }
         private(&self.0)?;
-        Ok(durable::write(&self.0.join(name), &serde_json::to_vec_pretty(kept)?)?)
+        Ok(durable::write(&path, &text)?)
     }
 
     pub(super) fn assignment(&self) -> Result<Option<KeptAssignment>, String> {
@@ -117,7 +162,7 @@ impl Folder {
     /// A specification, as it is stored in the cluster, and understood. One that is damaged is not there: it comes again.
     pub(super) fn spec(&self, hash: &SpecHash) -> Option<Spec> {
         let path = self.0.join(SPECS).join(file_of(hash));
-        let text = read_small_text(&path, FILE_MAX_BYTES).ok()??;
+        let text = read_small_text(&path, <Spec as Record>::MAX_BYTES as u64).ok()??;
         decode(&Key::Spec(hash.clone()), text.as_bytes()).ok()
     }
 
@@ -139,7 +184,7 @@ impl Folder {
 
     /// Who was in the cluster's network.
     pub(super) fn peers(&self) -> Result<Option<PeersSnapshot>, String> {
-        self.read(PEERS)
+        self.recall(PEERS)
     }
 
     pub(super) fn keep_peers(&self, peers: &PeersSnapshot) -> Result<(), Keep> {
@@ -148,7 +193,7 @@ impl Folder {
 
     /// Which services were answered for, and until when that was so.
     pub(super) fn services(&self) -> Result<Option<KeptServices>, String> {
-        self.read(SERVICES)
+        self.recall(SERVICES)
     }
 
     pub(super) fn keep_services(&self, services: &KeptServices) -> Result<(), Keep> {
@@ -185,6 +230,7 @@ fn private(path: &Path) -> Result<(), Keep> {
 
 #[cfg(test)]
 mod tests {
+    use ferrite_cluster::catalogue::Endpoint;
     use ferrite_cluster::records::{Assigned, Cause, Rest, Target};
 
     use super::*;
@@ -243,5 +289,49 @@ mod tests {
         }
         folder.keep_members(&[]).unwrap();
         assert_eq!(folder.members(), Ok(Some(Vec::new())));
+    }
+
+    fn services(instances: u32) -> KeptServices {
+        let endpoint = Endpoint {
+            machine: "ab".repeat(16).parse().unwrap(),
+            addresses: vec![std::net::Ipv6Addr::from([0x11; 16]).into(); 8],
+            ports: Vec::new(),
+        };
+        let name = |number| format!("web@{number}").parse().unwrap();
+        let web = (0..instances).map(|number| (name(number), endpoint.clone())).collect();
+        KeptServices {
+            as_of_s: 7,
+            catalogue: Catalogue { services: [("web".to_owned(), web)].into() },
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_that_would_not_be_read_again() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::at(&place.path().join("cluster"));
+        // More than once was read.
+        let many = services(20_000);
+        folder.keep_services(&many).unwrap();
+        assert_eq!(folder.services(), Ok(Some(many.clone())));
+        let said = folder.keep_services(&services(100_000)).unwrap_err().to_string();
+        assert!(said.contains("services.json") && said.contains("are the most"), "{said}");
+        assert_eq!(folder.services(), Ok(Some(many)), "what was there stays");
+    }
+
+    #[test]
+    fn what_is_told_again_is_set_aside_where_it_is_not_understood_and_said_once() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::at(&place.path().join("cluster"));
+        folder.keep_members(&[]).unwrap();
+        let too_long = vec![b' '; FILE_MAX_BYTES + 1];
+        for bad in [b"{".as_slice(), b"{}", b"\xff", &too_long] {
+            for name in [PEERS, SERVICES] {
+                fs::write(place.path().join("cluster").join(name), bad).unwrap();
+            }
+            let said = [folder.peers().unwrap_err(), folder.services().unwrap_err()];
+            assert!(said.iter().all(|said| said.contains("it was set aside as")), "{said:?}");
+            assert_eq!((folder.peers(), folder.services()), (Ok(None), Ok(None)));
+        }
+        assert_eq!(Quarantine::beside(&place.path().join("cluster")).names().len(), 8);
     }
 }

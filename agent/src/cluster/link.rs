@@ -250,15 +250,19 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
         match message {
             Message::Refused { why } => return Err(End::Refused(why)),
             Message::Members { members, fresh } => (news.members)(members, fresh),
-            Message::Peers(peers) => (news.peers)(peers),
+            Message::Peers(piece) => {
+                if let Some(peers) = self.following.follower.peers(piece) {
+                    (news.peers)(peers);
+                }
+            }
             Message::Catalogue(snapshot) => {
-                self.following.follower.catalogue(snapshot);
-                self.tell_services(news);
+                let whole = self.following.follower.catalogue(snapshot);
+                self.tell_services(whole, news);
             }
             Message::CatalogueDelta(delta) => {
-                let behind = self.following.follower.catalogue_delta(delta);
-                behind.map_err(|behind| End::Refused(behind.to_string()))?;
-                self.tell_services(news);
+                let whole = self.following.follower.catalogue_delta(delta);
+                let whole = whole.map_err(|behind| End::Refused(behind.to_string()))?;
+                self.tell_services(whole, news);
             }
             Message::KeptAlive { gone, .. } => {
                 self.due.register |= gone.contains(&self.own.machine);
@@ -294,8 +298,9 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
         Ok(())
     }
 
-    fn tell_services(&self, news: &mut News<'_>) {
-        if let Some(catalogue) = self.following.follower.services() {
+    /// A piece alone changes nothing.
+    fn tell_services(&self, whole: bool, news: &mut News<'_>) {
+        if let Some(catalogue) = self.following.follower.services().filter(|_| whole) {
             (news.services)(catalogue);
         }
     }

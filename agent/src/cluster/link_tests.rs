@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ferrite_cluster::catalogue::Catalogue;
 use ferrite_cluster::keys::Key;
+use ferrite_cluster::lead::Monotonic;
 use ferrite_cluster::names::{SpecHash, UnitName};
 use ferrite_cluster::protocol::{
     AssignmentSnapshot, Hello, Member, Message, PeersSnapshot, SpecText, VERSION, Welcome,
@@ -158,7 +159,8 @@ async fn told_and_linked(
     let (_members, mut relay) = relay(store);
     let told = watch::Sender::new(None);
     relay.told = told.subscribe();
-    let tells = outlook::keep(store, TTL, |now| drop(told.send_replace(Some(now))));
+    let mut known = outlook::Known::nothing(Monotonic::start());
+    let tells = outlook::keep(store, TTL, &mut known, |now| drop(told.send_replace(Some(now))));
     let (here, there) = tokio::io::duplex(64 * 1024);
     let answers = async {
         let (mut hears, says) = frames(there);

@@ -6,24 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrite_cluster::keys::Key;
-use ferrite_cluster::lead::Report;
+use ferrite_cluster::lead::{Monotonic, Report};
 use ferrite_cluster::protocol::{Member, Standing};
-use ferrite_cluster::records::{
-    Cluster as Record, LEVEL, Machine, Networks, Rest, Timings, Token, decode, encode,
-};
-use ferrite_cluster::store::{
-    ClusterStore, Compare, Etcd, Maintenance, Operation, StoreProblem, Transaction,
-};
+use ferrite_cluster::records::{Machine, Rest, Timings, decode};
+use ferrite_cluster::store::{ClusterStore, Etcd, Maintenance, StoreProblem};
 use ferrite_schema::api::EventKind;
 use ferrite_schema::cluster::MachineId;
 use ferrite_schema::node_config::MemberConfig;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::beginning::{self, Begins, Listed};
+use super::beginning::{self, Listed};
 use super::etcd;
 use super::founding::{self, Verdict};
 use super::kept::KeptMember;
+use super::terms::{self, Begins};
 use super::{Cluster, Terms, following, lead, now_s, outlook, space};
 use crate::node::Node;
 
@@ -45,8 +42,6 @@ const CERTIFICATE_LIFE_S: u64 = 10 * 24 * 60 * 60;
 const BACKDATED_S: u64 = 24 * 60 * 60;
 /// How often the clock is looked at.
 const CLOCK_EVERY: Duration = Duration::from_secs(60);
-/// Networks that nodes get theirs from.
-const IPV4: &str = "10.112.0.0/12";
 
 /// A member that has not begun yet, or of which that is not known any more.
 const LEARNS: KeptMember = KeptMember { founder: false, beside: Vec::new(), begun: false };
@@ -269,7 +264,7 @@ async fn begin(cluster: &Cluster, node: &Node, kept: &mut KeptMember) -> Result<
     let whose = cluster.whose();
     etcd::prepare(&cluster.config, &whose, now_s())
         .map_err(|error| ferrite_schema::chain(&error))?;
-    if let Begins::Beside(beside) = &begins
+    if let beginning::Begins::Beside(beside) = &begins
         && kept.beside != *beside
     {
         kept.beside.clone_from(beside);
@@ -335,6 +330,7 @@ async fn find_peers(cluster: &Cluster) -> String {
 /// Lets the rest of the agent use etcd while it is well.
 async fn serve(cluster: &Arc<Cluster>, node: &Node, store: &Etcd, kept: &mut KeptMember) -> String {
     let mut said = None;
+    let mut known = outlook::Known::nothing(Monotonic::start());
     loop {
         // Before anything is acknowledged that it could forget.
         let found = match note_begun(cluster, kept) {
@@ -346,7 +342,7 @@ async fn serve(cluster: &Arc<Cluster>, node: &Node, store: &Etcd, kept: &mut Kep
                 show(cluster, Some((store.clone(), terms)));
                 node.stand(ABOUT.to_owned(), None);
                 tracing::info!("member-serves");
-                let why = lead_and_look(cluster, node, store, terms.ttl).await;
+                let why = lead_and_look(cluster, node, store, (terms.ttl, &mut known)).await;
                 show(cluster, None);
                 tracing::warn!(why, "member-serves-no-more");
                 why
@@ -386,54 +382,30 @@ async fn well(cluster: &Cluster, store: &Etcd) -> Result<Terms, String> {
     if raft.leader.is_none() {
         return Err(NO_LEADER.to_owned());
     }
-    let (_, mut entry) = store.get(&Key::Cluster.bytes()).await.map_err(said)?;
-    if entry.is_none() {
-        store.transact(first_records(cluster)?).await.map_err(said)?;
-        entry = store.get(&Key::Cluster.bytes()).await.map_err(said)?.1;
-    }
-    let entry = entry.ok_or("the cluster's record is gone")?;
-    let record: Record =
-        decode(&Key::Cluster, &entry.value).map_err(|refused| ferrite_schema::chain(&refused))?;
-    if record.id != cluster.id().as_str() {
-        return Err(format!("its data is of cluster {}, and this is {}", record.id, cluster.id()));
-    }
-    let ttl = Duration::from_secs(record.timings.ttl_s.max(1).into());
-    Ok(Terms { epoch: record.epoch, ttl })
-}
-
-/// What a new cluster begins with; nothing is done where there is one.
-fn first_records(cluster: &Cluster) -> Result<Transaction, String> {
-    let said = |refused: ferrite_cluster::records::Refused| ferrite_schema::chain(&refused);
-    let expect = cluster.config.member.as_ref().map_or(1, |member| member.expect);
-    let record = Record {
-        id: cluster.id().to_string(),
-        epoch: 1,
-        networks: Networks { ipv4: IPV4.to_owned(), ipv6: own_ipv6(cluster), rest: Rest::new() },
-        // Even numbers tolerate no more than the odd one below.
-        member_target: (expect - 1) / 2 * 2 + 1,
+    let begins = Begins {
+        id: cluster.id().clone(),
+        expect: cluster.config.member.as_ref().map_or(1, |member| member.expect),
         timings: timings(),
-        level: LEVEL,
-        rest: Rest::new(),
+        token: crate::join::work::token_digest(&cluster.config),
+        epoch_heard: heard_epoch(cluster),
     };
-    let put = |key: &Key, value| Operation::Put { key: key.bytes(), value, lease: None };
-    let mut operations = vec![put(&Key::Cluster, encode(&Key::Cluster, &record).map_err(said)?)];
-    let digest = crate::join::work::token_digest(&cluster.config);
-    if let Some(digest) = digest.and_then(|digest| digest.parse().ok()) {
-        let key = Key::Token(digest);
-        operations.push(put(&key, encode(&key, &Token::default()).map_err(said)?));
-    }
-    Ok(Transaction { compares: vec![Compare::absent(Key::Cluster.bytes())], operations })
+    terms::found_or_read(store, &begins).await
 }
 
-/// A `/48` of the cluster's own (RFC 4193), by its ID, which was drawn.
-fn own_ipv6(cluster: &Cluster) -> String {
-    let id = cluster.id().as_str();
-    let part = |from: usize, to: usize| id.get(from..to).unwrap_or("0").to_owned();
-    format!("fd{}:{}:{}::/48", part(0, 2), part(2, 6), part(6, 10))
+/// The latest epoch that this node has heard of.
+fn heard_epoch(cluster: &Cluster) -> u64 {
+    let kept = cluster.folder.assignment().ok().flatten();
+    let kept = kept.map_or(1, |kept| kept.epoch);
+    cluster.epoch().map_or(kept, |epoch| epoch.max(kept)).max(1)
 }
 
 /// Leads, where it falls to this member, and looks who the members are; answers with why etcd is of no more use.
-async fn lead_and_look(cluster: &Arc<Cluster>, node: &Node, store: &Etcd, ttl: Duration) -> String {
+async fn lead_and_look(
+    cluster: &Arc<Cluster>,
+    node: &Node,
+    store: &Etcd,
+    (ttl, known): (Duration, &mut outlook::Known<Monotonic>),
+) -> String {
     let settings =
         lead::Settings { machine: cluster.machine().clone(), cluster: cluster.name().clone(), ttl };
     let tells = Tells(node);
@@ -441,7 +413,7 @@ async fn lead_and_look(cluster: &Arc<Cluster>, node: &Node, store: &Etcd, ttl: D
     tokio::select! {
         problem = lead::work(store, &settings, tells) => ferrite_schema::chain(&problem),
         problem = keep_looking(cluster, store) => ferrite_schema::chain(&problem),
-        problem = outlook::keep(store, ttl, tells_all) => ferrite_schema::chain(&problem),
+        problem = outlook::keep(store, ttl, known, tells_all) => ferrite_schema::chain(&problem),
         why = leaderless(store, ttl / LEADERLESS) => why,
     }
 }

@@ -110,7 +110,7 @@ async fn join(cluster: &Cluster, node: &Node, containers: &Containers) {
                 Err(why) => node.stand(ABOUT.to_owned(), Some(why)),
             }
         }
-        let changes = changes(snapshot.is_some());
+        let changes = changes(containers, snapshot.is_some());
         tokio::select! {
             changed = told.changed() => {
                 if changed.is_err() {
@@ -123,12 +123,19 @@ async fn join(cluster: &Cluster, node: &Node, containers: &Containers) {
     }
 }
 
-/// Ends when the node's own addresses are others; never where that is of no interest.
-async fn changes(matters: bool) {
+/// Ends when the node's own addresses are others; never where that is of no interest. Until then it is looked whether the others
+/// answer at theirs.
+async fn changes(containers: &Containers, matters: bool) {
     let before = Underlay::look().ok();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        if matters && Underlay::look().ok() != before {
+        if !matters {
+            continue;
+        }
+        if let Err(error) = containers.look_at_peers().await {
+            tracing::debug!(error = ferrite_schema::chain(&error), "peers-not-looked-at");
+        }
+        if Underlay::look().ok() != before {
             return;
         }
     }

@@ -1,47 +1,66 @@
-//! Keeps what a member tells every node: looks at the store once, and then follows it.
+//! Keeps what a member tells every node: looks at the store once, and then follows it. What it was cut off from it looks at again,
+//! and does not forget who was there before.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ferrite_cluster::keys::PREFIX;
-use ferrite_cluster::lead::{Clock, Monotonic};
+use ferrite_cluster::lead::Clock;
 use ferrite_cluster::outlook::Outlook;
 use ferrite_cluster::store::{ClusterStore, StoreProblem};
 use futures_util::StreamExt;
 
 use super::Told;
 
+/// What is remembered while the store does not answer: many machines that go then are most likely cut off.
+#[derive(Debug)]
+pub(super) struct Known<C> {
+    clock: C,
+    outlook: Option<Outlook>,
+}
+
+impl<C: Clock> Known<C> {
+    /// Nothing is known.
+    pub(super) const fn nothing(clock: C) -> Self {
+        Self { clock, outlook: None }
+    }
+}
+
 /// Follows the store until it fails, and says what every node is to be told whenever that changes. Leases of machines last
 /// for `ttl`.
-pub(super) async fn keep<S: ClusterStore>(
+pub(super) async fn keep<S: ClusterStore, C: Clock>(
     store: &S,
     ttl: Duration,
+    known: &mut Known<C>,
     mut tell: impl FnMut(Told),
 ) -> StoreProblem {
-    let clock = Monotonic::start();
     let mut told: Option<Told> = None;
     loop {
         // What was missed is in the store.
-        if let Err(problem) = follow(store, ttl, &clock, &mut told, &mut tell).await {
+        if let Err(problem) = follow(store, ttl, known, &mut told, &mut tell).await {
             return problem;
         }
     }
 }
 
 /// Follows the store until its changes are cut off.
-async fn follow<S: ClusterStore>(
+async fn follow<S: ClusterStore, C: Clock>(
     store: &S,
     ttl: Duration,
-    clock: &Monotonic,
+    Known { clock, outlook }: &mut Known<C>,
     told: &mut Option<Told>,
     tell: &mut impl FnMut(Told),
 ) -> Result<(), StoreProblem> {
     let listing = store.list(PREFIX.as_bytes()).await?;
     let mut watch = store.watch(PREFIX.as_bytes(), listing.revision.next()).await?;
-    let mut outlook = Outlook::begin(&listing.entries, ttl, clock.now());
+    match outlook {
+        Some(known) => known.again(&listing.entries, clock.now()),
+        None => *outlook = Some(Outlook::begin(&listing.entries, ttl, clock.now())),
+    }
     drop(listing);
+    let Some(outlook) = outlook else { return Ok(()) };
     loop {
-        say(&outlook, told, tell);
+        say(outlook, told, tell);
         let changes = match outlook.deadline() {
             None => Some(watch.next().await),
             Some(deadline) => tokio::select! {
@@ -75,3 +94,7 @@ fn say(outlook: &Outlook, told: &mut Option<Told>, tell: &mut impl FnMut(Told)) 
         tell(now);
     }
 }
+
+#[cfg(test)]
+#[path = "outlook_tests.rs"]
+mod tests;

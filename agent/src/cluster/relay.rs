@@ -1,6 +1,6 @@
 //! A member's end of a node's link: what the node says of itself goes into the store, and what it is to run comes out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
@@ -291,13 +291,14 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
             before.as_ref().and_then(|before| before.peers.as_ref()) != Some(peers)
         });
         if let Some(peers) = peers {
-            self.says.say(&Message::Peers(PeersSnapshot::clone(&peers))).await?;
+            self.says.say(&Message::Peers(PeersSnapshot::clone(&peers).into())).await?;
         }
         let base = self.catalogues;
         let message = match before {
             None => Message::Catalogue(CatalogueSnapshot {
                 revision: base,
                 catalogue: Catalogue::clone(&now.catalogue),
+                more: false,
             }),
             Some(before) => {
                 let delta = before.catalogue.difference(&now.catalogue);
@@ -305,7 +306,13 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
                     return Ok(());
                 }
                 self.catalogues += 1;
-                Message::CatalogueDelta(CatalogueDelta { base, revision: self.catalogues, delta })
+                Message::CatalogueDelta(CatalogueDelta {
+                    base,
+                    revision: self.catalogues,
+                    delta,
+                    further: BTreeMap::new(),
+                    more: false,
+                })
             }
         };
         Ok(self.says.say(&message).await?)

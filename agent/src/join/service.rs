@@ -186,7 +186,11 @@ fn refusal(reason: RefusalReason, error: impl Into<String>) -> JoinRefusal {
     JoinRefusal { reason, error: error.into() }
 }
 
-fn understood(body: &[u8]) -> Result<(JoinRequest, RequestedKey), JoinRefusal> {
+/// What a machine asks for, and the key that it has. Nothing of it is believed yet.
+///
+/// # Errors
+/// It is too long, cannot be understood, or has not signed with its key.
+pub fn understood(body: &[u8]) -> Result<(JoinRequest, RequestedKey), JoinRefusal> {
     let bad = |error: String| refusal(RefusalReason::BadRequest, error);
     if body.len() > REQUEST_MAX_BYTES {
         return Err(bad(too_large()));

@@ -106,15 +106,57 @@ fn one_machine_that_vanishes_answers_no_more_and_many_at_once_do() {
     assert_eq!(answers(&outlook), ["web@5"]);
 }
 
+#[test]
+fn what_the_brake_holds_it_holds_when_all_is_read_again() {
+    let mut outlook = Outlook::begin(&[], TTL, Moment::ZERO);
+    let mut store: BTreeMap<Vec<u8>, Entry> = BTreeMap::new();
+    let mut keep = |outlook: &mut Outlook, change: Change, seen: bool, now: Moment| {
+        match &change {
+            Change::Put(entry) => drop(store.insert(entry.key.clone(), entry.clone())),
+            Change::Delete { key, .. } => drop(store.remove(key)),
+        }
+        if seen {
+            outlook.changes(&[change], now);
+        }
+        store.values().cloned().collect::<Vec<Entry>>()
+    };
+    for number in 1..=6 {
+        for change in [machine(number, "k"), alive(number), serves(number, true)] {
+            keep(&mut outlook, change, true, Moment::ZERO);
+        }
+    }
+    let s = Moment::from_secs;
+    for number in 1..=3 {
+        keep(&mut outlook, gone(&Key::Alive(id(number))), true, s(10));
+    }
+    assert_eq!(answers(&outlook).len(), 6);
+    let deadline = outlook.deadline();
+    // The watch is cut, and one more goes before all is read again.
+    let entries = keep(&mut outlook, gone(&Key::Alive(id(4))), false, s(11));
+    outlook.again(&entries, s(12));
+    assert_eq!(answers(&outlook).len(), 6, "the brake holds them all");
+    assert_eq!(outlook.deadline(), deadline, "reading again makes nobody younger");
+    outlook.again(&entries, s(14));
+    outlook.tick(deadline.unwrap());
+    assert_eq!(answers(&outlook), ["web@4", "web@5", "web@6"]);
+    outlook.tick(outlook.deadline().unwrap());
+    assert_eq!(answers(&outlook), ["web@5", "web@6"]);
+    let entries = keep(&mut outlook, alive(4), false, s(30));
+    outlook.again(&entries, s(30));
+    assert_eq!(answers(&outlook), ["web@4", "web@5", "web@6"]);
+}
+
 proptest! {
     /// However changes come, in whatever pieces, the view is that of what is there at the end; but for the brake, which
     /// remembers.
     #[test]
     fn a_view_by_changes_is_that_of_the_whole(
-        steps in proptest::collection::vec((0..7_usize, 1..3_usize, any::<bool>()), 0..40),
+        steps in proptest::collection::vec((0..9_usize, 1..3_usize, any::<bool>()), 0..40),
     ) {
         let mut outlook = Outlook::begin(&[], TTL, Moment::ZERO);
         let mut store: BTreeMap<Vec<u8>, Entry> = BTreeMap::new();
+        // Whether the watch is there.
+        let mut follows = true;
         for (what, number, flag) in steps {
             let change = match what {
                 0 => cluster(),
@@ -123,15 +165,27 @@ proptest! {
                 3 => alive(number),
                 4 => gone(&Key::Alive(id(number))),
                 5 => serves(number, flag),
-                _ => net(if flag { 1 } else { 2 }, number),
+                6 => net(if flag { 1 } else { 2 }, number),
+                7 => gone(&Key::Net(if flag { 1 } else { 2 })),
+                _ => {
+                    follows = flag;
+                    let entries: Vec<Entry> = store.values().cloned().collect();
+                    outlook.again(&entries, Moment::ZERO);
+                    continue;
+                }
             };
             match &change {
                 Change::Put(entry) => drop(store.insert(entry.key.clone(), entry.clone())),
                 Change::Delete { key, .. } => drop(store.remove(key)),
             }
-            outlook.changes(&[change], Moment::ZERO);
+            if follows {
+                outlook.changes(&[change], Moment::ZERO);
+            }
         }
         let entries: Vec<Entry> = store.into_values().collect();
+        if !follows {
+            outlook.again(&entries, Moment::ZERO);
+        }
         let whole = Outlook::begin(&entries, TTL, Moment::ZERO);
         prop_assert_eq!(outlook.peers(), whole.peers());
         prop_assert_eq!(outlook.catalogue(), whole.catalogue());

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::{Catalogue, Delta};
-use crate::names::{MachineId, SpecHash, UnitName};
+use crate::catalogue::{Catalogue, Delta, Service};
+use crate::names::{MachineId, SpecHash, UnitName, path_of, said};
 use crate::records::{Assigned, Machine, Networks, State};
 
 /// Name of the protocol, for the upgrade of a connection.
@@ -92,7 +92,7 @@ pub enum Message {
     /// A relay: what changed of it.
     CatalogueDelta(CatalogueDelta),
     /// A relay: the machines of the cluster's network, the node itself among them.
-    Peers(PeersSnapshot),
+    Peers(PeersPiece),
 }
 
 /// Who asks another machine of the cluster how it stands.
@@ -205,6 +205,9 @@ pub struct CatalogueSnapshot {
     pub revision: i64,
     /// The catalogue.
     pub catalogue: Catalogue,
+    /// It is the beginning of one: it counts once pieces have come that lead to the same revision, up to one without this.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 /// What changed of the catalogue.
@@ -216,6 +219,12 @@ pub struct CatalogueDelta {
     pub revision: i64,
     /// What changed.
     pub delta: Delta,
+    /// Further instances of services that a piece before this one began.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub further: BTreeMap<String, Service>,
+    /// It is a piece of what changed: all of it counts once one has come without this.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 /// The cluster's network: who is in it, and where.
@@ -225,6 +234,26 @@ pub struct PeersSnapshot {
     pub networks: Networks,
     /// All machines that are known, whether they are there or not.
     pub peers: BTreeMap<MachineId, Peer>,
+}
+
+/// The cluster's network, or a piece of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeersPiece {
+    /// The networks, and machines.
+    #[serde(flatten)]
+    pub peers: PeersSnapshot,
+    /// These machines are beside those of the piece before, and not all there are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub further: bool,
+    /// More pieces follow.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+}
+
+impl From<PeersSnapshot> for PeersPiece {
+    fn from(peers: PeersSnapshot) -> Self {
+        Self { peers, further: false, more: false }
+    }
 }
 
 /// A machine of the cluster's network.
@@ -262,8 +291,8 @@ pub struct Unintelligible {
 pub fn decode(bytes: &[u8]) -> Result<Message, Unintelligible> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let message: Message = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let field = error.path().to_string();
-        Unintelligible { field, why: error.into_inner().to_string() }
+        let field = path_of(error.path());
+        Unintelligible { field, why: said(&error.into_inner().to_string()) }
     })?;
     reader
         .end()

@@ -1,6 +1,9 @@
 //! A node's end of what a relay streams to it: snapshots, and what changed since.
 
-use super::message::{AssignmentDelta, AssignmentSnapshot, CatalogueDelta, CatalogueSnapshot};
+use super::message::{
+    AssignmentDelta, AssignmentSnapshot, CatalogueDelta, CatalogueSnapshot, PeersPiece,
+    PeersSnapshot,
+};
 use crate::catalogue::Catalogue;
 
 /// Something was missed: the node asks for a snapshot, by connecting again.
@@ -20,6 +23,9 @@ pub struct Follower {
     pub assignment: Option<AssignmentSnapshot>,
     /// The catalogue; absent until a relay said so.
     pub catalogue: Option<CatalogueSnapshot>,
+    /// What comes in pieces, up to the last of them.
+    catalogue_coming: Option<CatalogueSnapshot>,
+    peers_coming: Option<PeersSnapshot>,
 }
 
 impl Follower {
@@ -49,23 +55,63 @@ impl Follower {
         Ok(())
     }
 
-    /// Takes in a catalogue, whichever relay it is from.
-    pub fn catalogue(&mut self, snapshot: CatalogueSnapshot) {
-        self.catalogue = Some(snapshot);
+    /// Takes in a catalogue, whichever relay it is from; `false` where it is the beginning of one, so that what is here stays.
+    pub fn catalogue(&mut self, snapshot: CatalogueSnapshot) -> bool {
+        let whole = !snapshot.more;
+        if whole {
+            self.catalogue_coming = None;
+            self.catalogue = Some(snapshot);
+        } else {
+            self.catalogue_coming = Some(snapshot);
+        }
+        whole
     }
 
-    /// Takes in what changed of it.
+    /// Takes in what changed of it; `false` where more of that is to come, so that what is here stays.
     ///
     /// # Errors
-    /// It does not start from what is here; nothing is taken in.
-    pub fn catalogue_delta(&mut self, delta: CatalogueDelta) -> Result<(), Behind> {
-        let have = self.catalogue.as_ref().map(|here| here.revision);
-        let Some(here) = self.catalogue.as_mut().filter(|here| here.revision == delta.base) else {
+    /// It does not start from what is here, or from what is coming; nothing is taken in.
+    pub fn catalogue_delta(&mut self, delta: CatalogueDelta) -> Result<bool, Behind> {
+        if delta.more && self.catalogue_coming.is_none() {
+            self.catalogue_coming.clone_from(&self.catalogue);
+        }
+        let here = self.catalogue_coming.as_mut().or(self.catalogue.as_mut());
+        let have = here.as_ref().map(|here| here.revision);
+        let Some(here) = here.filter(|here| here.revision == delta.base) else {
+            self.catalogue_coming = None;
             return Err(Behind { base: delta.base, have });
         };
         here.catalogue.apply(delta.delta);
+        for (name, instances) in delta.further {
+            here.catalogue.services.entry(name).or_default().extend(instances);
+        }
+        if delta.more {
+            return Ok(false);
+        }
         here.revision = delta.revision;
-        Ok(())
+        if let Some(mut whole) = self.catalogue_coming.take() {
+            whole.more = false;
+            self.catalogue = Some(whole);
+        }
+        Ok(true)
+    }
+
+    /// Takes in who is in the cluster's network, or a piece of it; answers with all of it once that is here. A piece that goes on
+    /// with nothing counts for nothing.
+    pub fn peers(&mut self, piece: PeersPiece) -> Option<PeersSnapshot> {
+        let whole = match (piece.further, self.peers_coming.take()) {
+            (false, _) => piece.peers,
+            (true, Some(mut coming)) => {
+                coming.peers.extend(piece.peers.peers);
+                coming
+            }
+            (true, None) => return None,
+        };
+        if piece.more {
+            self.peers_coming = Some(whole);
+            return None;
+        }
+        Some(whole)
     }
 
     /// The cluster was restored from a backup: what is here may be from a future that never was. What runs goes on; the next
@@ -75,6 +121,8 @@ impl Follower {
             assignment.revision = 0;
         }
         self.catalogue = None;
+        self.catalogue_coming = None;
+        self.peers_coming = None;
     }
 
     /// What it answers from.

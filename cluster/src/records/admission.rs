@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Record, Rest};
+use super::record::{Record, Rest, Wrong, word};
 
 /// What lets machines in, under its digest: the token itself is nowhere in the store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,11 @@ pub struct Admission {
 
 impl Record for Admission {
     const MAX_BYTES: usize = 16 << 10;
+
+    fn check(&self) -> Result<(), Wrong> {
+        word("key", &self.key)?;
+        word("hardware", &self.hardware)
+    }
 }
 
 /// A certificate of a machine.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Record, Rest, Wrong};
+use super::record::{Record, Rest, Wrong, word};
 use super::unit::Target;
 use crate::names::{SpecHash, UnitName};
 
@@ -85,6 +85,7 @@ impl Record for Assignment {
                 let why = "what has a machine is loaded or launched";
                 return Err(Wrong::at(format!("instances.{name}.target"), why));
             }
+            word(format!("instances.{name}.cause"), assigned.cause.word())?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Record, Rest, Wrong};
+use super::record::{Record, Rest, Wrong, word};
 use crate::keys::NET_MAX;
 use crate::names::MachineId;
 
@@ -102,6 +102,7 @@ impl Record for Cluster {
     const MAX_BYTES: usize = 4 << 10;
 
     fn check(&self) -> Result<(), Wrong> {
+        word("id", &self.id)?;
         if self.id.is_empty()
             || !self.id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         {

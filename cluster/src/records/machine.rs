@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Record, Rest, Wrong};
+use super::record::{ADDRESSES_MAX, Record, Rest, Wrong, count, word};
 
 /// A machine, whether it is there or not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,6 +97,10 @@ impl Record for Machine {
         if self.name.is_empty() || self.name.len() > 64 || self.name.chars().any(char::is_control) {
             return Err(Wrong::at("name", "it is a line of 1 to 64 bytes"));
         }
+        count("addresses", self.addresses.len(), ADDRESSES_MAX)?;
+        for (field, text) in [("mesh_key", &self.mesh_key), ("hardware", &self.hardware)] {
+            word(field, text.as_deref().unwrap_or_default())?;
+        }
         let keys = self.metadata.keys().map(|key| ("metadata", key));
         for (field, key) in keys.chain(self.overrides.keys().map(|key| ("overrides", key))) {
             if key.is_empty() {
@@ -121,4 +125,8 @@ pub struct Alive {
 
 impl Record for Alive {
     const MAX_BYTES: usize = 1 << 10;
+
+    fn check(&self) -> Result<(), Wrong> {
+        word("boot_id", &self.boot_id)
+    }
 }

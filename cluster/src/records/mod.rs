@@ -17,9 +17,9 @@ pub use admission::{Admission, IssuedCertificate, Revocation, Token};
 pub use assignment::{Assigned, Assignment, Cause};
 pub use cluster::{Cluster, Leader, Net, Networks, Timings};
 pub use machine::{Alive, Capacity, Machine};
-pub use record::{LEVEL, Record, Refused, Rest, Wrong, decode, encode};
+pub use record::{ADDRESSES_MAX, LEVEL, Record, Refused, Rest, Wrong, decode, encode};
 pub use spec::{OnLoss, Placement, Spec};
-pub use state::{Condition, InstanceState, ServicePort, State, Transport};
+pub use state::{Condition, InstanceState, PORTS_MAX, ServicePort, State, Transport};
 pub use unit::{REPLICAS_MAX, Target, Unit};
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::keys::Key;
+use crate::names::{path_of, said};
 
 /// What this version understands of units and records; a machine tells it in its record.
 pub const LEVEL: u32 = 1;
@@ -40,6 +41,27 @@ impl Wrong {
     }
 }
 
+/// Most addresses of a machine, and of an instance: all nodes are told them.
+pub const ADDRESSES_MAX: usize = 32;
+/// Most bytes of a word, a digest or a key.
+const WORD_MAX_BYTES: usize = 128;
+
+/// A word that nobody here knows, a digest, or a key: short, and on one line.
+pub(super) fn word(field: impl Into<String>, text: &str) -> Result<(), Wrong> {
+    if text.len() <= WORD_MAX_BYTES && !text.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(Wrong::at(field, format!("it is on one line, of {WORD_MAX_BYTES} bytes at most")))
+}
+
+/// So many, and no more.
+pub(super) fn count(field: impl Into<String>, found: usize, most: usize) -> Result<(), Wrong> {
+    if found <= most {
+        return Ok(());
+    }
+    Err(Wrong::at(field, format!("there are {found} of them, and {most} are the most")))
+}
+
 /// Something that is stored.
 pub trait Record: Serialize + DeserializeOwned {
     /// Most bytes of it, as it is stored.
@@ -68,10 +90,10 @@ pub fn decode<R: Record>(key: &Key, bytes: &[u8]) -> Result<R, Refused> {
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let record: R = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let field = error.path().to_string();
-        refused(field, error.into_inner().to_string())
+        let field = path_of(error.path());
+        refused(field, said(&error.into_inner().to_string()))
     })?;
-    reader.end().map_err(|error| refused(".".to_owned(), error.to_string()))?;
+    reader.end().map_err(|error| refused(".".to_owned(), said(&error.to_string())))?;
     record.check().map_err(|wrong| refused(wrong.field, wrong.why))?;
     Ok(record)
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::record::{LEVEL, Record, Rest, Wrong};
+use crate::names::{path_of, said};
 
 /// A version of a unit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,10 +63,12 @@ impl Spec {
             return Err(Wrong::at("level", why));
         }
         let unit: unit::Unit = serde_path_to_error::deserialize(&self.unit).map_err(|error| {
-            Wrong::at(format!("unit.{}", error.path()), error.into_inner().to_string())
+            let field = format!("unit.{}", path_of(error.path()));
+            Wrong::at(field, said(&error.into_inner().to_string()))
         })?;
-        unit::check(&unit)
-            .map_err(|bad| Wrong::at(format!("unit.{}", bad.path.join(".")), bad.why))?;
+        unit::check(&unit).map_err(|bad| {
+            Wrong::at(said(&format!("unit.{}", bad.path.join("."))), said(&bad.why))
+        })?;
         Ok(unit)
     }
 }

@@ -7,7 +7,7 @@ use ferrite_schema::api::{Exit, UnitState};
 use ferrite_schema::unit::Protocol;
 use serde::{Deserialize, Serialize};
 
-use super::record::{Record, Rest};
+use super::record::{ADDRESSES_MAX, Record, Rest, Wrong, count, word};
 use crate::names::{SpecHash, UnitName};
 
 /// What a machine runs, all of it.
@@ -86,6 +86,39 @@ impl From<Protocol> for Transport {
     }
 }
 
+/// Most ports of an instance.
+pub const PORTS_MAX: usize = 256;
+
+impl State {
+    /// As much of it as may be stored: of very many instances few addresses, and no ports.
+    #[must_use]
+    pub fn fitting(mut self) -> Self {
+        for (addresses, ports) in [(ADDRESSES_MAX, PORTS_MAX), (4, 4), (2, 0), (0, 0)] {
+            for instance in self.instances.values_mut() {
+                instance.addresses.truncate(addresses);
+                instance.ports.truncate(ports);
+            }
+            let size_bytes = serde_json::to_vec(&self).map_or(usize::MAX, |text| text.len());
+            if size_bytes <= Self::MAX_BYTES {
+                break;
+            }
+        }
+        self
+    }
+}
+
 impl Record for State {
     const MAX_BYTES: usize = 1 << 20;
+
+    fn check(&self) -> Result<(), Wrong> {
+        for (name, instance) in &self.instances {
+            let at = |field: &str| format!("instances.{name}.{field}");
+            count(at("addresses"), instance.addresses.len(), ADDRESSES_MAX)?;
+            count(at("ports"), instance.ports.len(), PORTS_MAX)?;
+            if let Condition::Other(text) = &instance.state {
+                word(at("state"), text)?;
+            }
+        }
+        Ok(())
+    }
 }

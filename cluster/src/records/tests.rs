@@ -196,6 +196,64 @@ fn what_is_wrong_is_named_with_key_and_field() {
 }
 
 #[test]
+fn what_all_nodes_are_told_of_a_record_has_bounds() {
+    let all = written();
+    let check = |which: usize, path: &str, value: Value, expected: Option<&str>| {
+        let (key, mut record) = all[which].clone();
+        *record.pointer_mut(path).unwrap_or_else(|| panic!("{path}")) = value;
+        let said = rewritten(&key, &serde_json::to_vec(&record).unwrap());
+        match expected {
+            None => assert!(said.is_ok(), "{path}: {said:?}"),
+            Some(words) => {
+                let said = said.unwrap_err();
+                let field = path.trim_start_matches('/').replace('/', ".");
+                assert!(said.to_string().contains(&format!(": {field}: {words}")), "{said}");
+            }
+        }
+    };
+    let addresses = |count: usize| json!(vec!["10.0.0.1"; count]);
+    let ports = |count: usize| json!(vec![json!({"port": 1, "protocol": "udp"}); count]);
+    let most = Some("there are 33 of them, and 32 are the most");
+    check(2, "/addresses", addresses(32), None);
+    check(2, "/addresses", addresses(33), most);
+    check(7, "/instances/web@1/addresses", addresses(32), None);
+    check(7, "/instances/web@1/addresses", addresses(33), most);
+    check(7, "/instances/web@1/ports", ports(256), None);
+    check(7, "/instances/web@1/ports", ports(257), Some("there are 257 of them"));
+    for (which, path) in [
+        (0, "/id"),
+        (3, "/boot_id"),
+        (6, "/instances/web@1/cause"),
+        (7, "/instances/web@1/state"),
+        (10, "/key"),
+        (10, "/hardware"),
+    ] {
+        check(which, path, json!("x".repeat(128)), None);
+        check(which, path, json!("x".repeat(129)), Some("it is on one line, of 128 bytes"));
+    }
+    check(3, "/boot_id", json!("a\nb"), Some("it is on one line"));
+}
+
+#[test]
+fn what_a_node_reports_fits_however_much_it_runs() {
+    let (key, value) = written().remove(7);
+    let state: State = decode(&key, &serde_json::to_vec(&value).unwrap()).unwrap();
+    assert_eq!(state.clone().fitting(), state);
+    let mut one = state.instances.into_values().next().unwrap();
+    one.addresses = vec!["fd00:1111:2222:3333:4444:5555:6666:7777".parse().unwrap(); 40];
+    one.ports = vec![ServicePort { port: 65_535, protocol: Transport::Tcp }; 300];
+    // As many as an assignment names at most.
+    let name = |number| format!("{}@{number}", "w".repeat(50)).parse().unwrap();
+    for (count, addresses, ports) in [(1, ADDRESSES_MAX, PORTS_MAX), (1_500, 4, 4), (2_400, 2, 0)] {
+        let all = (0..count).map(|number| (name(number), one.clone())).collect();
+        let fits = State { instances: all, rest: Rest::new() }.fitting();
+        encode(&key, &fits).unwrap();
+        let first = fits.instances.values().next().unwrap();
+        assert_eq!((first.addresses.len(), first.ports.len()), (addresses, ports), "{count}");
+    }
+}
+
+#[test]
 fn a_specification_of_a_higher_level_is_kept_and_not_looked_into() {
     let later = br#"{"level": 2, "unit": {"name": "web", "image": "web", "hibernates": true}}"#;
     let spec: Spec = decode(&Key::Spec(SpecHash::of(later)), later).unwrap();

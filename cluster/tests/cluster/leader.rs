@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use ferrite_cluster::keys::Key;
+use ferrite_cluster::lead::Clock;
+use ferrite_cluster::presence::SUSPECT_FOR;
 use ferrite_cluster::records::{Assignment, Cause, Target, decode};
-use ferrite_cluster::store::{ClusterStore, Memory};
+use ferrite_cluster::store::{ClusterStore, Listing, Memory};
 
-use crate::machines::{Hand, Simulated, id, until};
+use crate::machines::{Hand, Simulated, TTL, id, until};
 use crate::story::{change, leader, put, ready, whole};
 
 pub(crate) fn block_on<F: Future<Output = ()>>(test: F) {
@@ -39,6 +41,46 @@ fn a_leader_that_missed_what_was_compacted_reads_all_again() {
         let causes: Vec<Cause> =
             leads.moves.lock().unwrap().iter().map(|made| made.cause.clone()).collect();
         assert_eq!(causes, [Cause::Wanted, Cause::Wanted, Cause::Wanted]);
+        leads.end.abort();
+    });
+}
+
+#[test]
+fn the_brake_outlives_a_watch_that_ends() {
+    block_on(async {
+        let (store, hand) = (Memory::new(), Hand::new());
+        let leads = leader(&store, 1, hand.clone()).await;
+        let mut machines = Vec::new();
+        for number in 1..=6 {
+            machines.push(Simulated::start(&store, number).await);
+        }
+        change(&store, "web", Target::Launched, 6).await;
+        until(&store, "six run", |listing| Some(()).filter(|()| ready(listing).len() == 6)).await;
+        for machine in machines.drain(..3) {
+            machine.kill().await;
+        }
+        let later = hand.now() + SUSPECT_FOR;
+        let lost_at = hand.asked_after(later).await;
+        assert_eq!(lost_at, later + TTL, "the brake holds them");
+        // Nothing here waits, so that what is forgotten was not heard: the watch ends.
+        change(&store, "web", Target::Launched, 7).await;
+        change(&store, "web", Target::Launched, 8).await;
+        let revision = store.list(b"").await.unwrap().revision;
+        store.compact(revision).unwrap();
+        let assigned = |listing: &Listing| {
+            let entries = listing.entries.iter().filter_map(|entry| {
+                let key =
+                    Key::parse(&entry.key).ok().filter(|key| matches!(key, Key::Assign(_)))?;
+                decode::<Assignment>(&key, &entry.value).ok()
+            });
+            entries.map(|assignment| assignment.instances.len()).sum::<usize>()
+        };
+        until(&store, "eight are placed", |listing| Some(()).filter(|()| assigned(listing) == 8))
+            .await;
+        tokio::task::yield_now().await;
+        assert_eq!(hand.asked_after(later).await, lost_at, "nobody is younger for it");
+        let lost = leads.moves.lock().unwrap().iter().any(|made| made.cause == Cause::MachineLost);
+        assert!(!lost, "nobody was moved");
         leads.end.abort();
     });
 }

@@ -146,6 +146,15 @@ impl Hand {
     }
 }
 
+impl Hand {
+    /// The latest moment that somebody waits for, once that is after this one.
+    pub(crate) async fn asked_after(&self, moment: Moment) -> Moment {
+        let mut asked = self.asked.subscribe();
+        let asked = tokio::time::timeout(PATIENCE, asked.wait_for(|asked| *asked > moment)).await;
+        *asked.expect("nobody waits for a moment").unwrap()
+    }
+}
+
 impl Clock for Hand {
     fn now(&self) -> Moment {
         *self.now.borrow()

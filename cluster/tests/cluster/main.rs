@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod corpus;
 mod differential;
 mod etcd;
 mod leader;

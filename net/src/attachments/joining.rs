@@ -74,6 +74,18 @@ impl Attachments {
         Ok(doubts)
     }
 
+    /// Tries machines that do not answer at the next of their addresses.
+    pub(crate) fn look_at_peers(&mut self) -> Result<(), AttachProblem> {
+        let Some(device) = self.device.as_mut().filter(|_| self.mesh.is_some()) else {
+            return Ok(());
+        };
+        let moved = device.look().map_err(|error| unavailable(&error))?;
+        if moved > 0 {
+            tracing::info!(peers = moved, "mesh-peers-tried-elsewhere");
+        }
+        Ok(())
+    }
+
     /// From now on units have addresses of the node's network in the cluster, unless some have others already: those.
     fn renumber(&mut self, mesh: &Mesh) -> Result<Vec<String>, AttachProblem> {
         let (ipv4, ipv6) = (mesh.ipv4_of(mesh.number), mesh.ipv6_of(mesh.number));

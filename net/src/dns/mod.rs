@@ -67,17 +67,35 @@ impl Resolver {
     }
 
     fn look_up(&self, query: &Query) -> Answer {
-        if let Some(code) = query.problem {
-            return Answer::Own(Reply::problem(code));
-        }
-        let answer = self.names.lock().unwrap_or_else(PoisonError::into_inner).answer(query);
-        match answer {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        match look_up(&names, query) {
             Answer::Own(mut reply) => {
                 reply.shuffle(seed());
                 Answer::Own(reply)
             }
             Answer::AskOthers => Answer::AskOthers,
         }
+    }
+}
+
+fn look_up(names: &Names, query: &Query) -> Answer {
+    match query.problem {
+        Some(code) => Answer::Own(Reply::problem(code)),
+        None => names.answer(query),
+    }
+}
+
+/// What one question is answered from these names, by a packet or over a connection: none where it deserves none, and in it
+/// none where others are asked.
+pub(super) fn answer_to(names: &Names, asked: &[u8], connection: bool) -> Option<Option<Vec<u8>>> {
+    if asked.len() > QUERY_MAX_BYTES {
+        return None;
+    }
+    let query = message::parse(asked)?;
+    let most = if connection { CONNECTION_MAX_BYTES } else { query.packet_max_bytes() };
+    match look_up(names, &query) {
+        Answer::Own(reply) => Some(Some(reply.write(&query, most))),
+        Answer::AskOthers => Some(None),
     }
 }
 

@@ -2,19 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use super::endpoints::{Endpoints, SESSION_S};
 use super::plan::Wanted;
 use super::told::{CLUSTER_PREFIX6, Mesh, NAME};
 use crate::interface::{self, Way};
 use crate::netlink::{Batch, Family, NetlinkProblem, Socket};
-use crate::wireguard::{self, Key, WireGuard};
+use crate::wireguard::{self, Key, Seen, WireGuard};
 use ferrite_schema::names::MESH_PORT;
 
 /// Routes in one message: it must fit into a socket's buffer.
 const ROUTES_AT_ONCE: usize = 500;
-/// A session is used for so long after its handshake (WireGuard's `REJECT_AFTER_TIME`), in seconds.
-const SESSION_S: u64 = 180;
 /// `ESRCH`: there is no such route.
 const NO_ROUTE: i32 = 3;
 
@@ -27,6 +26,9 @@ pub(crate) struct Device {
     applied: Wanted,
     /// The node's own addresses in the mesh, by which it speaks itself.
     own: Option<Own>,
+    /// Where its peers are tried, and since when moments are counted for that.
+    endpoints: Endpoints,
+    begun: Instant,
 }
 
 /// A node's addresses in the mesh.
@@ -43,7 +45,8 @@ impl Device {
         let kernel = WireGuard::open()?;
         kernel.set_device(NAME, private, MESH_PORT)?;
         let public = kernel.device(NAME)?.public_key.ok_or_else(NetlinkProblem::nonsense)?;
-        Ok(Self { index, public, applied: Wanted::default(), own: None })
+        let (applied, endpoints) = (Wanted::default(), Endpoints::default());
+        Ok(Self { index, public, applied, own: None, endpoints, begun: Instant::now() })
     }
 
     /// Its public key.
@@ -54,14 +57,14 @@ impl Device {
     /// Makes it what is wanted. What the kernel has learnt of peers that stay as they are stays, too.
     pub(crate) fn apply(&mut self, own: Own, wanted: &Wanted) -> Result<(), NetlinkProblem> {
         let kernel = WireGuard::open()?;
-        let there: BTreeMap<Key, u64> = kernel.device(NAME)?.peers.into_iter().collect();
+        let there: BTreeMap<Key, Seen> = kernel.device(NAME)?.peers.into_iter().collect();
         let (first, now_s) = (self.own.is_none(), now_s());
         let differs = |peer: &&wireguard::Peer| {
             !there.contains_key(&peer.key) || !self.applied.peers.contains(peer)
         };
         let changed = wanted.peers.iter().filter(differs).map(|peer| {
             // An earlier agent's device may have learnt where the peer is, and speaks to it.
-            let heard_s = there.get(&peer.key).copied().unwrap_or(0);
+            let heard_s = there.get(&peer.key).map_or(0, |seen| seen.handshake_s);
             let speaks = first && now_s.saturating_sub(heard_s) < SESSION_S;
             let endpoint = peer.endpoint.filter(|_| !speaks);
             wireguard::Peer { endpoint, ..peer.clone() }
@@ -70,10 +73,25 @@ impl Device {
         let stay: BTreeSet<Key> = wanted.peers.iter().map(|peer| peer.key).collect();
         let gone: Vec<Key> = there.into_keys().filter(|key| !stay.contains(key)).collect();
         kernel.set_peers(NAME, &changed, &gone)?;
+        self.endpoints.begin(changed.iter().map(|peer| &peer.key));
         self.route(own, wanted)?;
         self.applied = wanted.clone();
         self.own = Some(own);
         Ok(())
+    }
+
+    /// Looks how its peers answer, and tries those that do not at the next of their addresses; answers with how many those are.
+    pub(crate) fn look(&mut self) -> Result<usize, NetlinkProblem> {
+        let kernel = WireGuard::open()?;
+        let seen = kernel.device(NAME)?.peers;
+        let now = (self.begun.elapsed(), now_s());
+        let elsewhere = self.endpoints.step(now, &seen, &self.applied.ways);
+        let moved = elsewhere.iter().filter_map(|(key, way)| {
+            let peer = self.applied.peers.iter().find(|peer| peer.key == *key)?;
+            Some(wireguard::Peer { endpoint: Some(*way), ..peer.clone() })
+        });
+        kernel.set_peers(NAME, &moved.collect::<Vec<_>>(), &[])?;
+        Ok(elsewhere.len())
     }
 
     fn route(&self, own: Own, wanted: &Wanted) -> Result<(), NetlinkProblem> {

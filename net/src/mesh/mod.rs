@@ -4,6 +4,7 @@
 //! ([`plan`], pure), and making them so ([`device`]). *Never does*: decide which node has which network.
 
 mod device;
+mod endpoints;
 mod key;
 mod plan;
 mod told;

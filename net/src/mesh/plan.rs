@@ -19,8 +19,10 @@ const MTU_MIN: u32 = 1280;
 /// What is to be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// Peers of the device.
+    /// Peers of the device, each at the first of its addresses.
     pub(crate) peers: Vec<wireguard::Peer>,
+    /// All addresses at which a peer may be tried, in their order.
+    pub(crate) ways: BTreeMap<Key, Vec<SocketAddr>>,
     /// Networks behind it.
     pub(crate) routes: BTreeSet<(IpAddr, u8)>,
     /// Addresses of machines, whose ports for machines are not for units.
@@ -66,8 +68,10 @@ pub(crate) fn plan(mesh: &Mesh, underlay: &Underlay, ipv6: bool) -> Wanted {
             networks.push((IpAddr::V6(mesh.ipv6_of(number)), NODE_PREFIX.1));
         }
         wanted.routes.extend(networks.iter().copied());
-        let endpoint = endpoint(mesh, peer, underlay);
+        let ways = ways(mesh, peer, underlay);
+        let endpoint = ways.first().copied();
         wanted.peers.push(wireguard::Peer { key, endpoint, allowed: networks });
+        wanted.ways.insert(key, ways);
     }
     if let Some(own) = overlapping(mesh, mesh.number, underlay) {
         wanted
@@ -88,9 +92,9 @@ fn overlapping(mesh: &Mesh, number: u16, underlay: &Underlay) -> Option<IpAddr> 
     underlay.addresses.iter().find(meets).map(|(own, _)| *own)
 }
 
-/// Where a peer is tried first: in a network that this node is in, too, or else where a family leads that both have. Never
+/// Where a peer is tried: in networks that this node is in, too, and then where a family leads that both have. Never
 /// through the mesh itself. A peer without any may still come.
-fn endpoint(mesh: &Mesh, peer: &Peer, underlay: &Underlay) -> Option<SocketAddr> {
+fn ways(mesh: &Mesh, peer: &Peer, underlay: &Underlay) -> Vec<SocketAddr> {
     // Behind translations several machines may call themselves the same.
     let own = |address: &IpAddr| underlay.addresses.iter().any(|(own, _)| own == address);
     let reachable =
@@ -101,8 +105,9 @@ fn endpoint(mesh: &Mesh, peer: &Peer, underlay: &Underlay) -> Option<SocketAddr>
     let family = |address: &IpAddr| {
         underlay.addresses.iter().any(|(own, _)| own.is_ipv4() == address.is_ipv4())
     };
-    let found = reachable().find(near).or_else(|| reachable().find(family));
-    found.map(|address| SocketAddr::from((address, MESH_PORT)))
+    let further = reachable().filter(|address| family(address) && !near(address));
+    let all = reachable().filter(near).chain(further);
+    all.map(|address| SocketAddr::from((address, MESH_PORT))).collect()
 }
 
 #[cfg(test)]
@@ -152,6 +157,11 @@ mod tests {
         assert_eq!(at(&["fd12:3456:789a:5::2"]), None);
         assert_eq!(endpoint_of(&["10.0.0.2"], &[("2001:db8::1", 64)]), None, "no way");
         assert_eq!(endpoint_of(&["10.0.0.2"], &[("10.0.0.1", 0)]).unwrap(), "10.0.0.2:51820");
+        let all = ["2001:db9::2", "10.113.0.2", "10.0.0.2", "192.168.7.1", "192.168.7.2"];
+        let wanted = plan(&mesh(vec![peer(2, 2, &all)]), &underlay(&own), true);
+        let ways: Vec<String> =
+            wanted.ways[&[2; 32]].iter().map(|way| way.ip().to_string()).collect();
+        assert_eq!(ways, ["192.168.7.2", "2001:db9::2", "10.0.0.2"]);
     }
 
     #[test]
@@ -220,9 +230,9 @@ mod tests {
                     prop_assert!(networks.insert(*network));
                     prop_assert!(network.0 != IpAddr::V4(mesh.ipv4_of(mesh.number)));
                 }
-                if let Some(endpoint) = peer.endpoint {
-                    prop_assert!(!mesh.has(endpoint.ip()));
-                }
+                let ways = &wanted.ways[&peer.key];
+                prop_assert_eq!(peer.endpoint, ways.first().copied());
+                prop_assert!(ways.iter().all(|way| !mesh.has(way.ip())));
             }
             prop_assert_eq!(networks, wanted.routes);
             prop_assert!((1280..=1420).contains(&wanted.mtu));

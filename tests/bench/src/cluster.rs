@@ -19,6 +19,8 @@ const CLUSTER: &str = "bench";
 const NODES: [&str; 3] = ["bench-1", "bench-2", "bench-3"];
 /// How long the cluster is watched while nothing happens.
 const IDLE: Duration = Duration::from_secs(60);
+/// A cluster in which nothing is written for so long has begun.
+const QUIET: Duration = Duration::from_secs(10);
 /// Longest that anything takes.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// `USER_HZ`, which is this on every x86 (proc(5)).
@@ -68,6 +70,7 @@ fn voters(computer: &Computer) -> Result<usize> {
 }
 
 fn idle(computer: &Computer, report: &mut Report) -> Result<()> {
+    settle(computer)?;
     let (before, spent, begun) = (revision(computer)?, processor_s()?, Instant::now());
     pause(IDLE);
     let seconds = begun.elapsed().as_secs_f64();
@@ -76,6 +79,19 @@ fn idle(computer: &Computer, report: &mut Report) -> Result<()> {
     let writes = f64::from(i32::try_from(revision(computer)? - before)?);
     report.target("idle: writes to etcd in a minute", writes / seconds * 60.0, "", 0.0);
     Ok(())
+}
+
+/// Waits until nothing comes any more of how the cluster began: a member that has learnt joins again by way of its own etcd.
+fn settle(computer: &Computer) -> Result<()> {
+    let mut before = None;
+    until(|| {
+        let now = Some(revision(computer)?);
+        let same = std::mem::replace(&mut before, now) == now;
+        if !same {
+            pause(QUIET);
+        }
+        Ok(same)
+    })
 }
 
 fn revision(computer: &Computer) -> Result<i64> {

@@ -1,5 +1,5 @@
-//! This node's etcd itself: how it is, who its members are, a copy of it, a tunnel to it. For admins alone, since whoever reaches
-//! etcd may do everything.
+//! This node's etcd itself: how it is, who its members are, a copy of it, a tunnel to it. For admins alone (`api/roles.rs`), since
+//! whoever reaches etcd may do everything.
 
 use std::io;
 use std::path::PathBuf;
@@ -22,7 +22,6 @@ use utoipa::IntoParams;
 use super::picture::Picture;
 use crate::api::error::Failure;
 use crate::api::extract::Query;
-use crate::api::peer::Admin;
 use crate::api::streams::{Heard, carry};
 use crate::node::Node;
 use crate::streams::{STREAMS_MAX, Streams};
@@ -56,7 +55,6 @@ pub(in crate::api) struct EtcdQuery {
     responses((status = 200, description = "This node's etcd, as it sees itself", body = EtcdStatus), (status = "default", description = "Refused or not possible", body = ApiError)),
 )]
 pub(in crate::api) async fn show(
-    _admin: Admin,
     State(node): State<Arc<Node>>,
 ) -> Result<Json<EtcdStatus>, Failure> {
     let own = Own::of(&node, false)?;
@@ -73,7 +71,6 @@ pub(in crate::api) async fn show(
     responses((status = 200, description = "All members, by number, as most of them agree", body = Vec<EtcdMember>), (status = "default", description = "Refused or not possible", body = ApiError)),
 )]
 pub(in crate::api) async fn members(
-    _admin: Admin,
     State(node): State<Arc<Node>>,
 ) -> Result<Json<Vec<EtcdMember>>, Failure> {
     let store = super::store(&node)?;
@@ -89,7 +86,6 @@ pub(in crate::api) async fn members(
     responses((status = 200, description = "All that this node's etcd has (its database), and after it 32 bytes: the SHA-256 of that", body = Vec<u8>, content_type = "application/octet-stream"), (status = "default", description = "Refused or not possible", body = ApiError)),
 )]
 pub(in crate::api) async fn snapshot(
-    _admin: Admin,
     State(node): State<Arc<Node>>,
     Query(query): Query<EtcdQuery>,
 ) -> Result<Response, Failure> {
@@ -111,7 +107,6 @@ pub(in crate::api) async fn snapshot(
     ),
 )]
 pub(in crate::api) async fn connect(
-    _admin: Admin,
     State(node): State<Arc<Node>>,
     Query(query): Query<EtcdQuery>,
     request: Request,

@@ -197,12 +197,3 @@ fn what_etcd_says_is_shown_with_its_machine() {
     assert_eq!((shown.member.as_str(), shown.leader, shown.revision), ("ab", None, 7));
     assert_eq!((shown.machine, shown.machine_name), (id(1), "dev-1".to_owned()));
 }
-
-/// A handler that forgets it would serve operators and readers.
-#[test]
-fn every_route_here_is_for_admins() {
-    let source = include_str!("etcd.rs");
-    let count = |words: &str| source.matches(words).count();
-    assert_eq!(count("#[utoipa::path("), 4);
-    assert_eq!(count("    _admin: Admin,\n"), 4);
-}

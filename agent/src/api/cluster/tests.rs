@@ -6,10 +6,11 @@ use ferrite_cluster::store::{Memory, Operation, Revision, Transaction};
 use ferrite_schema::api::{
     ClusterUnit, MachineChange, MachineState, ServiceInstance, UnitChange, UnitTarget,
 };
+use ferrite_schema::cluster::Role;
 use ferrite_schema::unit::{REPLICAS_MAX, Unit};
 use serde_json::{Value, json};
 
-use super::units::{Submitted, altered, removed, shown_unit, units};
+use super::units::{Submitted, altered, removed, shown_to, shown_unit, units};
 use super::write::change;
 use super::*;
 
@@ -98,6 +99,22 @@ async fn runs(store: &Memory, number: u8, instances: &[(&str, &str)], spec: &str
         })
     });
     record(store, &format!("state/{}", id(number)), states).await;
+}
+
+#[tokio::test]
+async fn readers_are_shown_units_without_their_documents() {
+    let store = Memory::new();
+    let unit = submit(&store, web(None), None, None).await.unwrap();
+    let peer = |role| crate::api::peer::Peer {
+        name: "ann".to_owned(),
+        role,
+        serial: "1".to_owned(),
+        machine: None,
+    };
+    assert_eq!(shown_to(&peer(Role::Operator), unit.clone()), unit);
+    let shown = shown_to(&peer(Role::Reader), unit.clone());
+    assert_eq!((shown.definition, shown.notes.len()), (None, unit.notes.len() + 1));
+    assert_eq!((shown.spec, shown.revision), (unit.spec, unit.revision));
 }
 
 #[tokio::test]

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use ferrite_cluster::names::UnitName;
 use ferrite_schema::api::{ApiError, ClusterUnit, UnitChange, UnitTarget};
 use ferrite_schema::unit::{self, Unit};
@@ -14,6 +14,8 @@ use utoipa::IntoParams;
 use super::write::change;
 use crate::api::error::Failure;
 use crate::api::extract::{Document, Path, Query};
+use crate::api::peer::Peer;
+use crate::api::roles::sees_documents;
 use crate::node::Node;
 
 mod edit;
@@ -39,8 +41,10 @@ pub(in crate::api) struct PutQuery {
 )]
 pub(in crate::api) async fn list(
     State(node): State<Arc<Node>>,
+    Extension(peer): Extension<Peer>,
 ) -> Result<Json<Vec<ClusterUnit>>, Failure> {
-    Ok(Json(shown::units(&super::picture(&super::store(&node)?).await?)))
+    let units = shown::units(&super::picture(&super::store(&node)?).await?);
+    Ok(Json(units.into_iter().map(|unit| shown_to(&peer, unit)).collect()))
 }
 
 #[utoipa::path(
@@ -52,11 +56,21 @@ pub(in crate::api) async fn list(
 )]
 pub(in crate::api) async fn show(
     State(node): State<Arc<Node>>,
+    Extension(peer): Extension<Peer>,
     Path(name): Path<String>,
 ) -> Answer {
     let store = super::store(&node)?;
     let name = name_of(&name)?;
-    shown::unit(&super::picture(&store).await?, &name).map(Json).ok_or_else(|| unknown(&name))
+    let unit = shown::unit(&super::picture(&store).await?, &name);
+    unit.map(|unit| Json(shown_to(&peer, unit))).ok_or_else(|| unknown(&name))
+}
+
+/// The unit, as far as it is for whoever asks.
+pub(super) fn shown_to(peer: &Peer, mut unit: ClusterUnit) -> ClusterUnit {
+    if !sees_documents(peer.role) && unit.definition.take().is_some() {
+        unit.notes.push("its document is shown to operators: it may have secrets".to_owned());
+    }
+    unit
 }
 
 #[utoipa::path(
