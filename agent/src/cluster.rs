@@ -83,6 +83,8 @@ pub struct Cluster {
     members: watch::Sender<Vec<Member>>,
     /// A quorum has said that this node is none of them.
     removed: watch::Sender<bool>,
+    /// Why etcd cannot go on here and this member must be replaced, where that is certain.
+    unusable: watch::Sender<Option<String>>,
     /// How this node stands. Nobody is told before it is known.
     standing: watch::Sender<Option<Standing>>,
     /// What this node tells others, while it is a member whose etcd answers.
@@ -164,6 +166,7 @@ impl Cluster {
             terms: watch::Sender::new(None),
             members: watch::Sender::new(Vec::new()),
             removed: watch::Sender::new(false),
+            unusable: watch::Sender::new(None),
             standing: watch::Sender::new(None),
             told: watch::Sender::new(None),
             peers: watch::Sender::new(None),
@@ -286,6 +289,7 @@ impl Cluster {
             mtu: underlay.mtu,
             hardware: Some(self.about.hardware.clone()),
             eligible: self.config.member.is_some(),
+            etcd_unusable: self.unusable.borrow().clone(),
             rights: Vec::new(),
             env_files: self.about.env_files.clone(),
             rest: Rest::new(),

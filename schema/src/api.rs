@@ -38,6 +38,7 @@
 //! | `GET /v1/services` | | lines of [`ServiceAnswers`] |
 //! | `GET /v1/etcd` | | [`EtcdStatus`] |
 //! | `GET /v1/etcd/members` | | list of [`EtcdMember`] |
+//! | `PATCH /v1/etcd/members` | [`EtcdMembersChange`] | [`EtcdMembersPlan`] |
 //! | `GET /v1/etcd/snapshot?serving=BOOL` | | all that this node's etcd has, and after it its SHA-256 |
 //! | `POST /v1/etcd/connect?serving=BOOL`, upgrade to `ferrite-stream/1` | | 101, then the bytes of a connection to this node's etcd |
 //! | `GET /v1/openapi.json` | | OpenAPI 3.1 document of all this |
@@ -56,7 +57,7 @@ pub use self::cluster::{
     ClusterInstance, ClusterMachine, ClusterMember, ClusterStatus, ClusterUnit, MachineChange,
     MachineState, ServiceAnswers, ServiceInstance, UnitChange, UnitTarget,
 };
-pub use self::etcd::{EtcdMember, EtcdStatus};
+pub use self::etcd::{EtcdMember, EtcdMembersChange, EtcdMembersPlan, EtcdStatus};
 pub use self::figures::{NodeStats, Stats, UnitStats};
 pub use self::happening::{Event, EventKind, LogLine, Stream};
 pub use self::image::{

@@ -9,8 +9,16 @@ use clap::Subcommand;
 pub enum EtcdCommand {
     /// Show how each member's etcd is, as it says itself: who leads, how far it is, how big, what is wrong
     Status,
-    /// List the members, as most of them agree, with their addresses for one another
-    Members,
+    /// List the members, as most of them agree, with their addresses for one another; or say how many there should be
+    #[command(after_help = "Examples:
+  ferrite etcd members
+  ferrite etcd members --target 5     # two more, one after the other, where there are machines that may
+  ferrite etcd members --target 1     # one alone: nothing is left when it is lost")]
+    Members {
+        /// How many machines should run etcd: 1, 3, 5 or 7
+        #[arg(long, value_name = "NUMBER", value_parser = ["1", "3", "5", "7"])]
+        target: Option<String>,
+    },
     /// Copy all that etcd has into a file, and check the copy
     #[command(after_help = "Examples:
   ferrite etcd snapshot before-the-change.db

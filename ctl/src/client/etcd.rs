@@ -1,6 +1,6 @@
 //! Requests about etcd itself.
 
-use ferrite_schema::api::{EtcdMember, EtcdStatus};
+use ferrite_schema::api::{EtcdMember, EtcdMembersChange, EtcdMembersPlan, EtcdStatus};
 use hyper::Method;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -43,6 +43,19 @@ impl Client {
     /// See [`ClientError`].
     pub async fn etcd_members(&self) -> Result<Vec<EtcdMember>, ClientError> {
         self.of_cluster("list etcd's members", Method::GET, "/v1/etcd/members", &[]).await
+    }
+
+    /// Changes how many machines should run etcd.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn change_etcd_members(
+        &self,
+        change: EtcdMembersChange,
+    ) -> Result<EtcdMembersPlan, ClientError> {
+        let act = "change how many machines run etcd";
+        let body = self.written(act, &change)?;
+        self.of_cluster(act, Method::PATCH, "/v1/etcd/members", &body).await
     }
 
     /// Has a copy of all that etcd has sent, from the first node that can; `take` gets it piece by piece, each with the length of

@@ -18,7 +18,7 @@ pub(super) fn run(command: &EtcdCommand, session: &mut Session<'_>) -> Result<()
     }
     match command {
         EtcdCommand::Status => status::run(&context, session),
-        EtcdCommand::Members => members::run(session),
+        EtcdCommand::Members { target } => members::run(target.as_deref(), session),
         EtcdCommand::Snapshot { file, force, without_quorum } => {
             let (client, which) = asked(*without_quorum, session)?;
             snapshot::run(&client, which, &snapshot::Into { file, force: *force }, session)

@@ -55,3 +55,24 @@ pub struct EtcdMember {
     /// It learns still, and has no vote.
     pub learner: bool,
 }
+
+/// How many machines should run etcd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EtcdMembersChange {
+    /// So many: 1, 3, 5 or 7.
+    pub target: u8,
+}
+
+/// How many machines should run etcd, and which do so far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EtcdMembersPlan {
+    /// So many should.
+    pub target: u8,
+    /// So many machines are there that may, those that do among them.
+    pub eligible: u32,
+    /// Those that do now, by number.
+    pub members: Vec<EtcdMember>,
+}
