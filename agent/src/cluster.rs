@@ -2,7 +2,8 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `founding`, `beginning`, `growth` | who begins the cluster, whether etcd may be started, how many run it: pure |
+//! | `founding`, `beginning`, `growth`, `recovery` | who begins the cluster, whether etcd may be started, how many run it, what follows when most are lost: pure |
+//! | `first`, `ruin`, `recovering` | the first records; whether etcd's data is of no use; going on alone |
 //! | `member`, `etcd`, `lead` | the life of a member: etcd, and leading beside it |
 //! | `dial`, `frames` | connections to other nodes |
 //! | `meeting`, `relay` | what is answered to other nodes |
@@ -39,6 +40,7 @@ use crate::node::Node;
 mod beginning;
 mod dial;
 mod etcd;
+mod first;
 mod following;
 mod founding;
 mod frames;
@@ -52,9 +54,13 @@ mod meeting;
 mod member;
 mod network;
 mod outlook;
+mod recovering;
+mod recovery;
 mod relay;
+mod ruin;
 mod work;
 
+pub(crate) use recovering::{NotOrdered, Remains, order, remains};
 pub(crate) use work::work;
 
 #[cfg(test)]
@@ -83,6 +89,8 @@ pub struct Cluster {
     members: watch::Sender<Vec<Member>>,
     /// A quorum has said that this node is none of them.
     removed: watch::Sender<bool>,
+    /// Somebody has ordered that this member goes on alone.
+    recovery_ordered: watch::Sender<()>,
     /// Why etcd cannot go on here and this member must be replaced, where that is certain.
     unusable: watch::Sender<Option<String>>,
     /// How this node stands. Nobody is told before it is known.
@@ -166,6 +174,7 @@ impl Cluster {
             terms: watch::Sender::new(None),
             members: watch::Sender::new(Vec::new()),
             removed: watch::Sender::new(false),
+            recovery_ordered: watch::Sender::new(()),
             unusable: watch::Sender::new(None),
             standing: watch::Sender::new(None),
             told: watch::Sender::new(None),

@@ -6,13 +6,14 @@
 //! | `picture` | what a listing of the store says, understood or not: pure |
 //! | `machines`, `units`, `services` | what is shown of it, and what is changed: pure but for the handlers |
 //! | `connect` | a tunnel to another machine's API |
-//! | `etcd`, `members` | this node's etcd itself, and how many run it, for admins |
+//! | `etcd`, `members`, `recovery` | this node's etcd itself, how many run it, and going on when most are lost, for admins |
 
 pub(super) mod connect;
 pub(super) mod etcd;
 pub(super) mod machines;
 pub(super) mod members;
 mod picture;
+pub(super) mod recovery;
 pub(super) mod services;
 pub(super) mod units;
 mod write;

@@ -94,6 +94,7 @@ fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(cluster::services::answers))
         .routes(routes!(cluster::etcd::show))
         .routes(routes!(cluster::members::members, cluster::members::change))
+        .routes(routes!(cluster::recovery::show, cluster::recovery::begin))
         .routes(routes!(cluster::etcd::snapshot))
         .routes(routes!(cluster::etcd::connect))
         .routes(routes!(show_description))

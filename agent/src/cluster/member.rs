@@ -3,26 +3,25 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrite_cluster::keys::Key;
 use ferrite_cluster::lead::Report;
 use ferrite_cluster::protocol::{Member, Standing};
-use ferrite_cluster::records::{
-    Cluster as Record, LEVEL, Machine, Networks, Rest, Timings, Token, decode, encode,
-};
-use ferrite_cluster::store::{ClusterStore, Compare, Etcd, Operation, StoreProblem, Transaction};
+use ferrite_cluster::records::{Cluster as Record, Machine, decode};
+use ferrite_cluster::store::{ClusterStore, Etcd, StoreProblem};
 use ferrite_schema::api::EventKind;
 use ferrite_schema::cluster::MachineId;
 use ferrite_schema::node_config::MemberConfig;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::beginning::{self, Begins, Listed};
+use super::beginning::{self, Begins, Listed, MayNot};
 use super::etcd;
 use super::founding::{self, Verdict};
 use super::kept::KeptMember;
-use super::{Cluster, Terms, following, lead, now_s, outlook};
+use super::recovery::{self, Act};
+use super::{Cluster, Terms, first, following, lead, now_s, outlook, recovering, ruin};
 use crate::node::Node;
 
 const ABOUT: &str = "cluster member";
@@ -36,16 +35,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(5);
 /// etcd's peer certificate is made anew after this long, which is well before it ends.
 const CERTIFICATE_LIFE: Duration = Duration::from_secs(10 * 24 * 60 * 60);
-/// Networks that nodes get theirs from.
-const IPV4: &str = "10.112.0.0/12";
 
 /// A member that has not begun yet, or of which that is not known any more.
 const LEARNS: KeptMember = KeptMember { founder: false, beside: Vec::new(), begun: false };
 
 /// What others have said, and who said nothing.
 #[derive(Debug, Default)]
-struct Heard {
-    standings: BTreeMap<MachineId, Standing>,
+pub(super) struct Heard {
+    pub(super) standings: BTreeMap<MachineId, Standing>,
     addresses: BTreeMap<MachineId, IpAddr>,
     silent: BTreeMap<String, String>,
 }
@@ -107,6 +104,7 @@ async fn cease(cluster: &Cluster, node: &Node) -> Result<(), String> {
             standing.member = false;
         }
     });
+    cluster.unusable.send_replace(None);
     cluster.removed.send_replace(false);
     Ok(())
 }
@@ -122,6 +120,8 @@ fn standing(cluster: &Cluster, member: bool) -> Standing {
         eligible: cluster.config.member.is_some(),
         member,
         serves: false,
+        answers: false,
+        epoch: None,
         knows,
     }
 }
@@ -176,7 +176,7 @@ fn keep(cluster: &Cluster, node: &Node, kept: &KeptMember) -> bool {
 }
 
 /// Asks everybody whose address is known how it stands.
-async fn hear(cluster: &Cluster) -> Heard {
+pub(super) async fn hear(cluster: &Cluster) -> Heard {
     let mut heard = Heard::default();
     let Some(identity) = cluster.identity.borrow().clone() else { return heard };
     let addresses = following::addresses(cluster);
@@ -196,25 +196,24 @@ async fn hear(cluster: &Cluster) -> Heard {
     heard
 }
 
-/// Times of a new cluster: an emulated processor is slower than any network.
-fn timings() -> Timings {
-    let emulated = ferrite_sys::hypervisor::is_emulated();
-    let (heartbeat_ms, election_ms, ttl_s) =
-        if emulated { (250, 2500, 12) } else { (100, 1000, 5) };
-    Timings { heartbeat_ms, election_ms, ttl_s, rest: Rest::new() }
-}
-
 /// Runs etcd, and what belongs beside it, until the cluster has removed this member.
 async fn run(cluster: &Arc<Cluster>, node: &Node, mut kept: KeptMember) {
     let mut removed = cluster.removed.subscribe();
+    let mut ordered = cluster.recovery_ordered.subscribe();
+    let since_us = now_us();
     loop {
+        ordered.mark_unchanged();
         let why = match begin(cluster, node, &mut kept).await {
             Ok(()) => tokio::select! {
-                why = attend(cluster, node, &mut kept) => why,
+                why = attend(cluster, node, &mut kept, since_us) => why,
                 // Its sender lives as long as the cluster's handle.
                 _ = removed.wait_for(|removed| *removed) => {
                     show(cluster, None);
                     return;
+                }
+                _ = ordered.changed() => {
+                    show(cluster, None);
+                    continue;
                 }
             },
             Err(why) => why,
@@ -222,6 +221,7 @@ async fn run(cluster: &Arc<Cluster>, node: &Node, mut kept: KeptMember) {
         node.stand(ABOUT.to_owned(), Some(format!("etcd does not run here: {why}")));
         tokio::select! {
             () = tokio::time::sleep(AGAIN) => {}
+            _ = ordered.changed() => {}
             _ = removed.wait_for(|removed| *removed) => return,
         }
     }
@@ -256,7 +256,7 @@ async fn begin(cluster: &Cluster, node: &Node, kept: &mut KeptMember) -> Result<
         members.push(cluster.machine().clone());
     }
     let begins = beginning::begins(kept, etcd::has_data(), listed(cluster), &members)
-        .map_err(|refused| refused.to_string())?;
+        .map_err(|refused| refuse(cluster, refused))?;
     let whose = cluster.whose();
     etcd::prepare(&cluster.config, &whose, now_s())
         .map_err(|error| ferrite_schema::chain(&error))?;
@@ -266,18 +266,58 @@ async fn begin(cluster: &Cluster, node: &Node, kept: &mut KeptMember) -> Result<
         kept.beside.clone_from(beside);
         cluster.folder.keep_member(kept).map_err(|error| ferrite_schema::chain(&error))?;
     }
-    let unit = etcd::unit(etcd::arguments(&whose, &begins, &timings()));
+    let arguments = etcd::arguments(&whose, &begins, &first::timings());
+    while let Some(under_way) = cluster.folder.recovery()? {
+        let does = recovery::act(Some(&under_way));
+        if matches!(does, Act::Copy | Act::Force) && recovering::overtaken(cluster, node).await? {
+            continue;
+        }
+        match does {
+            Act::Copy => recovering::copy(node).await?,
+            Act::Force => recovering::force(node, arguments.clone()).await?,
+            // Before it is shown to anybody: see `serve`.
+            Act::Raise | Act::Plain => break,
+        }
+        recovering::note(cluster, &under_way)?;
+    }
+    let unit = etcd::unit(arguments);
     node.units.run_system(unit).await.map_err(|error| ferrite_schema::chain(&error))
 }
 
+/// etcd is not begun. Where its data is gone, the others hear that it is: they can replace this member at once.
+fn refuse(cluster: &Cluster, refused: MayNot) -> String {
+    let why = refused.to_string();
+    if refused == MayNot::DataGone {
+        say_unusable(cluster, Some("its data is gone"));
+    }
+    why
+}
+
+/// Says in this machine's record that its etcd cannot go on, or that it does.
+fn say_unusable(cluster: &Cluster, why: Option<&str>) {
+    cluster.unusable.send_if_modified(|said| {
+        let differs = said.as_deref() != why;
+        if differs {
+            tracing::warn!(why, "etcd-unusable");
+            *said = why.map(str::to_owned);
+        }
+        differs
+    });
+}
+
 /// What is done while etcd runs; answers with why it must be begun anew.
-async fn attend(cluster: &Arc<Cluster>, node: &Node, kept: &mut KeptMember) -> String {
+async fn attend(
+    cluster: &Arc<Cluster>,
+    node: &Node,
+    kept: &mut KeptMember,
+    since_us: u64,
+) -> String {
     let store = match Etcd::at(&etcd::socket()).await {
         Ok(store) => store,
         Err(problem) => return ferrite_schema::chain(&problem),
     };
     let anew = Instant::now() + CERTIFICATE_LIFE;
-    let serves = serve(cluster, node, &store, kept);
+    let serves = serve(cluster, node, (&store, since_us), kept);
     let finds = find_peers(cluster);
     let renews = tokio::time::sleep_until(anew);
     tokio::select! {
@@ -309,20 +349,38 @@ async fn find_peers(cluster: &Cluster) -> String {
 }
 
 /// Lets the rest of the agent use etcd while it is well.
-async fn serve(cluster: &Arc<Cluster>, node: &Node, store: &Etcd, kept: &mut KeptMember) -> String {
+async fn serve(
+    cluster: &Arc<Cluster>,
+    node: &Node,
+    (store, since_us): (&Etcd, u64),
+    kept: &mut KeptMember,
+) -> String {
     let mut said = None;
+    // Nobody can have given this member up before it was one.
+    let mut estranged = kept.begun;
     loop {
         // Before anything is acknowledged that it could forget.
         let found = match note_begun(cluster, kept) {
             Ok(()) => well(cluster, store).await,
             Err(why) => Err(why),
         };
+        let found = match found {
+            Ok(terms) if estranged => {
+                match recovering::look_for_newer(cluster, terms.epoch).await {
+                    Ok(()) => Ok(terms),
+                    Err(why) => Err(why),
+                }
+            }
+            found => found,
+        };
         let why = match found {
             Ok(terms) => {
+                estranged = false;
+                say_unusable(cluster, None);
                 show(cluster, Some((store.clone(), terms)));
                 node.stand(ABOUT.to_owned(), None);
                 tracing::info!("member-serves");
-                let why = lead_and_look(cluster, node, store, terms.ttl).await;
+                let why = lead_and_look(cluster, node, store, terms).await;
                 show(cluster, None);
                 tracing::warn!(why, "member-serves-no-more");
                 why
@@ -333,6 +391,15 @@ async fn serve(cluster: &Arc<Cluster>, node: &Node, store: &Etcd, kept: &mut Kep
             node.stand(ABOUT.to_owned(), Some(format!("etcd is not well here: {why}")));
             said = Some(why);
         }
+        let answers = store.raft().await.is_ok();
+        cluster.standing.send_modify(|standing| {
+            if let Some(standing) = standing {
+                standing.answers = answers;
+            }
+        });
+        if !answers && let Some(words) = ruin::look(&node.logs.join(etcd::NAME), since_us) {
+            say_unusable(cluster, Some(&format!("it ends and says: {words}")));
+        }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
@@ -342,6 +409,8 @@ fn show(cluster: &Cluster, serves: Option<(Etcd, Terms)>) {
     cluster.standing.send_modify(|standing| {
         if let Some(standing) = standing {
             standing.serves = store.is_some();
+            standing.answers = store.is_some();
+            standing.epoch = terms.map(|terms| terms.epoch);
         }
     });
     if store.is_none() {
@@ -360,9 +429,10 @@ async fn well(cluster: &Cluster, store: &Etcd) -> Result<Terms, String> {
         return Err("it learns still".to_owned());
     }
     if raft.leader.is_none() {
-        return Err("it knows no leader: it needs more than half of the members".to_owned());
+        return Err("it knows no leader: it needs more than half of the members, and if they are lost for good, `ferrite etcd recover`".to_owned());
     }
-    store.transact(first_records(cluster)?).await.map_err(said)?;
+    recovering::raise(cluster, store).await?;
+    store.transact(first::records(cluster)?).await.map_err(said)?;
     let (_, entry) = store.get(&Key::Cluster.bytes()).await.map_err(said)?;
     let entry = entry.ok_or("the cluster's record is gone")?;
     let record: Record =
@@ -374,39 +444,13 @@ async fn well(cluster: &Cluster, store: &Etcd) -> Result<Terms, String> {
     Ok(Terms { epoch: record.epoch, ttl })
 }
 
-/// What a new cluster begins with; nothing is done where there is one.
-fn first_records(cluster: &Cluster) -> Result<Transaction, String> {
-    let said = |refused: ferrite_cluster::records::Refused| ferrite_schema::chain(&refused);
-    let expect = cluster.config.member.as_ref().map_or(1, |member| member.expect);
-    let record = Record {
-        id: cluster.id().to_string(),
-        epoch: 1,
-        networks: Networks { ipv4: IPV4.to_owned(), ipv6: own_ipv6(cluster), rest: Rest::new() },
-        // Even numbers tolerate no more than the odd one below.
-        member_target: (expect - 1) / 2 * 2 + 1,
-        timings: timings(),
-        level: LEVEL,
-        rest: Rest::new(),
-    };
-    let put = |key: &Key, value| Operation::Put { key: key.bytes(), value, lease: None };
-    let mut operations = vec![put(&Key::Cluster, encode(&Key::Cluster, &record).map_err(said)?)];
-    let digest = crate::join::work::token_digest(&cluster.config);
-    if let Some(digest) = digest.and_then(|digest| digest.parse().ok()) {
-        let key = Key::Token(digest);
-        operations.push(put(&key, encode(&key, &Token::default()).map_err(said)?));
-    }
-    Ok(Transaction { compares: vec![Compare::absent(Key::Cluster.bytes())], operations })
-}
-
-/// A `/48` of the cluster's own (RFC 4193), by its ID, which was drawn.
-fn own_ipv6(cluster: &Cluster) -> String {
-    let id = cluster.id().as_str();
-    let part = |from: usize, to: usize| id.get(from..to).unwrap_or("0").to_owned();
-    format!("fd{}:{}:{}::/48", part(0, 2), part(2, 6), part(6, 10))
-}
-
 /// Leads, where it falls to this member, and looks who the members are; answers with why etcd is of no more use.
-async fn lead_and_look(cluster: &Arc<Cluster>, node: &Node, store: &Etcd, ttl: Duration) -> String {
+async fn lead_and_look(
+    cluster: &Arc<Cluster>,
+    node: &Node,
+    store: &Etcd,
+    Terms { epoch, ttl }: Terms,
+) -> String {
     let settings =
         lead::Settings { machine: cluster.machine().clone(), cluster: cluster.name().clone(), ttl };
     let tells = Tells(node);
@@ -415,6 +459,7 @@ async fn lead_and_look(cluster: &Arc<Cluster>, node: &Node, store: &Etcd, ttl: D
         problem = lead::work(store, &settings, tells) => ferrite_schema::chain(&problem),
         problem = keep_looking(cluster, store) => ferrite_schema::chain(&problem),
         problem = outlook::keep(store, ttl, tells_all) => ferrite_schema::chain(&problem),
+        why = recovering::keep_looking_for_newer(cluster, epoch) => why,
     }
 }
 
@@ -445,6 +490,11 @@ async fn members(store: &Etcd) -> Result<Vec<Member>, StoreProblem> {
         members.push(Member { machine, addresses, learner: member.learner });
     }
     Ok(members)
+}
+
+fn now_us() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// What a leader decides, as events of this node; what it cannot understand, in its status.

@@ -171,7 +171,7 @@ async fn tunnel(
     carry(streams, heard.upgrade, inner, place)
 }
 
-fn shown(status: OwnStatus, machine: String, machine_name: String) -> EtcdStatus {
+pub(super) fn shown(status: OwnStatus, machine: String, machine_name: String) -> EtcdStatus {
     EtcdStatus {
         machine,
         machine_name,

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use ferrite_cluster::keys::Key;
+use ferrite_cluster::names::MachineId;
 use ferrite_cluster::store::{self, Transaction};
 use ferrite_schema::api::{ApiError, EtcdMember, EtcdMembersChange, EtcdMembersPlan};
 
@@ -77,7 +78,7 @@ fn edit(picture: &Picture, change: EtcdMembersChange) -> Result<Option<Transacti
 }
 
 fn plan(target: u8, members: Vec<store::EtcdMember>, picture: &Picture) -> EtcdMembersPlan {
-    let may = |id: &&ferrite_cluster::names::MachineId| {
+    let may = |id: &&MachineId| {
         let record = picture.records.get(id).and_then(|(_, read)| read.as_ref().ok());
         picture.alive.contains(id) && record.is_some_and(|machine| machine.eligible)
     };
@@ -88,19 +89,26 @@ fn plan(target: u8, members: Vec<store::EtcdMember>, picture: &Picture) -> EtcdM
 
 /// Members with their machines' names.
 fn listed(members: Vec<store::EtcdMember>, picture: &Picture) -> Vec<EtcdMember> {
-    let with_name = |member: store::EtcdMember| {
-        let record = member.machine.as_ref().and_then(|id| picture.records.get(id));
-        let name = record.and_then(|(_, read)| read.as_ref().ok()).map(|known| known.name.clone());
-        EtcdMember {
-            member: digits(member.number),
-            machine: member.machine.map(|id| id.to_string()),
-            machine_name: name,
-            urls: member.urls,
-            started: member.started,
-            learner: member.learner,
-        }
+    let name = |id: &MachineId| {
+        let read = picture.records.get(id).and_then(|(_, read)| read.as_ref().ok());
+        read.map(|known| known.name.clone())
     };
-    members.into_iter().map(with_name).collect()
+    members.into_iter().map(|member| named(member, name)).collect()
+}
+
+/// A member with its machine's name.
+pub(super) fn named(
+    member: store::EtcdMember,
+    name: impl Fn(&MachineId) -> Option<String>,
+) -> EtcdMember {
+    EtcdMember {
+        member: digits(member.number),
+        machine_name: member.machine.as_ref().and_then(name),
+        machine: member.machine.map(|id| id.to_string()),
+        urls: member.urls,
+        started: member.started,
+        learner: member.learner,
+    }
 }
 
 /// A member's number as etcd's own tools show it. As a number in JSON it would be more than most readers take.
