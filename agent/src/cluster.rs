@@ -5,6 +5,7 @@
 //! | `founding`, `beginning`, `growth`, `recovery` | who begins the cluster, whether etcd may be started, how many run it, what follows when most are lost: pure |
 //! | `first`, `ruin`, `recovering` | the first records; whether etcd's data is of no use; going on alone |
 //! | `member`, `etcd`, `lead` | the life of a member: etcd, and leading beside it |
+//! | `hearing`, `tells` | what others say of themselves, and what a leader says |
 //! | `dial`, `frames` | connections to other nodes |
 //! | `meeting`, `relay` | what is answered to other nodes |
 //! | `outlook` | what a member tells every node |
@@ -45,6 +46,7 @@ mod following;
 mod founding;
 mod frames;
 mod growth;
+mod hearing;
 mod instances;
 mod kept;
 mod knowledge;
@@ -58,6 +60,7 @@ mod recovering;
 mod recovery;
 mod relay;
 mod ruin;
+mod tells;
 mod work;
 
 pub(crate) use recovering::{NotOrdered, Remains, order, remains};

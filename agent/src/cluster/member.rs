@@ -6,14 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrite_cluster::keys::Key;
-use ferrite_cluster::lead::Report;
 use ferrite_cluster::protocol::{Member, Standing};
 use ferrite_cluster::records::{Cluster as Record, Machine, decode};
 use ferrite_cluster::store::{ClusterStore, Etcd, StoreProblem};
-use ferrite_schema::api::EventKind;
 use ferrite_schema::cluster::MachineId;
 use ferrite_schema::node_config::MemberConfig;
-use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::beginning::{self, Begins, Listed, MayNot};
@@ -21,14 +18,11 @@ use super::etcd;
 use super::founding::{self, Verdict};
 use super::kept::KeptMember;
 use super::recovery::{self, Act};
-use super::{Cluster, Terms, first, following, lead, now_s, outlook, recovering, ruin};
+use super::tells::Tells;
+use super::{Cluster, Terms, first, hearing, lead, now_s, outlook, recovering, ruin};
 use crate::node::Node;
 
 const ABOUT: &str = "cluster member";
-const ABOUT_RECORDS: &str = "cluster records";
-const ABOUT_BRAKE: &str = "cluster brake";
-/// Most records that a node's status names.
-const REFUSED_SHOWN_MAX: usize = 8;
 /// How often others are asked how they stand, and etcd whether it is well.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What cannot be done now is tried again after this long.
@@ -38,14 +32,6 @@ const CERTIFICATE_LIFE: Duration = Duration::from_secs(10 * 24 * 60 * 60);
 
 /// A member that has not begun yet, or of which that is not known any more.
 const LEARNS: KeptMember = KeptMember { founder: false, beside: Vec::new(), begun: false };
-
-/// What others have said, and who said nothing.
-#[derive(Debug, Default)]
-pub(super) struct Heard {
-    pub(super) standings: BTreeMap<MachineId, Standing>,
-    addresses: BTreeMap<MachineId, IpAddr>,
-    silent: BTreeMap<String, String>,
-}
 
 /// Lives. Never ends.
 pub(super) async fn live(cluster: &Arc<Cluster>, node: &Node) {
@@ -98,6 +84,7 @@ async fn cease(cluster: &Cluster, node: &Node) -> Result<(), String> {
     // Cut off after this, the data alone says that it was one, and a quorum that it is not. The other way round it would
     // be a member that has lost its data.
     cluster.folder.forget_member().map_err(|error| said(&error))?;
+    cluster.folder.keep_recovery(None).map_err(|error| said(&error))?;
     etcd::set_aside().map_err(|error| said(&error))?;
     cluster.standing.send_modify(|standing| {
         if let Some(standing) = standing {
@@ -137,7 +124,7 @@ async fn become_member(cluster: &Arc<Cluster>, node: &Node, config: &MemberConfi
         }
         let own = cluster.standing.borrow().clone();
         if let Some(own) = own.filter(|own| !own.knows) {
-            let heard = hear(cluster).await;
+            let heard = hearing::hear(cluster).await;
             let verdict = founding::judge(&own, config.expect, &heard.standings, &heard.silent);
             let why = match verdict {
                 Verdict::Begin => {
@@ -173,27 +160,6 @@ fn keep(cluster: &Cluster, node: &Node, kept: &KeptMember) -> bool {
             false
         }
     }
-}
-
-/// Asks everybody whose address is known how it stands.
-pub(super) async fn hear(cluster: &Cluster) -> Heard {
-    let mut heard = Heard::default();
-    let Some(identity) = cluster.identity.borrow().clone() else { return heard };
-    let addresses = following::addresses(cluster);
-    let asked = addresses.iter().map(|address| identity.inquire(address));
-    let answers = join_all(asked).await;
-    for (address, answer) in addresses.iter().zip(answers) {
-        match answer {
-            Ok((standing, from)) => {
-                heard.addresses.insert(standing.machine.clone(), from.ip());
-                heard.standings.insert(standing.machine.clone(), standing);
-            }
-            Err(error) => {
-                heard.silent.insert(address.clone(), ferrite_schema::chain(&error));
-            }
-        }
-    }
-    heard
 }
 
 /// Runs etcd, and what belongs beside it, until the cluster has removed this member.
@@ -339,7 +305,7 @@ async fn find_peers(cluster: &Cluster) -> String {
             }
         }
         if cluster.store().is_none() {
-            known.extend(hear(cluster).await.addresses);
+            known.extend(hearing::hear(cluster).await.addresses);
         }
         if let Err(error) = etcd::write_hosts(&whose, &known) {
             tracing::error!(error = ferrite_schema::chain(&error), "peers-not-written");
@@ -391,7 +357,7 @@ async fn serve(
             node.stand(ABOUT.to_owned(), Some(format!("etcd is not well here: {why}")));
             said = Some(why);
         }
-        let answers = store.raft().await.is_ok();
+        let answers = recovering::answers().await;
         cluster.standing.send_modify(|standing| {
             if let Some(standing) = standing {
                 standing.answers = answers;
@@ -495,49 +461,4 @@ async fn members(store: &Etcd) -> Result<Vec<Member>, StoreProblem> {
 fn now_us() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// What a leader decides, as events of this node; what it cannot understand, in its status.
-#[derive(Debug, Clone, Copy)]
-struct Tells<'node>(&'node Node);
-
-impl lead::Tells for Tells<'_> {
-    fn decided(&mut self, report: &Report<'_>) {
-        for made in report.moves {
-            let place = |machine: &Option<MachineId>| {
-                machine.as_ref().map_or_else(|| "nowhere".to_owned(), ToString::to_string)
-            };
-            let (from, to) = (place(&made.from), place(&made.to));
-            let cause = made.cause.word();
-            tracing::info!(instance = %made.instance, from, to, cause, "placed");
-            let message = format!("placed: from {from} to {to} ({cause})");
-            self.0.events.publish(Some(made.instance.as_str()), EventKind::State, message);
-        }
-        let refused: Vec<String> = report
-            .refused
-            .iter()
-            .take(REFUSED_SHOWN_MAX)
-            .map(|(key, why)| format!("{key}: {why}"))
-            .collect();
-        let stands = (!refused.is_empty()).then(|| {
-            let what = if report.blocked {
-                "the cluster decides nothing until what cannot be understood is mended"
-            } else {
-                "records of the cluster cannot be understood and stay as they are"
-            };
-            format!("{what}: {}", refused.join("; "))
-        });
-        self.0.stand(ABOUT_RECORDS.to_owned(), stands);
-        let brakes = report.braked.then(|| {
-            "many machines are gone at once: what ran on them is moved only if they stay away"
-                .to_owned()
-        });
-        self.0.stand(ABOUT_BRAKE.to_owned(), brakes);
-    }
-
-    fn ended(&mut self) {
-        // Whoever leads now says it.
-        self.0.stand(ABOUT_RECORDS.to_owned(), None);
-        self.0.stand(ABOUT_BRAKE.to_owned(), None);
-    }
 }

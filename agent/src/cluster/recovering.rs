@@ -16,7 +16,7 @@ use ferrite_store::beside::beside;
 use tokio::time::Instant;
 
 use super::recovery::{self, MayNot, Phase, Recovery, Seen};
-use super::{Cluster, etcd, member};
+use super::{Cluster, etcd, hearing};
 use crate::node::Node;
 
 /// How long an etcd that is alone may take to lead itself: it reads all its data first, on a slow disk.
@@ -72,6 +72,14 @@ async fn ask(remains: &mut Remains) -> Result<(), StoreProblem> {
     Ok(())
 }
 
+/// Whether this etcd answers for itself: also while it knows no leader.
+pub(super) async fn answers() -> bool {
+    match Maintenance::at(&etcd::socket()).await {
+        Ok(own) => own.status().await.is_ok(),
+        Err(_) => false,
+    }
+}
+
 /// Orders that this member goes on alone, with the data of the revision that was named. Answers with the cluster's epoch when that
 /// is done.
 ///
@@ -92,7 +100,7 @@ pub(crate) async fn order(cluster: &Arc<Cluster>, named: i64) -> Result<u64, Not
         .filter(|member| !member.learner)
         .filter_map(|member| member.machine.clone())
         .collect();
-    let heard = member::hear(cluster).await;
+    let heard = hearing::hear(cluster).await;
     let answer = heard.standings.values().filter(|other| {
         other.machine != *cluster.machine() && other.answers && voters.contains(&other.machine)
     });
@@ -122,7 +130,7 @@ pub(super) async fn overtaken(cluster: &Cluster, node: &Node) -> Result<bool, St
     };
     // etcd that was forced already leads itself, and nobody else.
     let forced = matches!(cluster.folder.recovery()?, Some(kept) if kept.phase != Phase::Ordered);
-    let heard = member::hear(cluster).await;
+    let heard = hearing::hear(cluster).await;
     let by = heard.standings.values().find(|other| other.serves).map(|other| &other.machine);
     if by.is_none() && (forced || !led) {
         return Ok(false);
@@ -190,6 +198,12 @@ pub(super) async fn raise(cluster: &Cluster, store: &Etcd) -> Result<(), String>
     if kept.phase != Phase::Forced {
         return Err("it is about to go on alone".to_owned());
     }
+    let heard = hearing::hear(cluster).await;
+    if let Some(other) = heard.standings.values().find(|other| other.serves) {
+        // A quorum came back while this machine was cut off in the middle of it, or others went on: what is here is nobody's.
+        cluster.removed.send_replace(true);
+        return Err(format!("machine {} serves the cluster again", other.machine));
+    }
     let said = |problem: StoreProblem| ferrite_schema::chain(&problem);
     let (_, entry) = store.get(&Key::Cluster.bytes()).await.map_err(said)?;
     let entry = entry.ok_or("the cluster's record is gone")?;
@@ -216,7 +230,7 @@ pub(super) async fn raise(cluster: &Cluster, store: &Etcd) -> Result<(), String>
 /// Asks everybody whether a part of the cluster was recovered without this one: then this one's data is of a cluster that is
 /// given up, however many members it has.
 pub(super) async fn look_for_newer(cluster: &Cluster, epoch: u64) -> Result<(), String> {
-    let heard = member::hear(cluster).await;
+    let heard = hearing::hear(cluster).await;
     let newest = heard
         .standings
         .into_values()
