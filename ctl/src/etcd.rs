@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 pub use self::recovery::NotRecovered;
-pub(crate) use self::recovery::{Plan, Said, text as plan_text, weigh};
+pub(crate) use self::recovery::{Fate, Plan, Said, weigh};
 pub use self::snapshot::NotWhole;
 pub(crate) use self::snapshot::{Check, Checked};
 use crate::exit::Exit;

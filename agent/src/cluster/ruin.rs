@@ -16,7 +16,7 @@ const RUNS: usize = 2;
 
 /// What etcd 3.5 says where its own files contradict themselves, one another, or what the other members have of it. Each was
 /// seen by damaging the files of one, but for the two about hashes (`server/etcdserver/corrupt.go`) and snapshots.
-const WORDS: [&str; 8] = [
+const WORDS: [&str; 9] = [
     "crc mismatch",
     "cannot use none as id",
     "has already been bootstrapped",
@@ -25,6 +25,8 @@ const WORDS: [&str; 8] = [
     "assertion failed: Page expected to be",
     "found data inconsistency with peers",
     "failed to find database snapshot file",
+    // It was given up while it was off, and may be a member again, with another number: then no list says it.
+    "data-dir used by this member must be removed",
 ];
 
 /// Words by which etcd says that its data is of no use, where the latest runs since `since_us` ended by that.
@@ -72,6 +74,8 @@ mod tests {
     const FATAL: &str =
         r#"{"level":"fatal","msg":"discovery failed","error":"walpb: crc mismatch"}"#;
     const READY: &str = r#"{"level":"info","msg":"ready to serve client requests"}"#;
+    const GIVEN_UP: &str =
+        r#"{"level":"warn","msg":"data-dir used by this member must be removed"}"#;
     const FULL: &str = "panic: write data/member/wal/1.wal: no space left on device";
 
     fn lines(runs: &[(u64, &str)]) -> Vec<LogLine> {
@@ -96,6 +100,7 @@ mod tests {
             (&[(1, PANIC), (2, READY), (3, FATAL)], None),
             // The latest has only begun.
             (&[(1, FATAL), (2, FATAL), (3, "begins")], Some(WORDS[0])),
+            (&[(1, GIVEN_UP), (2, GIVEN_UP), (3, "begins")], Some(WORDS[8])),
             (&[(1, FULL), (2, FULL), (3, FULL)], None),
             (&[(1, "read data: input/output error"), (2, "read data: input/output error")], None),
         ] {

@@ -6,9 +6,6 @@ use std::cmp::Reverse;
 use ferrite_schema::api::{EtcdMember, EtcdRemains, EtcdStatus};
 use serde::Serialize;
 
-use crate::machine::short;
-use crate::output::columns;
-
 /// What a machine said, or its address and why it said nothing.
 pub(crate) type Said = Result<EtcdRemains, (String, String)>;
 
@@ -138,7 +135,7 @@ fn plan(best: &EtcdRemains, all: &[&EtcdRemains], silent: Vec<String>, under_way
     let fate = |member: &EtcdMember| {
         let own = all.iter().find(|one| member.machine.as_ref() == Some(&one.machine));
         let name = own.map(|one| one.machine_name.clone()).or_else(|| member.machine_name.clone());
-        let unnamed = || member.machine.as_deref().map_or_else(|| member.urls.join(" "), short);
+        let unnamed = || member.machine.clone().unwrap_or_else(|| member.urls.join(" "));
         Fate {
             machine_name: name.unwrap_or_else(unnamed),
             machine: member.machine.clone(),
@@ -154,41 +151,6 @@ fn plan(best: &EtcdRemains, all: &[&EtcdRemains], silent: Vec<String>, under_way
         members: best.members.iter().map(fate).collect(),
         silent,
     }
-}
-
-/// The plan for whoever has to agree to it.
-pub(crate) fn text(plan: &Plan) -> String {
-    let name = &plan.machine_name;
-    if plan.under_way {
-        return format!("{name} is about to go on alone: it was ordered before.");
-    }
-    let none = || "-".to_owned();
-    let row = |fate: &Fate| {
-        let becomes = match (fate.used, fate.revision) {
-            (true, _) => "its data is used",
-            (false, Some(_)) => "given up; sets its data aside, and learns anew",
-            (false, None) => "GIVEN UP; what it alone knows is lost",
-        };
-        [
-            fate.machine_name.clone(),
-            fate.machine.as_deref().map_or_else(none, short),
-            fate.revision.map_or_else(none, |revision| revision.to_string()),
-            becomes.to_owned(),
-        ]
-    };
-    let rows: Vec<[String; 4]> = plan.members.iter().map(row).collect();
-    let table = columns(["MEMBER", "ID", "REVISION", "WHAT BECOMES OF IT"], &rows);
-    let silent: String = plan.silent.iter().map(|line| format!("not asked: {line}\n")).collect();
-    let revision = plan.revision;
-    format!(
-        "{table}\n{silent}\n\
-         {name} goes on alone with what it knows at revision {revision}. May be lost: what was acknowledged after that, or in the last\n\
-         moment before the others were gone.\n\
-         If one of the others can still be started with its disk, start it and do not do this: with a quorum nothing is lost.\n\
-         Once it is done they must come back empty or not at all; one that comes back with its old data sets that aside as soon as\n\
-         it hears of {name}.\n\
-         A copy of {name}'s data is set aside there first. Units go on running."
-    )
 }
 
 #[cfg(test)]

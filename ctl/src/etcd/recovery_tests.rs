@@ -40,6 +40,7 @@ fn left(number: u8, revision: i64) -> EtcdRemains {
         members: (1..=3).map(member).collect(),
         epoch: Some(1),
         recovering: false,
+        serves: false,
     }
 }
 
@@ -58,12 +59,7 @@ fn one_of_three_goes_on_and_what_the_others_alone_know_is_named_as_lost() {
     assert_eq!((plan.machine_name.as_str(), plan.revision, plan.under_way), ("dev-2", 231, false));
     let used: Vec<bool> = plan.members.iter().map(|fate| fate.used).collect();
     assert_eq!(used, [false, true, false]);
-    let said = text(&plan);
-    for words in
-        ["dev-1", "GIVEN UP", "revision 231", "May be lost", "10.0.0.3:7443: connection refused"]
-    {
-        assert!(said.contains(words), "{said}");
-    }
+    assert_eq!(plan.silent[1], "https://10.0.0.3:7443: connection refused");
 }
 
 #[test]
@@ -75,7 +71,6 @@ fn the_one_that_knows_most_goes_on_and_others_learn_from_it() {
     let plan = weigh(&[Ok(of_five(1, 7)), Ok(of_five(2, 9)), silent(3), silent(4)]).unwrap();
     assert_eq!((plan.machine_name.as_str(), plan.revision), ("dev-2", 9));
     assert_eq!(plan.members[0].revision, Some(7));
-    assert!(text(&plan).contains("learns anew"), "{}", text(&plan));
     let same = weigh(&[Ok(of_five(4, 9)), Ok(of_five(2, 9))]).unwrap();
     assert_eq!(same.machine_name, "dev-2", "asking again gives the same");
     // A machine that lives and has no data counts for nothing: the quorum is lost all the same.
@@ -117,5 +112,4 @@ fn what_was_ordered_before_is_gone_on_with() {
     let ordered = EtcdRemains { recovering: true, ..without_etcd(2) };
     let plan = weigh(&[Ok(left(1, 9)), Ok(ordered)]).unwrap();
     assert!(plan.under_way && plan.machine_name == "dev-2");
-    assert!(text(&plan).contains("ordered before"));
 }

@@ -77,6 +77,8 @@ pub struct EtcdRemains {
     pub epoch: Option<u64>,
     /// A recovery is under way on this machine.
     pub recovering: bool,
+    /// The machine answers for the cluster.
+    pub serves: bool,
 }
 
 /// An order to go on alone with what a machine's etcd has. All other members are given up.

@@ -83,6 +83,7 @@ fn told(remains: Remains, cluster: &Cluster, hostname: &str) -> EtcdRemains {
         members: members.map(|member| named(member, |id| names.get(id).cloned())).collect(),
         epoch: remains.epoch,
         recovering: remains.under_way,
+        serves: cluster.store().is_some(),
     }
 }
 
