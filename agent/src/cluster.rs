@@ -2,8 +2,10 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `founding`, `beginning`, `growth` | who begins the cluster, whether etcd may be started, how many run it: pure |
+//! | `founding`, `beginning`, `growth`, `recovery` | who begins the cluster, whether etcd may be started, how many run it, what follows when most are lost: pure |
+//! | `ruin`, `recovering` | whether etcd's data is of no use; going on alone |
 //! | `member`, `etcd`, `terms`, `lead`, `space` | the life of a member: etcd, the cluster's own record, leading beside it, and what is done when its space is used up |
+//! | `hearing`, `tells` | what others say of themselves, and what a leader says |
 //! | `dial`, `frames` | connections to other nodes |
 //! | `meeting`, `relay` | what is answered to other nodes |
 //! | `outlook` | what a member tells every node |
@@ -44,6 +46,7 @@ mod following;
 mod founding;
 mod frames;
 mod growth;
+mod hearing;
 mod instances;
 mod kept;
 mod knowledge;
@@ -53,11 +56,16 @@ mod meeting;
 mod member;
 mod network;
 mod outlook;
+mod recovering;
+mod recovery;
 mod relay;
+mod ruin;
 mod space;
+mod tells;
 mod terms;
 mod work;
 
+pub(crate) use recovering::{NotOrdered, Remains, order, remains};
 pub(crate) use work::work;
 
 #[cfg(test)]
@@ -86,6 +94,10 @@ pub struct Cluster {
     members: watch::Sender<Vec<Member>>,
     /// A quorum has said that this node is none of them.
     removed: watch::Sender<bool>,
+    /// Somebody has ordered that this member goes on alone.
+    recovery_ordered: watch::Sender<()>,
+    /// Why etcd cannot go on here and this member must be replaced, where that is certain.
+    unusable: watch::Sender<Option<String>>,
     /// How this node stands. Nobody is told before it is known.
     standing: watch::Sender<Option<Standing>>,
     /// What this node tells others, while it is a member whose etcd answers.
@@ -167,6 +179,8 @@ impl Cluster {
             terms: watch::Sender::new(None),
             members: watch::Sender::new(Vec::new()),
             removed: watch::Sender::new(false),
+            recovery_ordered: watch::Sender::new(()),
+            unusable: watch::Sender::new(None),
             standing: watch::Sender::new(None),
             told: watch::Sender::new(None),
             peers: watch::Sender::new(None),
@@ -290,6 +304,7 @@ impl Cluster {
             mtu: underlay.mtu,
             hardware: Some(self.about.hardware.clone()),
             eligible: self.config.member.is_some(),
+            etcd_unusable: self.unusable.borrow().clone(),
             rights: Vec::new(),
             env_files: self.about.env_files.clone(),
             rest: Rest::new(),

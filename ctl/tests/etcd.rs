@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, TcpListener as Listener, TcpStream as Blocking};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ferrite_ctl::context::{Context, ContextCluster};
@@ -40,6 +41,8 @@ enum Etcd {
 struct Node {
     number: u8,
     etcd: Etcd,
+    /// Goes on alone.
+    recovered: AtomicBool,
     /// Ports of all nodes that are there, by machine.
     ports: Arc<BTreeMap<String, u16>>,
 }
@@ -74,6 +77,11 @@ impl Node {
             }
         }
         let head = String::from_utf8(head).unwrap();
+        let length = head
+            .lines()
+            .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let mut body = vec![0; length.unwrap_or(0)];
+        stream.read_exact(&mut body).await.unwrap();
         let mut words = head.split(' ');
         let (method, path) = (words.next().unwrap(), words.next().unwrap());
         let serving = path.ends_with("?serving=true");
@@ -91,6 +99,13 @@ impl Node {
             }
             ("GET", "/v1/machines", _) if self.serves() => {
                 says(&mut stream, 200, &machines()).await
+            }
+            ("GET", "/v1/etcd/recovery", _) => says(&mut stream, 200, &self.remains()).await,
+            ("POST", "/v1/etcd/recovery", _) => {
+                let order: Value = serde_json::from_slice(&body).unwrap();
+                assert_eq!(order, json!({"machine": id(self.number), "revision": 40}));
+                self.recovered.store(true, Ordering::Relaxed);
+                says(&mut stream, 200, &json!({"epoch": 2})).await
             }
             ("GET", "/v1/etcd", _) if has => says(&mut stream, 200, &self.status()).await,
             ("GET", "/v1/etcd/snapshot", _) if has => self.copies(&mut stream).await,
@@ -122,6 +137,23 @@ impl Node {
             "version": "3.5.16", "revision": 40, "raft_term": 2, "raft_index": 50,
             "raft_applied": 50, "db_bytes": 20480, "db_used_bytes": 16384, "problems": problems,
         })
+    }
+
+    fn remains(&self) -> Value {
+        let recovered = self.recovered.load(Ordering::Relaxed);
+        let mut status = self.status();
+        if recovered {
+            status["leader"] = json!("1");
+        }
+        let mut remains = json!({
+            "machine": id(self.number), "machine_name": format!("dev-{}", self.number),
+            "members": members(), "epoch": if recovered { 2 } else { 1 }, "recovering": false, "serves": recovered,
+        });
+        match self.etcd {
+            Etcd::Absent => remains["problem"] = json!("it does not answer"),
+            _ => remains["status"] = status,
+        }
+        remains
     }
 
     async fn copies(&self, stream: &mut (impl AsyncWrite + Unpin)) {
@@ -233,7 +265,8 @@ impl Fixture {
             runtime.unwrap().block_on(async move {
                 let ports = Arc::new(ports);
                 for (number, etcd, listener, acceptor) in nodes {
-                    let node = Node { number, etcd, ports: Arc::clone(&ports) };
+                    let (recovered, ports) = (AtomicBool::new(false), Arc::clone(&ports));
+                    let node = Node { number, etcd, recovered, ports };
                     tokio::spawn(lives(node, listener, acceptor));
                 }
                 drop(ends.await);
@@ -381,4 +414,30 @@ fn a_port_leads_to_etcd_until_ctrl_c() {
     let (out, err) = fixture.ends(&["proxy"], 5);
     assert_eq!(out, "");
     assert!(err.contains("connect to etcd"), "{err}");
+}
+
+#[test]
+fn what_is_left_goes_on_once_somebody_agrees_and_never_beside_a_quorum() {
+    let fixture = Fixture::new(&[Etcd::Absent, Etcd::CutOff]);
+    let (out, err) = fixture.ends(&["recover"], 2);
+    let used = out.lines().find(|line| line.ends_with("its data is used")).unwrap();
+    let words: Vec<&str> = used.split_whitespace().take(3).collect();
+    assert_eq!(words, ["dev-2", "22222222", "40"]);
+    assert!(out.contains("GIVEN UP") && out.contains("May be lost"), "{out}");
+    assert!(err.contains("all but dev-2 are given up") && err.contains("--yes"), "{err}");
+    // Nothing was ordered.
+    fixture.ends(&["recover", "-o", "json"], 2);
+    let (out, _) = fixture.ends(&["recover", "--yes", "-o", "json"], 0);
+    let done: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&done["machine_name"], &done["epoch"]), (&json!("dev-2"), &json!(2)));
+    // It leads now: there is nothing to recover.
+    let (_, err) = fixture.ends(&["recover", "--yes"], 1);
+    assert!(err.contains("etcd of dev-2 has a leader"), "{err}");
+
+    let fixture = Fixture::new(&[Etcd::CutOff, Etcd::CutOff]);
+    let (_, err) = fixture.ends(&["recover", "--yes"], 1);
+    assert!(err.contains("2 of 3 members answer (dev-1, dev-2)"), "{err}");
+    let fixture = Fixture::new(&[Etcd::Absent]);
+    let (_, err) = fixture.ends(&["recover", "--yes"], 1);
+    assert!(err.contains("no machine has an etcd that answers"), "{err}");
 }

@@ -38,8 +38,11 @@
 //! | `GET /v1/services` | | lines of [`ServiceAnswers`] |
 //! | `GET /v1/etcd` | | [`EtcdStatus`] |
 //! | `GET /v1/etcd/members` | | list of [`EtcdMember`] |
+//! | `PATCH /v1/etcd/members` | [`EtcdMembersChange`] | [`EtcdMembersPlan`] |
 //! | `GET /v1/etcd/snapshot?serving=BOOL` | | all that this node's etcd has, and after it its SHA-256 |
 //! | `POST /v1/etcd/connect?serving=BOOL`, upgrade to `ferrite-stream/1` | | 101, then the bytes of a connection to this node's etcd |
+//! | `GET /v1/etcd/recovery` | | [`EtcdRemains`] |
+//! | `POST /v1/etcd/recovery` | [`EtcdRecovery`] | [`EtcdRecoveryOrdered`] |
 //! | `GET /v1/openapi.json` | | OpenAPI 3.1 document of all this |
 //!
 //! Errors are [`ApiError`] with a fitting status code.
@@ -56,7 +59,10 @@ pub use self::cluster::{
     ClusterInstance, ClusterMachine, ClusterMember, ClusterStatus, ClusterUnit, MachineChange,
     MachineState, ServiceAnswers, ServiceInstance, UnitChange, UnitTarget,
 };
-pub use self::etcd::{EtcdMember, EtcdStatus};
+pub use self::etcd::{
+    EtcdMember, EtcdMembersChange, EtcdMembersPlan, EtcdRecovery, EtcdRecoveryOrdered, EtcdRemains,
+    EtcdStatus,
+};
 pub use self::figures::{NodeStats, Stats, UnitStats};
 pub use self::happening::{Event, EventKind, LogLine, Stream};
 pub use self::image::{

@@ -22,6 +22,7 @@ mod network;
 mod oci;
 mod pid1;
 mod power;
+mod quorum;
 mod registry;
 mod root;
 mod services;

@@ -6,12 +6,14 @@
 //! | `picture` | what a listing of the store says, understood or not: pure |
 //! | `machines`, `units`, `services` | what is shown of it, and what is changed: pure but for the handlers |
 //! | `connect` | a tunnel to another machine's API |
-//! | `etcd` | this node's etcd itself, for admins |
+//! | `etcd`, `members`, `recovery` | this node's etcd itself, how many run it, and going on when most are lost, for admins |
 
 pub(super) mod connect;
 pub(super) mod etcd;
 pub(super) mod machines;
+pub(super) mod members;
 mod picture;
+pub(super) mod recovery;
 pub(super) mod services;
 pub(super) mod units;
 mod write;
@@ -95,7 +97,7 @@ pub(super) async fn show(State(node): State<Arc<Node>>) -> Result<Json<ClusterSt
 }
 
 fn status(picture: &Picture, id: String, name: String) -> ClusterStatus {
-    let record = picture.cluster.as_ref().and_then(|read| read.as_ref().ok());
+    let record = picture.cluster.as_ref().and_then(|(_, read)| read.as_ref().ok());
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     ClusterStatus {
         id,

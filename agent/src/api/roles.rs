@@ -40,6 +40,9 @@ const ROUTES: &[(&str, &str, Least)] = &[
     // Whoever reaches etcd may do everything.
     ("GET", "/v1/etcd", Admin),
     ("GET", "/v1/etcd/members", Admin),
+    ("PATCH", "/v1/etcd/members", Admin),
+    ("GET", "/v1/etcd/recovery", Admin),
+    ("POST", "/v1/etcd/recovery", Admin),
     ("GET", "/v1/etcd/snapshot", Admin),
     ("POST", "/v1/etcd/connect", Admin),
     ("GET", "/v1/events", Reader),

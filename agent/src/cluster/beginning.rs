@@ -30,7 +30,7 @@ pub(super) enum Listed {
 pub(super) enum MayNot {
     /// It ran here.
     #[error(
-        "etcd ran on this node and its data is gone from STATE: it would vote without remembering what it has agreed to. Make STATE anew (`ferrite machine state recreate`): it comes as another machine, and the cluster replaces this one"
+        "etcd ran on this node and its data is gone from STATE: it would vote without remembering what it has agreed to. The other members replace this one by itself, where they are a quorum; if that is lost for good, `ferrite etcd recover`"
     )]
     DataGone,
     /// Only a learner may begin with nothing.

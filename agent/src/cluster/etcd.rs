@@ -1,8 +1,9 @@
 //! How a member runs etcd: its flags, its certificate, and the names by which peers find one another. Pure but for the files.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use ferrite_cluster::records::Timings;
 use ferrite_cluster::store::{PEER_PORT, peer_url};
 use ferrite_files::durable::{self, WriteFile};
 use ferrite_files::quarantine::{Quarantine, SetAside};
+use ferrite_files::removal;
 use ferrite_pki::{Identity, Issuer};
 use ferrite_schema::cluster::{ClusterId, ClusterName, MachineId, MachineName};
 use ferrite_schema::names;
@@ -24,6 +26,8 @@ use super::beginning::Begins;
 pub(super) const RUN_DIR: &str = "/run/ferrite/etcd";
 /// Its data, on STATE.
 pub(super) const DATA_DIR: &str = "/var/lib/ferrite/etcd";
+/// Where a copy of that is made, before it is set aside.
+const COPY_DIR: &str = "/var/lib/ferrite/etcd-copy";
 /// The unit.
 pub(super) const NAME: &str = "+etcd";
 /// Its container's root in the image.
@@ -58,6 +62,15 @@ pub(super) enum Prepare {
     Certificate(#[from] ferrite_pki::MakeCertificate),
     #[error("a member has the whole root")]
     Root,
+}
+
+/// etcd's data is not copied.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Copy {
+    #[error("copy etcd's data: write {}", path.display())]
+    Make { path: PathBuf, source: std::io::Error },
+    #[error("copy etcd's data")]
+    Aside(#[from] SetAside),
 }
 
 /// Whose etcd it is.
@@ -146,6 +159,12 @@ pub(super) fn arguments(whose: &Whose, begins: &Begins, timings: &Timings) -> Ve
     pairs.into_iter().map(|(flag, value)| format!("--{flag}={value}")).collect()
 }
 
+/// The same for one that is to be alone from now on, whoever else was a member.
+pub(super) fn alone(mut arguments: Vec<String>) -> Vec<String> {
+    arguments.push("--force-new-cluster".to_owned());
+    arguments
+}
+
 /// Makes its folders and its certificate, which is another one with each start of the agent.
 pub(super) fn prepare(config: &ClusterConfig, whose: &Whose, now_s: u64) -> Result<(), Prepare> {
     let (Some(MemberConfig { peer_issuer, .. }), Root::Certificate(root)) =
@@ -218,10 +237,52 @@ pub(super) fn set_aside() -> Result<(), SetAside> {
     }
 }
 
-/// There is data of an etcd here, whatever else is known.
+/// There is data of an etcd here, whatever else is known: its log, without which it would begin anew with whatever else is left.
 pub(super) fn has_data() -> bool {
-    // What cannot be looked at may be there.
-    fs::exists(Path::new(DATA_DIR).join("member")).unwrap_or(true)
+    holds_log(&Path::new(DATA_DIR).join("member/wal"))
+}
+
+fn holds_log(folder: &Path) -> bool {
+    match fs::read_dir(folder) {
+        Ok(mut entries) => entries.any(|entry| {
+            entry.map_or(true, |entry| entry.path().extension() == Some(OsStr::new("wal")))
+        }),
+        // What cannot be looked at may be there.
+        Err(error) => error.kind() != ErrorKind::NotFound,
+    }
+}
+
+/// Copies all that etcd has, which must not run, and sets the copy aside; answers with where it is. A copy that was cut off is
+/// made anew.
+pub(super) fn copy_aside() -> Result<String, Copy> {
+    let (from, to) = (Path::new(DATA_DIR), Path::new(COPY_DIR));
+    removal::remove(to).map_err(|error| Copy::Make {
+        path: to.to_owned(),
+        source: std::io::Error::other(error),
+    })?;
+    copy_folder(&from.join("member/snap"), &to.join("member/snap"))?;
+    copy_folder(&from.join("member/wal"), &to.join("member/wal"))?;
+    let why = "a copy of etcd's data as it was before a recovery";
+    Ok(Quarantine::at(Path::new(names::QUARANTINE_DIR)).keep(to, why)?)
+}
+
+/// Copies a folder's files, so that they stay.
+fn copy_folder(from: &Path, to: &Path) -> Result<(), Copy> {
+    let failed = |path: &Path, source| Copy::Make { path: path.to_owned(), source };
+    fs::create_dir_all(to).map_err(|source| failed(to, source))?;
+    for entry in fs::read_dir(from).map_err(|source| failed(from, source))? {
+        let entry = entry.map_err(|source| failed(from, source))?;
+        let path = to.join(entry.file_name());
+        // What is not yet in use has such a name, and links are nothing of etcd's.
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if !is_file || path.extension() == Some(OsStr::new("tmp")) {
+            continue;
+        }
+        fs::copy(entry.path(), &path)
+            .and_then(|_| fs::File::open(&path)?.sync_all())
+            .map_err(|source| failed(&path, source))?;
+    }
+    durable::sync_folder(to).map_err(|source| failed(to, source))
 }
 
 #[cfg(test)]
@@ -240,6 +301,38 @@ mod tests {
             name: "dev".parse().unwrap(),
             machine: id("a"),
         }
+    }
+
+    #[test]
+    fn without_its_log_nothing_of_etcd_is_there_and_what_cannot_be_read_may_be() {
+        let place = tempfile::tempdir().unwrap();
+        let wal = place.path().join("wal");
+        assert!(!holds_log(&wal));
+        fs::create_dir(&wal).unwrap();
+        fs::write(wal.join("0.tmp"), "").unwrap();
+        assert!(!holds_log(&wal));
+        fs::write(wal.join("0-0.wal"), "").unwrap();
+        assert!(holds_log(&wal));
+        assert!(holds_log(&wal.join("0-0.wal")), "a file, and no folder");
+    }
+
+    #[test]
+    fn a_copy_has_the_files_of_the_folder_and_nothing_that_is_half_made() {
+        let place = tempfile::tempdir().unwrap();
+        let (from, to) = (place.path().join("from"), place.path().join("a/b/to"));
+        fs::create_dir(&from).unwrap();
+        for (name, words) in [("db", "data"), ("1.tmp", "none"), ("1.wal", "log")] {
+            fs::write(from.join(name), words).unwrap();
+        }
+        std::os::unix::fs::symlink("/etc/passwd", from.join("link")).unwrap();
+        copy_folder(&from, &to).unwrap();
+        let mut names: Vec<_> =
+            fs::read_dir(&to).unwrap().map(|one| one.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["1.wal", "db"]);
+        assert_eq!(fs::read(to.join("1.wal")).unwrap(), b"log");
+        let error = copy_folder(&from.join("db"), &to).unwrap_err();
+        assert!(ferrite_schema::chain(&error).contains("db"), "{error}");
     }
 
     #[test]

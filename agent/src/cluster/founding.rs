@@ -66,6 +66,8 @@ mod tests {
             eligible: true,
             member: false,
             serves: false,
+            answers: false,
+            epoch: None,
             knows: false,
         }
     }

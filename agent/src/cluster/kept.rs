@@ -20,6 +20,8 @@ use ferrite_schema::cluster::MachineId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::recovery::Recovery;
+
 /// Longest file that is read, and so the longest that is written: room for a catalogue of 100,000 instances.
 const FILE_MAX_BYTES: usize = 32 << 20;
 const ASSIGNMENT: &str = "assignment.json";
@@ -28,6 +30,7 @@ const MEMBER: &str = "member.json";
 const SPECS: &str = "specs";
 const PEERS: &str = "peers.json";
 const SERVICES: &str = "services.json";
+const RECOVERY: &str = "recovery.json";
 const MESH_KEY: &str = "mesh.key";
 
 /// Something was not kept.
@@ -37,6 +40,8 @@ pub(super) enum Keep {
     Write(#[from] WriteFile),
     #[error("make {}", path.display())]
     Folder { path: PathBuf, source: std::io::Error },
+    #[error("remove {}", path.display())]
+    Remove { path: PathBuf, source: std::io::Error },
     #[error("write it as JSON")]
     Encode(#[from] serde_json::Error),
     #[error("keep {}: it has {size_bytes} bytes, and {FILE_MAX_BYTES} are the most that is read", path.display())]
@@ -210,6 +215,22 @@ impl Folder {
         self.read(MEMBER)
     }
 
+    /// How far a recovery is that is under way here.
+    pub(super) fn recovery(&self) -> Result<Option<Recovery>, String> {
+        self.read(RECOVERY)
+    }
+
+    /// Keeps how far it is; `None` is the end of it.
+    pub(super) fn keep_recovery(&self, kept: Option<&Recovery>) -> Result<(), Keep> {
+        match kept {
+            Some(kept) => self.write(RECOVERY, kept),
+            None => {
+                let path = self.0.join(RECOVERY);
+                durable::remove(&path).map_err(|source| Keep::Remove { path, source })
+            }
+        }
+    }
+
     /// It is none any more.
     pub(super) fn forget_member(&self) -> std::io::Result<()> {
         durable::remove(&self.0.join(MEMBER))
@@ -233,6 +254,7 @@ mod tests {
     use ferrite_cluster::catalogue::Endpoint;
     use ferrite_cluster::records::{Assigned, Cause, Rest, Target};
 
+    use super::super::recovery::Phase;
     use super::*;
 
     #[test]
@@ -280,13 +302,17 @@ mod tests {
         folder
             .keep_member(&KeptMember { founder: false, beside: Vec::new(), begun: false })
             .unwrap();
-        for name in [MEMBER, MEMBERS] {
+        folder.keep_recovery(Some(&Recovery { phase: Phase::Copied, epoch: 2 })).unwrap();
+        for name in [MEMBER, MEMBERS, RECOVERY] {
             fs::write(place.path().join("cluster").join(name), "{").unwrap();
         }
         for _ in 0..2 {
             assert!(folder.member().unwrap_err().contains(MEMBER));
             assert!(folder.members().unwrap_err().contains(MEMBERS));
+            assert!(folder.recovery().unwrap_err().contains(RECOVERY));
         }
+        folder.keep_recovery(None).unwrap();
+        assert_eq!(folder.recovery(), Ok(None));
         folder.keep_members(&[]).unwrap();
         assert_eq!(folder.members(), Ok(Some(Vec::new())));
     }

@@ -239,6 +239,7 @@ async fn grow(store: &Etcd, settings: &Settings) -> LeadEnd {
                 store.add_learner(&name).await
             }
             Step::Promote(number) => store.promote(*number).await,
+            Step::HandOver(number) => store.hand_over(*number).await,
             Step::Remove(number) => store.remove_member(*number).await,
         };
         let why = done.err().map(|problem| ferrite_schema::chain(&problem));
@@ -254,35 +255,67 @@ async fn look(
     store: &Etcd,
     gone: &mut BTreeMap<MachineId, Instant>,
 ) -> Result<Option<Step>, StoreProblem> {
+    let raft = store.raft().await?;
+    // Whose etcd leads decides; the agent there takes over within a moment.
+    if raft.leader != Some(raft.member) {
+        return Ok(None);
+    }
     let members = store.members().await?;
     let listing = store.list(PREFIX.as_bytes()).await?;
-    let (mut alive, mut candidates, mut target) = (BTreeSet::new(), BTreeSet::new(), 1);
+    let mut alive = BTreeSet::new();
+    let mut seen = growth::Seen {
+        members,
+        leader: raft.member,
+        eligible: BTreeSet::new(),
+        cordoned: BTreeSet::new(),
+        broken: BTreeSet::new(),
+        gone: BTreeMap::new(),
+        // Nothing that is not asked for is taken away, or added.
+        target: 0,
+    };
     for entry in &listing.entries {
         match Key::parse(&entry.key) {
             Ok(Key::Alive(id)) => drop(alive.insert(id)),
             Ok(key @ Key::Cluster) => {
                 if let Ok(cluster) = decode::<Cluster>(&key, &entry.value) {
-                    target = cluster.member_target;
+                    seen.target = cluster.member_target;
                 }
             }
             Ok(key @ Key::Machine(_)) => {
                 if let (Key::Machine(id), Ok(machine)) =
                     (&key, decode::<Machine>(&key, &entry.value))
-                    && machine.eligible
                 {
-                    candidates.insert(id.clone());
+                    note(&mut seen, id, &machine);
                 }
             }
             Ok(_) | Err(_) => {}
         }
     }
+    if seen.target == 0 {
+        tracing::debug!("the cluster's record is not understood");
+        return Ok(None);
+    }
     let machines: BTreeSet<MachineId> =
-        members.iter().filter_map(|member| member.machine.clone()).collect();
+        seen.members.iter().filter_map(|member| member.machine.clone()).collect();
     gone.retain(|machine, _| machines.contains(machine) && !alive.contains(machine));
     for machine in machines.difference(&alive) {
         gone.entry(machine.clone()).or_insert_with(Instant::now);
     }
-    let eligible = candidates.intersection(&alive).cloned().collect();
-    let gone = gone.iter().map(|(machine, since)| (machine.clone(), since.elapsed())).collect();
-    Ok(growth::step(&growth::Seen { members, eligible, gone, target }))
+    seen.eligible.retain(|machine| alive.contains(machine));
+    seen.gone = gone.iter().map(|(machine, since)| (machine.clone(), since.elapsed())).collect();
+    Ok(growth::step(&seen))
+}
+
+/// What a machine's record says about running etcd there.
+fn note(seen: &mut growth::Seen, id: &MachineId, machine: &Machine) {
+    let sets = [
+        (machine.eligible, &mut seen.eligible),
+        (machine.cordoned, &mut seen.cordoned),
+        (machine.etcd_unusable.is_some(), &mut seen.broken),
+    ];
+    for (is, set) in sets {
+        if is {
+            set.insert(id.clone());
+        }
+    }
 }

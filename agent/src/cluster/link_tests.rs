@@ -102,6 +102,7 @@ fn record(name: &str) -> Machine {
         mtu: None,
         hardware: None,
         eligible: false,
+        etcd_unusable: None,
         rights: Vec::new(),
         env_files: Vec::new(),
         rest: Rest::new(),

@@ -3,37 +3,33 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrite_cluster::keys::Key;
-use ferrite_cluster::lead::{Monotonic, Report};
+use ferrite_cluster::lead::Monotonic;
 use ferrite_cluster::protocol::{Member, Standing};
-use ferrite_cluster::records::{Machine, Rest, Timings, decode};
+use ferrite_cluster::records::{Machine, decode};
 use ferrite_cluster::store::{ClusterStore, Etcd, Maintenance, StoreProblem};
-use ferrite_schema::api::EventKind;
 use ferrite_schema::cluster::MachineId;
 use ferrite_schema::node_config::MemberConfig;
-use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::beginning::{self, Listed};
+use super::beginning::{self, Listed, MayNot};
 use super::etcd;
 use super::founding::{self, Verdict};
 use super::kept::KeptMember;
-use super::terms::{self, Begins};
-use super::{Cluster, Terms, following, lead, now_s, outlook, space};
+use super::recovery::{self, Act};
+use super::tells::Tells;
+use super::terms::{self, Begins, timings};
+use super::{Cluster, Terms, hearing, lead, now_s, outlook, recovering, ruin, space};
 use crate::node::Node;
 
 const ABOUT: &str = "cluster member";
-const ABOUT_RECORDS: &str = "cluster records";
-const ABOUT_BRAKE: &str = "cluster brake";
-/// Most records that a node's status names.
-const REFUSED_SHOWN_MAX: usize = 8;
 /// How often others are asked how they stand, and etcd whether it is well.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A member is no relay any more after this part of a TTL without a leader.
 const LEADERLESS: u32 = 2;
-const NO_LEADER: &str = "it knows no leader: it needs more than half of the members";
+const NO_LEADER: &str = "it knows no leader: it needs more than half of the members, and if they are lost for good, `ferrite etcd recover`";
 /// What cannot be done now is tried again after this long.
 const AGAIN: Duration = Duration::from_secs(5);
 /// etcd's peer certificate is made anew after this long, which is well before it ends.
@@ -45,14 +41,6 @@ const CLOCK_EVERY: Duration = Duration::from_secs(60);
 
 /// A member that has not begun yet, or of which that is not known any more.
 const LEARNS: KeptMember = KeptMember { founder: false, beside: Vec::new(), begun: false };
-
-/// What others have said, and who said nothing.
-#[derive(Debug, Default)]
-struct Heard {
-    standings: BTreeMap<MachineId, Standing>,
-    addresses: BTreeMap<MachineId, IpAddr>,
-    silent: BTreeMap<String, String>,
-}
 
 /// Lives. Never ends.
 pub(super) async fn live(cluster: &Arc<Cluster>, node: &Node) {
@@ -105,12 +93,14 @@ async fn cease(cluster: &Cluster, node: &Node) -> Result<(), String> {
     // Cut off after this, the data alone says that it was one, and a quorum that it is not. The other way round it would
     // be a member that has lost its data.
     cluster.folder.forget_member().map_err(|error| said(&error))?;
+    cluster.folder.keep_recovery(None).map_err(|error| said(&error))?;
     etcd::set_aside().map_err(|error| said(&error))?;
     cluster.standing.send_modify(|standing| {
         if let Some(standing) = standing {
             standing.member = false;
         }
     });
+    cluster.unusable.send_replace(None);
     cluster.removed.send_replace(false);
     Ok(())
 }
@@ -126,6 +116,8 @@ fn standing(cluster: &Cluster, member: bool) -> Standing {
         eligible: cluster.config.member.is_some(),
         member,
         serves: false,
+        answers: false,
+        epoch: None,
         knows,
     }
 }
@@ -141,7 +133,7 @@ async fn become_member(cluster: &Arc<Cluster>, node: &Node, config: &MemberConfi
         }
         let own = cluster.standing.borrow().clone();
         if let Some(own) = own.filter(|own| !own.knows) {
-            let heard = hear(cluster).await;
+            let heard = hearing::hear(cluster).await;
             let verdict = founding::judge(&own, config.expect, &heard.standings, &heard.silent);
             let why = match verdict {
                 Verdict::Begin => {
@@ -179,46 +171,24 @@ fn keep(cluster: &Cluster, node: &Node, kept: &KeptMember) -> bool {
     }
 }
 
-/// Asks everybody whose address is known how it stands.
-async fn hear(cluster: &Cluster) -> Heard {
-    let mut heard = Heard::default();
-    let Some(identity) = cluster.identity.borrow().clone() else { return heard };
-    let addresses = following::addresses(cluster);
-    let asked = addresses.iter().map(|address| identity.inquire(address));
-    let answers = join_all(asked).await;
-    for (address, answer) in addresses.iter().zip(answers) {
-        match answer {
-            Ok((standing, from)) => {
-                heard.addresses.insert(standing.machine.clone(), from.ip());
-                heard.standings.insert(standing.machine.clone(), standing);
-            }
-            Err(error) => {
-                heard.silent.insert(address.clone(), ferrite_schema::chain(&error));
-            }
-        }
-    }
-    heard
-}
-
-/// Times of a new cluster: an emulated processor is slower than any network.
-fn timings() -> Timings {
-    let emulated = ferrite_sys::hypervisor::is_emulated();
-    let (heartbeat_ms, election_ms, ttl_s) =
-        if emulated { (250, 2500, 12) } else { (100, 1000, 5) };
-    Timings { heartbeat_ms, election_ms, ttl_s, rest: Rest::new() }
-}
-
 /// Runs etcd, and what belongs beside it, until the cluster has removed this member.
 async fn run(cluster: &Arc<Cluster>, node: &Node, mut kept: KeptMember) {
     let mut removed = cluster.removed.subscribe();
+    let mut ordered = cluster.recovery_ordered.subscribe();
+    let since_us = now_us();
     loop {
+        ordered.mark_unchanged();
         let why = match begin(cluster, node, &mut kept).await {
             Ok(()) => tokio::select! {
-                why = attend(cluster, node, &mut kept) => why,
+                why = attend(cluster, node, &mut kept, since_us) => why,
                 // Its sender lives as long as the cluster's handle.
                 _ = removed.wait_for(|removed| *removed) => {
                     show(cluster, None);
                     return;
+                }
+                _ = ordered.changed() => {
+                    show(cluster, None);
+                    continue;
                 }
             },
             Err(why) => why,
@@ -226,6 +196,7 @@ async fn run(cluster: &Arc<Cluster>, node: &Node, mut kept: KeptMember) {
         node.stand(ABOUT.to_owned(), Some(format!("etcd does not run here: {why}")));
         tokio::select! {
             () = tokio::time::sleep(AGAIN) => {}
+            _ = ordered.changed() => {}
             _ = removed.wait_for(|removed| *removed) => return,
         }
     }
@@ -260,7 +231,7 @@ async fn begin(cluster: &Cluster, node: &Node, kept: &mut KeptMember) -> Result<
         members.push(cluster.machine().clone());
     }
     let begins = beginning::begins(kept, etcd::has_data(), listed(cluster), &members)
-        .map_err(|refused| refused.to_string())?;
+        .map_err(|refused| refuse(cluster, refused))?;
     let whose = cluster.whose();
     etcd::prepare(&cluster.config, &whose, now_s())
         .map_err(|error| ferrite_schema::chain(&error))?;
@@ -270,12 +241,52 @@ async fn begin(cluster: &Cluster, node: &Node, kept: &mut KeptMember) -> Result<
         kept.beside.clone_from(beside);
         cluster.folder.keep_member(kept).map_err(|error| ferrite_schema::chain(&error))?;
     }
-    let unit = etcd::unit(etcd::arguments(&whose, &begins, &timings()));
+    let arguments = etcd::arguments(&whose, &begins, &timings());
+    while let Some(under_way) = cluster.folder.recovery()? {
+        let does = recovery::act(Some(&under_way));
+        if matches!(does, Act::Copy | Act::Force) && recovering::overtaken(cluster, node).await? {
+            continue;
+        }
+        match does {
+            Act::Copy => recovering::copy(node).await?,
+            Act::Force => recovering::force(node, arguments.clone()).await?,
+            // Before it is shown to anybody: see `serve`.
+            Act::Raise | Act::Plain => break,
+        }
+        recovering::note(cluster, &under_way)?;
+    }
+    let unit = etcd::unit(arguments);
     node.units.run_system(unit).await.map_err(|error| ferrite_schema::chain(&error))
 }
 
+/// etcd is not begun. Where its data is gone, the others hear that it is: they can replace this member at once.
+fn refuse(cluster: &Cluster, refused: MayNot) -> String {
+    let why = refused.to_string();
+    if refused == MayNot::DataGone {
+        say_unusable(cluster, Some("its data is gone"));
+    }
+    why
+}
+
+/// Says in this machine's record that its etcd cannot go on, or that it does.
+fn say_unusable(cluster: &Cluster, why: Option<&str>) {
+    cluster.unusable.send_if_modified(|said| {
+        let differs = said.as_deref() != why;
+        if differs {
+            tracing::warn!(why, "etcd-unusable");
+            *said = why.map(str::to_owned);
+        }
+        differs
+    });
+}
+
 /// What is done while etcd runs; answers with why it must be begun anew.
-async fn attend(cluster: &Arc<Cluster>, node: &Node, kept: &mut KeptMember) -> String {
+async fn attend(
+    cluster: &Arc<Cluster>,
+    node: &Node,
+    kept: &mut KeptMember,
+    since_us: u64,
+) -> String {
     let store = match Etcd::at(&etcd::socket()).await {
         Ok(store) => store,
         Err(problem) => return ferrite_schema::chain(&problem),
@@ -284,7 +295,7 @@ async fn attend(cluster: &Arc<Cluster>, node: &Node, kept: &mut KeptMember) -> S
         Ok(own) => own,
         Err(problem) => return ferrite_schema::chain(&problem),
     };
-    let serves = serve(cluster, node, &store, kept);
+    let serves = serve(cluster, node, (&store, since_us), kept);
     let finds = find_peers(cluster);
     tokio::select! {
         never = serves => never,
@@ -318,7 +329,7 @@ async fn find_peers(cluster: &Cluster) -> String {
             }
         }
         if cluster.store().is_none() {
-            known.extend(hear(cluster).await.addresses);
+            known.extend(hearing::hear(cluster).await.addresses);
         }
         if let Err(error) = etcd::write_hosts(&whose, &known) {
             tracing::error!(error = ferrite_schema::chain(&error), "peers-not-written");
@@ -328,21 +339,39 @@ async fn find_peers(cluster: &Cluster) -> String {
 }
 
 /// Lets the rest of the agent use etcd while it is well.
-async fn serve(cluster: &Arc<Cluster>, node: &Node, store: &Etcd, kept: &mut KeptMember) -> String {
+async fn serve(
+    cluster: &Arc<Cluster>,
+    node: &Node,
+    (store, since_us): (&Etcd, u64),
+    kept: &mut KeptMember,
+) -> String {
     let mut said = None;
     let mut known = outlook::Known::nothing(Monotonic::start());
+    // Nobody can have given this member up before it was one.
+    let mut estranged = kept.begun;
     loop {
         // Before anything is acknowledged that it could forget.
         let found = match note_begun(cluster, kept) {
             Ok(()) => well(cluster, store).await,
             Err(why) => Err(why),
         };
+        let found = match found {
+            Ok(terms) if estranged => {
+                match recovering::look_for_newer(cluster, terms.epoch).await {
+                    Ok(()) => Ok(terms),
+                    Err(why) => Err(why),
+                }
+            }
+            found => found,
+        };
         let why = match found {
             Ok(terms) => {
+                estranged = false;
+                say_unusable(cluster, None);
                 show(cluster, Some((store.clone(), terms)));
                 node.stand(ABOUT.to_owned(), None);
                 tracing::info!("member-serves");
-                let why = lead_and_look(cluster, node, store, (terms.ttl, &mut known)).await;
+                let why = lead_and_look(cluster, node, store, (terms, &mut known)).await;
                 show(cluster, None);
                 tracing::warn!(why, "member-serves-no-more");
                 why
@@ -353,6 +382,15 @@ async fn serve(cluster: &Arc<Cluster>, node: &Node, store: &Etcd, kept: &mut Kep
             node.stand(ABOUT.to_owned(), Some(format!("etcd is not well here: {why}")));
             said = Some(why);
         }
+        let answers = recovering::answers().await;
+        cluster.standing.send_modify(|standing| {
+            if let Some(standing) = standing {
+                standing.answers = answers;
+            }
+        });
+        if !answers && let Some(words) = ruin::look(&node.logs.join(etcd::NAME), since_us) {
+            say_unusable(cluster, Some(&format!("it ends and says: {words}")));
+        }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
@@ -362,6 +400,8 @@ fn show(cluster: &Cluster, serves: Option<(Etcd, Terms)>) {
     cluster.standing.send_modify(|standing| {
         if let Some(standing) = standing {
             standing.serves = store.is_some();
+            standing.answers = store.is_some();
+            standing.epoch = terms.map(|terms| terms.epoch);
         }
     });
     if store.is_none() {
@@ -382,6 +422,7 @@ async fn well(cluster: &Cluster, store: &Etcd) -> Result<Terms, String> {
     if raft.leader.is_none() {
         return Err(NO_LEADER.to_owned());
     }
+    recovering::raise(cluster, store).await?;
     let begins = Begins {
         id: cluster.id().clone(),
         expect: cluster.config.member.as_ref().map_or(1, |member| member.expect),
@@ -404,7 +445,7 @@ async fn lead_and_look(
     cluster: &Arc<Cluster>,
     node: &Node,
     store: &Etcd,
-    (ttl, known): (Duration, &mut outlook::Known<Monotonic>),
+    (Terms { epoch, ttl }, known): (Terms, &mut outlook::Known<Monotonic>),
 ) -> String {
     let settings =
         lead::Settings { machine: cluster.machine().clone(), cluster: cluster.name().clone(), ttl };
@@ -414,6 +455,7 @@ async fn lead_and_look(
         problem = lead::work(store, &settings, tells) => ferrite_schema::chain(&problem),
         problem = keep_looking(cluster, store) => ferrite_schema::chain(&problem),
         problem = outlook::keep(store, ttl, known, tells_all) => ferrite_schema::chain(&problem),
+        why = recovering::keep_looking_for_newer(cluster, epoch) => why,
         why = leaderless(store, ttl / LEADERLESS) => why,
     }
 }
@@ -461,49 +503,9 @@ async fn members(store: &Etcd) -> Result<Vec<Member>, StoreProblem> {
     Ok(members)
 }
 
-/// What a leader decides, as events of this node; what it cannot understand, in its status.
-#[derive(Debug, Clone, Copy)]
-struct Tells<'node>(&'node Node);
-
-impl lead::Tells for Tells<'_> {
-    fn decided(&mut self, report: &Report<'_>) {
-        for made in report.moves {
-            let place = |machine: &Option<MachineId>| {
-                machine.as_ref().map_or_else(|| "nowhere".to_owned(), ToString::to_string)
-            };
-            let (from, to) = (place(&made.from), place(&made.to));
-            let cause = made.cause.word();
-            tracing::info!(instance = %made.instance, from, to, cause, "placed");
-            let message = format!("placed: from {from} to {to} ({cause})");
-            self.0.events.publish(Some(made.instance.as_str()), EventKind::State, message);
-        }
-        let refused: Vec<String> = report
-            .refused
-            .iter()
-            .take(REFUSED_SHOWN_MAX)
-            .map(|(key, why)| format!("{key}: {why}"))
-            .collect();
-        let stands = (!refused.is_empty()).then(|| {
-            let what = if report.blocked {
-                "the cluster decides nothing until what cannot be understood is mended"
-            } else {
-                "records of the cluster cannot be understood and stay as they are"
-            };
-            format!("{what}: {}", refused.join("; "))
-        });
-        self.0.stand(ABOUT_RECORDS.to_owned(), stands);
-        let brakes = report.braked.then(|| {
-            "many machines are gone at once: what ran on them is moved only if they stay away"
-                .to_owned()
-        });
-        self.0.stand(ABOUT_BRAKE.to_owned(), brakes);
-    }
-
-    fn ended(&mut self) {
-        // Whoever leads now says it.
-        self.0.stand(ABOUT_RECORDS.to_owned(), None);
-        self.0.stand(ABOUT_BRAKE.to_owned(), None);
-    }
+fn now_us() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

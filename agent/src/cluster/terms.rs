@@ -27,6 +27,14 @@ pub(super) struct Begins {
     pub(super) epoch_heard: u64,
 }
 
+/// Times of a new cluster: an emulated processor is slower than any network.
+pub(super) fn timings() -> Timings {
+    let emulated = ferrite_sys::hypervisor::is_emulated();
+    let (heartbeat_ms, election_ms, ttl_s) =
+        if emulated { (250, 2500, 12) } else { (100, 1000, 5) };
+    Timings { heartbeat_ms, election_ms, ttl_s, rest: Rest::new() }
+}
+
 /// What holds in the cluster. A store without any record of ours gets the first ones; where there are others, the cluster's own
 /// is gone, and is not made up: with the epoch of a beginning, nodes would take what they know for newer than all that comes.
 pub(super) async fn found_or_read<S: ClusterStore>(

@@ -115,6 +115,12 @@ pub struct Standing {
     pub member: bool,
     /// Its etcd answers: it can be a relay.
     pub serves: bool,
+    /// Its etcd answers for itself, whether it agrees with others or not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub answers: bool,
+    /// The cluster's epoch, while it serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
     /// It has seen the cluster's store in any boot: there is a cluster, or there was one.
     pub knows: bool,
 }

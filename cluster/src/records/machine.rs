@@ -39,6 +39,9 @@ pub struct Machine {
     /// It may run etcd: its configuration has the issuers' keys.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub eligible: bool,
+    /// Why its etcd cannot go on there and must be replaced, where that is certain: the machine's own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd_unusable: Option<String>,
     /// Rights that its configuration grants to units.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rights: Vec<String>,

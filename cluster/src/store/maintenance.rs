@@ -10,6 +10,7 @@ use etcd_client::ConnectOptions;
 
 use super::entry::Revision;
 use super::etcd::{answered, client_at, problem};
+use super::membership::{EtcdMember, members_of};
 use super::problem::StoreProblem;
 
 /// Length of the SHA-256 that etcd sends behind a snapshot.
@@ -21,6 +22,7 @@ const DEFRAGMENT_PATIENCE: Duration = Duration::from_secs(300);
 #[derive(Clone)]
 pub struct Maintenance {
     client: client::MaintenanceClient,
+    own: client::Client,
 }
 
 impl std::fmt::Debug for Maintenance {
@@ -71,7 +73,7 @@ impl Maintenance {
     /// The path is none for a socket.
     pub async fn at(socket: &Path) -> Result<Self, StoreProblem> {
         let client = client_at(socket, ConnectOptions::new()).await?;
-        Ok(Self { client: client.maintenance_client() })
+        Ok(Self { client: client.maintenance_client(), own: client })
     }
 
     /// What it says of itself.
@@ -134,6 +136,25 @@ impl Maintenance {
         of.with_member(member);
         let (off, nospace) = (client::AlarmAction::Deactivate, client::AlarmType::Nospace);
         answered(client.alarm(off, nospace, Some(of))).await.map(drop)
+    }
+
+    /// The members, as it has them itself: without the others, and so perhaps not all that there are now.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn members_it_knows(&self) -> Result<Vec<EtcdMember>, StoreProblem> {
+        let listed = answered(self.own.cluster_client().member_list()).await?;
+        Ok(members_of(&listed))
+    }
+
+    /// A key's value, as it has it itself.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn value_it_has(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreProblem> {
+        let options = client::GetOptions::new().with_serializable();
+        let mut found = answered(self.own.kv_client().get(key, Some(options))).await?;
+        Ok(found.take_kvs().pop().map(|entry| entry.into_key_value().1))
     }
 
     /// Begins a copy of all that it has at this moment.

@@ -39,6 +39,23 @@ pub fn machine_of(url: &str) -> Option<MachineId> {
     (port.parse() == Ok(PEER_PORT)).then(|| MachineName::parse(name))?.map(|name| name.machine)
 }
 
+/// All members of an answer, by number.
+pub(super) fn members_of(listed: &etcd_client::MemberListResponse) -> Vec<EtcdMember> {
+    let member = |member: &etcd_client::Member| {
+        let urls = member.peer_urls().to_vec();
+        EtcdMember {
+            number: member.id(),
+            machine: urls.first().and_then(|url| machine_of(url)),
+            urls,
+            started: !member.name().is_empty(),
+            learner: member.is_learner(),
+        }
+    };
+    let mut members: Vec<EtcdMember> = listed.members().iter().map(member).collect();
+    members.sort_by_key(|member| member.number);
+    members
+}
+
 impl Etcd {
     /// All members, by number, as a quorum has them: not older than this call.
     ///
@@ -49,19 +66,7 @@ impl Etcd {
         // knows all that was decided before.
         self.get(Key::Cluster.bytes().as_slice()).await?;
         let listed = answered(self.client().member_list()).await?;
-        let member = |member: &etcd_client::Member| {
-            let urls = member.peer_urls().to_vec();
-            EtcdMember {
-                number: member.id(),
-                machine: urls.first().and_then(|url| machine_of(url)),
-                urls,
-                started: !member.name().is_empty(),
-                learner: member.is_learner(),
-            }
-        };
-        let mut members: Vec<EtcdMember> = listed.members().iter().map(member).collect();
-        members.sort_by_key(|member| member.number);
-        Ok(members)
+        Ok(members_of(&listed))
     }
 
     /// Adds a member that learns and has no vote yet.

@@ -44,6 +44,54 @@ fn packages() -> (PathBuf, PathBuf) {
     (etcd, libc)
 }
 
+/// Starts an etcd on what is in a folder, and waits until it serves.
+fn begin(folder: &TempDir, more: &[&str]) -> Child {
+    let (etcd, libc) = packages();
+    let libraries = libc.join(LIBRARIES);
+    // It ends with this thread, however that ends.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]);
+    command.arg(libraries.join("ld-linux-x86-64.so.2")).arg("--library-path").arg(&libraries);
+    command.arg(etcd.join("usr/bin/etcd")).current_dir(folder.path()).env_clear();
+    command.env("PATH", "/usr/bin:/bin");
+    let socket = format!("unix://{}", folder.path().join("etcd.sock").display());
+    let flags = [
+        ("--name", "alone"),
+        ("--data-dir", "data"),
+        ("--listen-client-urls", socket.as_str()),
+        // Nobody asks at these: etcd wants them written so. The listener for peers is a socket in this folder, too.
+        ("--advertise-client-urls", "http://localhost:1"),
+        ("--listen-peer-urls", "unix://peer:1"),
+        ("--initial-advertise-peer-urls", "http://localhost:1"),
+        ("--initial-cluster", "alone=http://localhost:1"),
+    ];
+    command.args(flags.iter().flat_map(|(flag, value)| [*flag, *value]));
+    command.args(["--unsafe-no-fsync", "--enable-grpc-gateway=false"]).args(more);
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let (said, hears) = mpsc::channel();
+    // The log is read to its end, so that etcd never waits for a reader.
+    std::thread::spawn(move || {
+        let mut last = VecDeque::new();
+        for line in log.lines().map_while(Result::ok) {
+            if line.contains(READY) {
+                drop(said.send(Ok(())));
+            }
+            last.push_back(line);
+            if last.len() > SHOWN_LINES {
+                last.pop_front();
+            }
+        }
+        drop(said.send(Err(Vec::from(last).join("\n"))));
+    });
+    match hears.recv_timeout(PATIENCE) {
+        Ok(Ok(())) => child,
+        Ok(Err(log)) => panic!("etcd ended:\n{log}"),
+        Err(_) => panic!("etcd is not ready after {PATIENCE:?}"),
+    }
+}
+
 impl Running {
     /// Starts one, alone in its cluster, and waits until it serves.
     pub(crate) fn start() -> Self {
@@ -51,57 +99,17 @@ impl Running {
     }
 
     /// Likewise, with more flags.
-    pub(crate) fn start_with(further: &[&str]) -> Self {
-        let (etcd, libc) = packages();
-        let libraries = libc.join(LIBRARIES);
+    pub(crate) fn start_with(flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // It ends with this thread, however that ends.
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]);
-        command.arg(libraries.join("ld-linux-x86-64.so.2")).arg("--library-path").arg(&libraries);
-        command.arg(etcd.join("usr/bin/etcd")).current_dir(folder.path()).env_clear();
-        command.env("PATH", "/usr/bin:/bin");
-        let socket = format!("unix://{}", folder.path().join("etcd.sock").display());
-        let flags = [
-            ("--name", "alone"),
-            ("--data-dir", "data"),
-            ("--listen-client-urls", socket.as_str()),
-            // Nobody asks at these: etcd wants them written so. The listener for peers is a socket in this folder, too.
-            ("--advertise-client-urls", "http://localhost:1"),
-            ("--listen-peer-urls", "unix://peer:1"),
-            ("--initial-advertise-peer-urls", "http://localhost:1"),
-            ("--initial-cluster", "alone=http://localhost:1"),
-        ];
-        command.args(flags.iter().flat_map(|(flag, value)| [*flag, *value]));
-        command.args(["--unsafe-no-fsync", "--enable-grpc-gateway=false"]).args(further);
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let (said, hears) = mpsc::channel();
-        // The log is read to its end, so that etcd never waits for a reader.
-        std::thread::spawn(move || {
-            let mut last = VecDeque::new();
-            for line in log.lines().map_while(Result::ok) {
-                if line.contains(READY) {
-                    drop(said.send(Ok(())));
-                }
-                last.push_back(line);
-                if last.len() > SHOWN_LINES {
-                    last.pop_front();
-                }
-            }
-            drop(said.send(Err(Vec::from(last).join("\n"))));
-        });
-        let running = Self { child, folder };
-        match hears.recv_timeout(PATIENCE) {
-            Ok(Ok(())) => running,
-            Ok(Err(log)) => panic!("etcd ended:\n{log}"),
-            Err(_) => panic!("etcd is not ready after {PATIENCE:?}"),
-        }
+        let child = begin(&folder, flags);
+        Self { child, folder }
+    }
+
+    /// Ends it as a power cut does, and starts it again with these flags, too.
+    pub(crate) fn start_again(&mut self, flags: &[&str]) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = begin(&self.folder, flags);
     }
 
     pub(crate) async fn store(&self) -> Etcd {

@@ -69,6 +69,7 @@ impl<S: ClusterStore> Simulated<S> {
             mtu: None,
             hardware: None,
             eligible: false,
+            etcd_unusable: None,
             rights: Vec::new(),
             env_files: Vec::new(),
             rest: Rest::new(),

@@ -69,6 +69,9 @@ fn an_etcd_without_a_quorum_answers_for_itself_and_for_nothing_else() {
     let running = Running::start();
     runtime().block_on(async {
         let (store, maintenance) = (running.store().await, running.maintenance().await);
+        let put = Operation::Put { key: b"a".to_vec(), value: b"kept".to_vec(), lease: None };
+        let write = Transaction { compares: Vec::new(), operations: vec![put] };
+        store.transact(write).await.unwrap();
         // Of two voters the other one is nowhere.
         running.add_voter("http://localhost:2").await;
         let alone = async {
@@ -86,6 +89,9 @@ fn an_etcd_without_a_quorum_answers_for_itself_and_for_nothing_else() {
         assert_eq!(store.raft().await.unwrap().leader, None);
         let refused = store.get(b"a").await.unwrap_err();
         assert!(matches!(refused, StoreProblem::Unavailable { .. }), "{refused:?}");
+        assert_eq!(maintenance.value_it_has(b"a").await.unwrap(), Some(b"kept".to_vec()));
+        assert_eq!(maintenance.value_it_has(b"b").await.unwrap(), None);
+        assert_eq!(maintenance.members_it_knows().await.unwrap().len(), 2);
         let mut snapshot = maintenance.snapshot().await.unwrap();
         let (total, mut length) = (snapshot.total_bytes(), 0);
         while let Some(piece) = snapshot.next().await.unwrap() {
@@ -140,5 +146,33 @@ fn space_that_is_used_up_by_what_is_forgotten_is_made_again() {
         maintenance.disarm(status.member).await.unwrap();
         assert!(!maintenance.status().await.unwrap().is_out_of_space());
         put().await.unwrap();
+    });
+}
+
+/// What a recovery builds on: whatever it is cut off by, doing it again does it once.
+#[test]
+fn an_etcd_that_is_forced_to_be_alone_keeps_what_it_had_and_being_forced_twice_is_being_forced_once()
+ {
+    let mut running = Running::start();
+    runtime().block_on(async {
+        let store = running.store().await;
+        let put = Operation::Put { key: b"a".to_vec(), value: b"kept".to_vec(), lease: None };
+        let write = Transaction { compares: Vec::new(), operations: vec![put] };
+        store.transact(write).await.unwrap();
+        running.add_voter("http://localhost:2").await;
+        let own = running.maintenance().await.status().await.unwrap();
+        for _ in 0..2 {
+            running.start_again(&["--force-new-cluster"]);
+            let maintenance = running.maintenance().await;
+            let status = maintenance.status().await.unwrap();
+            assert_eq!((status.member, status.leader), (own.member, Some(own.member)));
+            assert_eq!(status.revision, own.revision);
+            let members = maintenance.members_it_knows().await.unwrap();
+            assert_eq!(members.iter().map(|one| one.number).collect::<Vec<_>>(), [own.member]);
+        }
+        running.start_again(&[]);
+        let (_, entry) = running.store().await.get(b"a").await.unwrap();
+        assert_eq!(entry.unwrap().value, b"kept");
+        assert_eq!(running.store().await.members().await.unwrap().len(), 1);
     });
 }

@@ -1,6 +1,9 @@
 //! Requests about etcd itself.
 
-use ferrite_schema::api::{EtcdMember, EtcdStatus};
+use ferrite_schema::api::{
+    EtcdMember, EtcdMembersChange, EtcdMembersPlan, EtcdRecovery, EtcdRecoveryOrdered, EtcdRemains,
+    EtcdStatus,
+};
 use hyper::Method;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -43,6 +46,40 @@ impl Client {
     /// See [`ClientError`].
     pub async fn etcd_members(&self) -> Result<Vec<EtcdMember>, ClientError> {
         self.of_cluster("list etcd's members", Method::GET, "/v1/etcd/members", &[]).await
+    }
+
+    /// Changes how many machines should run etcd.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn change_etcd_members(
+        &self,
+        change: EtcdMembersChange,
+    ) -> Result<EtcdMembersPlan, ClientError> {
+        let act = "change how many machines run etcd";
+        let body = self.written(act, &change)?;
+        self.of_cluster(act, Method::PATCH, "/v1/etcd/members", &body).await
+    }
+
+    /// What is left of etcd on the node.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn etcd_remains(&self) -> Result<EtcdRemains, ClientError> {
+        self.get("ask what is left of etcd", "/v1/etcd/recovery").await
+    }
+
+    /// Has the node go on alone with what its etcd has.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn recover_etcd(
+        &self,
+        order: &EtcdRecovery,
+    ) -> Result<EtcdRecoveryOrdered, ClientError> {
+        let act = "recover etcd";
+        let body = self.document(act, order)?;
+        self.json(act, Method::POST, "/v1/etcd/recovery", body).await
     }
 
     /// Has a copy of all that etcd has sent, from the first node that can; `take` gets it piece by piece, each with the length of

@@ -3,6 +3,7 @@
 mod ending;
 mod members;
 mod proxy;
+mod recover;
 mod snapshot;
 mod status;
 
@@ -18,11 +19,12 @@ pub(super) fn run(command: &EtcdCommand, session: &mut Session<'_>) -> Result<()
     }
     match command {
         EtcdCommand::Status => status::run(&context, session),
-        EtcdCommand::Members => members::run(session),
+        EtcdCommand::Members { target } => members::run(target.as_deref(), session),
         EtcdCommand::Snapshot { file, force, without_quorum } => {
             let (client, which) = asked(*without_quorum, session)?;
             snapshot::run(&client, which, &snapshot::Into { file, force: *force }, session)
         }
+        EtcdCommand::Recover { yes, timeout } => recover::run(&context, *yes, *timeout, session),
         EtcdCommand::Proxy { port, without_quorum } => {
             let (client, which) = asked(*without_quorum, session)?;
             proxy::run(&client, which, *port, session)

@@ -55,3 +55,68 @@ pub struct EtcdMember {
     /// It learns still, and has no vote.
     pub learner: bool,
 }
+
+/// What is left of etcd on a machine, as it says itself: asked of each machine when most members are lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EtcdRemains {
+    /// ID of the machine.
+    pub machine: String,
+    /// Its name for people.
+    pub machine_name: String,
+    /// Its etcd; absent where that does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<EtcdStatus>,
+    /// Why that is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// The members, as its data has them.
+    pub members: Vec<EtcdMember>,
+    /// The cluster's epoch in its data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// A recovery is under way on this machine.
+    pub recovering: bool,
+    /// The machine answers for the cluster.
+    pub serves: bool,
+}
+
+/// An order to go on alone with what a machine's etcd has. All other members are given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EtcdRecovery {
+    /// ID of that machine, which is the one that is asked.
+    pub machine: String,
+    /// Revision of its data. Where it is another one, nothing is done.
+    pub revision: i64,
+}
+
+/// It is ordered: the machine does it by itself, whatever it is cut off by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EtcdRecoveryOrdered {
+    /// The cluster's epoch when it is done.
+    pub epoch: u64,
+}
+
+/// How many machines should run etcd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EtcdMembersChange {
+    /// So many: 1, 3, 5 or 7.
+    pub target: u8,
+}
+
+/// How many machines should run etcd, and which do so far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EtcdMembersPlan {
+    /// So many should.
+    pub target: u8,
+    /// So many machines are there that may, those that do among them.
+    pub eligible: u32,
+    /// Those that do now, by number.
+    pub members: Vec<EtcdMember>,
+}

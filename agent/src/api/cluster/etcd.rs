@@ -1,5 +1,5 @@
-//! This node's etcd itself: how it is, who its members are, a copy of it, a tunnel to it. For admins alone (`api/roles.rs`), since
-//! whoever reaches etcd may do everything.
+//! This node's etcd itself: how it is, a copy of it, a tunnel to it. For admins alone (`api/roles.rs`), since whoever reaches etcd
+//! may do everything.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,15 +11,15 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use ferrite_cluster::store::{self, Maintenance, OwnStatus, Snapshot, StoreProblem};
-use ferrite_schema::api::{ApiError, EtcdMember, EtcdStatus};
+use ferrite_cluster::store::{Maintenance, OwnStatus, Snapshot, StoreProblem};
+use ferrite_schema::api::{ApiError, EtcdStatus};
 use futures_util::{Stream, stream};
 use serde::Deserialize;
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::IntoParams;
 
-use super::picture::Picture;
+use super::members::digits;
 use crate::api::error::Failure;
 use crate::api::extract::Query;
 use crate::api::streams::{Heard, carry};
@@ -62,20 +62,6 @@ pub(in crate::api) async fn show(
     let status = Maintenance::at(&own.socket).await?.status().await?;
     let machine = super::cluster(&node)?.machine().to_string();
     Ok(Json(shown(status, machine, node.hostname.clone())))
-}
-
-#[utoipa::path(
-    get,
-    path = "/v1/etcd/members",
-    tag = "etcd",
-    responses((status = 200, description = "All members, by number, as most of them agree", body = Vec<EtcdMember>), (status = "default", description = "Refused or not possible", body = ApiError)),
-)]
-pub(in crate::api) async fn members(
-    State(node): State<Arc<Node>>,
-) -> Result<Json<Vec<EtcdMember>>, Failure> {
-    let store = super::store(&node)?;
-    let members = store.members().await?;
-    Ok(Json(listed(members, &super::picture(&store).await?)))
 }
 
 #[utoipa::path(
@@ -181,7 +167,7 @@ async fn tunnel(
     carry(streams, heard.upgrade, inner, place)
 }
 
-fn shown(status: OwnStatus, machine: String, machine_name: String) -> EtcdStatus {
+pub(super) fn shown(status: OwnStatus, machine: String, machine_name: String) -> EtcdStatus {
     EtcdStatus {
         machine,
         machine_name,
@@ -197,28 +183,6 @@ fn shown(status: OwnStatus, machine: String, machine_name: String) -> EtcdStatus
         db_used_bytes: status.db_used_bytes,
         problems: status.problems,
     }
-}
-
-/// Members with their machines' names.
-fn listed(members: Vec<store::EtcdMember>, picture: &Picture) -> Vec<EtcdMember> {
-    let with_name = |member: store::EtcdMember| {
-        let record = member.machine.as_ref().and_then(|id| picture.records.get(id));
-        let name = record.and_then(|(_, read)| read.as_ref().ok()).map(|known| known.name.clone());
-        EtcdMember {
-            member: digits(member.number),
-            machine: member.machine.map(|id| id.to_string()),
-            machine_name: name,
-            urls: member.urls,
-            started: member.started,
-            learner: member.learner,
-        }
-    };
-    members.into_iter().map(with_name).collect()
-}
-
-/// A member's number as etcd's own tools show it. As a number in JSON it would be more than most readers take.
-fn digits(number: u64) -> String {
-    format!("{number:x}")
 }
 
 /// The snapshot piece by piece; the place is taken until its end.

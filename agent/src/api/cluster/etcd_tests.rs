@@ -2,7 +2,7 @@ use std::sync::Mutex;
 
 use axum::Router;
 use axum::routing::post;
-use ferrite_cluster::store::{Memory, Revision};
+use ferrite_cluster::store::Revision;
 use ferrite_schema::stream::PROTOCOL;
 use futures_util::StreamExt;
 use hyper_util::rt::TokioIo;
@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::UnixListener;
 use tokio::task::JoinSet;
 
-use super::super::tests::{id, machines, said};
+use super::super::tests::{id, said};
 use super::*;
 
 /// Nothing here takes so long.
@@ -148,34 +148,6 @@ async fn a_copy_that_breaks_off_does_not_look_whole() {
     let mut body = copy(5, stream::iter(broken)).into_body().into_data_stream();
     assert_eq!(body.next().await.unwrap().unwrap(), Bytes::from_static(b"abc"));
     assert!(body.next().await.unwrap().is_err());
-}
-
-#[tokio::test]
-async fn members_have_the_names_of_their_machines() {
-    let store = Memory::new();
-    machines(&store).await;
-    let member = |number: u64, machine: Option<String>| store::EtcdMember {
-        number,
-        machine: machine.map(|id| id.parse().unwrap()),
-        urls: vec!["https://x.node.dev:2380".to_owned()],
-        started: true,
-        learner: number == 2,
-    };
-    let all = vec![member(1, Some(id(1))), member(2, Some(id(9))), member(u64::MAX, None)];
-    let picture = super::super::picture(&store).await.unwrap();
-    let short: Vec<_> = listed(all, &picture)
-        .into_iter()
-        .map(|one| (one.member, one.machine, one.machine_name, one.learner))
-        .collect();
-    let dev = Some("dev-1".to_owned());
-    assert_eq!(
-        short,
-        [
-            ("1".to_owned(), Some(id(1)), dev, false),
-            ("2".to_owned(), Some(id(9)), None, true),
-            ("ffffffffffffffff".to_owned(), None, None, false),
-        ]
-    );
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub(super) type Read<R> = Result<R, String>;
 #[derive(Debug)]
 pub(super) struct Picture {
     pub(super) revision: Revision,
-    pub(super) cluster: Option<Read<Cluster>>,
+    pub(super) cluster: Option<(Revision, Read<Cluster>)>,
     pub(super) leader: Option<MachineId>,
     pub(super) records: BTreeMap<MachineId, (Revision, Read<Machine>)>,
     pub(super) alive: BTreeSet<MachineId>,
@@ -66,7 +66,7 @@ impl Picture {
 
     fn take(&mut self, key: &Key, entry: &Entry) {
         match key {
-            Key::Cluster => self.cluster = Some(self.read(key, entry)),
+            Key::Cluster => self.cluster = Some((entry.mod_revision, self.read(key, entry))),
             Key::Leader => {
                 self.leader = self.read::<Leader>(key, entry).ok().map(|leader| leader.machine);
             }

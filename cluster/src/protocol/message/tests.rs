@@ -24,6 +24,7 @@ fn machine() -> Machine {
         mtu: None,
         hardware: None,
         eligible: false,
+        etcd_unusable: None,
         rights: Vec::new(),
         env_files: Vec::new(),
         rest: Rest::new(),
