@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `picture` | what a listing of the store says, understood or not: pure |
 //! | `machines`, `units`, `services` | what is shown of it, and what is changed: pure but for the handlers |
+//! | `tokens` | what lets machines in, for admins |
 //! | `connect` | a tunnel to another machine's API |
 //! | `etcd` | this node's etcd itself, for admins |
 
@@ -13,6 +14,7 @@ pub(super) mod etcd;
 pub(super) mod machines;
 mod picture;
 pub(super) mod services;
+pub(super) mod tokens;
 pub(super) mod units;
 mod write;
 

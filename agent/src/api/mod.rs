@@ -92,6 +92,8 @@ fn documented() -> OpenApiRouter<Arc<Node>> {
         ))
         .routes(routes!(cluster::services::list))
         .routes(routes!(cluster::services::answers))
+        .routes(routes!(cluster::tokens::list))
+        .routes(routes!(cluster::tokens::make, cluster::tokens::revoke))
         .routes(routes!(cluster::etcd::show))
         .routes(routes!(cluster::etcd::members))
         .routes(routes!(cluster::etcd::snapshot))
