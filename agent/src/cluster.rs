@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `founding`, `beginning`, `growth` | who begins the cluster, whether etcd may be started, how many run it: pure |
 //! | `member`, `etcd`, `lead` | the life of a member: etcd, and leading beside it |
-//! | `dial`, `frames` | connections to other nodes |
+//! | `dial`, `frames`, `hearing` | connections to other nodes, and how they say that they stand |
 //! | `meeting`, `relay` | what is answered to other nodes |
 //! | `outlook` | what a member tells every node |
 //! | `network` | this node's part in the cluster's network, and what it answers for |
@@ -43,6 +43,7 @@ mod following;
 mod founding;
 mod frames;
 mod growth;
+mod hearing;
 mod instances;
 mod kept;
 mod knowledge;
@@ -83,6 +84,8 @@ pub struct Cluster {
     members: watch::Sender<Vec<Member>>,
     /// A quorum has said that this node is none of them.
     removed: watch::Sender<bool>,
+    /// This machine is a copy of one that is alive: why, until the next boot.
+    copied: watch::Sender<Option<String>>,
     /// How this node stands. Nobody is told before it is known.
     standing: watch::Sender<Option<Standing>>,
     /// What this node tells others, while it is a member whose etcd answers.
@@ -164,6 +167,7 @@ impl Cluster {
             terms: watch::Sender::new(None),
             members: watch::Sender::new(Vec::new()),
             removed: watch::Sender::new(false),
+            copied: watch::Sender::new(None),
             standing: watch::Sender::new(None),
             told: watch::Sender::new(None),
             peers: watch::Sender::new(None),
@@ -234,7 +238,7 @@ impl Cluster {
     /// There is a certificate, or a fresh one.
     pub(crate) fn certified(&self, membership: &Membership, node: &Node) {
         let cluster = (self.id().clone(), self.name().clone());
-        match Identity::new(membership, cluster, self.machine.clone()) {
+        match Identity::new(membership, cluster, (self.machine.clone(), self.about.boot.clone())) {
             Ok(identity) => drop(self.identity.send_replace(Some(identity))),
             Err(error) => node.warn(ferrite_schema::chain(&error)),
         }

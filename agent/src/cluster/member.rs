@@ -15,14 +15,14 @@ use ferrite_cluster::store::{ClusterStore, Compare, Etcd, Operation, StoreProble
 use ferrite_schema::api::EventKind;
 use ferrite_schema::cluster::MachineId;
 use ferrite_schema::node_config::MemberConfig;
-use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::beginning::{self, Begins, Listed};
 use super::etcd;
 use super::founding::{self, Verdict};
+use super::hearing::{hear, living};
 use super::kept::KeptMember;
-use super::{Cluster, Terms, following, lead, now_s, outlook};
+use super::{Cluster, Terms, lead, now_s, outlook};
 use crate::node::Node;
 
 const ABOUT: &str = "cluster member";
@@ -41,14 +41,6 @@ const IPV4: &str = "10.112.0.0/12";
 
 /// A member that has not begun yet, or of which that is not known any more.
 const LEARNS: KeptMember = KeptMember { founder: false, beside: Vec::new(), begun: false };
-
-/// What others have said, and who said nothing.
-#[derive(Debug, Default)]
-struct Heard {
-    standings: BTreeMap<MachineId, Standing>,
-    addresses: BTreeMap<MachineId, IpAddr>,
-    silent: BTreeMap<String, String>,
-}
 
 /// Lives. Never ends.
 pub(super) async fn live(cluster: &Arc<Cluster>, node: &Node) {
@@ -119,6 +111,7 @@ fn standing(cluster: &Cluster, member: bool) -> Standing {
     };
     Standing {
         machine: cluster.machine().clone(),
+        boot_id: Some(cluster.about.boot.clone()),
         eligible: cluster.config.member.is_some(),
         member,
         serves: false,
@@ -175,27 +168,6 @@ fn keep(cluster: &Cluster, node: &Node, kept: &KeptMember) -> bool {
     }
 }
 
-/// Asks everybody whose address is known how it stands.
-async fn hear(cluster: &Cluster) -> Heard {
-    let mut heard = Heard::default();
-    let Some(identity) = cluster.identity.borrow().clone() else { return heard };
-    let addresses = following::addresses(cluster);
-    let asked = addresses.iter().map(|address| identity.inquire(address));
-    let answers = join_all(asked).await;
-    for (address, answer) in addresses.iter().zip(answers) {
-        match answer {
-            Ok((standing, from)) => {
-                heard.addresses.insert(standing.machine.clone(), from.ip());
-                heard.standings.insert(standing.machine.clone(), standing);
-            }
-            Err(error) => {
-                heard.silent.insert(address.clone(), ferrite_schema::chain(&error));
-            }
-        }
-    }
-    heard
-}
-
 /// Times of a new cluster: an emulated processor is slower than any network.
 fn timings() -> Timings {
     let emulated = ferrite_sys::hypervisor::is_emulated();
@@ -250,6 +222,10 @@ fn note_begun(cluster: &Cluster, kept: &mut KeptMember) -> Result<(), String> {
 
 async fn begin(cluster: &Cluster, node: &Node, kept: &mut KeptMember) -> Result<(), String> {
     note_begun(cluster, kept)?;
+    // Two that have the same data and the same name among the members would make two histories of one.
+    if let Some(why) = living(cluster).await {
+        return Err(why);
+    }
     let mut members: Vec<MachineId> =
         cluster.members().into_iter().map(|member| member.machine).collect();
     if !members.contains(cluster.machine()) {
@@ -265,6 +241,10 @@ async fn begin(cluster: &Cluster, node: &Node, kept: &mut KeptMember) -> Result<
     {
         kept.beside.clone_from(beside);
         cluster.folder.keep_member(kept).map_err(|error| ferrite_schema::chain(&error))?;
+    }
+    let hardware = &cluster.about.hardware;
+    if cluster.folder.hardware().ok().flatten().as_ref() != Some(hardware) {
+        cluster.folder.keep_hardware(hardware).map_err(|error| ferrite_schema::chain(&error))?;
     }
     let unit = etcd::unit(etcd::arguments(&whose, &begins, &timings()));
     node.units.run_system(unit).await.map_err(|error| ferrite_schema::chain(&error))

@@ -6,9 +6,7 @@ use std::time::Duration;
 use ferrite_pki::{certificates, digest, draw, fingerprint};
 use ferrite_schema::api::{ClusterMachine, JoinToken, NewJoinToken};
 use ferrite_schema::names::API_PORT;
-use ferrite_schema::node_config::{
-    ClusterConfig, Fingerprint, JoinAddress, MARKER, Root, Token,
-};
+use ferrite_schema::node_config::{ClusterConfig, Fingerprint, JoinAddress, MARKER, Root, Token};
 use ferrite_schema::utc;
 use serde::Serialize;
 
@@ -194,7 +192,10 @@ mod tests {
         assert!(!text.contains("PRIVATE KEY") && !text.contains("BEGIN CERTIFICATE"), "{text}");
         let read = node_config::parse(&text).unwrap().cluster.unwrap();
         assert_eq!(read, config);
-        assert_eq!(read.join.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.1:7443"]);
+        assert_eq!(
+            read.join.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["10.0.0.1:7443"]
+        );
         let none = belongs(&root.certificate, &cluster, &machines[1..], &secret).unwrap_err();
         assert!(none.contains("no machine"), "{none}");
     }

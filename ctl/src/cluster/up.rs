@@ -63,12 +63,7 @@ pub(super) fn up_with(
         network::start(&cluster, record)?;
         publish::restore(&cluster, record)?;
         use_context(&cluster, record)?;
-        return show(
-            &cluster,
-            record,
-            &format!("{} is up already", words(record, named)),
-            session,
-        );
+        return show(&cluster, record, &format!("{} is up already", words(record, named)), session);
     }
     let host = Host::probe().map_err(ClusterError::from)?;
     let interrupt = Interrupt::catch()?;

@@ -151,7 +151,8 @@ async fn made<S: ClusterStore>(
 async fn revoked<S: ClusterStore>(store: &S, digest: &TokenDigest) -> Result<(), Failure> {
     let key = Key::Token(digest.clone()).bytes();
     if store.get(&key).await?.1.is_none() {
-        let why = format!("the cluster has no token {digest}: `ferrite cluster token list` lists all");
+        let why =
+            format!("the cluster has no token {digest}: `ferrite cluster token list` lists all");
         return Err(Failure::new(StatusCode::NOT_FOUND, why));
     }
     // Whoever was let in meanwhile has it one time less; that changes nothing here.
