@@ -196,7 +196,10 @@ fn strangers_are_refused_one_by_one_and_the_cluster_goes_on() -> Result<()> {
     fleet_functional::all_that_is_cheap(&computer)?;
     fleet_functional::node_shutdown(&computer, JOINED)?;
     certificates_are_renewed_without_a_token(&computer)?;
-    computer.ferrite(&["cluster", "kill", CLUSTER])?;
+    for node in [MEMBER, JOINED] {
+        computer.ferrite(&["cluster", "kill", node])?;
+    }
+    computer.ferrite(&["cluster", "down", CLUSTER, "--delete"])?;
     Ok(())
 }
 
