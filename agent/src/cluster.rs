@@ -5,7 +5,7 @@
 //! | `founding`, `beginning`, `growth`, `recovery` | who begins the cluster, whether etcd may be started, how many run it, what follows when most are lost: pure |
 //! | `ruin`, `recovering` | whether etcd's data is of no use; going on alone |
 //! | `member`, `etcd`, `terms`, `lead`, `space` | the life of a member: etcd, the cluster's own record, leading beside it, and what is done when its space is used up |
-//! | `hearing`, `tells` | what others say of themselves, and what a leader says |
+//! | `hearing`, `tells` | what others say of themselves, one of them being this machine once more; what a leader says |
 //! | `dial`, `frames` | connections to other nodes |
 //! | `meeting`, `relay` | what is answered to other nodes |
 //! | `outlook` | what a member tells every node |
@@ -98,6 +98,8 @@ pub struct Cluster {
     recovery_ordered: watch::Sender<()>,
     /// Why etcd cannot go on here and this member must be replaced, where that is certain.
     unusable: watch::Sender<Option<String>>,
+    /// This machine is a copy of one that is alive: why, until the next boot.
+    copied: watch::Sender<Option<String>>,
     /// How this node stands. Nobody is told before it is known.
     standing: watch::Sender<Option<Standing>>,
     /// What this node tells others, while it is a member whose etcd answers.
@@ -181,6 +183,7 @@ impl Cluster {
             removed: watch::Sender::new(false),
             recovery_ordered: watch::Sender::new(()),
             unusable: watch::Sender::new(None),
+            copied: watch::Sender::new(None),
             standing: watch::Sender::new(None),
             told: watch::Sender::new(None),
             peers: watch::Sender::new(None),
@@ -251,7 +254,7 @@ impl Cluster {
     /// There is a certificate, or a fresh one.
     pub(crate) fn certified(&self, membership: &Membership, node: &Node) {
         let cluster = (self.id().clone(), self.name().clone());
-        match Identity::new(membership, cluster, self.machine.clone()) {
+        match Identity::new(membership, cluster, (self.machine.clone(), self.about.boot.clone())) {
             Ok(identity) => drop(self.identity.send_replace(Some(identity))),
             Err(error) => node.warn(ferrite_schema::chain(&error)),
         }

@@ -117,6 +117,12 @@ impl Key {
         format!("{PREFIX}net/")
     }
 
+    /// What all keys of tokens start with.
+    #[must_use]
+    pub fn tokens() -> String {
+        format!("{PREFIX}join/tokens/")
+    }
+
     /// The key as it is stored.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {

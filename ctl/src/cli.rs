@@ -10,7 +10,9 @@ mod unit;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::cluster::DEFAULT_NAME;
-pub use self::cluster::{BootMethod, ClusterCommand, Offer, PublishedPort, UpArguments};
+pub use self::cluster::{
+    BootMethod, ClusterCommand, Offer, PublishedPort, TokenCommand, UpArguments,
+};
 pub use self::etcd::EtcdCommand;
 pub use self::image::{
     BuildArguments, ImageCommand, KernelCommand, KernelSelection, KeysCommand, TrustArguments,

@@ -23,7 +23,7 @@ pub const NODES_MAX: u8 = 100;
 const MEMBERS_USUAL: u8 = 5;
 /// Bytes of an ID and of a token's secret.
 const ID_BYTES: usize = 16;
-const TOKEN_BYTES: usize = 32;
+pub(crate) const TOKEN_BYTES: usize = 32;
 /// How long the operator's certificate is good. Nobody but the root's holder can make another one.
 const OPERATOR_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// Levels below the root: issuers.

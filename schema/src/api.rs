@@ -35,6 +35,9 @@
 //! | `PATCH /v1/cluster/units/NAME` | [`UnitChange`] | [`ClusterUnit`] |
 //! | `DELETE /v1/cluster/units/NAME` | | 204 |
 //! | `GET /v1/cluster/services` | | list of [`ServiceInstance`] |
+//! | `GET /v1/cluster/tokens` | | list of [`JoinToken`] |
+//! | `PUT /v1/cluster/tokens/DIGEST` | [`NewJoinToken`] | [`JoinToken`] |
+//! | `DELETE /v1/cluster/tokens/DIGEST` | | 204 |
 //! | `GET /v1/services` | | lines of [`ServiceAnswers`] |
 //! | `GET /v1/etcd` | | [`EtcdStatus`] |
 //! | `GET /v1/etcd/members` | | list of [`EtcdMember`] |
@@ -56,8 +59,9 @@ mod machine;
 mod unit;
 
 pub use self::cluster::{
-    ClusterInstance, ClusterMachine, ClusterMember, ClusterStatus, ClusterUnit, MachineChange,
-    MachineState, ServiceAnswers, ServiceInstance, UnitChange, UnitTarget,
+    ClusterInstance, ClusterMachine, ClusterMember, ClusterStatus, ClusterUnit, JoinToken,
+    MachineChange, MachineState, NewJoinToken, ServiceAnswers, ServiceInstance, UnitChange,
+    UnitTarget,
 };
 pub use self::etcd::{
     EtcdMember, EtcdMembersChange, EtcdMembersPlan, EtcdRecovery, EtcdRecoveryOrdered, EtcdRemains,

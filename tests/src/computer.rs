@@ -74,6 +74,12 @@ impl Computer {
         Ok(serde_json::from_str(&self.ferrite(&[words, &["-o", "json"]].concat())?)?)
     }
 
+    /// Folder of the contexts that `ferrite` has here.
+    #[must_use]
+    pub fn contexts(&self) -> PathBuf {
+        self.home.join("config/ferrite")
+    }
+
     /// Folder of the cluster.
     #[must_use]
     pub fn folder(&self) -> PathBuf {

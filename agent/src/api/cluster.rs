@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `picture` | what a listing of the store says, understood or not: pure |
 //! | `machines`, `units`, `services` | what is shown of it, and what is changed: pure but for the handlers |
+//! | `tokens` | what lets machines in, for admins |
 //! | `connect` | a tunnel to another machine's API |
 //! | `etcd`, `members`, `recovery` | this node's etcd itself, how many run it, and going on when most are lost, for admins |
 
@@ -15,6 +16,7 @@ pub(super) mod members;
 mod picture;
 pub(super) mod recovery;
 pub(super) mod services;
+pub(super) mod tokens;
 pub(super) mod units;
 mod write;
 

@@ -93,6 +93,8 @@ fn documented() -> OpenApiRouter<Arc<Node>> {
         ))
         .routes(routes!(cluster::services::list))
         .routes(routes!(cluster::services::answers))
+        .routes(routes!(cluster::tokens::list))
+        .routes(routes!(cluster::tokens::make, cluster::tokens::revoke))
         .routes(routes!(cluster::etcd::show))
         .routes(routes!(cluster::members::members, cluster::members::change))
         .routes(routes!(cluster::recovery::show, cluster::recovery::begin))

@@ -31,6 +31,10 @@ const ROUTES: &[(&str, &str, Least)] = &[
     ("GET", "/v1/boot", Reader),
     ("GET", "/v1/cluster", Reader),
     ("GET", "/v1/cluster/services", Reader),
+    // Whoever may make one brings machines in.
+    ("GET", "/v1/cluster/tokens", Admin),
+    ("PUT", "/v1/cluster/tokens/{digest}", Admin),
+    ("DELETE", "/v1/cluster/tokens/{digest}", Admin),
     // Readers are shown them without documents.
     ("GET", "/v1/cluster/units", Reader),
     ("GET", "/v1/cluster/units/{name}", Reader),

@@ -305,7 +305,11 @@ impl Desk {
         let (wants_in, is_node) = (offers(PROTOCOL), offers(protocol::PROTOCOL.as_bytes()));
         // Where the door is not there, TLS says that the protocol is not spoken.
         if let (true, Some(config), Some(router)) = (wants_in, doors.join, &self.lets_in) {
-            let stream = start.into_stream(config).await?;
+            let stream = start.into_stream(config).await.map_err(|error| {
+                // Its answer to our certificate: it is of another cluster, or no machine of ours at all.
+                tracing::warn!(%address, %error, "join-not-believed");
+                error
+            })?;
             return Ok(Entrance::Join(Box::new(stream), router.clone()));
         }
         if let (true, Some(config), Some(nodes)) = (is_node, doors.nodes, &self.nodes) {

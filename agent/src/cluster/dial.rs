@@ -56,6 +56,7 @@ pub(super) struct Identity {
     config: Arc<ClientConfig>,
     cluster: ClusterId,
     machine: MachineId,
+    boot_id: String,
 }
 
 impl fmt::Debug for Identity {
@@ -77,7 +78,7 @@ impl Identity {
     pub(super) fn new(
         membership: &Membership,
         (id, name): (ClusterId, ClusterName),
-        machine: MachineId,
+        (machine, boot_id): (MachineId, String),
     ) -> Result<Self, Dial> {
         let own = |error: &dyn fmt::Display| Dial::Own(error.to_string().into());
         let chain = certificates(&membership.certificate).map_err(|error| own(&error))?;
@@ -96,7 +97,7 @@ impl Identity {
             .with_client_auth_cert(chain, key)
             .map_err(|error| own(&error))?;
         config.alpn_protocols = vec![PROTOCOL.as_bytes().to_vec()];
-        Ok(Self { config: Arc::new(config), cluster: id, machine })
+        Ok(Self { config: Arc::new(config), cluster: id, machine, boot_id })
     }
 
     /// The node at `address` (`HOST:PORT`), whichever it is.
@@ -146,7 +147,8 @@ impl Identity {
         let broke = |source| Dial::Broke { address: at(), source };
         let (mut hears, mut says) = frames(reached.stream);
         let (cluster, machine) = (self.cluster.to_string(), self.machine.clone());
-        says.say(&Message::Inquire(Inquiry { cluster, machine })).await.map_err(broke)?;
+        let boot_id = Some(self.boot_id.clone());
+        says.say(&Message::Inquire(Inquiry { cluster, machine, boot_id })).await.map_err(broke)?;
         match hears.next().await.map_err(broke)? {
             // It speaks for itself only.
             Message::Standing(standing) if standing.machine == reached.machine => {

@@ -1,6 +1,6 @@
 //! This node's way to the cluster: which relay it is linked to, one after the other, for ever.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,12 @@ use ferrite_cluster::protocol::{Member, PeersSnapshot, Welcome};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::dial::Identity;
+use super::errand::Instances;
 use super::instances::Supervised;
 use super::link::{self, End, Following, News, Own};
+use super::meeting::{self, Gone};
 use super::relay::Guest;
-use super::{Cluster, Heard, meeting, now_s, reached};
+use super::{Cluster, Heard, now_s, reached};
 use crate::node::Node;
 
 /// After all were tried in vain.
@@ -52,7 +54,7 @@ pub(super) async fn follow(cluster: &Arc<Cluster>, node: &Node) {
                 said = &mut meets => (runs.await, said),
             };
             whys.insert(format!("this node: {}", ferrite_schema::chain(&end)));
-            whys.extend(said);
+            whys.extend(said.map(Gone::why));
         } else {
             for address in addresses(cluster) {
                 whys.extend(way.over(&known, &address, &mut following).await);
@@ -63,10 +65,19 @@ pub(super) async fn follow(cluster: &Arc<Cluster>, node: &Node) {
             }
         }
         lapse(cluster);
+        let copied = cluster.copied.borrow().clone();
+        if let Some(why) = copied {
+            way.give_up(&mut following).await;
+            whys.insert(why);
+        }
+        let runs = match std::mem::take(&mut following.given_up) {
+            true => "runs nothing for it",
+            false => "runs what it ran",
+        };
         let said = whys.into_iter().collect::<Vec<_>>().join("; ");
         node.stand(
             ABOUT.to_owned(),
-            Some(format!("this node is not linked to its cluster, and runs what it ran: {said}")),
+            Some(format!("this node is not linked to its cluster, and {runs}: {said}")),
         );
         tokio::time::sleep(AGAIN).await;
     }
@@ -151,12 +162,30 @@ impl Way<'_> {
             self.node.warn(format!("the cluster's {about}: {why}"));
         }
         let why = ferrite_schema::chain(&end);
+        if matches!(end, End::Copy(_)) {
+            self.give_up(following).await;
+        }
         match &end {
             // All are asked in turn until one is a relay.
             End::Refused(_) => tracing::debug!(relay, why, "link-refused"),
             _ => tracing::info!(relay, why, "link-ended"),
         }
         end
+    }
+
+    /// This machine is a copy of one that is alive. What the cluster wants of that one is not run here, and nobody is told that
+    /// its network is here now; volumes and images stay.
+    async fn give_up(&self, following: &mut Following) {
+        following.forget();
+        Supervised { node: self.node, cluster: self.cluster }.assign(BTreeMap::new()).await;
+        let own = self.cluster.machine();
+        self.cluster.peers.send_if_modified(|told| match told {
+            Some(told) if told.peers.keys().any(|machine| machine != own) => {
+                told.peers.retain(|machine, _| machine == own);
+                true
+            }
+            _ => false,
+        });
     }
 
     /// Who runs etcd, as a relay says.

@@ -63,6 +63,7 @@ mod tests {
     fn standing(number: u8) -> Standing {
         Standing {
             machine: format!("{number:032x}").parse().unwrap(),
+            boot_id: None,
             eligible: true,
             member: false,
             serves: false,

@@ -32,6 +32,7 @@ const PEERS: &str = "peers.json";
 const SERVICES: &str = "services.json";
 const RECOVERY: &str = "recovery.json";
 const MESH_KEY: &str = "mesh.key";
+const HARDWARE: &str = "hardware.json";
 
 /// Something was not kept.
 #[derive(Debug, thiserror::Error)]
@@ -185,6 +186,15 @@ impl Folder {
 
     pub(super) fn keep_members(&self, members: &[Member]) -> Result<(), Keep> {
         self.write(MEMBERS, &members)
+    }
+
+    /// Digest of the machine on which this node ran etcd last.
+    pub(super) fn hardware(&self) -> Result<Option<String>, String> {
+        self.read(HARDWARE)
+    }
+
+    pub(super) fn keep_hardware(&self, digest: &str) -> Result<(), Keep> {
+        self.write(HARDWARE, &digest)
     }
 
     /// Who was in the cluster's network.

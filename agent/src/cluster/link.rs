@@ -33,6 +33,9 @@ pub(super) enum End {
     /// It does not want us.
     #[error("{0}")]
     Refused(String),
+    /// This machine is a copy of one that is alive.
+    #[error("{0}")]
+    Copy(String),
     #[error("it has not answered for {} s", .0.as_secs())]
     Silent(Duration),
     /// This node can be its own relay now.
@@ -40,6 +43,10 @@ pub(super) enum End {
     Nearer,
     #[error("it answers {0} where it should welcome this node")]
     Unexpected(&'static str),
+}
+
+const fn refused(why: String, copy: bool) -> End {
+    if copy { End::Copy(why) } else { End::Refused(why) }
 }
 
 /// What a node brings along.
@@ -59,6 +66,8 @@ pub(super) struct Following {
     follower: Follower,
     /// Versions that what was assigned has, by instance.
     specs: BTreeMap<UnitName, SpecHash>,
+    /// Since that was asked last, it was found to be another machine's.
+    pub(super) given_up: bool,
     /// What a person should know, by what it is about.
     pub(super) troubles: BTreeMap<&'static str, String>,
 }
@@ -71,6 +80,7 @@ impl Following {
             epoch: 0,
             follower: Follower::default(),
             specs: BTreeMap::new(),
+            given_up: false,
             troubles: BTreeMap::new(),
         };
         match following.folder.assignment() {
@@ -87,6 +97,14 @@ impl Following {
             Err(why) => drop(following.troubles.insert("assignment", why)),
         }
         following
+    }
+
+    /// What was assigned is another machine's, of which this one is a copy. What is told once it is gone counts, however old.
+    pub(super) fn forget(&mut self) {
+        self.follower.new_epoch();
+        self.follower.assignment = None;
+        self.specs.clear();
+        self.given_up = true;
     }
 
     /// Revision of the store that the assignment is of; 0 where there is none.
@@ -164,12 +182,13 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
             cluster: self.own.cluster.to_string(),
             machine: self.own.machine.clone(),
             boot_id: self.own.boot_id.clone(),
+            hardware: self.record.hardware.clone(),
             level: LEVEL,
         };
         self.says.say(&Message::Hello(hello)).await?;
         match hears.next().await? {
             Message::Welcome(welcome) => Ok(welcome),
-            Message::Refused { why } => Err(End::Refused(why)),
+            Message::Refused { why, copy } => Err(refused(why, copy)),
             _ => Err(End::Unexpected("something else")),
         }
     }
@@ -248,7 +267,7 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
     /// Takes in what the relay says.
     async fn hear(&mut self, message: Message, news: &mut News<'_>) -> Result<(), End> {
         match message {
-            Message::Refused { why } => return Err(End::Refused(why)),
+            Message::Refused { why, copy } => return Err(refused(why, copy)),
             Message::Members { members, fresh } => (news.members)(members, fresh),
             Message::Peers(piece) => {
                 if let Some(peers) = self.following.follower.peers(piece) {

@@ -333,6 +333,40 @@ async fn a_copy_is_refused_while_the_machine_lives_and_let_in_once_it_is_gone() 
 }
 
 #[tokio::test]
+async fn a_copy_on_another_machine_is_told_apart_from_a_restart_before_it_hears_anything() {
+    let (store, place) = (Memory::new(), tempfile::tempdir().unwrap());
+    let (instances, mut following) = (Pretends::new(), Following::begin(Folder::at(place.path())));
+    let (spec, text, assigned) = assignment("web@1");
+    write(&store, &spec, text).await;
+    write(&store, &Key::Assign(machine("b")), assigned).await;
+    let runs_there = async || {
+        until(&store, &Key::State(machine("b")), |entry| runs(entry) == ["web@1"]).await;
+    };
+    let [first, other] = ["first", "other"]
+        .map(|hardware| move || Machine { hardware: Some(hardware.to_owned()), ..record("dev-2") });
+    let at = |boot: &str, record| Own { record, ..own(boot) };
+    linked(&store, &at("boot-1", &first), &instances, &mut following, runs_there).await;
+    let before = until(&store, &Key::Machine(machine("b")), |_| true).await;
+    let never = std::future::pending::<()>;
+    let end = linked(&store, &at("boot-2", &first), &instances, &mut following, never).await;
+    assert!(matches!(&end, Some(End::Refused(why)) if why.contains("restarted")), "{end:?}");
+    let end = linked(&store, &at("boot-2", &other), &instances, &mut following, never).await;
+    assert!(matches!(&end, Some(End::Copy(why)) if why.contains("a copy of its disk")), "{end:?}");
+    assert_eq!(until(&store, &Key::Machine(machine("b")), |_| true).await, before);
+    // It runs nothing until the machine is gone, and then what that one ran, though nothing of it has changed.
+    following.forget();
+    instances.assign(BTreeMap::new()).await;
+    let lease = until(&store, &Key::Alive(machine("b")), |_| true).await.lease.unwrap();
+    store.revoke(lease).await.unwrap();
+    linked(&store, &at("boot-2", &other), &instances, &mut following, async || {
+        let boot = |entry: &Entry| entry.value.windows(6).any(|text| text == b"boot-2");
+        until(&store, &Key::Alive(machine("b")), boot).await;
+        runs_there().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn nothing_changes_where_a_specification_is_missing() {
     let (store, place) = (Memory::new(), tempfile::tempdir().unwrap());
     let (instances, own) = (Pretends::new(), own("boot-1"));
@@ -374,6 +408,7 @@ async fn who_is_somebody_else_or_of_another_cluster_hears_why() {
         cluster: cluster().to_string(),
         machine: machine("b"),
         boot_id: "boot".to_owned(),
+        hardware: None,
         level: 1,
     };
     let cases = [
@@ -388,7 +423,7 @@ async fn who_is_somebody_else_or_of_another_cluster_hears_why() {
         let guest = guest();
         let served = relay::serve(&relay, &guest, hello, frames(there));
         let (end, said) = tokio::join!(served, hears.next());
-        let Message::Refused { why } = said.unwrap() else { panic!("it is welcome") };
+        let Message::Refused { why, .. } = said.unwrap() else { panic!("it is welcome") };
         assert!(why.contains(expected), "{why}");
         assert!(end.to_string().contains(expected), "{end}");
     }

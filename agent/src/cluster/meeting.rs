@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// one is dead.
 pub(super) async fn receive(cluster: &Arc<Cluster>, mut visitors: mpsc::Receiver<Visitor>) {
     let mut talks = JoinSet::new();
+    let mut said = Said::default();
     let mut of: BTreeMap<MachineId, Vec<AbortHandle>> = BTreeMap::new();
     loop {
         tokio::select! {
@@ -32,9 +34,7 @@ pub(super) async fn receive(cluster: &Arc<Cluster>, mut visitors: mpsc::Receiver
                 let talk = talks.spawn(async move {
                     let guest = Guest { machine: visitor.machine, serial: Some(visitor.serial) };
                     let said = meet(&cluster, &guest, visitor.stream).await;
-                    if let Some(why) = said {
-                        tracing::info!(machine = %guest.machine, address = %visitor.address, why, "node-gone");
-                    }
+                    (guest.machine, visitor.address, said)
                 });
                 let open = of.entry(machine).or_default();
                 open.retain(|talk| !talk.is_finished());
@@ -44,7 +44,12 @@ pub(super) async fn receive(cluster: &Arc<Cluster>, mut visitors: mpsc::Receiver
                     open.remove(0).abort();
                 }
             }
-            Some(_) = talks.join_next() => {}
+            Some(ended) = talks.join_next() => {
+                // One that was cut off says nothing.
+                if let Ok((machine, address, Some(gone))) = ended {
+                    said.log(machine, address, gone);
+                }
+            }
         }
     }
 }
@@ -52,34 +57,82 @@ pub(super) async fn receive(cluster: &Arc<Cluster>, mut visitors: mpsc::Receiver
 /// Most connections of one machine.
 const TALKS_MAX: usize = 8;
 
+/// Why a node is there no more.
+#[derive(Debug)]
+pub(super) enum Gone {
+    /// It was refused.
+    Refused(String),
+    /// Something else.
+    Ended(String),
+}
+
+impl Gone {
+    /// The words.
+    pub(super) fn why(self) -> String {
+        let (Self::Refused(why) | Self::Ended(why)) = self;
+        why
+    }
+}
+
+/// What was logged: one that is refused comes again each second, and says nothing new.
+#[derive(Debug, Default)]
+struct Said(BTreeMap<(MachineId, IpAddr), String>);
+
+impl Said {
+    fn log(&mut self, machine: MachineId, address: SocketAddr, gone: Gone) {
+        match gone {
+            Gone::Ended(why) => tracing::info!(%machine, %address, why, "node-gone"),
+            Gone::Refused(why) => {
+                if self.0.len() >= SAID_MAX {
+                    self.0.clear();
+                }
+                let of = (machine, address.ip());
+                if self.0.get(&of) != Some(&why) {
+                    tracing::warn!(machine = %of.0, %address, why, "node-refused");
+                    self.0.insert(of, why);
+                }
+            }
+        }
+    }
+}
+
+/// Most refusals that are remembered.
+const SAID_MAX: usize = 1000;
+
 /// Answers one node. Answers with why that ended, where more was wanted than an answer.
-pub(super) async fn meet<C>(cluster: &Cluster, guest: &Guest, stream: C) -> Option<String>
+pub(super) async fn meet<C>(cluster: &Cluster, guest: &Guest, stream: C) -> Option<Gone>
 where
     C: AsyncRead + AsyncWrite + fmt::Debug,
 {
     let (mut hears, mut says) = frames(stream);
     let first = match tokio::time::timeout(PATIENCE, hears.next()).await {
         Ok(Ok(first)) => first,
-        Ok(Err(broken)) => return Some(ferrite_schema::chain(&broken)),
-        Err(_) => return Some("it says nothing".to_owned()),
+        Ok(Err(broken)) => return Some(Gone::Ended(ferrite_schema::chain(&broken))),
+        Err(_) => return Some(Gone::Ended("it says nothing".to_owned())),
     };
     let answered: Result<(), Broken> = match first {
-        Message::Inquire(_) => {
+        Message::Inquire(inquiry) => {
             let standing = cluster.standing.borrow().clone();
-            match standing {
+            let answered = match standing {
                 Some(standing) => says.say(&Message::Standing(standing)).await,
                 None => {
-                    let why = "this node does not know yet how it stands to the cluster".to_owned();
-                    says.say(&Message::Refused { why }).await
+                    let why = "this node does not know yet how it stands to the cluster";
+                    says.say(&refusal(why)).await
                 }
+            };
+            let other = inquiry.boot_id.is_some_and(|boot| boot != cluster.about.boot);
+            if other && guest.machine == *cluster.machine() {
+                let why = "it has this machine's ID, and is in another boot: one of both is a copy of the other's disk";
+                return Some(Gone::Refused(why.to_owned()));
             }
+            answered
         }
         Message::Hello(hello) => {
             let (store, terms) = (cluster.store(), *cluster.terms.borrow());
             if let (Some(store), Some(terms)) = (store, terms) {
                 let fresh = match member::look(cluster, &store).await {
                     Ok(fresh) => fresh,
-                    Err(problem) => return Some(ferrite_schema::chain(&problem)),
+                    Err(problem) => return Some(Gone::Ended(ferrite_schema::chain(&problem))),
                 };
                 let relay = Relay {
                     store,
@@ -97,18 +150,22 @@ where
                     end = relay::serve(&relay, guest, hello, (hears, says)) => end,
                     _ = over => relay::End::Over,
                 };
-                return Some(ferrite_schema::chain(&end));
+                let why = ferrite_schema::chain(&end);
+                return Some(match end {
+                    relay::End::Refused(_) | relay::End::Copy(_) => Gone::Refused(why),
+                    _ => Gone::Ended(why),
+                });
             }
-            let why = "this node runs no etcd now: ask another one".to_owned();
-            says.say(&Message::Refused { why }).await
+            says.say(&refusal("this node runs no etcd now: ask another one")).await
         }
-        _ => {
-            let why = "a node begins with `hello` or `inquire`".to_owned();
-            says.say(&Message::Refused { why }).await
-        }
+        _ => says.say(&refusal("a node begins with `hello` or `inquire`")).await,
     };
     match answered {
         Ok(()) => None,
-        Err(broken) => Some(ferrite_schema::chain(&broken)),
+        Err(broken) => Some(Gone::Ended(ferrite_schema::chain(&broken))),
     }
+}
+
+fn refusal(why: &str) -> Message {
+    Message::Refused { why: why.to_owned(), copy: false }
 }

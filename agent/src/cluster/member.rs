@@ -17,11 +17,12 @@ use tokio::time::Instant;
 use super::beginning::{self, Listed, MayNot};
 use super::etcd;
 use super::founding::{self, Verdict};
+use super::hearing::{hear, living};
 use super::kept::KeptMember;
 use super::recovery::{self, Act};
 use super::tells::Tells;
 use super::terms::{self, Begins, timings};
-use super::{Cluster, Terms, hearing, lead, now_s, outlook, recovering, ruin, space};
+use super::{Cluster, Terms, lead, now_s, outlook, recovering, ruin, space};
 use crate::node::Node;
 
 const ABOUT: &str = "cluster member";
@@ -113,6 +114,7 @@ fn standing(cluster: &Cluster, member: bool) -> Standing {
     };
     Standing {
         machine: cluster.machine().clone(),
+        boot_id: Some(cluster.about.boot.clone()),
         eligible: cluster.config.member.is_some(),
         member,
         serves: false,
@@ -133,7 +135,7 @@ async fn become_member(cluster: &Arc<Cluster>, node: &Node, config: &MemberConfi
         }
         let own = cluster.standing.borrow().clone();
         if let Some(own) = own.filter(|own| !own.knows) {
-            let heard = hearing::hear(cluster).await;
+            let heard = hear(cluster).await;
             let verdict = founding::judge(&own, config.expect, &heard.standings, &heard.silent);
             let why = match verdict {
                 Verdict::Begin => {
@@ -225,6 +227,10 @@ fn note_begun(cluster: &Cluster, kept: &mut KeptMember) -> Result<(), String> {
 
 async fn begin(cluster: &Cluster, node: &Node, kept: &mut KeptMember) -> Result<(), String> {
     note_begun(cluster, kept)?;
+    // Two that have the same data and the same name among the members would make two histories of one.
+    if let Some(why) = living(cluster).await {
+        return Err(why);
+    }
     let mut members: Vec<MachineId> =
         cluster.members().into_iter().map(|member| member.machine).collect();
     if !members.contains(cluster.machine()) {
@@ -254,6 +260,10 @@ async fn begin(cluster: &Cluster, node: &Node, kept: &mut KeptMember) -> Result<
             Act::Raise | Act::Plain => break,
         }
         recovering::note(cluster, &under_way)?;
+    }
+    let hardware = &cluster.about.hardware;
+    if cluster.folder.hardware().ok().flatten().as_ref() != Some(hardware) {
+        cluster.folder.keep_hardware(hardware).map_err(|error| ferrite_schema::chain(&error))?;
     }
     let unit = etcd::unit(arguments);
     node.units.run_system(unit).await.map_err(|error| ferrite_schema::chain(&error))
@@ -329,7 +339,7 @@ async fn find_peers(cluster: &Cluster) -> String {
             }
         }
         if cluster.store().is_none() {
-            known.extend(hearing::hear(cluster).await.addresses);
+            known.extend(hear(cluster).await.addresses);
         }
         if let Err(error) = etcd::write_hosts(&whose, &known) {
             tracing::error!(error = ferrite_schema::chain(&error), "peers-not-written");

@@ -12,7 +12,7 @@ use ferrite_cluster::protocol::{
     AssignmentSnapshot, CatalogueDelta, CatalogueSnapshot, Hello, Member, Message, PeersSnapshot,
     SpecText, VERSION, Welcome, agreed_version,
 };
-use ferrite_cluster::records::{Alive, Assignment, Cluster, Machine, Rest, State, decode};
+use ferrite_cluster::records::{Alive, Assignment, Cluster, Machine, Record, Rest, State, decode};
 use ferrite_cluster::store::{
     ClusterStore, Compare, Entry, LeaseId, Operation, Outcome, Refusal, Revision, StoreProblem,
     Watch, WatchEnd,
@@ -72,6 +72,9 @@ pub(super) enum End {
     Watch(#[from] WatchEnd),
     #[error("it was refused: {0}")]
     Refused(String),
+    /// It is another machine with the ID of one that is alive.
+    #[error("it was refused: {0}")]
+    Copy(String),
     #[error("this node's etcd ends")]
     Over,
 }
@@ -89,6 +92,7 @@ struct Link<'relay, S, C> {
     relay: &'relay Relay<S>,
     node: MachineId,
     boot_id: String,
+    hardware: Option<String>,
     says: Says<C>,
     joined: Option<Joined>,
     /// It wants to know what every node is told; what it was told last, and the number of that.
@@ -101,8 +105,26 @@ struct Link<'relay, S, C> {
 
 impl<S: ClusterStore, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
     async fn refuse<T>(&mut self, why: String) -> Result<T, End> {
-        self.says.say(&Message::Refused { why: why.clone() }).await?;
+        self.says.say(&Message::Refused { why: why.clone(), copy: false }).await?;
         Err(End::Refused(why))
+    }
+
+    /// Refuses a machine that is alive in another boot: that was restarted, and is let in when its lease has ended, or it is
+    /// another one with a copy of its disk.
+    async fn refuse_boot<T>(&mut self, known: Option<&Machine>) -> Result<T, End> {
+        let id = &self.node;
+        let before = known.and_then(|machine| machine.hardware.as_deref());
+        let copy = matches!((before, self.hardware.as_deref()), (Some(before), Some(now)) if before != now);
+        let why = match copy {
+            true => format!(
+                "machine {id} is alive, and this is another one with its ID: a copy of its disk. Make STATE of the copy anew (`ferrite machine state recreate`)"
+            ),
+            false => format!(
+                "machine {id} is alive in another boot: it was restarted and is let in within seconds, or this is a copy of its disk, which must be made another machine (`ferrite machine state recreate`)"
+            ),
+        };
+        self.says.say(&Message::Refused { why: why.clone(), copy }).await?;
+        Err(if copy { End::Copy(why) } else { End::Refused(why) })
     }
 }
 
@@ -117,12 +139,13 @@ where
     S: ClusterStore + fmt::Debug,
     C: AsyncRead + AsyncWrite,
 {
-    let boot_id = hello.boot_id.clone();
+    let (boot_id, hardware) = (hello.boot_id.clone(), hello.hardware.clone());
     let node = guest.machine.clone();
     let mut link = Link {
         relay,
         node,
         boot_id,
+        hardware,
         says,
         joined: None,
         subscribed: false,
@@ -164,6 +187,12 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
                 return self.refuse(why).await;
             }
         }
+        // Before it is told anything: what is said to a machine is not for another one with its ID.
+        let alive = self.read::<Alive>(&Key::Alive(self.node.clone())).await?;
+        if alive.is_some_and(|alive| alive.boot_id != self.boot_id) {
+            let known = self.read(&Key::Machine(self.node.clone())).await?;
+            return self.refuse_boot(known.as_ref()).await;
+        }
         let Some(version) = agreed_version(&hello.versions) else {
             let why = format!(
                 "it speaks versions {:?} of the protocol, and this node speaks {VERSION}",
@@ -178,6 +207,12 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
             ttl_s: u32::try_from(self.relay.ttl.as_secs()).unwrap_or(u32::MAX),
         };
         Ok(self.says.say(&Message::Welcome(welcome)).await?)
+    }
+
+    /// A record, where there is one that is understood: what is not is found, and said, where it is used.
+    async fn read<T: Record>(&self, key: &Key) -> Result<Option<T>, End> {
+        let (_, entry) = self.relay.store.get(&key.bytes()).await?;
+        Ok(entry.and_then(|entry| decode(key, &entry.value).ok()))
     }
 
     async fn run(&mut self, hears: &mut Hears<C>) -> Result<End, End> {
@@ -356,7 +391,8 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
     async fn register(&mut self, machine: Machine, state: State) -> Result<(), End> {
         for tried in 0..TRIES {
             let store = &self.relay.store;
-            let (_, known) = store.get(&Key::Machine(self.node.clone()).bytes()).await?;
+            let machine_key = Key::Machine(self.node.clone());
+            let (_, known) = store.get(&machine_key.bytes()).await?;
             let alive_key = Key::Alive(self.node.clone());
             let (_, before) = store.get(&alive_key.bytes()).await?;
             let mut incarnation = 1;
@@ -366,11 +402,8 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
                     Err(refused) => return self.refuse(ferrite_schema::chain(&refused)).await,
                 };
                 if alive.boot_id != self.boot_id {
-                    let why = format!(
-                        "machine {} is alive in another boot: it was restarted and is let in within seconds, or this is a copy of its disk, which must be made another machine (`ferrite machine state recreate`)",
-                        self.node
-                    );
-                    return self.refuse(why).await;
+                    let known = known.and_then(|entry| decode(&machine_key, &entry.value).ok());
+                    return self.refuse_boot(known.as_ref()).await;
                 }
                 incarnation = alive.incarnation.saturating_add(1);
             }

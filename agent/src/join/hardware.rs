@@ -16,14 +16,34 @@ pub fn digest(sys: &Path) -> String {
     let firmware = sys.join("class/dmi/id");
     let value = |name: &str| {
         let text = read_small_text(&firmware.join(name), VALUE_MAX_BYTES).ok().flatten();
-        text.map(|text| format!("{name}={}\n", text.trim()))
+        let text = text.map(|text| text.trim().to_owned()).filter(|text| !is_void(text));
+        text.map(|text| format!("{name}={text}\n"))
     };
     let mut facts: Vec<String> = FIRMWARE.into_iter().filter_map(value).collect();
     if facts.is_empty() {
-        // No firmware tells: the cards are all that there is.
+        // No firmware tells, or all say the same: the cards are all that there is.
         facts = cards(sys);
     }
     ferrite_pki::digest(facts.concat().as_bytes())
+}
+
+/// What firmware says that was given nothing to say: many machines say the same.
+fn is_void(text: &str) -> bool {
+    const SAID: [&str; 10] = [
+        "none",
+        "n/a",
+        "not specified",
+        "not available",
+        "not applicable",
+        "unknown",
+        "default string",
+        "to be filled by o.e.m.",
+        "system serial number",
+        "0123456789",
+    ];
+    let text = text.to_ascii_lowercase();
+    // A UUID of zeros or of ones is none (SMBIOS 7.2.1).
+    text.chars().all(|digit| matches!(digit, '0' | 'f' | '-')) || SAID.contains(&text.as_str())
 }
 
 fn cards(sys: &Path) -> Vec<String> {
@@ -84,5 +104,17 @@ mod tests {
             |address| machine(&[("class/net/e0/device/x", ""), ("class/net/e0/address", address)]);
         assert_ne!(with("02\n"), with("03\n"));
         assert_eq!(machine(&[]), machine(&[("class/net/veth/address", "02\n")]));
+        // As QEMU has it where nobody gives the machine a UUID.
+        let void = |address| {
+            machine(&[
+                ("class/dmi/id/product_uuid", "00000000-0000-0000-0000-000000000000\n"),
+                ("class/dmi/id/product_serial", "Not Specified\n"),
+                ("class/dmi/id/chassis_serial", "\n"),
+                ("class/net/e0/device/x", ""),
+                ("class/net/e0/address", address),
+            ])
+        };
+        assert_ne!(void("02\n"), void("03\n"));
+        assert_eq!(void("02\n"), with("02\n"));
     }
 }

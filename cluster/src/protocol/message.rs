@@ -34,6 +34,9 @@ pub enum Message {
     Refused {
         /// Why, for people on the node's side.
         why: String,
+        /// The node is a copy of a machine that is alive: what it has of the cluster's is that machine's.
+        #[serde(default, skip_serializing_if = "is_false")]
+        copy: bool,
     },
     /// A node: its record.
     Register {
@@ -95,6 +98,11 @@ pub enum Message {
     Peers(PeersPiece),
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 /// Who asks another machine of the cluster how it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inquiry {
@@ -102,6 +110,9 @@ pub struct Inquiry {
     pub cluster: String,
     /// Who asks.
     pub machine: MachineId,
+    /// ID of its boot: by it a machine knows another one that has its ID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
 }
 
 /// How a machine stands to the cluster. It decides who begins one, so that what is not known is never said.
@@ -109,6 +120,9 @@ pub struct Inquiry {
 pub struct Standing {
     /// The machine.
     pub machine: MachineId,
+    /// ID of its boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
     /// It may run etcd.
     pub eligible: bool,
     /// It runs etcd, or has begun to: its data may be the cluster's.
@@ -147,6 +161,9 @@ pub struct Hello {
     pub machine: MachineId,
     /// ID of its boot.
     pub boot_id: String,
+    /// Digest of what it is made of: by it a restart is told from a copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<String>,
     /// What it understands of units.
     pub level: u32,
 }

@@ -93,12 +93,17 @@ pub enum ClusterCommand {
     },
     /// Add a node to a cluster of several
     #[command(after_help = "Examples:
-  ferrite cluster add                # one more node for dev: it joins the cluster
-  ferrite cluster add test")]
+  ferrite cluster add                            # one more node for dev: it joins the cluster
+  ferrite cluster add test
+  ferrite cluster token new > worker.toml && ferrite cluster add --config worker.toml")]
     Add {
         /// Name
         #[arg(default_value = DEFAULT_NAME)]
         name: String,
+        /// Its cloud-config, also with [cluster] and [api]; may be given again, for one more node each. Without it, the first
+        /// node's
+        #[arg(long, value_name = "FILE")]
+        config: Vec<PathBuf>,
         /// Size of its disk, in GiB
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=65536), value_name = "GIB")]
         disk_size: u32,
@@ -130,6 +135,37 @@ pub enum ClusterCommand {
         #[arg(default_value = DEFAULT_NAME)]
         name: String,
     },
+    /// Make, list and revoke what lets new machines into the context's cluster, wherever its machines are
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+/// `ferrite cluster token …`
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token, and write a cloud-config with it for machines that are to join and not to run etcd
+    #[command(after_help = "Examples:
+  ferrite cluster token new > worker.toml            # for one machine, within a day
+  ferrite cluster token new --uses 20 --expires 2h
+  ferrite cluster token new -o json                  # the token alone, for programs
+
+It is shown this once: the cluster keeps a digest of it.")]
+    New {
+        /// Machines that it lets in
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+        uses: u32,
+        /// How long it does
+        #[arg(long, default_value = "24h", value_parser = humantime::parse_duration, value_name = "TIME")]
+        expires: Duration,
+    },
+    /// List tokens: how many machines each lets in, and until when
+    List,
+    /// Have a token let nobody in any more; machines that it has let in stay
+    Revoke {
+        /// The start of its ID, as `list` shows it
+        #[arg(value_name = "TOKEN")]
+        id: String,
+    },
 }
 
 /// `ferrite cluster up …`
@@ -159,6 +195,12 @@ pub struct UpArguments {
     /// Nodes of a new cluster, up to 7; as many as it has, or 1
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=7), value_name = "N")]
     pub nodes: Option<u8>,
+    /// How many nodes of a new cluster may run etcd and hold the issuers' keys; all up to 5 where absent
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=5), value_name = "M", requires = "nodes")]
+    pub members: Option<u8>,
+    /// What the machines' hardware clocks say at this start, in UTC: 2031-01-01T00:00:00; this computer's time where absent
+    #[arg(long, value_name = "TIME", value_parser = parse_clock)]
+    pub clock: Option<String>,
     /// Make a port of a new cluster's nodes reachable on this computer; may be given again
     #[arg(long, value_name = "[HOST-PORT:]PORT")]
     pub publish: Vec<PublishedPort>,
@@ -192,6 +234,15 @@ pub struct Offer {
     pub name: String,
     /// Its port here, and there.
     pub port: u16,
+}
+
+/// A moment as QEMU takes it.
+fn parse_clock(text: &str) -> Result<String, String> {
+    let is_zoned = |zoned: &str| humantime::parse_rfc3339(zoned).is_ok();
+    match is_zoned(&format!("{text}Z")) {
+        true => Ok(text.to_owned()),
+        false => Err("write a moment of UTC, as in 2031-01-01T00:00:00".to_owned()),
+    }
 }
 
 fn parse_offer(text: &str) -> Result<Offer, String> {

@@ -1,8 +1,8 @@
 //! Requests about the cluster: any of its nodes that is a member answers.
 
 use ferrite_schema::api::{
-    ClusterMachine, ClusterStatus, ClusterUnit, MachineChange, ServiceAnswers, ServiceInstance,
-    UnitChange, UnitTarget,
+    ClusterMachine, ClusterStatus, ClusterUnit, JoinToken, MachineChange, NewJoinToken,
+    ServiceAnswers, ServiceInstance, UnitChange, UnitTarget,
 };
 use ferrite_schema::unit::Unit;
 use hyper::Method;
@@ -41,6 +41,39 @@ impl Client {
         let body = self.written(&act, change)?;
         let path = format!("/v1/machines/{}", percent_encoded(id));
         self.of_cluster(&act, Method::PATCH, &path, &body).await
+    }
+
+    /// Tokens that let machines in, as the cluster knows them.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn tokens(&self) -> Result<Vec<JoinToken>, ClientError> {
+        self.of_cluster("list tokens", Method::GET, "/v1/cluster/tokens", &[]).await
+    }
+
+    /// Lets the token with this digest let machines in.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn make_token(
+        &self,
+        digest: &str,
+        new: &NewJoinToken,
+    ) -> Result<JoinToken, ClientError> {
+        let act = "make a token";
+        let body = self.written(act, new)?;
+        let path = format!("/v1/cluster/tokens/{}", percent_encoded(digest));
+        self.of_cluster(act, Method::PUT, &path, &body).await
+    }
+
+    /// Lets the token with this digest let nobody in any more.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn revoke_token(&self, digest: &str) -> Result<(), ClientError> {
+        let act = format!("revoke token {digest}");
+        let path = format!("/v1/cluster/tokens/{}", percent_encoded(digest));
+        self.done_by_cluster(&act, Method::DELETE, &path).await
     }
 
     /// The cluster's units.

@@ -1,26 +1,35 @@
 //! `ferrite cluster add`.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ferrite_schema::node_config::NodeConfig;
 use ferrite_vm::host::Host;
 use ferrite_vm::switch::client::Client;
 
 use super::problem::ClusterError;
+use super::record::Record;
 use super::{commands, create, folder, network, topology, up};
 use crate::cli::UpArguments;
 use crate::failure::Failure;
 use crate::session::Session;
 
-/// Adds a node to a cluster of several, and starts it. What was made of it stays where it does not become ready.
+/// Adds nodes to a cluster of several, one for each of `configs`, or one like the first, and starts them. What was made of them
+/// stays where they do not become ready.
 pub(super) fn add(
     name: &str,
-    disk_size: u32,
-    timeout: Duration,
+    configs: &[PathBuf],
+    (disk_size, timeout): (u32, Duration),
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
-    let node = make(name, disk_size)?;
+    let read = |path: &PathBuf| create::read_document(path).map(Some);
+    let mut own = configs.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    if own.is_empty() {
+        own.push(None);
+    }
+    let nodes = make(name, own, disk_size)?;
     let arguments = UpArguments {
-        name: node,
+        name: name.to_owned(),
         image: None,
         config: None,
         boot: None,
@@ -28,34 +37,53 @@ pub(super) fn add(
         memory: None,
         disk_size,
         nodes: None,
+        members: None,
+        clock: None,
         publish: Vec::new(),
         offer: Vec::new(),
         renew: false,
         fresh: false,
         timeout,
     };
-    up::up(&arguments, session)
+    up::up_with(&arguments, Some(&nodes), session)
 }
 
-fn make(name: &str, disk_size: u32) -> Result<String, ClusterError> {
+fn make(
+    name: &str,
+    configs: Vec<Option<NodeConfig>>,
+    disk_size: u32,
+) -> Result<Vec<String>, ClusterError> {
     let _lock = folder::lock(name)?;
     let (cluster, mut record) = commands::load(name)?;
-    let none = || ClusterError::NoNetwork { name: name.to_owned() };
-    let network = record.network.as_mut().ok_or_else(none)?;
+    let host = Host::probe()?;
+    let size_bytes = u64::from(disk_size) << 30;
+    let made = |config| one(&cluster, &mut record, config, (size_bytes, &host));
+    configs.into_iter().map(made).collect()
+}
+
+/// Makes one more node.
+fn one(
+    cluster: &Path,
+    record: &mut Record,
+    config: Option<NodeConfig>,
+    (size_bytes, host): (u64, &Host),
+) -> Result<String, ClusterError> {
+    let none = || ClusterError::NoNetwork { name: record.name.clone() };
+    let mut network = record.network.clone().ok_or_else(none)?;
     let model = record.nodes.first().cloned().ok_or_else(none)?;
     let number =
         record.nodes.iter().filter_map(|node| node.rsplit_once('-')?.1.parse::<u32>().ok());
-    let node = format!("{name}-{}", number.max().unwrap_or(0) + 1);
+    let node = format!("{}-{}", record.name, number.max().unwrap_or(0) + 1);
     let station = topology::station(&node);
     network.machines.push(station.clone());
     network.check()?;
+    record.network = Some(network);
     record.nodes.push(node.clone());
-    let size_bytes = u64::from(disk_size) << 30;
-    create::make_further(&cluster, &record, (&node, &model), size_bytes, &Host::probe()?)?;
+    create::make_further(cluster, record, (&node, &model, config), size_bytes, host)?;
     // A network that is down has it when it comes up.
-    if let Ok(mut switch) = Client::connect(&network::folder_of(&cluster)) {
+    if let Ok(mut switch) = Client::connect(&network::folder_of(cluster)) {
         switch.add(station)?;
     }
-    record.save(&cluster)?;
+    record.save(cluster)?;
     Ok(node)
 }

@@ -86,7 +86,7 @@ pub(super) fn create(
 
     folder::make_private(cluster)?;
     match &record.network {
-        Some(network) => found_cluster(cluster, record, network)?,
+        Some(network) => found_cluster(cluster, record, (network, arguments.members))?,
         None => make_identities(cluster, record)?,
     }
     for node in &record.nodes {
@@ -116,20 +116,28 @@ fn make_node(
     Ok(disk::create_overlay(host, Path::new(DISK), Format::Raw, &overlay, Some(size_bytes))?)
 }
 
-/// Makes one more node like `model`, of the same image and cluster, for the cluster of `record`, which knows it already.
+/// Makes one more node of the same image as `model`, for the cluster of `record`, which knows it already: with a configuration
+/// of its own, or like `model`.
 pub(super) fn make_further(
     cluster: &Path,
     record: &Record,
-    (node, model): (&str, &str),
+    (node, model, config): (&str, &str, Option<NodeConfig>),
     size_bytes: u64,
     host: &Host,
 ) -> Result<(), ClusterError> {
     host::require_space(cluster, SPACE_BYTES)?;
     let founded = |node: &str| cluster.join(FOUNDED).join(founding::folder::file_of(node));
-    let mut belongs = read_document(&founded(model))?.cluster;
-    if let Some(belongs) = belongs.as_mut().filter(|_| record.nodes.len() > MEMBERS_MAX) {
-        belongs.member = None;
-    }
+    let own = config.as_ref().and_then(|config| config.cluster.clone());
+    let belongs = match own {
+        Some(own) => Some(own),
+        None => {
+            let mut belongs = read_document(&founded(model))?.cluster;
+            if let Some(belongs) = belongs.as_mut().filter(|_| record.nodes.len() > MEMBERS_MAX) {
+                belongs.member = None;
+            }
+            belongs
+        }
+    };
     let path = founded(node);
     let document = belongs.map(|cluster| FoundedNode { hostname: node.to_owned(), cluster });
     let text = document.map(|document| document.document()).transpose();
@@ -139,7 +147,10 @@ pub(super) fn make_further(
     })?;
     folder::write_private(&path, text.unwrap_or_default().as_bytes())?;
     let like = folder::of_node(cluster, model);
-    let config = read_document(&like.join(CLOUD_CONFIG))?;
+    let config = match config {
+        Some(config) => config,
+        None => read_document(&like.join(CLOUD_CONFIG))?,
+    };
     make_node(cluster, record, node, (&like, config, size_bytes), host)
 }
 
@@ -157,11 +168,15 @@ fn make_identities(cluster: &Path, record: &Record) -> Result<(), ClusterError> 
 }
 
 /// Makes the beginning of a cluster as `ferrite config new --cluster` does, whose nodes find one another on the network.
-fn found_cluster(cluster: &Path, record: &Record, network: &Network) -> Result<(), ClusterError> {
+fn found_cluster(
+    cluster: &Path,
+    record: &Record,
+    (network, members): (&Network, Option<u8>),
+) -> Result<(), ClusterError> {
     let not_a_name = |source| ClusterError::NotAName { name: record.name.clone(), source };
     let name: ClusterName = record.name.parse().map_err(not_a_name)?;
     let count = u8::try_from(record.nodes.len()).unwrap_or(u8::MAX);
-    let nodes = founding::numbered(&name, count, None)?;
+    let nodes = founding::numbered(&name, count, members)?;
     let mut join = Vec::new();
     for node in &record.nodes {
         let host = network.ipv4(network.port(node)?).to_string();
@@ -186,11 +201,11 @@ pub(super) fn replace_config(
     record.nodes.iter().try_for_each(|node| write_config(cluster, record, node, config.clone()))
 }
 
-/// The machine of a node.
+/// The machine of a node, with what its clock says at first.
 pub(super) fn machine(
     cluster: &Path,
     record: &Record,
-    node: &str,
+    (node, clock): (&str, Clock),
 ) -> Result<Machine, ClusterError> {
     let directory = folder::of_node(cluster, node);
     let boot = match record.boot {
@@ -229,7 +244,7 @@ pub(super) fn machine(
         network: network::card(record, node)?,
         forwards: if record.network.is_none() { vec![API_PORT] } else { Vec::new() },
         timing: Timing::Real,
-        clock: Clock::Host,
+        clock,
         watchdog: true,
         screen: false,
         lifetime: Lifetime::Detached,
@@ -276,7 +291,7 @@ fn read_config(path: Option<&Path>) -> Result<NodeConfig, ClusterError> {
     Ok(config)
 }
 
-fn read_document(path: &Path) -> Result<NodeConfig, ClusterError> {
+pub(super) fn read_document(path: &Path) -> Result<NodeConfig, ClusterError> {
     let text = fs::read_to_string(path)
         .map_err(|source| ClusterError::Read { path: path.to_owned(), source })?;
     node_config::parse(&text)

@@ -21,6 +21,7 @@ pub mod progress;
 pub mod publish;
 pub mod record;
 mod start;
+mod token;
 mod topology;
 mod up;
 mod view;
@@ -50,9 +51,10 @@ pub fn run(command: ClusterCommand, session: &mut Session<'_>) -> Result<(), Fai
             Ok(network::run(&cluster, &record)?)
         }
         ClusterCommand::Heal { name } => commands::cut(&name, true, session),
-        ClusterCommand::Add { name, disk_size, timeout } => {
-            add::add(&name, disk_size, timeout, session)
+        ClusterCommand::Add { name, config, disk_size, timeout } => {
+            add::add(&name, &config, (disk_size, timeout), session)
         }
+        ClusterCommand::Token(command) => token::run(&command, session),
         ClusterCommand::Publish { port, name } => publish::publish(port, &name, session),
         ClusterCommand::Kill { name } => commands::kill(&name, session),
         ClusterCommand::Cut { name, restore } => commands::cut(&name, restore, session),

@@ -101,6 +101,10 @@ pub enum ClusterError {
     Left { name: String },
     #[error("start {name}: interrupted; its machine was stopped again")]
     Interrupted { name: String },
+    #[error("make a token: {why}")]
+    MakeToken { why: String },
+    #[error("choose token {id:?}: {}", match found { 0 => "none begins so".to_owned(), found => format!("{found} begin so") })]
+    WhichToken { id: String, found: usize },
 }
 
 impl ClusterError {
@@ -117,6 +121,7 @@ impl ClusterError {
             | Self::BadName { .. }
             | Self::NotAName { .. }
             | Self::OtherSize { .. }
+            | Self::WhichToken { .. }
             | Self::NoNetwork { .. } => Exit::Usage,
             Self::NoImage { .. }
             | Self::DiskTooSmall { .. }
@@ -135,6 +140,7 @@ impl ClusterError {
             | Self::Switch(_)
             | Self::Control(_)
             | Self::Found(_)
+            | Self::MakeToken { .. }
             | Self::StartSwitch { .. }
             | Self::SwitchEnded { .. }
             | Self::Read { .. }
@@ -166,6 +172,9 @@ impl ClusterError {
             }
             Self::Damaged { .. } => {
                 Some("`ferrite cluster up --fresh` makes the cluster anew".to_owned())
+            }
+            Self::WhichToken { .. } => {
+                Some("`ferrite cluster token list` shows all, with how each begins".to_owned())
             }
             Self::ConfigApi { .. } => Some("remove the section".to_owned()),
             Self::Apart { .. } => {

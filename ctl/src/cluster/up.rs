@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ferrite_schema::names::API_PORT;
 use ferrite_vm::host::{Acceleration, Host};
+use ferrite_vm::machine::Clock;
 use ferrite_vm::running;
 
 use super::gathering::{self, Gather};
@@ -31,14 +32,15 @@ pub(super) fn up(arguments: &UpArguments, session: &mut Session<'_>) -> Result<(
             if arguments.nodes.is_some() || arguments.fresh || arguments.renew {
                 return Err(ClusterError::NodeAlone { name: node }.into());
             }
-            up_with(&UpArguments { name: cluster, ..arguments.clone() }, Some(&node), session)
+            up_with(&UpArguments { name: cluster, ..arguments.clone() }, Some(&[node]), session)
         }
     }
 }
 
-fn up_with(
+/// Starts these nodes of an existing cluster, or all of one that may not exist yet.
+pub(super) fn up_with(
     arguments: &UpArguments,
-    node: Option<&str>,
+    named: Option<&[String]>,
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
     let cluster = folder::of(&arguments.name)?;
@@ -55,18 +57,13 @@ fn up_with(
         Some(record) => arguments.fresh || is_stale(&cluster, record, arguments, session)?,
     };
     if let (Some(record), false) = (&existing, anew)
-        && is_running(&cluster, &meant(record, node))?
+        && is_running(&cluster, &meant(record, named))?
     {
         // The switch may have been killed, which machines outlive.
         network::start(&cluster, record)?;
         publish::restore(&cluster, record)?;
         use_context(&cluster, record)?;
-        return show(
-            &cluster,
-            record,
-            &format!("{} is up already", node.unwrap_or(&record.name)),
-            session,
-        );
+        return show(&cluster, record, &format!("{} is up already", words(record, named)), session);
     }
     let host = Host::probe().map_err(ClusterError::from)?;
     let interrupt = Interrupt::catch()?;
@@ -97,8 +94,9 @@ fn up_with(
     if let Some(config) = arguments.config.as_deref().filter(|_| unfinished.is_none()) {
         create::replace_config(&cluster, &record, config)?;
     }
-    let nodes = meant(&record, node);
-    let started = (nodes.as_slice(), arguments.timeout);
+    let nodes = meant(&record, named);
+    let clock = arguments.clock.clone().map_or(Clock::Host, Clock::At);
+    let started = (nodes.as_slice(), clock, arguments.timeout);
     let headline = start_nodes((&cluster, &record), started, (&host, &interrupt), session);
     if let (Some(unfinished), false) = (&mut unfinished, is_interrupt(&headline)) {
         // A machine that failed stays, so that its console can be read.
@@ -109,7 +107,7 @@ fn up_with(
     }
     let headline = headline?;
     record.save(&cluster)?;
-    if node.is_none() && record.network.is_some() && record.nodes.len() > 1 {
+    if named.is_none() && record.network.is_some() && record.nodes.len() > 1 {
         gather((&cluster, &record), arguments.timeout, &interrupt, session)?;
     }
     show(&cluster, &record, &headline, session)
@@ -131,7 +129,7 @@ fn gather(
 
 fn start_nodes(
     (cluster, record): (&Path, &Record),
-    (nodes, timeout): (&[String], Duration),
+    (nodes, clock, timeout): (&[String], Clock, Duration),
     (host, interrupt): (&Host, &Interrupt),
     session: &mut Session<'_>,
 ) -> Result<String, ClusterError> {
@@ -141,7 +139,7 @@ fn start_nodes(
     let mut starting = Vec::new();
     for node in nodes {
         if running::find(&folder::of_node(cluster, node))?.is_none() {
-            let machine = create::machine(cluster, record, node)?;
+            let machine = create::machine(cluster, record, (node, clock.clone()))?;
             starting.push(Starting::begin(node, &machine, host)?);
         }
     }
@@ -163,10 +161,7 @@ fn start_nodes(
         Acceleration::Kvm => "with KVM",
         Acceleration::Tcg => "without KVM, which does not work here",
     };
-    let name = match nodes {
-        [node] if record.nodes.len() > 1 => node,
-        _ => &record.name,
-    };
+    let name = words(record, Some(nodes).filter(|nodes| nodes.len() < record.nodes.len()));
     Ok(format!("{name} is up: ready after {seconds:.1} s ({} boot, {means})", record.boot))
 }
 
@@ -201,9 +196,14 @@ fn is_stale(
     Ok(arguments.renew)
 }
 
-/// The nodes that are meant: the one that was named, or all.
-fn meant(record: &Record, named: Option<&str>) -> Vec<String> {
-    named.map_or_else(|| record.nodes.clone(), |node| vec![node.to_owned()])
+/// The nodes that are meant: those that were named, or all.
+fn meant(record: &Record, named: Option<&[String]>) -> Vec<String> {
+    named.map_or_else(|| record.nodes.clone(), <[String]>::to_vec)
+}
+
+/// What they are called in a sentence.
+fn words(record: &Record, named: Option<&[String]>) -> String {
+    named.map_or_else(|| record.name.clone(), |nodes| nodes.join(", "))
 }
 
 fn is_running(cluster: &Path, nodes: &[String]) -> Result<bool, ClusterError> {

@@ -107,6 +107,36 @@ pub struct MachineChange {
     pub forget: Vec<String>,
 }
 
+/// What lets machines in that the cluster does not know yet. The cluster has the token's digest, never the token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct JoinToken {
+    /// SHA-256 of the token, as 64 hexadecimal digits.
+    pub digest: String,
+    /// Machines that it still lets in; any number where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses_left: Option<u32>,
+    /// Its last second, since the epoch; it has no end where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_s: Option<u64>,
+    /// It lets nobody in: why, or why it cannot be understood.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// A token that is to let machines in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NewJoinToken {
+    /// How many machines.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
+    pub uses: u32,
+    /// How long, by the clock of the member that is asked.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
+    pub lasts_s: u64,
+}
+
 /// What should become of a unit of the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

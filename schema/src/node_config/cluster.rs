@@ -12,7 +12,7 @@ use crate::names::API_PORT;
 /// Most members that begin a cluster together; more only make every write slower.
 pub const EXPECT_MAX: u8 = 7;
 /// Most addresses that are asked.
-const JOIN_MAX: usize = 64;
+pub const JOIN_MAX: usize = 64;
 /// Shortest token, in bytes: 128 bits as hexadecimal digits. It is all that a stranger has to guess.
 const TOKEN_MIN_BYTES: usize = 32;
 /// Longest, in bytes: no more than a request to join may have for a word.

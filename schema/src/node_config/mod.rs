@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::cluster::{
-    Certificate, ClusterConfig, EXPECT_MAX, Fingerprint, IssuerConfig, JoinAddress, MemberConfig,
-    PrivateKey, Root, Token,
+    Certificate, ClusterConfig, EXPECT_MAX, Fingerprint, IssuerConfig, JOIN_MAX, JoinAddress,
+    MemberConfig, PrivateKey, Root, Token,
 };
 pub use self::containers::ContainersConfig;
 pub use self::env_files::EnvFile;
