@@ -93,9 +93,15 @@ async fn each_role_is_answered_what_is_declared_for_it_on_every_route() {
     assert_eq!(
         refused(Role::Operator).await,
         [
+            "GET /v1/cluster/tokens",
+            "PUT /v1/cluster/tokens/{digest}",
+            "DELETE /v1/cluster/tokens/{digest}",
             "GET /v1/etcd",
             "POST /v1/etcd/connect",
             "GET /v1/etcd/members",
+            "PATCH /v1/etcd/members",
+            "GET /v1/etcd/recovery",
+            "POST /v1/etcd/recovery",
             "GET /v1/etcd/snapshot",
             "POST /v1/machine/state/recreate",
         ]
