@@ -15,7 +15,7 @@ mod mutated;
 mod questions;
 
 /// Inputs that are made of a corpus.
-const INPUTS: u64 = 30_000;
+const INPUTS: u64 = 300_000;
 
 fn look(name: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
