@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `founding`, `beginning`, `growth` | who begins the cluster, whether etcd may be started, how many run it: pure |
 //! | `member`, `etcd`, `lead` | the life of a member: etcd, and leading beside it |
-//! | `dial`, `frames` | connections to other nodes |
+//! | `beacon`, `hints`, `places` | how nodes that look for their cluster hear of one another, and where etcd's peers are |
+//! | `dial`, `race`, `candidates`, `frames` | connections to other nodes, and in which order they are tried |
 //! | `meeting`, `relay` | what is answered to other nodes |
 //! | `outlook` | what a member tells every node |
 //! | `network` | this node's part in the cluster's network, and what it answers for |
@@ -13,10 +14,10 @@
 //! | `kept`, `knowledge` | what is kept on STATE, and what is known of machines that want in |
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ferrite_cluster::catalogue::Catalogue;
 use ferrite_cluster::protocol::{Member, PeersSnapshot, Standing};
@@ -30,19 +31,23 @@ use tokio::sync::watch;
 
 use dial::Identity;
 use etcd::Whose;
+use hints::Hints;
 use kept::Folder;
 
 use crate::join::knowledge::Knowledge;
 use crate::join::work::Membership;
 use crate::node::Node;
 
+mod beacon;
 mod beginning;
+mod candidates;
 mod dial;
 mod etcd;
 mod following;
 mod founding;
 mod frames;
 mod growth;
+mod hints;
 mod instances;
 mod kept;
 mod knowledge;
@@ -52,6 +57,8 @@ mod meeting;
 mod member;
 mod network;
 mod outlook;
+mod places;
+mod race;
 mod relay;
 mod work;
 
@@ -85,6 +92,10 @@ pub struct Cluster {
     removed: watch::Sender<bool>,
     /// How this node stands. Nobody is told before it is known.
     standing: watch::Sender<Option<Standing>>,
+    /// A relay has welcomed this node, and is there.
+    linked: watch::Sender<bool>,
+    /// Where others may be, as they call on this node's links.
+    hints: watch::Sender<Hints>,
     /// What this node tells others, while it is a member whose etcd answers.
     told: watch::Sender<Option<Told>>,
     /// What this node is told of the cluster's network, and what it knows of services.
@@ -165,6 +176,8 @@ impl Cluster {
             members: watch::Sender::new(Vec::new()),
             removed: watch::Sender::new(false),
             standing: watch::Sender::new(None),
+            linked: watch::Sender::new(false),
+            hints: watch::Sender::new(Hints::default()),
             told: watch::Sender::new(None),
             peers: watch::Sender::new(None),
             services: watch::Sender::new(None),
@@ -257,6 +270,20 @@ impl Cluster {
         self.members.send_replace(members);
     }
 
+    /// What came of an attempt to reach an address: who was there, or nobody who is believed.
+    fn tried(&self, address: &str, reached: Option<(SocketAddr, &MachineId)>) {
+        let now = Instant::now();
+        self.hints.send_if_modified(|hints| {
+            match (reached, address.parse()) {
+                (Some((address, machine)), _) => hints.proven(address, machine, now),
+                (None, Ok(address)) => hints.failed(address, now),
+                (None, Err(_)) => {}
+            }
+            // Whoever waits for somebody to call has heard nobody.
+            false
+        });
+    }
+
     fn whose(&self) -> Whose {
         Whose { id: self.id().clone(), name: self.name().clone(), machine: self.machine.clone() }
     }
@@ -318,7 +345,7 @@ fn reached(member: &Member) -> Vec<String> {
 
 /// The agent at this address.
 fn at(address: IpAddr) -> String {
-    std::net::SocketAddr::from((address, ferrite_schema::names::API_PORT)).to_string()
+    SocketAddr::from((address, ferrite_schema::names::API_PORT)).to_string()
 }
 
 fn capacity() -> Capacity {

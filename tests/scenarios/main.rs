@@ -23,6 +23,7 @@ mod oci;
 mod pid1;
 mod power;
 mod registry;
+mod renumbered;
 mod root;
 mod services;
 mod slots;

@@ -76,6 +76,8 @@ pub(super) struct Following {
     specs: BTreeMap<UnitName, SpecHash>,
     /// What a person should know, by what it is about.
     pub(super) troubles: BTreeMap<&'static str, String>,
+    /// Members, as a node that is no relay knows them.
+    pub(super) elsewhere: Vec<Member>,
 }
 
 impl Following {
@@ -87,6 +89,7 @@ impl Following {
             follower: Follower::default(),
             specs: BTreeMap::new(),
             troubles: BTreeMap::new(),
+            elsewhere: Vec::new(),
         };
         match following.folder.assignment() {
             Ok(Some(kept)) => {
@@ -179,10 +182,13 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
             level: LEVEL,
         };
         self.says.say(&Message::Hello(hello)).await?;
-        match hears.next().await? {
-            Message::Welcome(welcome) => Ok(welcome),
-            Message::Refused { why } => Err(End::Refused(why)),
-            _ => Err(End::Unexpected("something else")),
+        loop {
+            match hears.next().await? {
+                Message::Welcome(welcome) => return Ok(welcome),
+                Message::Members { members, .. } => self.following.elsewhere = members,
+                Message::Refused { why } => return Err(End::Refused(why)),
+                _ => return Err(End::Unexpected("something else")),
+            }
         }
     }
 

@@ -5,13 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferrite_cluster::protocol::Message;
+use ferrite_cluster::protocol::{Member, Message};
 use ferrite_schema::cluster::MachineId;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::frames::{Broken, frames};
+use super::frames::{Broken, Says, frames};
 use super::relay::{self, Guest, Relay};
 use super::{Cluster, member};
 use crate::api::server::Visitor;
@@ -99,8 +99,7 @@ where
                 };
                 return Some(ferrite_schema::chain(&end));
             }
-            let why = "this node runs no etcd now: ask another one".to_owned();
-            says.say(&Message::Refused { why }).await
+            refuse(&mut says, cluster.members()).await
         }
         _ => {
             let why = "a node begins with `hello` or `inquire`".to_owned();
@@ -111,4 +110,16 @@ where
         Ok(()) => None,
         Err(broken) => Some(ferrite_schema::chain(&broken)),
     }
+}
+
+/// Says that this node is no relay, and who may be one.
+pub(super) async fn refuse<C>(says: &mut Says<C>, members: Vec<Member>) -> Result<(), Broken>
+where
+    C: AsyncRead + AsyncWrite,
+{
+    if !members.is_empty() {
+        says.say(&Message::Members { members, fresh: false }).await?;
+    }
+    let why = "this node runs no etcd now: ask another one".to_owned();
+    says.say(&Message::Refused { why }).await
 }

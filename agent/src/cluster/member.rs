@@ -21,7 +21,9 @@ use tokio::time::Instant;
 use super::beginning::{self, Begins, Listed};
 use super::etcd;
 use super::founding::{self, Verdict};
+use super::hints::is_of_link;
 use super::kept::KeptMember;
+use super::places::places;
 use super::{Cluster, Terms, following, lead, now_s, outlook};
 use crate::node::Node;
 
@@ -177,18 +179,26 @@ fn keep(cluster: &Cluster, node: &Node, kept: &KeptMember) -> bool {
 
 /// Asks everybody whose address is known how it stands.
 async fn hear(cluster: &Cluster) -> Heard {
+    ask(cluster, following::addresses(cluster)).await
+}
+
+/// Asks whoever is at these addresses.
+async fn ask(cluster: &Cluster, addresses: Vec<String>) -> Heard {
     let mut heard = Heard::default();
     let Some(identity) = cluster.identity.borrow().clone() else { return heard };
-    let addresses = following::addresses(cluster);
     let asked = addresses.iter().map(|address| identity.inquire(address));
     let answers = join_all(asked).await;
     for (address, answer) in addresses.iter().zip(answers) {
         match answer {
             Ok((standing, from)) => {
-                heard.addresses.insert(standing.machine.clone(), from.ip());
+                cluster.tried(address, Some((from, &standing.machine)));
+                if !is_of_link(from.ip()) {
+                    heard.addresses.insert(standing.machine.clone(), from.ip());
+                }
                 heard.standings.insert(standing.machine.clone(), standing);
             }
             Err(error) => {
+                cluster.tried(address, None);
                 heard.silent.insert(address.clone(), ferrite_schema::chain(&error));
             }
         }
@@ -287,25 +297,47 @@ async fn attend(cluster: &Arc<Cluster>, node: &Node, kept: &mut KeptMember) -> S
     }
 }
 
-/// Keeps the names of peers where they are. While all is well, machines' records say where that is; while there is no quorum,
-/// everybody is asked: their addresses may all have changed.
+/// Keeps the names of peers where they are. While all is well, machines' records say where that is, and whoever calls from
+/// elsewhere; while there is no quorum, everybody is asked, too: their addresses may all have changed.
 async fn find_peers(cluster: &Cluster) -> String {
     let whose = cluster.whose();
     let mut known: BTreeMap<MachineId, IpAddr> = BTreeMap::new();
-    loop {
-        for member in cluster.members() {
-            if let Some(address) = member.addresses.first() {
-                known.insert(member.machine, *address);
-            }
-        }
-        if cluster.store().is_none() {
-            known.extend(hear(cluster).await.addresses);
-        }
+    let mut hints = cluster.hints.subscribe();
+    let mut write = |heard: Heard| {
+        let mut proven = cluster.hints.borrow().places(std::time::Instant::now());
+        proven.extend(heard.addresses);
+        known = places(&cluster.members(), &known, proven);
         if let Err(error) = etcd::write_hosts(&whose, &known) {
             tracing::error!(error = ferrite_schema::chain(&error), "peers-not-written");
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+    };
+    loop {
+        hints.mark_unchanged();
+        write(ask(cluster, moved(cluster)).await);
+        if cluster.store().is_none() {
+            write(hear(cluster).await);
+        }
+        let heard = async {
+            tokio::time::sleep(LOOK_EVERY / 4).await;
+            // Its sender lives as long as the cluster's handle.
+            drop(hints.changed().await);
+        };
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = heard => {}
+        }
     }
+}
+
+/// Where members are said to be, other than the records have it.
+fn moved(cluster: &Cluster) -> Vec<String> {
+    let members = cluster.members();
+    let elsewhere = |machine: &MachineId, address: IpAddr| {
+        let member = members.iter().find(|member| member.machine == *machine);
+        member.is_some_and(|member| !member.addresses.contains(&address))
+    };
+    let said = cluster.hints.borrow().said_of(elsewhere, std::time::Instant::now());
+    said.iter().map(ToString::to_string).collect()
 }
 
 /// Lets the rest of the agent use etcd while it is well.
