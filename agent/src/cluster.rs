@@ -275,6 +275,7 @@ impl Cluster {
         let now = Instant::now();
         self.hints.send_if_modified(|hints| {
             match (reached, address.parse()) {
+                (Some((_, machine)), _) if *machine == self.machine => {}
                 (Some((address, machine)), _) => hints.proven(address, machine, now),
                 (None, Ok(address)) => hints.failed(address, now),
                 (None, Err(_)) => {}

@@ -28,6 +28,7 @@ pub(super) async fn call(cluster: &Cluster) {
     let mut linked = cluster.linked.subscribe();
     let mut store = cluster.store.subscribe();
     let mut standing = cluster.standing.subscribe();
+    let mut identity = cluster.identity.subscribe();
     let mut look_at = Duration::ZERO;
     loop {
         let is = situation(cluster);
@@ -49,6 +50,7 @@ pub(super) async fn call(cluster: &Cluster) {
             Ok(()) = linked.changed() => {}
             Ok(()) = store.changed() => {}
             Ok(()) = standing.changed() => {}
+            Ok(()) = identity.changed() => {}
         }
         if pace.step(Event::Time, begin.elapsed(), chance()) {
             group.send(&said(cluster, whose).encode());
@@ -62,13 +64,15 @@ fn look(group: &mut Group) {
     }
 }
 
-/// How the node is. One that has a link needs nobody, unless it is a member that hears no quorum.
+/// How the node is. One that has a link needs nobody, unless it is a member that hears no quorum; one that has no certificate yet
+/// would lead others to somebody whom they do not believe.
 fn situation(cluster: &Cluster) -> Situation {
     let standing = cluster.standing.borrow().clone();
     let serves = cluster.store.borrow().is_some();
     let linked = *cluster.linked.borrow();
     let member = standing.is_some_and(|standing| standing.member);
-    let seeks = !serves && (member || !linked);
+    let known = cluster.identity.borrow().is_some();
+    let seeks = known && !serves && (member || !linked);
     Situation { seeks, serves, eligible: cluster.config.member.is_some() }
 }
 

@@ -71,17 +71,33 @@ pub(super) async fn follow(cluster: &Arc<Cluster>, node: &Node) {
             ABOUT.to_owned(),
             Some(format!("this node is not linked to its cluster, and runs what it ran: {said}")),
         );
-        // As soon as this node serves, it is its own relay; else whoever calls may be one.
-        let heard = async {
-            tokio::time::sleep(AGAIN_AT_LEAST).await;
-            // Its sender lives as long as the cluster's handle.
-            drop(hints.changed().await);
-        };
-        tokio::select! {
-            () = tokio::time::sleep(AGAIN) => {}
-            () = heard => {}
-            Ok(()) = store.changed() => {}
-        }
+        pause(&mut store, &mut hints).await;
+    }
+}
+
+/// Waits before all are tried again; no longer than until this node serves, or does no more, or somebody calls. Senders of both
+/// live as long as the cluster's handle.
+async fn pause<S, H>(store: &mut watch::Receiver<S>, hints: &mut watch::Receiver<H>) {
+    let heard = async {
+        tokio::time::sleep(AGAIN_AT_LEAST).await;
+        drop(hints.changed().await);
+    };
+    tokio::select! {
+        () = tokio::time::sleep(AGAIN) => {}
+        () = heard => {}
+        Ok(()) = store.changed() => {}
+    }
+}
+
+/// Does something until this node serves itself; nothing comes of it then.
+async fn unless_serving<S, T>(
+    store: &mut watch::Receiver<Option<S>>,
+    does: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        done = does => Some(done),
+        // Its sender lives as long as the cluster's handle.
+        _ = store.wait_for(Option::is_some) => None,
     }
 }
 
@@ -215,23 +231,20 @@ impl Way<'_> {
                 candidates.failed(&address);
                 self.cluster.tried(&address, None);
             };
-            let next = tokio::select! {
-                next = race::first(&mut waiting, PACE, begin, failed) => next,
-                // Its sender lives as long as the cluster's handle.
-                _ = store.wait_for(Option::is_some) => {
-                    pass.nearer = true;
-                    return pass;
-                }
+            let raced = race::first(&mut waiting, PACE, begin, failed);
+            let Some(next) = unless_serving(&mut store, raced).await else {
+                pass.nearer = true;
+                return pass;
             };
-            let Some((address, reached)) = next else { return pass };
+            let Some((address, there)) = next else { return pass };
             // Whatever comes of it: when this node looks again, there are better ones.
             candidates.failed(&address);
-            if reached.machine == *self.cluster.machine() {
+            if there.machine == *self.cluster.machine() {
                 continue;
             }
-            self.cluster.tried(&address, Some((reached.address, &reached.machine)));
+            self.cluster.tried(&address, Some((there.address, &there.machine)));
             let welcomed = watch::Sender::new(None);
-            let end = self.over(reached, &address, following, (&welcomed, hurry.welcomes())).await;
+            let end = self.over(there, &address, following, (&welcomed, hurry.welcomes())).await;
             pass.whys.insert(format!("{address}: {}", ferrite_schema::chain(&end)));
             pass.nearer = matches!(end, End::Nearer);
             pass.welcomed = *welcomed.borrow();
@@ -264,12 +277,13 @@ impl Way<'_> {
                 std::future::pending::<()>().await;
             }
         };
-        let end = tokio::select! {
-            end = self.run(reached.stream, address, following, welcomed) => end,
-            // Its sender lives as long as the cluster's handle.
-            _ = store.wait_for(Option::is_some) => End::Nearer,
-            () = silent => End::Silent(patience),
+        let linked = async {
+            tokio::select! {
+                end = self.run(reached.stream, address, following, welcomed) => end,
+                () = silent => End::Silent(patience),
+            }
         };
+        let end = unless_serving(&mut store, linked).await.unwrap_or(End::Nearer);
         self.ended();
         end
     }
@@ -342,6 +356,8 @@ impl Way<'_> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     #[test]
@@ -361,6 +377,24 @@ mod tests {
             hurry.passed(&Pass::default());
         }
         assert_eq!((hurry.connects(), hurry.welcomes()), (PATIENCE, WELCOMES_MAX));
+    }
+
+    /// However long the attempts would take, and the pause between them.
+    #[tokio::test]
+    async fn a_node_that_serves_is_not_kept_from_being_its_own_relay() {
+        let (store, hints) = (watch::Sender::new(None), watch::Sender::new(()));
+        let (mut seen, mut heard) = (store.subscribe(), hints.subscribe());
+        let long = std::future::pending::<()>();
+        let (done, _) = tokio::join!(unless_serving(&mut seen, long), async {
+            store.send_replace(Some(()));
+        });
+        assert_eq!(done, None);
+        seen.mark_unchanged();
+        hints.send_replace(());
+        let waits = pause(&mut seen, &mut heard).now_or_never();
+        assert!(waits.is_none(), "whoever calls does not hurry it beyond measure");
+        store.send_replace(Some(()));
+        assert!(pause(&mut seen, &mut heard).now_or_never().is_some());
     }
 
     #[test]

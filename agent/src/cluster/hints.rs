@@ -75,6 +75,10 @@ impl Hints {
     pub(super) fn failed(&mut self, address: SocketAddr, now: Instant) {
         if let Some(known) = self.0.get_mut(&address) {
             known.proven = None;
+            // Several may have tried at once.
+            if known.rests_until.is_some_and(|until| until > now) {
+                return;
+            }
             known.rests_until = Some(now + AGAIN * (1 << known.failed.min(DOUBLED_MAX)));
             known.failed = known.failed.saturating_add(1);
         }
@@ -196,6 +200,7 @@ mod tests {
             hints.heard(at(1), (&id("f"), true), now);
             for address in hints.addresses(now) {
                 tried += 1;
+                hints.failed(address, now);
                 hints.failed(address, now);
             }
         }

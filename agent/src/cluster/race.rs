@@ -100,10 +100,10 @@ mod tests {
     }
 
     async fn run(ways: &[u32], apart: Duration, at_once: usize) -> Ran {
-        let (begun, mut failed) = (RefCell::default(), Vec::new());
+        let (begun, mut failed) = (RefCell::new(Vec::new()), Vec::new());
         let mut waiting: VecDeque<u32> = ways.iter().copied().collect();
         let begin = |way| {
-            RefCell::borrow_mut(&begun).push(way);
+            begun.borrow_mut().push(way);
             outcome(way)
         };
         let raced = first(&mut waiting, Pace { apart, at_once }, begin, |way, ()| failed.push(way));
