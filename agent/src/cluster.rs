@@ -6,7 +6,8 @@
 //! | `ruin`, `recovering` | whether etcd's data is of no use; going on alone |
 //! | `member`, `etcd`, `terms`, `lead`, `space` | the life of a member: etcd, the cluster's own record, leading beside it, and what is done when its space is used up |
 //! | `hearing`, `tells` | what others say of themselves, one of them being this machine once more; what a leader says |
-//! | `dial`, `frames` | connections to other nodes |
+//! | `beacon`, `hints`, `places` | how nodes that look for their cluster hear of one another, and where etcd's peers are |
+//! | `dial`, `race`, `candidates`, `frames` | connections to other nodes, and in which order they are tried |
 //! | `meeting`, `relay` | what is answered to other nodes |
 //! | `outlook` | what a member tells every node |
 //! | `network` | this node's part in the cluster's network, and what it answers for |
@@ -15,10 +16,10 @@
 //! | `kept`, `knowledge` | what is kept on STATE, and what is known of machines that want in |
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ferrite_cluster::catalogue::Catalogue;
 use ferrite_cluster::protocol::{Member, PeersSnapshot, Standing};
@@ -32,13 +33,16 @@ use tokio::sync::watch;
 
 use dial::Identity;
 use etcd::Whose;
+use hints::Hints;
 use kept::Folder;
 
 use crate::join::knowledge::Knowledge;
 use crate::join::work::Membership;
 use crate::node::Node;
 
+mod beacon;
 mod beginning;
+mod candidates;
 mod dial;
 mod errand;
 mod etcd;
@@ -47,6 +51,7 @@ mod founding;
 mod frames;
 mod growth;
 mod hearing;
+mod hints;
 mod instances;
 mod kept;
 mod knowledge;
@@ -56,6 +61,8 @@ mod meeting;
 mod member;
 mod network;
 mod outlook;
+mod places;
+mod race;
 mod recovering;
 mod recovery;
 mod relay;
@@ -102,6 +109,10 @@ pub struct Cluster {
     copied: watch::Sender<Option<String>>,
     /// How this node stands. Nobody is told before it is known.
     standing: watch::Sender<Option<Standing>>,
+    /// A relay has welcomed this node, and is there.
+    linked: watch::Sender<bool>,
+    /// Where others may be, as they call on this node's links.
+    hints: watch::Sender<Hints>,
     /// What this node tells others, while it is a member whose etcd answers.
     told: watch::Sender<Option<Told>>,
     /// What this node is told of the cluster's network, and what it knows of services.
@@ -185,6 +196,8 @@ impl Cluster {
             unusable: watch::Sender::new(None),
             copied: watch::Sender::new(None),
             standing: watch::Sender::new(None),
+            linked: watch::Sender::new(false),
+            hints: watch::Sender::new(Hints::default()),
             told: watch::Sender::new(None),
             peers: watch::Sender::new(None),
             services: watch::Sender::new(None),
@@ -277,6 +290,21 @@ impl Cluster {
         self.members.send_replace(members);
     }
 
+    /// What came of an attempt to reach an address: who was there, or nobody who is believed.
+    fn tried(&self, address: &str, reached: Option<(SocketAddr, &MachineId)>) {
+        let now = Instant::now();
+        self.hints.send_if_modified(|hints| {
+            match (reached, address.parse()) {
+                (Some((_, machine)), _) if *machine == self.machine => {}
+                (Some((address, machine)), _) => hints.proven(address, machine, now),
+                (None, Ok(address)) => hints.failed(address, now),
+                (None, Err(_)) => {}
+            }
+            // Whoever waits for somebody to call has heard nobody.
+            false
+        });
+    }
+
     fn whose(&self) -> Whose {
         Whose { id: self.id().clone(), name: self.name().clone(), machine: self.machine.clone() }
     }
@@ -339,7 +367,7 @@ fn reached(member: &Member) -> Vec<String> {
 
 /// The agent at this address.
 fn at(address: IpAddr) -> String {
-    std::net::SocketAddr::from((address, ferrite_schema::names::API_PORT)).to_string()
+    SocketAddr::from((address, ferrite_schema::names::API_PORT)).to_string()
 }
 
 fn capacity() -> Capacity {

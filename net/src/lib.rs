@@ -4,6 +4,7 @@ pub mod cable;
 pub mod containers;
 pub mod links;
 pub mod mesh;
+pub mod multicast;
 pub mod news;
 pub mod ports;
 pub mod questions;

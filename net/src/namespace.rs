@@ -39,10 +39,15 @@ impl Room {
         room
     }
 
+    /// The process that holds it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// A command in it.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
-        let pid = self.0.id().to_string();
+        let pid = self.pid().to_string();
         command.args(["--net", "--target", &pid, "--"]).args(words);
         command
     }
@@ -55,7 +60,7 @@ impl Room {
 
     /// Lays a cable from `here` in the test's network to `there` in this one, both up.
     pub(crate) fn cable(&self, here: &str, there: &str) {
-        ip(&format!("link add {here} type veth peer name {there} netns {}", self.0.id()));
+        ip(&format!("link add {here} type veth peer name {there} netns {}", self.pid()));
         ip(&format!("link set {here} up"));
         self.ip(&format!("link set {there} up"));
     }

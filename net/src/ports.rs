@@ -15,11 +15,12 @@ enum Place {
 }
 
 /// Ports that belong to the node.
-const OF_NODE: [(u16, Protocol, Place, &str); 7] = [
+const OF_NODE: [(u16, Protocol, Place, &str); 8] = [
     (names::API_PORT, Protocol::Tcp, Place::Everywhere, "the node's API"),
     (2379, Protocol::Tcp, Place::Everywhere, "the node's etcd"),
     (2380, Protocol::Tcp, Place::Everywhere, "the node's etcd"),
     (names::MESH_PORT, Protocol::Udp, Place::Everywhere, "the cluster's network"),
+    (names::BEACON_PORT, Protocol::Udp, Place::Everywhere, "nodes that look for one another"),
     (68, Protocol::Udp, Place::Everywhere, "the node's DHCP client"),
     (53, Protocol::Udp, Place::Bridge, "the resolver of the units: name an address of the node"),
     (53, Protocol::Tcp, Place::Bridge, "the resolver of the units: name an address of the node"),
@@ -162,6 +163,8 @@ mod tests {
         check(&["fd00::1@53"], "80", Some(("[fd00::1]:53/tcp", names)));
         check(&["192.0.2.1@53/udp", "2001:db8::1@53"], "80", None);
         check(&["7443/udp"], "80", None);
+        let looks = "it is used by nodes that look for one another";
+        check(&["51821/udp"], "80", Some(("51821/udp", looks)));
         check(&["0"], "80", Some(("0/tcp", "there is no port 0")));
     }
 }

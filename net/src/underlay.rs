@@ -1,10 +1,11 @@
 //! The node's own addresses, by which others reach it; not those of its units' network.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
-use nix::net::if_::InterfaceFlags;
+use nix::net::if_::{InterfaceFlags, if_nametoindex};
 use nix::sys::socket::SockaddrStorage;
 
 use crate::{BRIDGE, LINK_PREFIX};
@@ -29,10 +30,7 @@ impl Underlay {
     pub fn look() -> std::io::Result<Self> {
         let mut underlay = Self::default();
         for one in getifaddrs()? {
-            let there = one.flags.contains(InterfaceFlags::IFF_UP)
-                && !one.flags.contains(InterfaceFlags::IFF_LOOPBACK);
-            let ours = one.interface_name == BRIDGE || one.interface_name.starts_with(LINK_PREFIX);
-            if ours || !there {
+            if !is_own(&one) {
                 continue;
             }
             let Some(found) = address(&one) else { continue };
@@ -50,6 +48,52 @@ impl Underlay {
         underlay.addresses.dedup();
         Ok(underlay)
     }
+}
+
+/// A link of the node's own over which multicast goes, and by which address it speaks there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The kernel's number of it.
+    pub index: u32,
+    /// Absent where it has none.
+    pub ipv4: Option<Ipv4Addr>,
+    /// One that is known beyond the link, where there is one: others remember it.
+    pub ipv6: Option<Ipv6Addr>,
+}
+
+/// The node's own links that are up, in order of their numbers. Those of its units are none.
+///
+/// # Errors
+/// The kernel does not say.
+pub fn links() -> std::io::Result<Vec<Link>> {
+    let mut links: BTreeMap<u32, Link> = BTreeMap::new();
+    for one in getifaddrs()? {
+        if !is_own(&one) || !one.flags.contains(InterfaceFlags::IFF_MULTICAST) {
+            continue;
+        }
+        // It may be gone since.
+        let Ok(index) = if_nametoindex(one.interface_name.as_str()) else { continue };
+        let link = links.entry(index).or_insert(Link { index, ipv4: None, ipv6: None });
+        match address(&one).map(|(address, _)| address) {
+            Some(IpAddr::V4(v4)) => link.ipv4 = link.ipv4.or(Some(v4)),
+            Some(IpAddr::V6(v6)) => {
+                let farther = |before: Ipv6Addr| before.is_unicast_link_local();
+                if link.ipv6.is_none_or(farther) {
+                    link.ipv6 = Some(v6);
+                }
+            }
+            None => {}
+        }
+    }
+    Ok(links.into_values().collect())
+}
+
+/// It is up, and neither loopback nor one of those that the agent makes.
+fn is_own(one: &InterfaceAddress) -> bool {
+    let made = one.interface_name == BRIDGE || one.interface_name.starts_with(LINK_PREFIX);
+    let there = one.flags.contains(InterfaceFlags::IFF_UP)
+        && !one.flags.contains(InterfaceFlags::IFF_LOOPBACK);
+    there && !made
 }
 
 fn address(one: &InterfaceAddress) -> Option<(IpAddr, u8)> {

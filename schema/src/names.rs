@@ -56,6 +56,8 @@ pub const E2FSCK: &str = "/usr/sbin/e2fsck";
 pub const API_PORT: u16 = 7443;
 /// Port of the cluster's network between nodes, UDP.
 pub const MESH_PORT: u16 = 51820;
+/// Port at which nodes that look for their cluster call one another on a link, UDP.
+pub const BEACON_PORT: u16 = 51821;
 
 /// Hexadecimal digits of a machine's ID.
 pub const MACHINE_ID_DIGITS: usize = 32;

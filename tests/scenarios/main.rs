@@ -25,6 +25,7 @@ mod pid1;
 mod power;
 mod quorum;
 mod registry;
+mod renumbered;
 mod root;
 mod services;
 mod slots;

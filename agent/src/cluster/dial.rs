@@ -20,7 +20,7 @@ use super::frames::{Broken, frames};
 use crate::join::work::Membership;
 
 /// What another node gets for everything up to its first answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A node was not reached. The words say what to do, where there is something.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +29,8 @@ pub(super) enum Dial {
     #[error("reach {address}")]
     Connect { address: String, source: io::Error },
     /// It says nothing.
-    #[error("{address} does not answer within {} s", PATIENCE.as_secs())]
-    Deadline { address: String },
+    #[error("{address} does not answer within {} s", within.as_secs_f32())]
+    Deadline { address: String, within: Duration },
     /// Who answers is not believed, or does not believe us.
     #[error(
         "{address} is not believed to be a node of this cluster, or does not believe this one: {why}"
@@ -100,16 +100,18 @@ impl Identity {
         Ok(Self { config: Arc::new(config), cluster: id, machine, boot_id })
     }
 
-    /// The node at `address` (`HOST:PORT`), whichever it is.
-    pub(super) async fn reach(&self, address: &str) -> Result<Reached, Dial> {
-        let reached = tokio::time::timeout(PATIENCE, self.reach_it(address)).await;
-        reached.map_err(|_elapsed| Dial::Deadline { address: address.to_owned() })?
+    /// The node at `address` (`HOST:PORT`), whichever it is. It gets `connects` for its first word, that somebody is there at
+    /// all.
+    pub(super) async fn reach(&self, address: &str, connects: Duration) -> Result<Reached, Dial> {
+        let reached = tokio::time::timeout(PATIENCE, self.reach_it(address, connects)).await;
+        reached.map_err(|_elapsed| silent(address, PATIENCE))?
     }
 
-    async fn reach_it(&self, address: &str) -> Result<Reached, Dial> {
+    async fn reach_it(&self, address: &str, connects: Duration) -> Result<Reached, Dial> {
         let at = || address.to_owned();
         let connect = |source| Dial::Connect { address: at(), source };
-        let tcp = TcpStream::connect(address).await.map_err(connect)?;
+        let tcp = tokio::time::timeout(connects, TcpStream::connect(address)).await;
+        let tcp = tcp.map_err(|_elapsed| silent(address, connects))?.map_err(connect)?;
         let peer = tcp.peer_addr().map_err(connect)?;
         crate::api::server::watch_over(&tcp).map_err(connect)?;
         // By which name it is reached means nothing; TLS wants one to send, and this one is nobody's.
@@ -138,11 +140,11 @@ impl Identity {
     /// How the node at `address` stands to the cluster; with it comes the address at which it was reached.
     pub(super) async fn inquire(&self, address: &str) -> Result<(Standing, SocketAddr), Dial> {
         let asked = tokio::time::timeout(PATIENCE, self.inquire_it(address)).await;
-        asked.map_err(|_elapsed| Dial::Deadline { address: address.to_owned() })?
+        asked.map_err(|_elapsed| silent(address, PATIENCE))?
     }
 
     async fn inquire_it(&self, address: &str) -> Result<(Standing, SocketAddr), Dial> {
-        let reached = self.reach_it(address).await?;
+        let reached = self.reach_it(address, PATIENCE).await?;
         let at = || address.to_owned();
         let broke = |source| Dial::Broke { address: at(), source };
         let (mut hears, mut says) = frames(reached.stream);
@@ -157,4 +159,8 @@ impl Identity {
             _ => Err(Dial::Answer { address: at() }),
         }
     }
+}
+
+fn silent(address: &str, within: Duration) -> Dial {
+    Dial::Deadline { address: address.to_owned(), within }
 }

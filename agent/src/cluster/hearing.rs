@@ -1,7 +1,7 @@
 //! What other nodes say of themselves when they are asked, and whether one of them is this machine once more.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ferrite_cluster::protocol::Standing;
@@ -9,6 +9,7 @@ use ferrite_schema::cluster::MachineId;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
+use super::hints::is_of_link;
 use super::{Cluster, following, reached};
 
 /// What others have said, and who said nothing.
@@ -21,29 +22,37 @@ pub(super) struct Heard {
 
 /// Asks everybody whose address is known how it stands.
 pub(super) async fn hear(cluster: &Cluster) -> Heard {
+    hear_from(cluster, following::addresses(cluster)).await
+}
+
+/// Asks whoever is at these addresses.
+pub(super) async fn hear_from(cluster: &Cluster, addresses: Vec<String>) -> Heard {
     let mut heard = Heard::default();
-    for (address, answer) in ask(cluster, following::addresses(cluster)).await {
+    for (address, answer) in ask(cluster, addresses).await {
         match answer {
             Ok((standing, from)) => {
-                heard.addresses.insert(standing.machine.clone(), from);
+                cluster.tried(&address, Some((from, &standing.machine)));
+                if !is_of_link(from.ip()) {
+                    heard.addresses.insert(standing.machine.clone(), from.ip());
+                }
                 heard.standings.insert(standing.machine.clone(), standing);
             }
-            Err(why) => drop(heard.silent.insert(address, why)),
+            Err(why) => {
+                cluster.tried(&address, None);
+                heard.silent.insert(address, why);
+            }
         }
     }
     heard
 }
 
-type Answer = Result<(Standing, IpAddr), String>;
+type Answer = Result<(Standing, SocketAddr), String>;
 
 async fn ask(cluster: &Cluster, addresses: Vec<String>) -> Vec<(String, Answer)> {
     let Some(identity) = cluster.identity.borrow().clone() else { return Vec::new() };
     let asked = addresses.iter().map(|address| identity.inquire(address));
     let answers = join_all(asked).await;
-    let said = |answer: Result<(Standing, std::net::SocketAddr), _>| {
-        let answer = answer.map(|(standing, from)| (standing, from.ip()));
-        answer.map_err(|error| ferrite_schema::chain(&error))
-    };
+    let said = |answer: Result<_, _>| answer.map_err(|error| ferrite_schema::chain(&error));
     addresses.into_iter().zip(answers.into_iter().map(said)).collect()
 }
 

@@ -70,6 +70,8 @@ pub(super) struct Following {
     pub(super) given_up: bool,
     /// What a person should know, by what it is about.
     pub(super) troubles: BTreeMap<&'static str, String>,
+    /// Members, as a node that is no relay knows them.
+    pub(super) elsewhere: Vec<Member>,
 }
 
 impl Following {
@@ -82,6 +84,7 @@ impl Following {
             specs: BTreeMap::new(),
             given_up: false,
             troubles: BTreeMap::new(),
+            elsewhere: Vec::new(),
         };
         match following.folder.assignment() {
             Ok(Some(kept)) => {
@@ -186,10 +189,13 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
             level: LEVEL,
         };
         self.says.say(&Message::Hello(hello)).await?;
-        match hears.next().await? {
-            Message::Welcome(welcome) => Ok(welcome),
-            Message::Refused { why, copy } => Err(refused(why, copy)),
-            _ => Err(End::Unexpected("something else")),
+        loop {
+            match hears.next().await? {
+                Message::Welcome(welcome) => return Ok(welcome),
+                Message::Members { members, .. } => self.following.elsewhere = members,
+                Message::Refused { why, copy } => return Err(refused(why, copy)),
+                _ => return Err(End::Unexpected("something else")),
+            }
         }
     }
 

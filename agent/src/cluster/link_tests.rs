@@ -25,6 +25,7 @@ use super::errand::Instances;
 use super::frames::frames;
 use super::kept::Folder;
 use super::link::{self, End, Following, News, Own};
+use super::meeting;
 use super::outlook;
 use super::relay::{self, Guest, Relay};
 
@@ -428,6 +429,36 @@ async fn who_is_somebody_else_or_of_another_cluster_hears_why() {
         assert!(end.to_string().contains(expected), "{end}");
     }
     assert_eq!(store.list(b"").await.unwrap().entries, []);
+}
+
+/// What it knows of members is not believed more than any other hint: it stays beside what a relay said.
+#[tokio::test]
+async fn a_node_that_is_no_relay_says_who_may_be_one() {
+    let place = tempfile::tempdir().unwrap();
+    let mut following = Following::begin(Folder::at(place.path()));
+    let known =
+        Member { machine: machine("a"), addresses: vec![[10, 0, 0, 9].into()], learner: false };
+    let (here, there) = tokio::io::duplex(64 * 1024);
+    let (mut hears, mut says) = frames(there);
+    let refuses = async {
+        let Message::Hello(_) = hears.next().await.unwrap() else { panic!("no hello") };
+        meeting::refuse(&mut says, vec![known.clone()]).await.unwrap();
+    };
+    let mut told = Vec::new();
+    let (mut welcome, mut peers) = (|_: &Welcome| {}, |_: PeersSnapshot| {});
+    let mut members = |members: Vec<Member>, _: bool| told.push(members);
+    let mut services = |_: &Catalogue| {};
+    let mut news = News {
+        welcome: &mut welcome,
+        members: &mut members,
+        peers: &mut peers,
+        services: &mut services,
+    };
+    let (own, instances) = (own("boot"), Pretends::new());
+    let node = link::run(here, &own, &instances, &mut following, &mut news);
+    let (end, ()) = tokio::join!(node, refuses);
+    assert!(matches!(&end, End::Refused(why) if why.contains("runs no etcd")), "{end}");
+    assert_eq!((following.elsewhere, told), (vec![known], Vec::new()));
 }
 
 #[tokio::test]

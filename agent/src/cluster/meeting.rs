@@ -6,13 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferrite_cluster::protocol::Message;
+use ferrite_cluster::protocol::{Member, Message};
 use ferrite_schema::cluster::MachineId;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::frames::{Broken, frames};
+use super::frames::{Broken, Says, frames};
 use super::relay::{self, Guest, Relay};
 use super::{Cluster, member};
 use crate::api::server::Visitor;
@@ -156,7 +156,7 @@ where
                     _ => Gone::Ended(why),
                 });
             }
-            says.say(&refusal("this node runs no etcd now: ask another one")).await
+            refuse(&mut says, cluster.members()).await
         }
         _ => says.say(&refusal("a node begins with `hello` or `inquire`")).await,
     };
@@ -168,4 +168,15 @@ where
 
 fn refusal(why: &str) -> Message {
     Message::Refused { why: why.to_owned(), copy: false }
+}
+
+/// Says that this node is no relay, and who may be one.
+pub(super) async fn refuse<C>(says: &mut Says<C>, members: Vec<Member>) -> Result<(), Broken>
+where
+    C: AsyncRead + AsyncWrite,
+{
+    if !members.is_empty() {
+        says.say(&Message::Members { members, fresh: false }).await?;
+    }
+    says.say(&refusal("this node runs no etcd now: ask another one")).await
 }

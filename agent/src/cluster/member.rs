@@ -17,8 +17,9 @@ use tokio::time::Instant;
 use super::beginning::{self, Listed, MayNot};
 use super::etcd;
 use super::founding::{self, Verdict};
-use super::hearing::{hear, living};
+use super::hearing::{Heard, hear, hear_from, living};
 use super::kept::KeptMember;
+use super::places::places;
 use super::recovery::{self, Act};
 use super::tells::Tells;
 use super::terms::{self, Begins, timings};
@@ -327,25 +328,47 @@ const fn is_old(made_s: u64, now_s: u64) -> bool {
         || now_s > made_s.saturating_add(CERTIFICATE_LIFE_S)
 }
 
-/// Keeps the names of peers where they are. While all is well, machines' records say where that is; while there is no quorum,
-/// everybody is asked: their addresses may all have changed.
+/// Keeps the names of peers where they are. While all is well, machines' records say where that is, and whoever calls from
+/// elsewhere; while there is no quorum, everybody is asked, too: their addresses may all have changed.
 async fn find_peers(cluster: &Cluster) -> String {
     let whose = cluster.whose();
     let mut known: BTreeMap<MachineId, IpAddr> = BTreeMap::new();
-    loop {
-        for member in cluster.members() {
-            if let Some(address) = member.addresses.first() {
-                known.insert(member.machine, *address);
-            }
-        }
-        if cluster.store().is_none() {
-            known.extend(hear(cluster).await.addresses);
-        }
+    let mut hints = cluster.hints.subscribe();
+    let mut write = |heard: Heard| {
+        let mut proven = cluster.hints.borrow().places(std::time::Instant::now());
+        proven.extend(heard.addresses);
+        known = places(&cluster.members(), &known, proven);
         if let Err(error) = etcd::write_hosts(&whose, &known) {
             tracing::error!(error = ferrite_schema::chain(&error), "peers-not-written");
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+    };
+    loop {
+        hints.mark_unchanged();
+        write(hear_from(cluster, moved(cluster)).await);
+        if cluster.store().is_none() {
+            write(hear(cluster).await);
+        }
+        let heard = async {
+            tokio::time::sleep(LOOK_EVERY / 4).await;
+            // Its sender lives as long as the cluster's handle.
+            drop(hints.changed().await);
+        };
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = heard => {}
+        }
     }
+}
+
+/// Where members are said to be, other than the records have it.
+fn moved(cluster: &Cluster) -> Vec<String> {
+    let members = cluster.members();
+    let elsewhere = |machine: &MachineId, address: IpAddr| {
+        let member = members.iter().find(|member| member.machine == *machine);
+        member.is_some_and(|member| !member.addresses.contains(&address))
+    };
+    let said = cluster.hints.borrow().said_of(elsewhere, std::time::Instant::now());
+    said.iter().map(ToString::to_string).collect()
 }
 
 /// Lets the rest of the agent use etcd while it is well.

@@ -6,7 +6,7 @@ use super::encode::{Family, Hook, Set, Table, Transaction};
 use super::expression::{Base, Expression, Meta, Register, Tracked, Verdict};
 use super::ground::{Ground, NAME_BYTES, TCP, UDP};
 use crate::{LINK_PREFIX, mesh};
-use ferrite_schema::names::{API_PORT, MESH_PORT};
+use ferrite_schema::names::{API_PORT, BEACON_PORT, MESH_PORT};
 
 pub(super) const INET: Table = Table { family: Family::Inet, name: "ferrite" };
 pub(super) const BRIDGE: Table = Table { family: Family::Bridge, name: "ferrite" };
@@ -18,7 +18,8 @@ const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 const DNS_PORT: u16 = 53;
 /// What machines of a cluster have for one another, at all their addresses.
-const BETWEEN_MACHINES: [(u8, u16); 3] = [(TCP, API_PORT), (TCP, ETCD_PEERS), (UDP, MESH_PORT)];
+const BETWEEN_MACHINES: [(u8, u16); 4] =
+    [(TCP, API_PORT), (TCP, ETCD_PEERS), (UDP, MESH_PORT), (UDP, BEACON_PORT)];
 const ETCD_PEERS: u16 = 2380;
 /// The interface of what the node sends to itself.
 const LOOPBACK: &str = "lo";

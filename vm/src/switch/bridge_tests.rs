@@ -63,6 +63,18 @@ fn what_is_unknown_goes_everywhere_and_what_is_known_to_its_port() {
 }
 
 #[test]
+fn what_is_for_a_group_goes_everywhere_whoever_is_known() {
+    let mut bridge = learned(0);
+    // 239.255.70.82 and ff12::4652:5254, as they are mapped (RFC 1112 section 6.4, RFC 2464 section 7).
+    for group in [[0x01, 0, 0x5e, 0x7f, 70, 82], [0x33, 0x33, 0x46, 0x52, 0x52, 0x54]] {
+        for _ in 0..2 {
+            let deliveries = bridge.step(at(1), Port(1), &frame(group, mac(1), b"beacon"));
+            assert_eq!(ports(&deliveries), [0, 2, 3, 4], "{group:x?}");
+        }
+    }
+}
+
+#[test]
 fn what_is_no_frame_of_a_station_goes_nowhere() {
     let mut bridge = bridge(0);
     let pause = [0x01, 0x80, 0xc2, 0, 0, 1];
