@@ -174,8 +174,12 @@ fn all_are_killed_and_come_back_at_other_addresses(computer: &Computer) -> Resul
         all.as_array().into_iter().flatten().map(|one| one[key].to_string()).collect()
     };
     assert_eq!(of(&machines, "id"), of(&cluster, "id"), "the same machines");
-    let (now, then) = (of(&machines, "addresses"), of(&cluster, "addresses"));
-    assert!(now.is_disjoint(&then), "at other addresses: {now:?}, {then:?}");
+    let then = of(&cluster, "addresses");
+    until("all say where they are now", || {
+        let now = of(&computer.ask(&["machine", "list"])?, "addresses");
+        ensure!(now.is_disjoint(&then), "{now:?}, {then:?}");
+        Ok(())
+    })?;
     assert_eq!(until("all runs", || settled(computer))?, before, "nothing moves");
     Ok(())
 }

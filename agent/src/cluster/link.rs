@@ -38,6 +38,9 @@ pub(super) enum End {
     Copy(String),
     #[error("it has not answered for {} s", .0.as_secs())]
     Silent(Duration),
+    /// The node was a member, and is none as far as the relay has heard.
+    #[error("its list of members has not this node any more: it is asked anew")]
+    Unlisted,
     /// This node can be its own relay now.
     #[error("this node is a relay itself now")]
     Nearer,
@@ -139,6 +142,8 @@ struct Link<'node, C, I> {
     reports: u64,
     /// What the node said of itself last.
     record: Machine,
+    /// The node is among the members that the relay has told.
+    listed: bool,
     /// What is to be done on the node, beside the link: that it is there a node says all the time, however long this takes.
     due: Due,
 }
@@ -170,8 +175,8 @@ where
     let (mut hears, says) = frames(stream);
     let (wanted, reports) = (BTreeSet::new(), 0);
     let record = (own.record)();
-    let due = Due::default();
-    let mut link = Link { own, instances, following, says, wanted, reports, record, due };
+    let (listed, due) = (false, Due::default());
+    let mut link = Link { own, instances, following, says, wanted, reports, record, listed, due };
     match link.run(&mut hears, news).await {
         Ok(never) => never,
         Err(end) => end,
@@ -274,7 +279,16 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
     async fn hear(&mut self, message: Message, news: &mut News<'_>) -> Result<(), End> {
         match message {
             Message::Refused { why, copy } => return Err(refused(why, copy)),
-            Message::Members { members, fresh } => (news.members)(members, fresh),
+            Message::Members { members, fresh } => {
+                let lists = members.iter().any(|member| member.machine == self.own.machine);
+                let was = std::mem::replace(&mut self.listed, lists);
+                let empty = members.is_empty();
+                (news.members)(members, fresh);
+                if was && !lists && !fresh && !empty {
+                    // Only what a quorum says at the beginning of a link is believed about that.
+                    return Err(End::Unlisted);
+                }
+            }
             Message::Peers(piece) => {
                 if let Some(peers) = self.following.follower.peers(piece) {
                     (news.peers)(peers);

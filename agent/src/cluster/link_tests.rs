@@ -531,3 +531,45 @@ async fn a_node_that_is_busy_says_all_the_time_that_it_is_there() {
     let state = tokio::time::timeout(PATIENCE, all).await.expect("it takes too long");
     assert_eq!(state.instances.len(), 1);
 }
+
+/// It may have been removed: a list that a quorum was asked for comes at the beginning of a link alone.
+#[tokio::test]
+async fn a_node_that_is_listed_no_more_asks_anew() {
+    let place = tempfile::tempdir().unwrap();
+    let (instances, own) = (Pretends::new(), own("boot-1"));
+    let mut following = Following::begin(Folder::at(place.path()));
+    let (here, there) = tokio::io::duplex(64 * 1024);
+    let listed = |digits: &[&str]| {
+        let member = |digit: &&str| Member {
+            machine: machine(digit),
+            addresses: Vec::new(),
+            learner: false,
+        };
+        digits.iter().map(member).collect::<Vec<_>>()
+    };
+    let relay = async {
+        let (mut hears, mut says) = frames(there);
+        assert!(matches!(hears.next().await.unwrap(), Message::Hello(_)));
+        let welcome = Welcome { version: VERSION, epoch: 1, relay: machine("a"), ttl_s: 600 };
+        says.say(&Message::Welcome(welcome)).await.unwrap();
+        for (digits, fresh) in [(&["a", "b"][..], true), (&["b", "c"], false), (&["a"], false)] {
+            says.say(&Message::Members { members: listed(digits), fresh }).await.unwrap();
+        }
+        while hears.next().await.is_ok() {}
+    };
+    let (mut welcome, mut told) = (|_: &Welcome| {}, 0);
+    let mut members = |_: Vec<Member>, _: bool| told += 1;
+    let (mut peers, mut services) = (|_: PeersSnapshot| {}, |_: &Catalogue| {});
+    let mut news = News {
+        welcome: &mut welcome,
+        members: &mut members,
+        peers: &mut peers,
+        services: &mut services,
+    };
+    let node = link::run(here, &own, &instances, &mut following, &mut news);
+    let (end, ()) = tokio::time::timeout(PATIENCE, async { tokio::join!(node, relay) })
+        .await
+        .expect("it takes too long");
+    assert!(matches!(end, End::Unlisted), "{end}");
+    assert_eq!(told, 3);
+}
