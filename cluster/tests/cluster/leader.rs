@@ -62,6 +62,7 @@ fn the_brake_outlives_a_watch_that_ends() {
         let later = hand.now() + SUSPECT_FOR;
         let lost_at = hand.asked_after(later).await;
         assert_eq!(lost_at, later + TTL, "the brake holds them");
+        hand.forward(SUSPECT_FOR);
         // Nothing here waits, so that what is forgotten was not heard: the watch ends.
         change(&store, "web", Target::Launched, 7).await;
         change(&store, "web", Target::Launched, 8).await;

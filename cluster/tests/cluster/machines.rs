@@ -148,6 +148,11 @@ impl Hand {
 }
 
 impl Hand {
+    /// Lets time pass, whoever waits for it.
+    pub(crate) fn forward(&self, time: Duration) {
+        self.now.send_modify(|now| *now += time);
+    }
+
     /// The latest moment that somebody waits for, once that is after this one.
     pub(crate) async fn asked_after(&self, moment: Moment) -> Moment {
         let mut asked = self.asked.subscribe();
