@@ -77,9 +77,12 @@ fn machines_that_all_moved_while_off_find_one_another_where_nobody_knows_an_addr
     // What the store remembers is what was before, until each has said where it is now.
     let deadline = Instant::now() + BOOT;
     loop {
-        let after = addresses(&computer)?;
-        let moved = !after.iter().any(|one| before.contains(one));
-        if moved && after.iter().any(|one| one.starts_with("192.168.77.")) {
+        let after = addresses(&computer);
+        let moved = |all: &Vec<String>| {
+            !all.iter().any(|one| before.contains(one))
+                && all.iter().any(|one| one.starts_with("192.168.77."))
+        };
+        if after.as_ref().is_ok_and(moved) {
             break;
         }
         ensure!(Instant::now() < deadline, "{before:?}, then {after:?}");
