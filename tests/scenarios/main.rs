@@ -25,7 +25,6 @@ mod pid1;
 mod power;
 mod quorum;
 mod registry;
-mod renumbered;
 mod root;
 mod services;
 mod slots;
