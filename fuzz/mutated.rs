@@ -1,5 +1,8 @@
 //! Inputs near those of a corpus, for tests with the ordinary compiler: seeded, so that what falls once falls again. It knows
-//! nothing of coverage; a fuzzer does.
+//! nothing of coverage; a fuzzer does. For crates beside this folder.
+
+use std::fs;
+use std::path::Path;
 
 /// Words that open other ways than bytes do.
 const WORDS: [&[u8]; 16] = [
@@ -23,8 +26,25 @@ const WORDS: [&[u8]; 16] = [
 /// Longest input that is made.
 const MAX_BYTES: usize = 8192;
 
+/// Every file of the corpus `name`, and so many inputs near them, pass the check.
+pub(crate) fn look(name: &str, count: u64, check: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
+    let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files.collect();
+    files.sort();
+    let corpus: Vec<Vec<u8>> = files.iter().map(|path| fs::read(path).unwrap()).collect();
+    assert!(corpus.len() > 3, "{} holds {} files", folder.display(), corpus.len());
+    let falls = |input: &[u8]| std::panic::catch_unwind(|| check(input)).is_err();
+    for (path, input) in files.iter().zip(&corpus) {
+        assert!(!falls(input), "{}", path.display());
+    }
+    for input in mutated(&corpus, count) {
+        assert!(!falls(&input), "{input:?}: {}", String::from_utf8_lossy(&input));
+    }
+}
+
 /// So many inputs: pieces of the corpus, changed in one to eight places.
-pub(crate) fn mutated(corpus: &[Vec<u8>], count: u64) -> impl Iterator<Item = Vec<u8>> + '_ {
+fn mutated(corpus: &[Vec<u8>], count: u64) -> impl Iterator<Item = Vec<u8>> + '_ {
     (0..count).map(|seed| {
         let mut dice = Dice(seed);
         let mut input = dice.one(corpus);

@@ -17,6 +17,9 @@ use super::growth::{self, Step};
 
 /// How often etcd is asked who leads raft.
 const ASK_EVERY: Duration = Duration::from_millis(500);
+/// So long a part of a TTL there may be no leader: an election takes a moment, and whoever is linked here can wait for that.
+const LEADERLESS: u32 = 2;
+pub(super) const NO_LEADER: &str = "it knows no leader: it needs more than half of the members, and if they are lost for good, `ferrite etcd recover`";
 /// How often a member looks whether anybody leads at all.
 const VACANT_EVERY: Duration = Duration::from_secs(5);
 /// How often a leader looks what nothing needs any more.
@@ -86,7 +89,7 @@ async fn part(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut vacancies = tokio::time::interval(VACANT_EVERY);
     vacancies.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut deciding: Option<Deciding<'_>> = None;
+    let (mut deciding, mut led): (Option<Deciding<'_>>, _) = (None, Instant::now());
     loop {
         while let Some(event) = events.pop() {
             for effect in leadership.step(event) {
@@ -113,7 +116,15 @@ async fn part(
             }
         }
         tokio::select! {
-            _ = ticks.tick() => events.push(Event::Raft(store.raft().await?.leader)),
+            _ = ticks.tick() => {
+                let leader = store.raft().await?.leader;
+                if leader.is_some() {
+                    led = Instant::now();
+                } else if led.elapsed() >= settings.ttl / LEADERLESS {
+                    return Err(StoreProblem::Unavailable { why: NO_LEADER.to_owned() });
+                }
+                events.push(Event::Raft(leader));
+            }
             _ = vacancies.tick(), if deciding.is_none() => events.extend(vacant(store).await?),
             changes = watch.next() => match changes {
                 Some(Ok(changes)) => events.extend(changes.iter().rev().map(|change| {

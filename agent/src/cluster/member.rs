@@ -29,9 +29,6 @@ use crate::node::Node;
 const ABOUT: &str = "cluster member";
 /// How often others are asked how they stand, and etcd whether it is well.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A member is no relay any more after this part of a TTL without a leader.
-const LEADERLESS: u32 = 2;
-const NO_LEADER: &str = "it knows no leader: it needs more than half of the members, and if they are lost for good, `ferrite etcd recover`";
 /// What cannot be done now is tried again after this long.
 const AGAIN: Duration = Duration::from_secs(5);
 /// etcd's peer certificate is made anew after this long, which is well before it ends.
@@ -453,7 +450,7 @@ async fn well(cluster: &Cluster, store: &Etcd) -> Result<Terms, String> {
         return Err("it learns still".to_owned());
     }
     if raft.leader.is_none() {
-        return Err(NO_LEADER.to_owned());
+        return Err(lead::NO_LEADER.to_owned());
     }
     recovering::raise(cluster, store).await?;
     let begins = Begins {
@@ -489,21 +486,6 @@ async fn lead_and_look(
         problem = keep_looking(cluster, store) => ferrite_schema::chain(&problem),
         problem = outlook::keep(store, ttl, known, tells_all) => ferrite_schema::chain(&problem),
         why = recovering::keep_looking_for_newer(cluster, epoch) => why,
-        why = leaderless(store, ttl / LEADERLESS) => why,
-    }
-}
-
-/// Ends when etcd has known no leader for so long: an election takes a moment, and whoever is linked here can wait for that.
-async fn leaderless(store: &Etcd, most: Duration) -> String {
-    let mut last = Instant::now();
-    loop {
-        match store.raft().await {
-            Ok(raft) if raft.leader.is_some() => last = Instant::now(),
-            Ok(_) if last.elapsed() < most => {}
-            Ok(_) => return NO_LEADER.to_owned(),
-            Err(problem) => return ferrite_schema::chain(&problem),
-        }
-        tokio::time::sleep(LOOK_EVERY / 2).await;
     }
 }
 
