@@ -16,7 +16,7 @@ use ferrite_net::services::{Instance, Services};
 use ferrite_net::underlay::Underlay;
 use ferrite_schema::cluster::MachineId;
 use ferrite_schema::unit::Protocol;
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::kept::KeptServices;
 use super::{Cluster, Heard, now_s};
@@ -83,6 +83,9 @@ fn remember(cluster: &Cluster, node: &Node) {
 async fn join(cluster: &Cluster, node: &Node, containers: &Containers) {
     let mut told = cluster.peers.subscribe();
     let mut kept = None;
+    // However often something is told, it is looked.
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let snapshot = told.borrow_and_update().clone();
         let opened = open(cluster, node, containers).await;
@@ -110,7 +113,7 @@ async fn join(cluster: &Cluster, node: &Node, containers: &Containers) {
                 Err(why) => node.stand(ABOUT.to_owned(), Some(why)),
             }
         }
-        let changes = changes(containers, snapshot.is_some());
+        let changes = changes(containers, snapshot.is_some(), &mut looks);
         tokio::select! {
             changed = told.changed() => {
                 if changed.is_err() {
@@ -125,10 +128,10 @@ async fn join(cluster: &Cluster, node: &Node, containers: &Containers) {
 
 /// Ends when the node's own addresses are others; never where that is of no interest. Until then it is looked whether the others
 /// answer at theirs.
-async fn changes(containers: &Containers, matters: bool) {
+async fn changes(containers: &Containers, matters: bool, looks: &mut Interval) {
     let before = Underlay::look().ok();
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        looks.tick().await;
         if !matters {
             continue;
         }
