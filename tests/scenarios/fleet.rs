@@ -14,7 +14,7 @@ use ferrite_vm::console::Until;
 use ferrite_vm::deadline::Deadline;
 use serde_json::Value;
 
-use crate::{mesh, survival};
+use crate::{mesh, nemesis, survival};
 
 pub(crate) const NODES: [&str; 3] = ["trio-1", "trio-2", "trio-3"];
 /// A member's last word on its way into the cluster.
@@ -140,6 +140,7 @@ fn three_machines_are_one_cluster_and_a_unit_outlives_one_of_them() -> Result<()
 
     survival::the_cluster_outlives_what_befalls_its_machines(&computer)?;
     computer.ferrite(&["unit", "destroy", "web", "front"])?;
+    nemesis::befalls_its_machines(&computer, &NODES)?;
     computer.ferrite(&["cluster", "down", "trio", "--delete"])?;
     Ok(())
 }

@@ -19,6 +19,7 @@ mod isolation;
 mod kernel;
 mod living;
 mod mesh;
+mod nemesis;
 mod network;
 mod oci;
 mod pid1;

@@ -15,6 +15,7 @@ pub mod node;
 pub mod openapi;
 pub mod programs;
 pub mod registry;
+pub mod runs;
 pub mod services;
 pub mod turnstile;
 pub mod units;

@@ -49,7 +49,7 @@ fn forgets(
         let is_its = match &key {
             Key::Alive(of) if of == id => {
                 let why = format!(
-                    "machine {name} is alive: switch it off first (`ferrite machine poweroff`); where nothing new should come to it, `ferrite machine cordon`"
+                    "machine {name} is alive: switch it off first (`ferrite machine poweroff --machine {name}`); where only nothing new should come to it, `ferrite machine cordon {name}`"
                 );
                 return Err(conflict(why));
             }
