@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 pub use self::recovery::NotRecovered;
-pub(crate) use self::recovery::{Fate, Plan, Said, weigh};
+pub(crate) use self::recovery::{Fate, Plan, Said, reached, weigh};
 pub use self::snapshot::NotWhole;
 pub(crate) use self::snapshot::{Check, Checked};
 use crate::exit::Exit;
@@ -26,6 +26,8 @@ pub enum EtcdProblem {
     Unconfirmed { machine: String },
     #[error("recover etcd: {machine} does not lead yet after {}", humantime::format_duration(*within))]
     NotAlone { machine: String, within: Duration },
+    #[error("recover etcd: {machine} has not done what was ordered: a quorum is there again")]
+    Overtaken { machine: String },
     #[error("listen on port {port} of 127.0.0.1")]
     Listen { port: u16, source: io::Error },
 }
@@ -37,7 +39,9 @@ impl EtcdProblem {
         match self {
             Self::Snapshot(_) => Exit::Unverified,
             Self::Unconfirmed { .. } => Exit::Usage,
-            Self::BrokenOff | Self::Recover(_) | Self::NotAlone { .. } => Exit::Failed,
+            Self::BrokenOff | Self::Recover(_) | Self::NotAlone { .. } | Self::Overtaken { .. } => {
+                Exit::Failed
+            }
             Self::Listen { .. } => Exit::Environment,
         }
     }
@@ -50,7 +54,8 @@ impl EtcdProblem {
                 Some("try again, or take it from another machine: `--machine NAME`")
             }
             Self::BrokenOff => None,
-            Self::Recover(NotRecovered::Led { .. } | NotRecovered::Enough { .. }) => {
+            Self::Overtaken { .. }
+            | Self::Recover(NotRecovered::Led { .. } | NotRecovered::Enough { .. }) => {
                 Some("`ferrite etcd status` says what is wrong with each member")
             }
             Self::Recover(NotRecovered::Nothing { .. }) => Some(

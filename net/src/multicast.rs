@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 
 use futures_util::future::select_all;
+use rustix::net::sockopt::set_ip_add_membership_with_ifindex;
 use tokio::net::UdpSocket as Listening;
 
 use crate::underlay::{Link, links};
@@ -56,22 +57,26 @@ impl Group {
         }
         // Both hold the port: the old ones go first.
         self.listening.clear();
-        self.complete = true;
-        let mut join = |socket: io::Result<UdpSocket>| match socket.and_then(listening) {
-            Ok(socket) => self.listening.push(socket),
-            Err(error) => {
-                tracing::debug!(%error, "group-not-joined");
-                self.complete = false;
-            }
-        };
+        let mut missed = Vec::new();
         if now.iter().any(|link| link.ipv4.is_some()) {
-            join(join_ipv4(self.port, &now));
+            self.listen(join_ipv4(self.port, &now, &mut missed), &mut missed);
         }
         for link in now.iter().filter(|link| link.ipv6.is_some()) {
-            join(join_ipv6(self.port, link.index));
+            self.listen(join_ipv6(self.port, link.index), &mut missed);
         }
+        for error in &missed {
+            tracing::debug!(%error, "group-not-joined");
+        }
+        self.complete = missed.is_empty();
         self.links = now;
         Ok(())
+    }
+
+    fn listen(&mut self, socket: io::Result<UdpSocket>, missed: &mut Vec<io::Error>) {
+        match socket.and_then(listening) {
+            Ok(socket) => self.listening.push(socket),
+            Err(error) => missed.push(error),
+        }
     }
 
     /// The next datagram; never where there is no link.
@@ -105,13 +110,15 @@ fn listening(socket: UdpSocket) -> io::Result<Listening> {
     Listening::from_std(socket)
 }
 
-fn join_ipv4(port: u16, links: &[Link]) -> io::Result<UdpSocket> {
+/// One socket for all links: those that cannot be joined are missed, and the others are not.
+fn join_ipv4(port: u16, links: &[Link], missed: &mut Vec<io::Error>) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(SocketAddrV4::new(GROUP4, port))?;
-    let mut joined = Err(io::ErrorKind::AddrNotAvailable.into());
-    for own in links.iter().filter_map(|link| link.ipv4) {
-        joined = joined.or(socket.join_multicast_v4(&GROUP4, &own));
+    for link in links {
+        let Some(own) = link.ipv4 else { continue };
+        let joined = set_ip_add_membership_with_ifindex(&socket, &GROUP4, &own, link.index);
+        missed.extend(joined.err().map(io::Error::from));
     }
-    joined.map(|()| socket)
+    Ok(socket)
 }
 
 fn join_ipv6(port: u16, link: u32) -> io::Result<UdpSocket> {
@@ -240,6 +247,35 @@ mod tests {
                 group.look().unwrap();
                 calls(&near, b"again");
                 let expected = [of("10.1.0.2", b"again"), of("fd00:1::2", b"again")];
+                assert_eq!(heard(&group, 2).await, expected);
+            });
+        });
+    }
+
+    #[test]
+    fn a_link_that_cannot_be_joined_is_tried_again() {
+        let name = format!("{}::a_link_that_cannot_be_joined_is_tried_again", module_path!());
+        inside(&name, || {
+            let (one, other) = (Room::new(), Room::new());
+            ready(&one, "lan0", 1);
+            ready(&other, "lan1", 2);
+            let most = |count: &str| {
+                std::fs::write("/proc/sys/net/ipv4/igmp_max_memberships", count).unwrap();
+            };
+            runs(async {
+                let mut group = Group::at(PORT);
+                most("1");
+                group.look().unwrap();
+                assert!(!group.complete, "one link of two was joined");
+                calls(&one, b"one");
+                let of = |address: &str, bytes: &[u8]| (address.to_owned(), bytes.to_vec());
+                let expected = [of("10.1.0.2", b"one"), of("fd00:1::2", b"one")];
+                assert_eq!(heard(&group, 2).await, expected);
+                most("20");
+                group.look().unwrap();
+                assert!(group.complete);
+                calls(&other, b"other");
+                let expected = [of("10.2.0.2", b"other"), of("fd00:2::2", b"other")];
                 assert_eq!(heard(&group, 2).await, expected);
             });
         });

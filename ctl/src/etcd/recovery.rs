@@ -6,6 +6,8 @@ use std::cmp::Reverse;
 use ferrite_schema::api::{EtcdMember, EtcdRemains, EtcdStatus};
 use serde::Serialize;
 
+use super::EtcdProblem;
+
 /// What a machine said, or its address and why it said nothing.
 pub(crate) type Said = Result<EtcdRemains, (String, String)>;
 
@@ -125,6 +127,21 @@ pub(crate) fn weigh(said: &[Said]) -> Result<Plan, NotRecovered> {
         return Err(NotRecovered::Enough { names, voters: count });
     }
     Ok(plan(best, &all, silent, false))
+}
+
+/// The epoch that a machine which went on alone answers for the cluster in, once it does; `ordered` is the one that it was to reach.
+///
+/// # Errors
+/// It gave the recovery up.
+pub(crate) fn reached(remains: &EtcdRemains, ordered: u64) -> Result<Option<u64>, EtcdProblem> {
+    match remains.epoch {
+        _ if remains.recovering => Ok(None),
+        // The epoch is raised before the recovery is over.
+        Some(epoch) if epoch < ordered => {
+            Err(EtcdProblem::Overtaken { machine: remains.machine_name.clone() })
+        }
+        epoch => Ok(epoch.filter(|_| remains.serves)),
+    }
 }
 
 fn voters(remains: &EtcdRemains) -> impl Iterator<Item = &EtcdMember> {

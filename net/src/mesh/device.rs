@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::endpoints::{Endpoints, SESSION_S};
+use super::endpoints::{Endpoints, in_session};
 use super::plan::Wanted;
 use super::told::{CLUSTER_PREFIX6, Mesh, NAME};
 use crate::interface::{self, Way};
@@ -65,7 +65,7 @@ impl Device {
         let changed = wanted.peers.iter().filter(differs).map(|peer| {
             // An earlier agent's device may have learnt where the peer is, and speaks to it.
             let heard_s = there.get(&peer.key).map_or(0, |seen| seen.handshake_s);
-            let speaks = first && now_s.saturating_sub(heard_s) < SESSION_S;
+            let speaks = first && in_session(heard_s, now_s);
             let endpoint = peer.endpoint.filter(|_| !speaks);
             wireguard::Peer { endpoint, ..peer.clone() }
         });

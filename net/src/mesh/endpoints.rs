@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::wireguard::{Key, Seen};
 
 /// A session is used for so long after its handshake (WireGuard's `REJECT_AFTER_TIME`), in seconds.
-pub(super) const SESSION_S: u64 = 180;
+const SESSION_S: u64 = 180;
 /// An address is tried for so long: handshakes are begun every 5 s (WireGuard's `REKEY_TIMEOUT`), and one may be lost.
 const TRIED_FOR: Duration = Duration::from_secs(15);
 
@@ -74,10 +74,15 @@ impl Endpoints {
 /// It is in a session, or something has come from it. Of a clock that was set one cannot tell how old a handshake is; one that
 /// was not there before is new.
 const fn answers(before: &Seen, now: &Seen, now_s: u64) -> bool {
-    let age_s = now_s.saturating_sub(now.handshake_s);
-    (now.handshake_s != 0 && age_s < SESSION_S)
+    in_session(now.handshake_s, now_s)
         || now.handshake_s != before.handshake_s
         || now.received_bytes > before.received_bytes
+}
+
+/// Whether a handshake of that time is of a session that lasts still. One of a time that is yet to come says nothing: the clock was
+/// set back.
+pub(super) const fn in_session(handshake_s: u64, now_s: u64) -> bool {
+    handshake_s != 0 && now_s >= handshake_s && now_s.saturating_sub(handshake_s) < SESSION_S
 }
 
 #[cfg(test)]
@@ -207,6 +212,31 @@ mod tests {
             test.seen.received_bytes += 100;
             assert_eq!(test.look(100), None);
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_keeps_nobody_where_he_is_silent() {
+        let mut test = Test::of(2);
+        test.shakes_hands();
+        // The node's clock is a day behind what the kernel wrote down.
+        test.seen.handshake_s = EPOCH_S + 86_400;
+        let moved: Vec<Option<u8>> = (0..6).map(|_| test.look(148)).collect();
+        assert_eq!(moved, [None, None, None, Some(2), None, Some(1)]);
+    }
+
+    #[test]
+    fn a_session_is_of_a_handshake_that_was_and_not_long_ago() {
+        for (handshake_s, expected) in [
+            (0, false),
+            (EPOCH_S, true),
+            (EPOCH_S - SESSION_S + 1, true),
+            (EPOCH_S - SESSION_S, false),
+            (EPOCH_S + 1, false),
+            (u64::MAX, false),
+        ] {
+            assert_eq!(in_session(handshake_s, EPOCH_S), expected, "{handshake_s}");
+        }
+        assert!(!in_session(0, 0), "there was none, whatever the clock says");
     }
 
     proptest! {
