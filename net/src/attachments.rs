@@ -13,7 +13,8 @@ use super::addresses::{self, Addresses};
 use super::bridge;
 use super::dns::Names;
 use super::files::{self, Contents, Record, WriteFiles};
-use super::mesh::{Device, Mesh};
+use super::interface::Way;
+use super::mesh::{Device, Flat, Mesh, Network as ClusterNetwork};
 use super::netlink::{Batch, Family, NetlinkProblem, Socket};
 use super::nftables::{self, Ground, Member};
 use super::ports;
@@ -77,6 +78,8 @@ pub(super) struct Plan {
     pub(super) resolv_conf: PathBuf,
     /// Addresses of the cluster's machines, as they were known last.
     pub(super) machines: BTreeSet<IpAddr>,
+    /// Its network, where plain routes led to others in it.
+    pub(super) flat: Option<Flat>,
 }
 
 /// A unit that wants a network.
@@ -101,6 +104,10 @@ pub(super) struct Attachments {
     /// The node's end of the cluster's network, and what it was last told of that.
     device: Option<Device>,
     mesh: Option<Mesh>,
+    /// Where the key of that end is kept, once it was asked for.
+    mesh_key: Option<PathBuf>,
+    /// Plain routes to other machines' networks, where it is they that lead there.
+    routes: Option<BTreeMap<ClusterNetwork, Way>>,
     /// Addresses of the cluster's machines.
     machines: BTreeSet<IpAddr>,
     /// Longest packet of units, where it is not the kernel's choice.
@@ -114,6 +121,7 @@ impl Attachments {
             bridge: BRIDGE.to_owned(),
             ipv4: (ipv4, plan.addresses.prefix()),
             ipv6: ipv6.map(|address| (address, addresses::IPV6_PREFIX)),
+            flat: plan.flat,
         };
         let machines = plan.machines.clone();
         Self {
@@ -124,6 +132,8 @@ impl Attachments {
             laid: false,
             device: None,
             mesh: None,
+            mesh_key: None,
+            routes: None,
             machines,
             mtu: None,
         }
@@ -321,13 +331,15 @@ mod tests {
             runs: folder.join("units"),
             resolv_conf: folder.join("resolv.conf"),
             machines: BTreeSet::new(),
+            flat: None,
         };
         Attachments::new(plan, Arc::new(Mutex::new(names)))
     }
 
     fn mesh(number: u16) -> Mesh {
         let ipv6 = "fd12:3456:789a::".parse().unwrap();
-        Mesh { ipv4: ([10, 112, 0, 0].into(), 12), ipv6, number, peers: Vec::new() }
+        let transport = ferrite_schema::cluster_network::MeshTransport::WireGuard;
+        Mesh { ipv4: ([10, 112, 0, 0].into(), 12), ipv6, transport, number, peers: Vec::new() }
     }
 
     fn wish(unit: &str) -> Wish {

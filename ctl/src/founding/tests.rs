@@ -18,7 +18,8 @@ fn founded(nodes: u8, members: Option<u8>) -> Founded {
     let name: ClusterName = "dev".parse().unwrap();
     let nodes = numbered(&name, nodes, members).unwrap();
     let join = vec![JoinAddress::try_from("10.0.0.1".to_owned()).unwrap()];
-    found(&Plan { name, nodes, join, now_s: NOW_S }).unwrap()
+    let network = ClusterNetworkConfig::default();
+    found(&Plan { name, nodes, join, network, now_s: NOW_S }).unwrap()
 }
 
 /// What openssl says.

@@ -6,6 +6,7 @@ use super::encode::{Family, Hook, Set, Table, Transaction};
 use super::expression::{Base, Expression, Meta, Register, Tracked, Verdict};
 use super::ground::{Ground, NAME_BYTES, TCP, UDP};
 use crate::{LINK_PREFIX, mesh};
+use ferrite_schema::cluster_network::CLUSTER_PREFIX6;
 use ferrite_schema::names::{API_PORT, BEACON_PORT, MESH_PORT};
 
 pub(super) const INET: Table = Table { family: Family::Inet, name: "ferrite" };
@@ -119,6 +120,9 @@ pub(super) fn inet(transaction: &mut Transaction, ground: &Ground) {
     transaction.chain(INET, "publish", None);
     transaction.chain(INET, "metadata", None);
     transaction.chain(INET, "machines", None);
+    if ground.flat.is_some() {
+        transaction.chain(INET, "others", None);
+    }
     transaction.chain(INET, "strangers", chain("filter", PREROUTING, BEFORE_TRACKING));
     transaction.chain(INET, "prerouting", chain("nat", PREROUTING, NEW_DESTINATION));
     transaction.chain(INET, "output", chain("nat", OUTPUT, NEW_DESTINATION));
@@ -242,6 +246,25 @@ fn of_resolver(ground: &Ground) -> Vec<Vec<Expression>> {
     all
 }
 
+/// An end of a packet's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    From,
+    To,
+}
+
+/// Packets of units that are reached by plain routes, by family; none where there are no such.
+fn of_cluster(ground: &Ground, side: Side) -> Vec<Vec<Expression>> {
+    let Some(flat) = ground.flat else { return Vec::new() };
+    let (at4, at6) = match side {
+        Side::From => (12, 8),
+        Side::To => (16, 24),
+    };
+    let ipv4 = [of_family(IPV4), address(at4, &flat.ipv4.0.octets(), flat.ipv4.1)].concat();
+    let ipv6 = || [of_family(IPV6), address(at6, &flat.ipv6.octets(), CLUSTER_PREFIX6)].concat();
+    std::iter::once(ipv4).chain(ground.ipv6.map(|_| ipv6())).collect()
+}
+
 struct Rules<'a> {
     transaction: &'a mut Transaction,
     bridge: Vec<u8>,
@@ -283,6 +306,10 @@ impl Rules<'_> {
         // Units of a cluster see one another as they are.
         let to_mesh = meta_is(Meta::OutName, &interface(mesh::NAME));
         self.add("postrouting", &[&from_units, &to_mesh], End(Verdict::Accept));
+        for to_cluster in of_cluster(ground, Side::To) {
+            let parts: [&[Expression]; 3] = [&from_units, &to_others, &to_cluster];
+            self.add("postrouting", &parts, End(Verdict::Accept));
+        }
         for network in [Some(ipv4), ipv6].iter().flatten() {
             // A unit's published port, asked for by a unit: the answer must come back through the node.
             let published = any_bit(Tracked::Status, PUBLISHED);
@@ -290,7 +317,7 @@ impl Rules<'_> {
             self.add("postrouting", &[&from_units, &to_others, network], Masquerade);
         }
 
-        self.forward();
+        self.forward(ground);
         self.guard_node(ground);
     }
 
@@ -309,7 +336,20 @@ impl Rules<'_> {
         let not_units = meta_is_not(Meta::InName, &self.bridge);
         // What comes through the mesh answers the node, which speaks by these addresses there; `input` lets nothing else in.
         let not_mesh = meta_is_not(Meta::InName, &interface(mesh::NAME));
-        for to_bridge in [Some(ipv4), ipv6].iter().flatten() {
+        let to_bridge = [Some(ipv4), ipv6];
+        let from_cluster = of_cluster(ground, Side::From);
+        let forged =
+            [Expression::WayBack { to: 0 }, Expression::Equal { register: 0, value: vec![0] }];
+        for from_cluster in &from_cluster {
+            // As far as plain routes can tell who speaks: by the link by which it would be answered.
+            let parts: [&[Expression]; 4] = [&not_itself, &not_units, from_cluster, &forged];
+            self.add("strangers", &parts, stop.clone());
+        }
+        for (to_bridge, from_cluster) in to_bridge.iter().flatten().zip(&from_cluster) {
+            let parts: [&[Expression]; 4] = [&not_itself, &not_units, to_bridge, from_cluster];
+            self.add("strangers", &parts, Expression::Verdict(Verdict::Accept));
+        }
+        for to_bridge in to_bridge.iter().flatten() {
             let parts: [&[Expression]; 4] = [&not_itself, &not_units, &not_mesh, to_bridge];
             self.add("strangers", &parts, stop.clone());
         }
@@ -317,7 +357,7 @@ impl Rules<'_> {
 
     /// What passes through the node: what comes from units, and what belongs to that or was published. The node is
     /// no router for its neighbours.
-    fn forward(&mut self) {
+    fn forward(&mut self, ground: &Ground) {
         use Expression::Verdict as End;
         let (from_units, to_units) =
             (meta_is(Meta::InName, &self.bridge), meta_is(Meta::OutName, &self.bridge));
@@ -339,6 +379,10 @@ impl Rules<'_> {
         // Whose packets these are, WireGuard vouches for.
         let from_mesh = meta_is(Meta::InName, &interface(mesh::NAME));
         self.add("forward", &[&from_mesh, &to_units], End(Verdict::Accept));
+        // Likewise, who are on the link with it: `strangers` has looked which one that is.
+        for from_cluster in of_cluster(ground, Side::From) {
+            self.add("forward", &[&from_cluster, &to_units], End(Verdict::Accept));
+        }
         for reason in [any_bit(Tracked::State, KNOWN), any_bit(Tracked::Status, PUBLISHED)] {
             self.add("forward", &[&to_units, &reason], End(Verdict::Accept));
         }
@@ -371,6 +415,7 @@ impl Rules<'_> {
         }
         self.add("input", &[&from_mesh], End(Verdict::Drop));
         let not_units = meta_is_not(Meta::InName, &self.bridge);
+        self.guard_from_others(ground, &not_units);
         self.add("input", &[&not_units], End(Verdict::Accept));
         self.add("input", &[&any_bit(Tracked::State, KNOWN)], End(Verdict::Accept));
         for protocol in [ICMP, ICMPV6] {
@@ -380,6 +425,29 @@ impl Rules<'_> {
             self.add("input", &[&names], End(Verdict::Accept));
         }
         self.add("input", &[], End(Verdict::Drop));
+    }
+}
+
+impl Rules<'_> {
+    /// What comes by plain routes to the bridge's own addresses: the same as through the mesh.
+    fn guard_from_others(&mut self, ground: &Ground, not_units: &[Expression]) {
+        use Expression::Verdict as End;
+        if ground.flat.is_none() {
+            return;
+        }
+        let not_itself = meta_is_not(Meta::InName, &interface(LOOPBACK));
+        let ipv4 = [of_family(IPV4), address(16, &ground.ipv4.0.octets(), 32)].concat();
+        let ipv6 =
+            ground.ipv6.map(|(own, _)| [of_family(IPV6), address(24, &own.octets(), 128)].concat());
+        for to_bridge in [Some(ipv4), ipv6].iter().flatten() {
+            let parts: [&[Expression]; 3] = [&not_itself, not_units, to_bridge];
+            self.add("input", &parts, End(Verdict::Goto("others")));
+        }
+        self.add("others", &[&any_bit(Tracked::State, KNOWN)], End(Verdict::Accept));
+        for protocol in [ICMP, ICMPV6] {
+            self.add("others", &[&meta_is(Meta::Transport, &[protocol])], End(Verdict::Accept));
+        }
+        self.add("others", &[], End(Verdict::Drop));
     }
 }
 
