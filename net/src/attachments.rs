@@ -20,6 +20,8 @@ use super::nftables::{self, Ground, Member};
 use super::ports;
 use super::{BRIDGE, LINK_PREFIX};
 
+#[cfg(test)]
+mod flat_tests;
 mod joining;
 
 /// A unit could not be given the network that it asks for.
@@ -321,7 +323,7 @@ mod tests {
     use super::*;
     use crate::namespace;
 
-    fn attachments(folder: &std::path::Path) -> Attachments {
+    pub(super) fn attachments(folder: &std::path::Path) -> Attachments {
         let addresses = Addresses::new([10, 120, 0, 0].into(), 16, None);
         let names = Names::new("ferrite.local".to_owned(), ([10, 120, 0, 0].into(), 16), None);
         let plan = Plan {
@@ -342,7 +344,7 @@ mod tests {
         Mesh { ipv4: ([10, 112, 0, 0].into(), 12), ipv6, transport, number, peers: Vec::new() }
     }
 
-    fn wish(unit: &str) -> Wish {
+    pub(super) fn wish(unit: &str) -> Wish {
         Wish {
             unit: unit.to_owned(),
             hostname: unit.to_owned(),
@@ -361,10 +363,7 @@ mod tests {
     fn a_unit_keeps_its_network_and_the_next_one_has_the_clusters() {
         let name = "a_unit_keeps_its_network_and_the_next_one_has_the_clusters";
         namespace::inside(&format!("{}::{name}", module_path!()), || {
-            // That of the namespace: it tells what interfaces there are.
-            let mount = ["-t", "sysfs", "sysfs", "/sys"];
-            let mounted = std::process::Command::new("mount").args(mount).status().unwrap();
-            assert!(mounted.success());
+            namespace::show_interfaces();
             let folder = tempfile::tempdir().unwrap();
             let mut first = attachments(folder.path());
             let old = address(&first.attach(&wish("early")).unwrap());

@@ -6,7 +6,7 @@ use std::process::Command;
 use super::*;
 use crate::addresses::mac;
 use crate::mesh::Flat;
-use crate::namespace::{Room, ip};
+use crate::namespace::{Room, ip, reaches};
 use crate::netlink::{Family, Socket};
 
 fn ground() -> Ground {
@@ -152,17 +152,6 @@ fn a_refusal_changes_nothing_and_says_what() {
         assert_eq!(error.errno(), Some(2), "there is no table yet");
         assert_eq!(list(), "");
     });
-}
-
-/// Whether `address`, at the port behind a slash or else at 9, is reached from a room: there somebody refuses, at least.
-fn reaches(room: &Room, address: &str) -> bool {
-    let (address, port) = address.split_once('/').unwrap_or((address, "9"));
-    let connect = format!("exec 3<>/dev/tcp/{address}/{port}");
-    let mut command = room.command(&["timeout", "3", "bash", "-c", &connect]);
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(124) || said.contains("refused"), "{said}");
-    output.status.code() != Some(124)
 }
 
 #[test]
