@@ -69,10 +69,10 @@ pub async fn run() -> anyhow::Result<()> {
         node.warn(doubt);
     }
     // Before units are started: none with the node's network takes its port.
-    let (doorway, server, visitors) = serving::listen(&config, &node).await;
+    let (doorway, port, visitors) = serving::listen(&config, &node).await;
     let (api_seen, api) = watch::channel(Api::Unasked);
     let (end, ending) = Ending::new();
-    let serve = serving::serve(&node, server, &doorway, api_seen, ending);
+    let serve = serving::serve(&node, port, &doorway, api_seen, ending);
     tokio::pin!(serve);
     let (link_seen, link) = watch::channel(false);
     let record = LinkRecord::in_folder(Path::new(names::LIB_DIR));

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use ferrite_net::containers::Containers;
 use ferrite_schema::names;
 use ferrite_schema::node_config::NodeConfig;
@@ -28,33 +29,68 @@ const VISITORS_MAX: usize = 64;
 /// What the port shows; nothing until there is a certificate.
 pub(crate) type Doorway = watch::Sender<Option<Doors>>;
 
+/// The port, where the configuration asks for it, and who is answered at it besides the API's users.
+pub(crate) struct Port {
+    server: Option<Result<Server, Serve>>,
+    callers: Callers,
+}
+
+/// Machines that want in, and nodes of the cluster.
+struct Callers {
+    lets_in: Option<Router>,
+    nodes: Option<mpsc::Sender<Visitor>>,
+}
+
+impl Callers {
+    /// They are answered at this port.
+    fn at(&self, mut server: Server) -> Server {
+        if let Some(router) = &self.lets_in {
+            server = server.letting_in(router.clone());
+        }
+        match &self.nodes {
+            Some(nodes) => server.meeting(nodes.clone()),
+            None => server,
+        }
+    }
+}
+
 /// Listens for the API, where the configuration asks for it; with it come what decides what is shown, and nodes of the cluster.
 pub(crate) async fn listen(
     config: &NodeConfig,
     node: &Node,
-) -> (Doorway, Option<Result<Server, Serve>>, mpsc::Receiver<Visitor>) {
+) -> (Doorway, Port, mpsc::Receiver<Visitor>) {
     let doorway = Doorway::new(None);
     let (meets, visitors) = mpsc::channel(VISITORS_MAX);
+    // In its rescue state a node has no part in the cluster, and nothing to tell it.
+    let takes_part = node.rescue.is_none();
+    let lets_in = if takes_part { door(config, node).map(Door::router) } else { None };
+    let callers = Callers { lets_in, nodes: takes_part.then_some(meets) };
+    let server = opened(config, node, &doorway).await;
+    (doorway, Port { server, callers }, visitors)
+}
+
+/// The port, open; nothing where the configuration asks for none.
+async fn opened(
+    config: &NodeConfig,
+    node: &Node,
+    doorway: &Doorway,
+) -> Option<Result<Server, Serve>> {
     match (&config.api, &config.cluster) {
         (Some(api), _) => match Doors::alone(api) {
             Ok(doors) => drop(doorway.send_replace(Some(doors))),
-            Err(error) => return (doorway, Some(Err(error.into())), visitors),
+            Err(error) => return Some(Err(error.into())),
         },
         // The node's certificate comes from its cluster.
         (None, Some(_)) => {}
         (None, None) => {
             node.warn("no API is served: the configuration has no [api]".to_owned());
-            return (doorway, None, visitors);
+            return None;
         }
     }
     let step = Step::begin("api");
     let server = Server::listen(doorway.subscribe(), names::API_PORT).await;
     step.end();
-    let server = server.map(|server| match door(config, node) {
-        Some(door) => server.letting_in(door.router()).meeting(meets),
-        None => server.meeting(meets),
-    });
-    (doorway, Some(server), visitors)
+    Some(server)
 }
 
 /// What lets machines in, on a node that may be a member.
@@ -73,7 +109,7 @@ fn door(config: &NodeConfig, node: &Node) -> Option<Door> {
 /// Serves the API until `ending` says so; a port that somebody else has for now is tried again.
 pub(crate) async fn serve(
     node: &Arc<Node>,
-    mut server: Option<Result<Server, Serve>>,
+    Port { mut server, callers }: Port,
     doorway: &Doorway,
     seen: watch::Sender<Api>,
     mut ending: Ending,
@@ -87,7 +123,7 @@ pub(crate) async fn serve(
                 tracing::info!(port = names::API_PORT, "api-listening");
                 seen.send_replace(Api::Listens);
                 node.stand(about, None);
-                return server.serve(api::router(Arc::clone(node)), ending).await;
+                return callers.at(server).serve(api::router(Arc::clone(node)), ending).await;
             }
             Some(Err(error)) => {
                 let why = ferrite_schema::chain(&error);

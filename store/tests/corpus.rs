@@ -1,45 +1,37 @@
-//! What fuzzing looks at, over every file of its corpus: a crash that was found once never comes back.
+//! What fuzzing looks at, over every file of its corpus and many inputs near them: what was found once never comes back.
 
 #![expect(
     clippy::expect_used,
-    clippy::print_stderr,
+    clippy::indexing_slicing,
     clippy::unwrap_used,
-    reason = "a test fails where it cannot go on, and says at which file"
+    reason = "a test fails by panicking, and says at what"
 )]
-
-use std::fs;
-use std::path::Path;
 
 #[path = "../../fuzz/checks/documents.rs"]
 mod documents;
 #[path = "../../fuzz/checks/layer.rs"]
 mod layer;
+#[path = "../../fuzz/mutated.rs"]
+mod mutated;
 #[path = "../../fuzz/checks/unit.rs"]
 mod unit;
 
-fn replay(name: &str, check: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
-    let mut count = 0;
-    for entry in fs::read_dir(&folder).unwrap() {
-        let path = entry.unwrap().path();
-        eprintln!("{}", path.display());
-        check(&fs::read(&path).unwrap());
-        count += 1;
-    }
-    assert!(count > 3, "{} holds {count} files", folder.display());
-}
+/// Inputs that are made of a corpus.
+const INPUTS: u64 = 30_000;
+/// Each of these is written to a folder, which takes longer.
+const LAYERS: u64 = 3_000;
 
 #[test]
 fn units() {
-    replay("unit", unit::check);
+    mutated::look("unit", INPUTS, unit::check);
 }
 
 #[test]
 fn images_documents() {
-    replay("documents", documents::check);
+    mutated::look("documents", INPUTS, documents::check);
 }
 
 #[test]
 fn layers() {
-    replay("layer", layer::check);
+    mutated::look("layer", LAYERS, layer::check);
 }

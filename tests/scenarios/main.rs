@@ -33,5 +33,6 @@ mod strangers;
 mod survival;
 mod system_disk;
 mod trouble;
+mod underlays;
 mod units;
 mod watchdog;

@@ -20,7 +20,7 @@ const SECRET: &str = "nobody-but-the-peer-reads-this";
 const SOON: Duration = Duration::from_secs(60);
 
 /// Each instance of `web`: its machine and its addresses.
-type Instances = BTreeMap<String, (String, Vec<IpAddr>)>;
+pub(crate) type Instances = BTreeMap<String, (String, Vec<IpAddr>)>;
 
 fn instances(computer: &Computer) -> Result<Instances> {
     let all = computer.ask(&["service", "list"])?;
@@ -71,8 +71,8 @@ fn answers(computer: &Computer, instance: &str, name: &str, expected: &[IpAddr])
     }
 }
 
-/// Waits until all instances of `web` are answered for.
-fn all_ready(computer: &Computer) -> Result<Instances> {
+/// Waits until all three instances of `web` are answered for.
+pub(crate) fn all_ready(computer: &Computer) -> Result<Instances> {
     let deadline = std::time::Instant::now() + SOON;
     loop {
         let answers = computer.ask(&["service", "resolve", "web"])?;
@@ -107,12 +107,17 @@ pub(crate) fn units_of_all_machines_reach_one_another(computer: &Computer) -> Re
     let nobody = inside(computer, "web@1", "nslookup none.service.ferrite.local 2>&1 || true")?;
     assert!(nobody.contains("NXDOMAIN"), "{nobody}");
 
-    much_goes_both_ways_and_nobody_reads_it(computer, &all)?;
+    much_goes_both_ways_and_nobody_reads_it(computer, &all, ["web@1", "web@2"])?;
     what_is_not_ready_is_not_answered(computer)?;
     machines_ports_are_not_for_units(computer, &all)
 }
 
-fn much_goes_both_ways_and_nobody_reads_it(computer: &Computer, all: &Instances) -> Result<()> {
+/// Between two instances, on two machines.
+pub(crate) fn much_goes_both_ways_and_nobody_reads_it(
+    computer: &Computer,
+    all: &Instances,
+    [one, other]: [&str; 2],
+) -> Result<()> {
     let v4 = |name: &str| {
         let address = all[name].1.iter().find(|address| address.is_ipv4());
         address.copied().context("an IPv4 address")
@@ -123,12 +128,12 @@ fn much_goes_both_ways_and_nobody_reads_it(computer: &Computer, all: &Instances)
     );
     let is_there = "while ! grep -q ':2328 .* 0A ' /proc/net/tcp /proc/net/tcp6; do :; done";
     let received = std::thread::scope(|scope| -> Result<Vec<String>> {
-        let offers = ["web@1", "web@2"].map(|from| {
+        let offers = [one, other].map(|from| {
             let offer = &offer;
             scope.spawn(move || inside(computer, from, offer))
         });
         // Both at the same time, each from the other.
-        let ways = [("web@1", "web@2", v4("web@2")?), ("web@2", "web@1", v4("web@1")?)];
+        let ways = [(one, other, v4(other)?), (other, one, v4(one)?)];
         let takes = ways.map(|(to, from, address)| {
             scope.spawn(move || {
                 inside(computer, from, is_there)?;

@@ -82,7 +82,7 @@ fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(streams::files))
         .routes(routes!(cluster::show))
         .routes(routes!(cluster::machines::list))
-        .routes(routes!(cluster::machines::change))
+        .routes(routes!(cluster::machines::change, cluster::forget::forget))
         .routes(routes!(cluster::connect::connect))
         .routes(routes!(cluster::units::list))
         .routes(routes!(

@@ -64,6 +64,8 @@ const ROUTES: &[(&str, &str, Least)] = &[
     ("POST", "/v1/machine/state/recreate", Admin),
     ("GET", "/v1/machines", Reader),
     ("PATCH", "/v1/machines/{id}", Operator),
+    // Its certificates are revoked.
+    ("DELETE", "/v1/machines/{id}", Admin),
     // It changes nothing: at its other end the same certificate is shown.
     ("POST", "/v1/machines/{id}/connect", Reader),
     ("GET", "/v1/openapi.json", Reader),

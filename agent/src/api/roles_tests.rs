@@ -104,6 +104,7 @@ async fn each_role_is_answered_what_is_declared_for_it_on_every_route() {
             "POST /v1/etcd/recovery",
             "GET /v1/etcd/snapshot",
             "POST /v1/machine/state/recreate",
+            "DELETE /v1/machines/{id}",
         ]
     );
     let all = described();

@@ -72,7 +72,9 @@ fn situation(cluster: &Cluster) -> Situation {
     let linked = *cluster.linked.borrow();
     let member = standing.is_some_and(|standing| standing.member);
     let known = cluster.identity.borrow().is_some();
-    let seeks = known && !serves && (member || !linked);
+    // What a copy says would be taken for where the other one is.
+    let copied = cluster.copied.borrow().is_some();
+    let seeks = known && !copied && !serves && (member || !linked);
     Situation { seeks, serves, eligible: cluster.config.member.is_some() }
 }
 

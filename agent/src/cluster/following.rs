@@ -59,7 +59,9 @@ pub(super) async fn follow(cluster: &Arc<Cluster>, node: &Node) {
         let Some(known) = known else { continue };
         let mut hints = cluster.hints.subscribe();
         let serves = store.borrow_and_update().is_some();
-        let pass = if serves {
+        let pass = if cluster.copied.borrow().is_some() {
+            Pass::default()
+        } else if serves {
             way.inside(&mut following).await
         } else {
             way.pass(&known, &mut following, (&mut candidates, &hurry)).await

@@ -10,6 +10,9 @@ use ferrite_schema::cluster::MachineId;
 /// A member is replaced when its machine was gone for so long: a machine that restarts is back before.
 pub(super) const DEAD_AFTER: Duration = Duration::from_secs(60);
 
+/// A learner on a machine that is alive begins within this time: where it does not, another machine is asked.
+pub(super) const BEGINS_WITHIN: Duration = Duration::from_secs(180);
+
 /// What is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
@@ -25,6 +28,10 @@ pub(super) struct Seen {
     pub(super) broken: BTreeSet<MachineId>,
     /// Since when machines of members are gone.
     pub(super) gone: BTreeMap<MachineId, Duration>,
+    /// Since when a learner has not spoken, on a machine that is alive.
+    pub(super) silent: Option<Duration>,
+    /// Machines that did not begin when they were asked: the last to be asked again.
+    pub(super) vain: BTreeSet<MachineId>,
     /// How many should run it.
     pub(super) target: u8,
 }
@@ -52,6 +59,10 @@ pub(super) fn step(seen: &Seen) -> Option<Step> {
             Health::Dead => Some(Step::Remove(learner.number)),
             Health::Well if !needed => Some(Step::Remove(learner.number)),
             Health::Well if learner.started => Some(Step::Promote(learner.number)),
+            // It holds everything up: no other one can learn, and no dead one is replaced.
+            Health::Well if seen.silent.is_some_and(|time| time >= BEGINS_WITHIN) => {
+                Some(Step::Remove(learner.number))
+            }
             Health::Well | Health::Away => None,
         };
     }
@@ -75,7 +86,9 @@ pub(super) fn step(seen: &Seen) -> Option<Step> {
     // An even number tolerates no more than the odd one below it.
     let possible = target.min(voters.len() + candidates.len());
     let wanted = if possible % 2 == 0 { possible.saturating_sub(1) } else { possible };
-    let first = candidates.iter().min_by_key(|machine| seen.cordoned.contains(**machine))?;
+    let last =
+        |machine: &&&MachineId| (seen.vain.contains(**machine), seen.cordoned.contains(**machine));
+    let first = candidates.iter().min_by_key(last)?;
     (voters.len() < wanted).then(|| Step::Add((*first).clone()))
 }
 
@@ -157,6 +170,8 @@ mod tests {
             cordoned: BTreeSet::new(),
             broken: BTreeSet::new(),
             gone: gone.iter().map(|(number, s)| (id(*number), Duration::from_secs(*s))).collect(),
+            silent: None,
+            vain: BTreeSet::new(),
             target: 3,
         }
     }
@@ -179,6 +194,12 @@ mod tests {
         learns.target = 3;
         learns.members[1].started = false;
         assert_eq!(step(&learns), None, "it has not spoken yet");
+        learns.silent = Some(BEGINS_WITHIN);
+        assert_eq!(step(&learns), Some(Step::Remove(2)), "it never will");
+        let mut again = seen(&[1], &[1, 2, 3], &[]);
+        again.vain = ids(&[2]);
+        assert_eq!(step(&again), Some(Step::Add(id(3))));
+        learns.silent = None;
         learns.gone.insert(id(2), DEAD_AFTER);
         assert_eq!(step(&learns), Some(Step::Remove(2)));
     }

@@ -20,6 +20,14 @@ pub(super) struct Heard {
     pub(super) silent: BTreeMap<String, String>,
 }
 
+impl Heard {
+    /// Whether this is to be believed rather than what another one of the same ID has said.
+    fn is_nearer(&self, standing: &Standing) -> bool {
+        let before = self.standings.get(&standing.machine);
+        before.is_none_or(|before| standing.answers || !before.answers)
+    }
+}
+
 /// Asks everybody whose address is known how it stands.
 pub(super) async fn hear(cluster: &Cluster) -> Heard {
     hear_from(cluster, following::addresses(cluster)).await
@@ -30,6 +38,10 @@ pub(super) async fn hear_from(cluster: &Cluster, addresses: Vec<String>) -> Hear
     let mut heard = Heard::default();
     for (address, answer) in ask(cluster, addresses).await {
         match answer {
+            // A copy of a machine's disk has its ID, until it knows better; its etcd does not answer.
+            Ok((standing, _)) if !heard.is_nearer(&standing) => {
+                tracing::debug!(address, machine = %standing.machine, "heard-twice");
+            }
             Ok((standing, from)) => {
                 cluster.tried(&address, Some((from, &standing.machine)));
                 if !is_of_link(from.ip()) {
@@ -73,14 +85,16 @@ pub(super) async fn living(cluster: &Cluster) -> Option<String> {
         Ok(before) => before.is_some_and(|before| before != cluster.about.hardware),
         Err(_) => true,
     };
-    let deadline = Instant::now() + if moved { LOOKS_FOR } else { Duration::ZERO };
     let mut identity = cluster.identity.subscribe();
     let certified = identity.wait_for(Option::is_some);
-    drop(tokio::time::timeout(PATIENCE, certified).await);
+    let asks = tokio::time::timeout(PATIENCE, certified).await.is_ok();
+    let deadline = Instant::now() + if moved { LOOKS_FOR } else { Duration::ZERO };
     loop {
         let answers = ask(cluster, everywhere(cluster)).await;
+        let mut led = false;
         for (address, answer) in &answers {
             let Ok((standing, _)) = answer else { continue };
+            led |= standing.serves;
             if is_other(standing, (cluster.machine(), &cluster.about.boot), moved) {
                 let why = format!(
                     "machine {} is alive at {address}, and this is another one with its ID: a copy of its disk. Make STATE of the copy anew (`ferrite machine state recreate`)",
@@ -90,8 +104,17 @@ pub(super) async fn living(cluster: &Cluster) -> Option<String> {
                 return Some(why);
             }
         }
+        let late = Instant::now() >= deadline;
+        if moved && led && !*cluster.linked.borrow() {
+            // The cluster knows whether the one that was there first is alive, also where this machine does not reach it.
+            if late {
+                return Some(
+                    "it is on another machine than before, and the cluster has not let it in yet"
+                        .to_owned(),
+                );
+            }
         // Who does not answer may only be out of reach so far: this machine's own network may still be coming up.
-        if answers.iter().all(|(_, answer)| answer.is_ok()) || Instant::now() >= deadline {
+        } else if late || asks && answers.iter().all(|(_, answer)| answer.is_ok()) {
             return None;
         }
         tokio::time::sleep(AGAIN).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ferrite_cluster::keys::Key;
 use ferrite_cluster::names::TokenDigest;
 use ferrite_cluster::records::{
-    Admission, Alive, IssuedCertificate, Record, Rest, Token, decode, encode,
+    Admission, Alive, IssuedCertificate, Machine, Record, Rest, Token, decode, encode,
 };
 use ferrite_cluster::store::{
     ClusterStore, Compare, Operation, Outcome, Revision, StoreProblem, Transaction,
@@ -55,6 +55,9 @@ impl<S: ClusterStore + std::fmt::Debug, T: Tells> Stored<S, T> {
         let (revision, admission) =
             read::<_, Admission>(&store, &Key::Admission(machine.clone())).await?;
         let (_, alive) = read::<_, Alive>(&store, &Key::Alive(machine.clone())).await?;
+        // What it is made of may have changed since it was let in; what its record says, whoever is alive has said.
+        let record = read::<_, Machine>(&store, &Key::Machine(machine.clone())).await;
+        let hardware = record.ok().and_then(|(_, record)| record?.1.hardware);
         let token = match token.and_then(|digest| digest.parse::<TokenDigest>().ok()) {
             Some(digest) => read::<_, Token>(&store, &Key::Token(digest)).await?.1,
             None => None,
@@ -74,7 +77,7 @@ impl<S: ClusterStore + std::fmt::Debug, T: Tells> Stored<S, T> {
             }),
             machine: admission.map(|(_, admission)| MachineRecord {
                 key: admission.key,
-                hardware: admission.hardware,
+                hardware: hardware.unwrap_or(admission.hardware),
                 issued: admission
                     .issued
                     .into_iter()
@@ -250,6 +253,19 @@ mod tests {
         let known = stored.look(&machine(), None).await.unwrap();
         assert_eq!(known.machine, Some(record()));
         assert_eq!((known.alive.as_deref(), known.revoked), (Some("b"), vec!["0a".to_owned()]));
+    }
+
+    #[tokio::test]
+    async fn a_machine_is_made_of_what_it_has_said_last() {
+        let store = Memory::new();
+        let stored = stored(&store);
+        let entry = Entry { machine: machine(), record: record(), spends: None, seen: 0 };
+        assert_eq!(stored.enter(entry).await, Ok(Entered::Done));
+        let of = async || stored.look(&machine(), None).await.unwrap().machine.unwrap().hardware;
+        assert_eq!(of().await, "h");
+        let said = r#"{"name": "a", "addresses": [], "capacity": {"cpus_milli": 1, "memory_bytes": 1}, "level": 1, "hardware": "new card"}"#;
+        write(&store, Key::Machine(machine()), said).await;
+        assert_eq!(of().await, "new card");
     }
 
     #[tokio::test]

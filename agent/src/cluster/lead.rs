@@ -89,7 +89,7 @@ async fn part(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut vacancies = tokio::time::interval(VACANT_EVERY);
     vacancies.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut deciding, mut led): (Option<Deciding<'_>>, _) = (None, Instant::now());
+    let (mut deciding, mut led_at): (Option<Deciding<'_>>, _) = (None, Instant::now());
     loop {
         while let Some(event) = events.pop() {
             for effect in leadership.step(event) {
@@ -116,15 +116,7 @@ async fn part(
             }
         }
         tokio::select! {
-            _ = ticks.tick() => {
-                let leader = store.raft().await?.leader;
-                if leader.is_some() {
-                    led = Instant::now();
-                } else if led.elapsed() >= settings.ttl / LEADERLESS {
-                    return Err(StoreProblem::Unavailable { why: NO_LEADER.to_owned() });
-                }
-                events.push(Event::Raft(leader));
-            }
+            _ = ticks.tick() => events.push(Event::Raft(led(store, settings, &mut led_at).await?)),
             _ = vacancies.tick(), if deciding.is_none() => events.extend(vacant(store).await?),
             changes = watch.next() => match changes {
                 Some(Ok(changes)) => events.extend(changes.iter().rev().map(|change| {
@@ -149,6 +141,21 @@ async fn part(
             }
         }
     }
+}
+
+/// Who leads raft; an error where nobody has for long.
+async fn led(
+    store: &Etcd,
+    settings: &Settings,
+    at: &mut Instant,
+) -> Result<Option<u64>, StoreProblem> {
+    let leader = store.raft().await?.leader;
+    if leader.is_some() {
+        *at = Instant::now();
+    } else if at.elapsed() >= settings.ttl / LEADERLESS {
+        return Err(StoreProblem::Unavailable { why: NO_LEADER.to_owned() });
+    }
+    Ok(leader)
 }
 
 /// Whether nobody decides that is there.
@@ -228,11 +235,11 @@ async fn collect(store: &Etcd, fence: Fence) -> LeadEnd {
 
 /// Sees to it that as many machines run etcd as should. Never ends: what cannot be done now is tried again.
 async fn grow(store: &Etcd, settings: &Settings) -> LeadEnd {
-    let mut gone: BTreeMap<MachineId, Instant> = BTreeMap::new();
+    let mut history = History::default();
     let mut said = None;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        let step = match look(store, &mut gone).await {
+        let step = match look(store, &mut history).await {
             Ok(step) => step,
             Err(problem) => {
                 tracing::debug!(error = ferrite_schema::chain(&problem), "members-not-seen");
@@ -262,10 +269,7 @@ async fn grow(store: &Etcd, settings: &Settings) -> LeadEnd {
     }
 }
 
-async fn look(
-    store: &Etcd,
-    gone: &mut BTreeMap<MachineId, Instant>,
-) -> Result<Option<Step>, StoreProblem> {
+async fn look(store: &Etcd, history: &mut History) -> Result<Option<Step>, StoreProblem> {
     let raft = store.raft().await?;
     // Whose etcd leads decides; the agent there takes over within a moment.
     if raft.leader != Some(raft.member) {
@@ -281,6 +285,8 @@ async fn look(
         cordoned: BTreeSet::new(),
         broken: BTreeSet::new(),
         gone: BTreeMap::new(),
+        silent: None,
+        vain: BTreeSet::new(),
         // Nothing that is not asked for is taken away, or added.
         target: 0,
     };
@@ -306,15 +312,52 @@ async fn look(
         tracing::debug!("the cluster's record is not understood");
         return Ok(None);
     }
-    let machines: BTreeSet<MachineId> =
-        seen.members.iter().filter_map(|member| member.machine.clone()).collect();
-    gone.retain(|machine, _| machines.contains(machine) && !alive.contains(machine));
-    for machine in machines.difference(&alive) {
-        gone.entry(machine.clone()).or_insert_with(Instant::now);
-    }
     seen.eligible.retain(|machine| alive.contains(machine));
-    seen.gone = gone.iter().map(|(machine, since)| (machine.clone(), since.elapsed())).collect();
+    history.look(&mut seen, &alive);
     Ok(growth::step(&seen))
+}
+
+/// What a leader has seen for how long.
+#[derive(Debug, Default)]
+struct History {
+    /// Members whose machines are gone.
+    gone: BTreeMap<MachineId, Instant>,
+    /// The learner that has not spoken, on a machine that is alive.
+    silent: Option<(MachineId, Instant)>,
+    /// Machines that were asked in vain.
+    vain: BTreeSet<MachineId>,
+}
+
+impl History {
+    fn look(&mut self, seen: &mut growth::Seen, alive: &BTreeSet<MachineId>) {
+        let machines: BTreeSet<MachineId> =
+            seen.members.iter().filter_map(|member| member.machine.clone()).collect();
+        self.gone.retain(|machine, _| machines.contains(machine) && !alive.contains(machine));
+        for machine in machines.difference(alive) {
+            self.gone.entry(machine.clone()).or_insert_with(Instant::now);
+        }
+        let silent = seen.members.iter().find(|member| member.learner && !member.started);
+        let silent = silent.and_then(|member| member.machine.clone());
+        let silent = silent.filter(|machine| alive.contains(machine));
+        self.silent = silent.map(|machine| match self.silent.take() {
+            Some((before, since)) if before == machine => (machine, since),
+            _ => (machine, Instant::now()),
+        });
+        seen.silent = self.silent.as_ref().map(|(_, since)| since.elapsed());
+        if let Some((machine, since)) = &self.silent
+            && since.elapsed() >= growth::BEGINS_WITHIN
+        {
+            self.vain.insert(machine.clone());
+        }
+        for member in seen.members.iter().filter(|member| member.started) {
+            if let Some(machine) = &member.machine {
+                self.vain.remove(machine);
+            }
+        }
+        seen.vain.clone_from(&self.vain);
+        let since = |(machine, since): (&MachineId, &Instant)| (machine.clone(), since.elapsed());
+        seen.gone = self.gone.iter().map(since).collect();
+    }
 }
 
 /// What a machine's record says about running etcd there.

@@ -257,7 +257,6 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
     /// Tells what runs, where that is another thing than was `said`.
     async fn tell(&mut self, state: State, said: State) -> Result<State, End> {
         if std::mem::take(&mut self.due.register) {
-            self.due.report = false;
             return self.register(state).await;
         }
         if state != said {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrite_cluster::protocol::{Member, Message};
+use ferrite_cluster::records::ADDRESSES_MAX;
 use ferrite_schema::cluster::MachineId;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -54,8 +55,8 @@ pub(super) async fn receive(cluster: &Arc<Cluster>, mut visitors: mpsc::Receiver
     }
 }
 
-/// Most connections of one machine.
-const TALKS_MAX: usize = 8;
+/// Most connections of one machine: it may ask at all addresses of this one at once, while it is linked.
+const TALKS_MAX: usize = 2 * ADDRESSES_MAX;
 
 /// Why a node is there no more.
 #[derive(Debug)]
@@ -113,7 +114,10 @@ where
     let answered: Result<(), Broken> = match first {
         Message::Inquire(inquiry) => {
             let standing = cluster.standing.borrow().clone();
+            let copied = cluster.copied.borrow().is_some();
             let answered = match standing {
+                // Where it is must not be taken for where the other one is.
+                _ if copied => says.say(&refusal("this machine is a copy of another one")).await,
                 Some(standing) => says.say(&Message::Standing(standing)).await,
                 None => {
                     let why = "this node does not know yet how it stands to the cluster";

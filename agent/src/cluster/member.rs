@@ -5,15 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ferrite_cluster::keys::Key;
-use ferrite_cluster::lead::Monotonic;
-use ferrite_cluster::protocol::{Member, Standing};
-use ferrite_cluster::records::{Machine, decode};
-use ferrite_cluster::store::{ClusterStore, Etcd, Maintenance, StoreProblem};
-use ferrite_schema::cluster::MachineId;
-use ferrite_schema::node_config::MemberConfig;
-use tokio::time::Instant;
-
 use super::beginning::{self, Listed, MayNot};
 use super::etcd;
 use super::founding::{self, Verdict};
@@ -25,6 +16,13 @@ use super::tells::Tells;
 use super::terms::{self, Begins, timings};
 use super::{Cluster, Terms, lead, now_s, outlook, recovering, ruin, space};
 use crate::node::Node;
+use ferrite_cluster::keys::Key;
+use ferrite_cluster::lead::Monotonic;
+use ferrite_cluster::protocol::{Member, Standing};
+use ferrite_cluster::records::{Machine, decode};
+use ferrite_cluster::store::{ClusterStore, Etcd, Maintenance, StoreProblem};
+use ferrite_schema::cluster::MachineId;
+use ferrite_schema::node_config::MemberConfig;
 
 const ABOUT: &str = "cluster member";
 /// How often others are asked how they stand, and etcd whether it is well.
@@ -60,11 +58,13 @@ pub(super) async fn live(cluster: &Arc<Cluster>, node: &Node) {
                 let why = format!(
                     "this node does not know whether it ran etcd, and begins nothing: {why}; make STATE anew (`ferrite machine state recreate`) where that stays so"
                 );
+                say_unusable(cluster, Some("it is not known whether it ran here"));
                 node.stand(ABOUT.to_owned(), Some(why));
                 tokio::time::sleep(AGAIN).await;
             }
         }
     };
+    say_unusable(cluster, None);
     cluster.standing.send_replace(Some(standing(cluster, kept.is_some())));
     let mut kept = kept;
     loop {
@@ -92,8 +92,9 @@ async fn cease(cluster: &Cluster, node: &Node) -> Result<(), String> {
     // Cut off after this, the data alone says that it was one, and a quorum that it is not. The other way round it would
     // be a member that has lost its data.
     cluster.folder.forget_member().map_err(|error| said(&error))?;
-    cluster.folder.keep_recovery(None).map_err(|error| said(&error))?;
     etcd::set_aside().map_err(|error| said(&error))?;
+    // Data of a recovery that was given up must not be taken for a member's.
+    cluster.folder.keep_recovery(None).map_err(|error| said(&error))?;
     cluster.standing.send_modify(|standing| {
         if let Some(standing) = standing {
             standing.member = false;
@@ -155,7 +156,8 @@ async fn become_member(cluster: &Arc<Cluster>, node: &Node, config: &MemberConfi
 
 /// Before etcd has anything: a node that does not remember could begin a second cluster.
 fn keep(cluster: &Cluster, node: &Node, kept: &KeptMember) -> bool {
-    match cluster.folder.keep_member(kept) {
+    // One that was cut off while it ceased to be a member may have left an order behind.
+    match cluster.folder.keep_recovery(None).and_then(|()| cluster.folder.keep_member(kept)) {
         Ok(()) => {
             cluster.standing.send_modify(|standing| {
                 if let Some(standing) = standing {
@@ -191,7 +193,10 @@ async fn run(cluster: &Arc<Cluster>, node: &Node, mut kept: KeptMember) {
                     continue;
                 }
             },
-            Err(why) => why,
+            Err(why) => {
+                show(cluster, None);
+                why
+            }
         };
         node.stand(ABOUT.to_owned(), Some(format!("etcd does not run here: {why}")));
         tokio::select! {
@@ -248,7 +253,9 @@ async fn begin(cluster: &Cluster, node: &Node, kept: &mut KeptMember) -> Result<
     let arguments = etcd::arguments(&whose, &begins, &timings());
     while let Some(under_way) = cluster.folder.recovery()? {
         let does = recovery::act(Some(&under_way));
-        if matches!(does, Act::Copy | Act::Force) && recovering::overtaken(cluster, node).await? {
+        if matches!(does, Act::Copy | Act::Force)
+            && recovering::overtaken(cluster, node, &under_way).await?
+        {
             continue;
         }
         match does {

@@ -18,7 +18,7 @@ use ferrite_schema::cluster::MachineId;
 use ferrite_schema::cluster_network::{CLUSTER_PREFIX6, MeshTransport};
 use ferrite_schema::node_config::ClusterNetworkConfig;
 use ferrite_schema::unit::Protocol;
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::kept::KeptServices;
 use super::{Cluster, Heard, now_s};
@@ -96,6 +96,9 @@ fn remember(cluster: &Cluster, node: &Node) {
 async fn join(cluster: &Cluster, node: &Node, containers: &Containers) {
     let mut told = cluster.peers.subscribe();
     let mut kept = None;
+    // However often something is told, it is looked.
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let snapshot = told.borrow_and_update().clone();
         let opened = !needs_key(cluster) || open(cluster, node, containers).await;
@@ -127,7 +130,7 @@ async fn join(cluster: &Cluster, node: &Node, containers: &Containers) {
                 Err(why) => node.stand(ABOUT.to_owned(), Some(why)),
             }
         }
-        let changes = changes(containers, snapshot.is_some());
+        let changes = changes(containers, snapshot.is_some(), &mut looks);
         tokio::select! {
             changed = told.changed() => {
                 if changed.is_err() {
@@ -142,10 +145,10 @@ async fn join(cluster: &Cluster, node: &Node, containers: &Containers) {
 
 /// Ends when the node's own addresses are others; never where that is of no interest. Until then it is looked whether the others
 /// answer at theirs.
-async fn changes(containers: &Containers, matters: bool) {
+async fn changes(containers: &Containers, matters: bool, looks: &mut Interval) {
     let before = Underlay::look().ok();
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        looks.tick().await;
         if !matters {
             continue;
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrite_cluster::keys::Key;
+use ferrite_cluster::protocol::Standing;
 use ferrite_cluster::records::{Cluster as Record, decode, encode};
 use ferrite_cluster::store::{
     ClusterStore, Compare, Etcd, EtcdMember, Maintenance, Operation, Outcome, OwnStatus,
@@ -15,7 +16,7 @@ use ferrite_schema::cluster::MachineId;
 use ferrite_store::beside::beside;
 use tokio::time::Instant;
 
-use super::recovery::{self, MayNot, Phase, Recovery, Seen};
+use super::recovery::{self, MayNot, Overtaken, Phase, Recovery, Seen};
 use super::{Cluster, etcd, hearing};
 use crate::node::Node;
 
@@ -24,6 +25,19 @@ const ALONE_WITHIN: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often others are asked whether a part of the cluster has gone on without this one.
 const NEWER_EVERY: Duration = Duration::from_secs(60);
+
+/// Whether what a node says of etcd is believed: one that this node knows as a member. Any other with a certificate of the cluster
+/// could say that it serves, and end the members one after the other.
+fn believed(cluster: &Cluster, other: &Standing) -> bool {
+    cluster.members().iter().any(|member| member.machine == other.machine)
+}
+
+/// A member that serves the cluster, as far as that is heard.
+async fn served(cluster: &Cluster) -> Option<MachineId> {
+    let heard = hearing::hear(cluster).await;
+    let serves = |other: &Standing| other.serves && believed(cluster, other);
+    heard.standings.into_values().find(serves).map(|other| other.machine)
+}
 
 /// What is left on this machine.
 #[derive(Debug)]
@@ -105,7 +119,7 @@ pub(crate) async fn order(cluster: &Arc<Cluster>, named: i64) -> Result<u64, Not
         other.machine != *cluster.machine() && other.answers && voters.contains(&other.machine)
     });
     let votes = voters.contains(cluster.machine());
-    let served = heard.standings.values().any(|other| other.serves);
+    let served = heard.standings.values().any(|other| other.serves && believed(cluster, other));
     recovery::may(&Seen {
         revision: status.revision.0,
         named,
@@ -122,20 +136,32 @@ pub(crate) async fn order(cluster: &Arc<Cluster>, named: i64) -> Result<u64, Not
     Ok(kept.epoch)
 }
 
-/// Gives a recovery up that is under way and was overtaken: somebody serves, so that a quorum has come back. `true` where it was.
-pub(super) async fn overtaken(cluster: &Cluster, node: &Node) -> Result<bool, String> {
+/// Gives a recovery up that is under way and was overtaken: somebody serves, so that a quorum has come back. `true` where it was,
+/// and nothing had been done.
+pub(super) async fn overtaken(
+    cluster: &Cluster,
+    node: &Node,
+    kept: &Recovery,
+) -> Result<bool, String> {
+    let follows = recovery::overtaken(kept);
     let led = match Maintenance::at(&etcd::socket()).await {
         Ok(own) => own.status().await.is_ok_and(|status| status.leader.is_some()),
         Err(_) => false,
     };
     // etcd that was forced already leads itself, and nobody else.
-    let forced = matches!(cluster.folder.recovery()?, Some(kept) if kept.phase != Phase::Ordered);
-    let heard = hearing::hear(cluster).await;
-    let by = heard.standings.values().find(|other| other.serves).map(|other| &other.machine);
-    if by.is_none() && (forced || !led) {
+    let led = led && follows == Overtaken::Forgotten;
+    let by = served(cluster).await;
+    if by.is_none() && !led {
         return Ok(false);
     }
-    tracing::warn!(by = ?by, "recovery-overtaken");
+    tracing::warn!(by = ?by, ?follows, "recovery-overtaken");
+    if follows == Overtaken::GivenUp {
+        cluster.removed.send_replace(true);
+        return Err(
+            "a quorum is there again, and etcd may be alone here already: what it has is given up"
+                .to_owned(),
+        );
+    }
     node.warn(
         "the recovery of etcd that was ordered here was not done: a quorum is there again"
             .to_owned(),
@@ -198,11 +224,10 @@ pub(super) async fn raise(cluster: &Cluster, store: &Etcd) -> Result<(), String>
     if kept.phase != Phase::Forced {
         return Err("it is about to go on alone".to_owned());
     }
-    let heard = hearing::hear(cluster).await;
-    if let Some(other) = heard.standings.values().find(|other| other.serves) {
+    if let Some(other) = served(cluster).await {
         // A quorum came back while this machine was cut off in the middle of it, or others went on: what is here is nobody's.
         cluster.removed.send_replace(true);
-        return Err(format!("machine {} serves the cluster again", other.machine));
+        return Err(format!("machine {other} serves the cluster again"));
     }
     let said = |problem: StoreProblem| ferrite_schema::chain(&problem);
     let (_, entry) = store.get(&Key::Cluster.bytes()).await.map_err(said)?;
@@ -234,7 +259,7 @@ pub(super) async fn look_for_newer(cluster: &Cluster, epoch: u64) -> Result<(), 
     let newest = heard
         .standings
         .into_values()
-        .filter(|other| other.serves && other.epoch > Some(epoch))
+        .filter(|other| other.serves && other.epoch > Some(epoch) && believed(cluster, other))
         .max_by_key(|other| other.epoch);
     let Some(newest) = newest else { return Ok(()) };
     let why = format!(

@@ -68,6 +68,24 @@ pub(super) const fn done(kept: &Recovery) -> Option<Recovery> {
     }
 }
 
+/// What follows where somebody serves the cluster while it is under way: a quorum has come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overtaken {
+    /// The order is forgotten: etcd's data is as it was.
+    Forgotten,
+    /// etcd is alone already, or may be: what it has is nobody's any more, and this machine learns anew.
+    GivenUp,
+}
+
+/// What follows from what is kept.
+pub(super) const fn overtaken(kept: &Recovery) -> Overtaken {
+    match kept.phase {
+        Phase::Ordered => Overtaken::Forgotten,
+        // etcd may have been forced, and the machine cut off before that was kept.
+        Phase::Copied | Phase::Forced => Overtaken::GivenUp,
+    }
+}
+
 /// What is known when it is ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seen {
@@ -162,9 +180,37 @@ mod tests {
         copies_before_force: bool,
         copied: bool,
         forced: usize,
+        given_up: bool,
+    }
+
+    /// What befalls it.
+    #[derive(Debug, Clone, Copy)]
+    enum Fate {
+        /// It goes on, and is cut off after so many parts of a step.
+        Cut(usize),
+        /// The others are back, and serve.
+        Overtaken,
     }
 
     impl Machine {
+        fn meet(&mut self, fate: Fate) {
+            let Some(kept) = &self.kept else {
+                return match fate {
+                    Fate::Cut(parts) => self.step(parts),
+                    // It is done: whoever comes back is given up.
+                    Fate::Overtaken => {}
+                };
+            };
+            match fate {
+                _ if self.given_up => {}
+                Fate::Cut(parts) => self.step(parts),
+                Fate::Overtaken => match overtaken(kept) {
+                    Overtaken::Forgotten => self.kept = None,
+                    Overtaken::GivenUp => self.given_up = true,
+                },
+            }
+        }
+
         /// One step, cut off after so many of its parts. A part is whole or was not.
         fn step(&mut self, parts: usize) {
             let mut parts = parts;
@@ -198,15 +244,24 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_is_cut_off_it_is_forced_before_others_are_let_in_and_never_after(
-            cuts in prop::collection::vec(1..4_usize, 0..12)
+            fates in prop::collection::vec(
+                prop_oneof![4 => (1..4_usize).prop_map(Fate::Cut), 1 => Just(Fate::Overtaken)], 0..12
+            )
         ) {
             let mut machine = Machine {
                 kept: Some(Recovery { phase: Phase::Ordered, epoch: 8 }),
                 others: 2, let_in: 0, epoch: 7, copies_before_force: true, copied: false, forced: 0,
+                given_up: false,
             };
-            for parts in cuts {
-                machine.step(parts);
+            for fate in fates {
+                machine.meet(fate);
                 prop_assert!(machine.let_in == 0 || machine.epoch == 8);
+            }
+            if machine.given_up || machine.others > 0 && machine.kept.is_none() {
+                // Others serve, and it neither does nor will beside them.
+                prop_assert!(machine.let_in == 0);
+                prop_assert!(machine.given_up || machine.forced == 0);
+                return Ok(());
             }
             for _ in 0..4 {
                 machine.step(usize::MAX);

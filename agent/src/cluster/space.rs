@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ferrite_cluster::store::{Etcd, Maintenance, OwnStatus, StoreProblem};
+use ferrite_cluster::store::{Etcd, Maintenance, OwnStatus, Refusal, StoreProblem};
 
 use super::etcd::QUOTA_BYTES;
 use crate::node::Node;
@@ -118,7 +118,11 @@ async fn carry_out(
     step: Step,
 ) -> Result<(), StoreProblem> {
     match step {
-        Step::Compact => store.compact(status.revision).await,
+        Step::Compact => match store.compact(status.revision).await {
+            // Somebody has, up to there or further.
+            Err(StoreProblem::Refused(Refusal::Compacted)) => Ok(()),
+            compacted => compacted,
+        },
         Step::Defragment => own.defragment().await,
         Step::Disarm => {
             let alarmed: BTreeSet<u64> = own.out_of_space().await?;

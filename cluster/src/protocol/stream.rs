@@ -6,6 +6,9 @@ use super::message::{
 };
 use crate::catalogue::Catalogue;
 
+/// Most of what comes in pieces that is kept before the last of them is here: instances, or machines. More than a cluster has.
+const COMING_MAX: usize = 200_000;
+
 /// Something was missed: the node asks for a snapshot, by connecting again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("what changed since revision {base} was sent, and revision {have:?} is here")]
@@ -26,6 +29,8 @@ pub struct Follower {
     /// What comes in pieces, up to the last of them.
     catalogue_coming: Option<CatalogueSnapshot>,
     peers_coming: Option<PeersSnapshot>,
+    /// Instances of the catalogue that is coming, besides those of its first piece.
+    further: usize,
 }
 
 impl Follower {
@@ -63,6 +68,7 @@ impl Follower {
             self.catalogue = Some(snapshot);
         } else {
             self.catalogue_coming = Some(snapshot);
+            self.further = 0;
         }
         whole
     }
@@ -70,14 +76,18 @@ impl Follower {
     /// Takes in what changed of it; `false` where more of that is to come, so that what is here stays.
     ///
     /// # Errors
-    /// It does not start from what is here, or from what is coming; nothing is taken in.
+    /// It does not start from what is here, or from what is coming, or has no end; nothing is taken in.
     pub fn catalogue_delta(&mut self, delta: CatalogueDelta) -> Result<bool, Behind> {
         if delta.more && self.catalogue_coming.is_none() {
             self.catalogue_coming.clone_from(&self.catalogue);
+            self.further = 0;
         }
+        self.further +=
+            delta.further.values().map(|instances| instances.len().max(1)).sum::<usize>();
+        let too_many = delta.more && self.further > COMING_MAX;
         let here = self.catalogue_coming.as_mut().or(self.catalogue.as_mut());
         let have = here.as_ref().map(|here| here.revision);
-        let Some(here) = here.filter(|here| here.revision == delta.base) else {
+        let Some(here) = here.filter(|here| here.revision == delta.base && !too_many) else {
             self.catalogue_coming = None;
             return Err(Behind { base: delta.base, have });
         };
@@ -97,7 +107,7 @@ impl Follower {
     }
 
     /// Takes in who is in the cluster's network, or a piece of it; answers with all of it once that is here. A piece that goes on
-    /// with nothing counts for nothing.
+    /// with nothing counts for nothing, and so does one that goes on for too long.
     pub fn peers(&mut self, piece: PeersPiece) -> Option<PeersSnapshot> {
         let whole = match (piece.further, self.peers_coming.take()) {
             (false, _) => piece.peers,
@@ -107,11 +117,11 @@ impl Follower {
             }
             (true, None) => return None,
         };
-        if piece.more {
+        if piece.more && whole.peers.len() <= COMING_MAX {
             self.peers_coming = Some(whole);
             return None;
         }
-        Some(whole)
+        (!piece.more).then_some(whole)
     }
 
     /// The cluster was restored from a backup: what is here may be from a future that never was. What runs goes on; the next

@@ -212,6 +212,9 @@ pub struct UpArguments {
     /// Let the nodes of a new cluster reach a port of this computer's loopback as NAME.ferrite.test; may be given again
     #[arg(long, value_name = "NAME=PORT", value_parser = parse_offer)]
     pub offer: Vec<Offer>,
+    /// Give the machines of a new cluster no IPv4 addresses: they reach one another by IPv6 alone
+    #[arg(long, requires = "nodes")]
+    pub ipv6_only: bool,
     /// Make the cluster anew, with an empty disk, if the image has changed since it was made
     #[arg(long)]
     pub renew: bool,

@@ -138,6 +138,12 @@ pub enum MachineCommand {
         #[arg(value_name = "MACHINE")]
         of: String,
     },
+    /// Have the cluster forget a machine that will not come back, and revoke its certificates
+    Forget {
+        /// Its name, or the start of its ID
+        #[arg(value_name = "MACHINE")]
+        of: String,
+    },
     /// Say something about a machine, for units that look for machines; it holds until it is said otherwise
     Metadata {
         /// Its name, or the start of its ID

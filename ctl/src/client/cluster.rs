@@ -43,6 +43,16 @@ impl Client {
         self.of_cluster(&act, Method::PATCH, &path, &body).await
     }
 
+    /// Has the cluster forget a machine that will not come back.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn forget_machine(&self, id: &str) -> Result<(), ClientError> {
+        let act = format!("forget machine {id}");
+        let path = format!("/v1/machines/{}", percent_encoded(id));
+        self.done_by_cluster(&act, Method::DELETE, &path).await
+    }
+
     /// Tokens that let machines in, as the cluster knows them.
     ///
     /// # Errors

@@ -180,7 +180,7 @@ fn found_cluster(
     let nodes = founding::numbered(&name, count, arguments.members)?;
     let mut join = Vec::new();
     for node in &record.nodes {
-        let host = network.ipv4(network.port(node)?).to_string();
+        let host = network.address(network.port(node)?).to_string();
         join.push(JoinAddress { host, port: API_PORT });
     }
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

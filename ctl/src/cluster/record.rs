@@ -77,7 +77,8 @@ impl Record {
         let (cpus, memory_mib) = if several { OF_SEVERAL } else { (CPUS, MEMORY_MIB) };
         Self {
             name: name.clone(),
-            network: several.then(|| topology::of(&nodes, &arguments.offer, seed())),
+            network: several
+                .then(|| topology::of(&nodes, (&arguments.offer, arguments.ipv6_only), seed())),
             published: arguments.publish.iter().map(|port| Published::new(*port, None)).collect(),
             nodes,
             image,

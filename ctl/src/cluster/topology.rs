@@ -13,9 +13,10 @@ pub(super) fn station(node: &str) -> Station {
 }
 
 /// The network of a new cluster with these nodes.
-pub(super) fn of(nodes: &[String], offered: &[Offer], seed: u64) -> Network {
+pub(super) fn of(nodes: &[String], (offered, ipv6_only): (&[Offer], bool), seed: u64) -> Network {
     let names: Vec<&str> = nodes.iter().map(String::as_str).collect();
     let mut network = Network::of(&names, seed);
+    network.ipv6_only = ipv6_only;
     network.machines = nodes.iter().map(|node| station(node)).collect();
     let service = |offer: &Offer| Service {
         name: offer.name.clone(),

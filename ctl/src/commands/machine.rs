@@ -16,6 +16,7 @@ pub(super) fn run(command: &MachineCommand, session: &mut Session<'_>) -> Result
         MachineCommand::List
         | MachineCommand::Cordon { .. }
         | MachineCommand::Uncordon { .. }
+        | MachineCommand::Forget { .. }
         | MachineCommand::Metadata { .. } => return machines::run(command, session),
         MachineCommand::Status => session.client()?,
         MachineCommand::Reboot | MachineCommand::Poweroff | MachineCommand::State(_) => {
@@ -27,6 +28,7 @@ pub(super) fn run(command: &MachineCommand, session: &mut Session<'_>) -> Result
         MachineCommand::List
         | MachineCommand::Cordon { .. }
         | MachineCommand::Uncordon { .. }
+        | MachineCommand::Forget { .. }
         | MachineCommand::Metadata { .. } => Ok(()),
         MachineCommand::Status => {
             let machine = session.wait_for(async { Ok(client.machine().await?) })?;

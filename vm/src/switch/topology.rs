@@ -2,10 +2,10 @@
 //!
 //! Everything else follows: the machine number `i` of network `X` has the Ethernet address `52:54:00:0X:00:1i`, gets
 //! the IPv4 address `192.168.X.1i` by DHCP, and makes itself an IPv6 address in `fd66:6572:7269:X::/64`. The gateway
-//! is `192.168.X.1` and `fd66:6572:7269:X::1`.
+//! is `192.168.X.1` and `fd66:6572:7269:X::1`. In a network without IPv4 nobody is given an IPv4 address.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,9 @@ pub struct Network {
     pub number: u8,
     /// Where the faults' draws come from.
     pub seed: u64,
+    /// Machines have IPv6 alone.
+    #[serde(default)]
+    pub ipv6_only: bool,
     /// Machines, in the order of their ports and addresses.
     pub machines: Vec<Station>,
     /// Services of the host that machines reach at the gateway.
@@ -107,7 +110,14 @@ impl Network {
     pub fn of(names: &[&str], seed: u64) -> Self {
         let station = |name: &&str| Station { name: (*name).to_owned(), published: Vec::new() };
         let machines = names.iter().map(station).collect();
-        Self { number: 1, seed, machines, services: Vec::new(), faults: Vec::new() }
+        Self {
+            number: 1,
+            seed,
+            ipv6_only: false,
+            machines,
+            services: Vec::new(),
+            faults: Vec::new(),
+        }
     }
 
     /// Checks that it can be.
@@ -194,6 +204,12 @@ impl Network {
             *byte = own;
         }
         address.into()
+    }
+
+    /// Where whoever is at a port is reached.
+    #[must_use]
+    pub fn address(&self, port: Port) -> IpAddr {
+        if self.ipv6_only { self.ipv6(port).into() } else { self.ipv4(port).into() }
     }
 
     /// What the topology declares about a link.

@@ -1,9 +1,11 @@
 //! Writing with a comparison: what was read is what is changed, or it is read again.
 
 use axum::http::StatusCode;
-use ferrite_cluster::keys::Key;
+use ferrite_cluster::keys::{Key, PREFIX};
 use ferrite_cluster::records::{Record, Refused, encode};
-use ferrite_cluster::store::{ClusterStore, Compare, Operation, Outcome, Revision, Transaction};
+use ferrite_cluster::store::{
+    ClusterStore, Compare, Listing, Operation, Outcome, Revision, Transaction,
+};
 
 use super::picture::Picture;
 use crate::api::error::Failure;
@@ -17,11 +19,20 @@ pub(super) async fn change<S: ClusterStore>(
     store: &S,
     make: impl Fn(&Picture) -> Result<Option<Transaction>, Failure>,
 ) -> Result<Picture, Failure> {
+    let listing = change_listing(store, |listing| make(&Picture::of(listing))).await?;
+    Ok(Picture::of(&listing))
+}
+
+/// The same, where more must be known than a picture shows.
+pub(super) async fn change_listing<S: ClusterStore>(
+    store: &S,
+    make: impl Fn(&Listing) -> Result<Option<Transaction>, Failure>,
+) -> Result<Listing, Failure> {
     for _ in 0..TRIES {
-        let before = super::picture(store).await?;
+        let before = store.list(PREFIX.as_bytes()).await?;
         let Some(transaction) = make(&before)? else { return Ok(before) };
         match store.transact(transaction).await? {
-            Outcome::Done(_) => return super::picture(store).await,
+            Outcome::Done(_) => return Ok(store.list(PREFIX.as_bytes()).await?),
             Outcome::Failed(_) => {}
         }
     }

@@ -1,4 +1,4 @@
-//! `ferrite machine list|cordon|uncordon|metadata`: machines as the cluster has them.
+//! `ferrite machine list|cordon|uncordon|forget|metadata`: machines as the cluster has them.
 
 use ferrite_schema::api::{ClusterMachine, MachineChange, MachineState};
 
@@ -20,6 +20,15 @@ pub(super) fn run(command: &MachineCommand, session: &mut Session<'_>) -> Result
     let (of, change) = match command {
         MachineCommand::Cordon { of } => (of, cordon(true)),
         MachineCommand::Uncordon { of } => (of, cordon(false)),
+        MachineCommand::Forget { of } => {
+            let machine = chosen(&machines, of)?;
+            session.wait_for(async { Ok(client.forget_machine(&machine.id).await?) })?;
+            let said = format!(
+                "the cluster knows machine {} no more; what is on its disk is as it was",
+                machine.id
+            );
+            return session.say(&said);
+        }
         MachineCommand::Metadata { of, words, forget } => (of, said(words, forget)?),
         _ => return session.show(&machines, |machines| list(machines)),
     };

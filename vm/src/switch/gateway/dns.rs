@@ -20,7 +20,7 @@ const AAAA: u16 = 28;
 const ANY: u16 = 255;
 
 /// The names, each with its addresses.
-pub(crate) type Names = BTreeMap<String, (Ipv4Addr, Ipv6Addr)>;
+pub(crate) type Names = BTreeMap<String, (Option<Ipv4Addr>, Ipv6Addr)>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Code {
@@ -100,10 +100,12 @@ fn look_up(question: &Question, names: &Names) -> (Code, Vec<Vec<u8>>) {
     let Some((ipv4, ipv6)) = names.get(domain.unwrap_or(&question.name)) else {
         return (Code::NoSuchName, Vec::new());
     };
+    let ipv4 = ipv4.map(|ipv4| record(A, &ipv4.octets()));
+    let ipv6 = record(AAAA, &ipv6.octets());
     let records = match question.kind {
-        A => vec![record(A, &ipv4.octets())],
-        AAAA => vec![record(AAAA, &ipv6.octets())],
-        ANY => vec![record(A, &ipv4.octets()), record(AAAA, &ipv6.octets())],
+        A => ipv4.into_iter().collect(),
+        AAAA => vec![ipv6],
+        ANY => ipv4.into_iter().chain([ipv6]).collect(),
         _ => Vec::new(),
     };
     (Code::NoError, records)
@@ -127,8 +129,8 @@ mod tests {
     use super::*;
 
     fn names() -> Names {
-        let address = (Ipv4Addr::new(192, 168, 1, 10), "fd66::a".parse().unwrap());
-        Names::from([("one".to_owned(), address)])
+        let (ipv4, ipv6) = (Ipv4Addr::new(192, 168, 1, 10), "fd66::a".parse().unwrap());
+        Names::from([("one".to_owned(), (Some(ipv4), ipv6)), ("six".to_owned(), (None, ipv6))])
     }
 
     fn question(name: &[u8], kind: u16, class: u16) -> Vec<u8> {

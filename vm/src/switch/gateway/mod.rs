@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, SystemTime};
 
@@ -57,6 +57,7 @@ const TIME_PORT: u16 = 123;
 
 /// The gateway.
 pub struct Gateway {
+    ipv6_only: bool,
     server: Server,
     advertisement: Frame,
     advertise_at: Duration,
@@ -114,6 +115,7 @@ impl Gateway {
         let lease =
             |port| Lease { address: network.ipv4(port), name: network.name(port).to_owned() };
         Self {
+            ipv6_only: network.ipv6_only,
             server: Server { mac, address },
             advertisement: router::advertisement(mac, ipv6).into(),
             advertise_at: Duration::ZERO,
@@ -137,6 +139,7 @@ impl Gateway {
         }
         let datagram = wire::datagram(&frame);
         let lease = |mac| self.leases.get(&mac).cloned();
+        let datagram = datagram.filter(|_| !self.ipv6_only);
         let reply = datagram.and_then(|datagram| dhcp::answer(&datagram, self.server, lease));
         match reply {
             Some(reply) => self.queues.leaving.push(reply.into()),
@@ -159,11 +162,13 @@ impl Gateway {
             }
         }
         self.talks.go_on(&mut self.sockets, &self.names);
-        let leases = &self.leases;
+        let (leases, names) = (&self.leases, &self.names);
         let addresses = |machine: Option<&str>| {
             let meant =
                 leases.values().filter(|lease| machine.is_none_or(|name| lease.name == name));
-            meant.map(|lease| lease.address).collect()
+            let known = meant.filter_map(|lease| names.get(&lease.name));
+            let reached = known.map(|(ipv4, ipv6)| ipv4.map_or(IpAddr::V6(*ipv6), IpAddr::V4));
+            reached.collect()
         };
         self.ways.go_on(&mut self.interface, &mut self.sockets, addresses);
         self.interface.poll(moment, &mut self.queues, &mut self.sockets);
@@ -211,7 +216,7 @@ impl Gateway {
             lease.address = address;
         }
         if let Some((ipv4, _)) = self.names.get_mut(machine) {
-            *ipv4 = address;
+            *ipv4 = Some(address);
         }
         true
     }
@@ -219,7 +224,7 @@ impl Gateway {
     /// Knows the machine at `port` from now on.
     pub(crate) fn add(&mut self, network: &Network, port: Port) {
         let (name, address) = (network.name(port).to_owned(), network.ipv4(port));
-        self.names.insert(name.clone(), (address, network.ipv6(port)));
+        self.names.insert(name.clone(), addresses(network, port));
         self.leases.insert(network.mac(port), Lease { address, name });
     }
 
@@ -245,12 +250,15 @@ fn answer_each(socket: &mut udp::Socket<'_>, answer: impl Fn(&[u8]) -> Option<Ve
 }
 
 fn names(network: &Network) -> Names {
-    let own = (network.ipv4(Port::GATEWAY), network.ipv6(Port::GATEWAY));
+    let own = addresses(network, Port::GATEWAY);
     let services = network.services.iter().map(|service| (service.name.clone(), own));
-    let machines = network
-        .ports()
-        .map(|port| (network.name(port).to_owned(), (network.ipv4(port), network.ipv6(port))));
+    let machines =
+        network.ports().map(|port| (network.name(port).to_owned(), addresses(network, port)));
     services.chain(machines).collect()
+}
+
+fn addresses(network: &Network, port: Port) -> (Option<Ipv4Addr>, Ipv6Addr) {
+    ((!network.ipv6_only).then(|| network.ipv4(port)), network.ipv6(port))
 }
 
 fn instant(since_start: Duration) -> Instant {

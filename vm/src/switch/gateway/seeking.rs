@@ -1,6 +1,6 @@
 //! A connection of the host to whichever machine takes it: one is asked after the other, from the one that took the last.
 
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{IpAddr, TcpStream};
 
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 use smoltcp::socket::tcp;
@@ -14,9 +14,9 @@ pub(crate) struct Seeking {
     host: TcpStream,
     port: u16,
     /// Who is still to be asked, the next one last.
-    left: Vec<Ipv4Addr>,
+    left: Vec<IpAddr>,
     /// Who is being asked.
-    asked: Option<(Ipv4Addr, SocketHandle)>,
+    asked: Option<(IpAddr, SocketHandle)>,
 }
 
 /// Where it stands.
@@ -25,7 +25,7 @@ pub(crate) enum Sought {
     /// Nobody has taken it yet.
     Still(Seeking),
     /// This one has.
-    Taken(Ipv4Addr, Relay),
+    Taken(IpAddr, Relay),
     /// Nobody does: it ends.
     Nobody,
 }
@@ -35,8 +35,8 @@ impl Seeking {
     pub(crate) fn new(
         host: TcpStream,
         port: u16,
-        machines: &[Ipv4Addr],
-        first: Option<Ipv4Addr>,
+        machines: &[IpAddr],
+        first: Option<IpAddr>,
     ) -> Self {
         let others = machines.iter().rev().copied().filter(|machine| Some(*machine) != first);
         let first = first.filter(|first| machines.contains(first));

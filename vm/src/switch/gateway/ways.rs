@@ -2,7 +2,7 @@
 //! of the host that machines find at the gateway.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::PollFlags;
@@ -30,7 +30,7 @@ pub(crate) struct Published {
     pub(crate) machine: Option<String>,
     pub(crate) port: u16,
     /// Who took the last connection, where several can.
-    last: Option<Ipv4Addr>,
+    last: Option<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl Ways {
         &mut self,
         interface: &mut Interface,
         sockets: &mut SocketSet<'static>,
-        addresses: impl Fn(Option<&str>) -> Vec<Ipv4Addr>,
+        addresses: impl Fn(Option<&str>) -> Vec<IpAddr>,
     ) {
         for index in 0..self.published.len() {
             self.take(index, interface, sockets, &addresses);
@@ -134,7 +134,7 @@ impl Ways {
         index: usize,
         interface: &mut Interface,
         sockets: &mut SocketSet<'static>,
-        addresses: &impl Fn(Option<&str>) -> Vec<Ipv4Addr>,
+        addresses: &impl Fn(Option<&str>) -> Vec<IpAddr>,
     ) {
         while self.has_room() {
             let Some(published) = self.published.get(index) else { return };
@@ -182,7 +182,7 @@ fn next_port(own: &mut u16) -> u16 {
 }
 
 fn to_machine(
-    to: (Ipv4Addr, u16),
+    to: (IpAddr, u16),
     own_port: u16,
     interface: &mut Interface,
     sockets: &mut SocketSet<'static>,
