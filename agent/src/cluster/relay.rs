@@ -453,7 +453,7 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
             Ok(Number::None) => {
                 let (ipv4, room) = (network.ipv4, network.ipv4.room());
                 self.refuse(format!(
-                    "the cluster's network {ipv4} has room for {room} machines, and each has its part for good: this machine can only be in a cluster with a wider network, which is chosen when a cluster is begun ([cluster.network] ipv4)"
+                    "the cluster's network {ipv4} has room for {room} machines, and all of it is given: forget machines that are gone for good (`ferrite machine forget`), or begin a cluster with a wider network ([cluster.network] ipv4)"
                 ))
                 .await
             }

@@ -42,6 +42,7 @@ pub(super) fn add(
         clock: None,
         publish: Vec::new(),
         offer: Vec::new(),
+        ipv6_only: false,
         renew: false,
         fresh: false,
         timeout,

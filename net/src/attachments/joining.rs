@@ -24,7 +24,7 @@ impl Attachments {
     }
 
     /// Units get their addresses from these from now on. Nobody has one yet.
-    fn number(&mut self, fresh: Addresses) {
+    pub(super) fn number(&mut self, fresh: Addresses) {
         let (own, own6) = fresh.gateway();
         self.ground.ipv4 = (own, fresh.prefix());
         self.ground.ipv6 = own6.map(|own| (own, addresses::IPV6_PREFIX));

@@ -204,7 +204,7 @@ proptest! {
             prop_assert_eq!(peer.endpoint, ways.first().copied());
             prop_assert!(ways.iter().all(|way| !mesh.has(way.ip())));
         }
-        prop_assert_eq!(networks, tunnel(&wanted).routes);
+        prop_assert_eq!(&networks, &tunnel(&wanted).routes);
         prop_assert!((1280..=1420).contains(&wanted.mtu));
     }
 
