@@ -181,8 +181,8 @@ fn units_of_nodes_on_one_link_reach_one_another_as_they_are() {
         assert!(!reaches(&stranger, "10.64.1.1"));
 
         // A machine that has moved, and one that is gone, as another agent hears it that comes after this one.
-        nodes[1].room.ip("address replace 192.168.7.22/24 dev eth0");
         nodes[1].room.ip("address delete 192.168.7.2/24 dev eth0");
+        nodes[1].room.ip("address add 192.168.7.22/24 dev eth0");
         let folder = nodes[0].folder.path().to_owned();
         nodes[0].attachments = attachments_with_ipv6(&folder, 1);
         let mut told = mesh(1, &[2]);
@@ -228,8 +228,8 @@ fn who_says_to_be_a_unit_and_comes_by_another_link_is_not_heard() {
             // That of a unit of another node, and one of nobody's.
             let nobodys = ["10.64.77.5", "fd12:3456:789a:77::5"][family];
             for forged in [units[1][family].as_str(), nobodys] {
-                let length = [32, 128][family];
-                forger.ip(&format!("address add {forged}/{length} dev eth0"));
+                let how = ["/32 dev eth0", "/128 dev eth0 nodad"][family];
+                forger.ip(&format!("address add {forged}{how}"));
                 socket(&forger, forged).send_to(b"forged", at).unwrap();
             }
             honest.send_to(b"honest", at).unwrap();
@@ -242,7 +242,8 @@ fn who_says_to_be_a_unit_and_comes_by_another_link_is_not_heard() {
                 "forged",
                 "the aid works: without that rule it comes through"
             );
-            let again = nftables::install(&first.attachments.ground, &[], &BTreeSet::new());
+            let all: Vec<Member> = first.attachments.members.values().cloned().collect();
+            let again = nftables::install(&first.attachments.ground, &all, &BTreeSet::new());
             first.room.within(|| again.into_iter().for_each(|batch| filter(batch).unwrap()));
         }
     });

@@ -75,12 +75,16 @@ pub(super) fn plan(
 
 /// The neighbour that a peer is: of all pairs of addresses of both that are in one network, the first.
 fn hop(mesh: &Mesh, peer: &Peer, underlay: &Underlay, family: fn(&IpAddr) -> bool) -> Option<Hop> {
-    // Of somebody who says to have an address of this node, nothing is known.
+    // What both say to have is one of them's at most, and each would take the other for itself.
     let is_own = |address: &IpAddr| underlay.addresses.iter().any(|(own, _)| own == address);
     let theirs = peer.addresses.iter().filter(|address| family(address) && !is_own(address));
     let pairs = theirs.flat_map(|neighbour| {
         let near = underlay.addresses.iter().filter(|(own, prefix)| {
-            in_network(*neighbour, *own, *prefix) && !mesh.has(*own) && !mesh.has(*neighbour)
+            let is_both = peer.addresses.contains(own);
+            in_network(*neighbour, *own, *prefix)
+                && !is_both
+                && !mesh.has(*own)
+                && !mesh.has(*neighbour)
         });
         near.filter_map(|(own, _)| {
             let hop = Hop { link: *underlay.links.get(own)?, neighbour: *neighbour };

@@ -83,7 +83,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::namespace::{self, ip};
+    use crate::namespace::{self, Room, ip};
 
     #[test]
     fn a_network_that_the_node_is_in_stays_reachable() {
@@ -116,7 +116,8 @@ mod tests {
         let name = "what_others_set_stays_and_what_the_kernel_dropped_comes_back";
         namespace::inside(&format!("{}::{name}", module_path!()), || {
             std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").unwrap();
-            ip("link add lan0 type dummy");
+            let room = Room::new();
+            room.cable("lan0", "eth0");
             let lay = || {
                 ip("link set lan0 up");
                 ip("address replace 10.0.0.1/24 dev lan0");

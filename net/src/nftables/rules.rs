@@ -256,7 +256,7 @@ impl Rules<'_> {
         let to_bridge = [Some(ipv4), ipv6];
         let from_cluster = of_cluster(ground, Side::From);
         let forged =
-            [Expression::WayBack { to: 0 }, Expression::Equal { register: 0, value: vec![0] }];
+            [Expression::WayBack { to: 0 }, Expression::Equal { register: 0, value: vec![0; 4] }];
         for from_cluster in &from_cluster {
             // As far as plain routes can tell who speaks: by the link by which it would be answered.
             let parts: [&[Expression]; 4] = [&not_itself, &not_units, from_cluster, &forged];
