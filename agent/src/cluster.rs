@@ -25,8 +25,10 @@ use ferrite_cluster::catalogue::Catalogue;
 use ferrite_cluster::protocol::{Member, PeersSnapshot, Standing};
 use ferrite_cluster::records::{ADDRESSES_MAX, Capacity, LEVEL, Machine, Rest};
 use ferrite_cluster::store::Etcd;
+use ferrite_net::mesh::Flat;
 use ferrite_net::underlay::Underlay;
 use ferrite_schema::cluster::{ClusterId, ClusterName, MachineId};
+use ferrite_schema::cluster_network::MeshTransport;
 use ferrite_schema::join::ClusterRecord;
 use ferrite_schema::node_config::{ClusterConfig, NodeConfig};
 use tokio::sync::watch;
@@ -350,6 +352,15 @@ pub(crate) fn kept_addresses(folder: &Path) -> BTreeSet<IpAddr> {
         .flat_map(|kept| kept.peers.into_values())
         .flat_map(|peer| peer.addresses)
         .collect()
+}
+
+/// The cluster's network as it is kept in `folder`, where plain routes lead to others in it; none where nothing is kept, or where
+/// it cannot be read.
+pub(crate) fn kept_flat(folder: &Path) -> Option<Flat> {
+    let kept = Folder::at(folder).peers().ok().flatten()?;
+    let network = kept.networks.parse().ok()?;
+    let flat = Flat { ipv4: network.ipv4.parts(), ipv6: network.ipv6.address() };
+    (network.transport == MeshTransport::Routes).then_some(flat)
 }
 
 impl knowledge::Tells for Arc<Cluster> {

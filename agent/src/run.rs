@@ -128,6 +128,7 @@ fn units_network(
         folder: PathBuf::from(names::RUN_DIR).join("net"),
         runs: PathBuf::from(names::RUN_DIR).join("units"),
         machines: crate::cluster::kept_addresses(Path::new(names::MEMBERSHIP_DIR)),
+        flat: crate::cluster::kept_flat(Path::new(names::MEMBERSHIP_DIR)),
     };
     let begun = Containers::begin(&config.network, id, places, network.teller());
     let (containers, names) = begun.context("begin to own the units' network")?;

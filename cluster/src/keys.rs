@@ -22,9 +22,6 @@ use crate::names::{MachineId, SpecHash, TokenDigest, UnitName};
 /// What all keys start with; the number is that of this arrangement of keys.
 pub const PREFIX: &str = "/ferrite/1/";
 
-/// Highest number of a node's network: 4096 of `/24` are in the cluster's `/12`.
-pub const NET_MAX: u16 = 4095;
-
 /// A key of the store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
@@ -91,10 +88,8 @@ impl Key {
                 SpecHash::try_from(name).map(Self::Spec).map_err(|bad| unknown(bad.to_string()))
             }
             "net" => match name.parse() {
-                Ok(number) if number <= NET_MAX && format!("{number}") == name => {
-                    Ok(Self::Net(number))
-                }
-                Ok(_) | Err(_) => Err(unknown(format!("a network's number is 0 to {NET_MAX}"))),
+                Ok(number) if format!("{number}") == name => Ok(Self::Net(number)),
+                Ok(_) | Err(_) => Err(unknown(format!("a network's number is 0 to {}", u16::MAX))),
             },
             "join" => match name.split_once('/') {
                 Some(("tokens", digest)) => TokenDigest::try_from(digest.to_owned())
@@ -186,7 +181,7 @@ mod tests {
             Key::Assign(id.clone()),
             Key::State(id),
             Key::Net(0),
-            Key::Net(NET_MAX),
+            Key::Net(u16::MAX),
             Key::Token("ab".repeat(32).parse().unwrap()),
             Key::Admission("0123456789abcdef0123456789abcdef".parse().unwrap()),
             Key::Revoked("0a".to_owned()),
@@ -216,8 +211,8 @@ mod tests {
             ("/ferrite/1/join/machines/ab", "is no machine ID"),
             ("/ferrite/1/join/x", "no such kind"),
             ("/ferrite/1/revoked/xyz", "hexadecimal digits"),
-            ("/ferrite/1/net/01", "0 to 4095"),
-            ("/ferrite/1/net/4096", "0 to 4095"),
+            ("/ferrite/1/net/01", "0 to 65535"),
+            ("/ferrite/1/net/65536", "0 to 65535"),
         ] {
             let said = Key::parse(text.as_bytes()).unwrap_err().to_string();
             assert!(said.contains(why) && said.contains(text), "{text}: {said}");

@@ -4,6 +4,7 @@ mod cluster;
 mod etcd;
 mod image;
 mod images;
+mod network;
 mod node;
 mod unit;
 
@@ -18,6 +19,7 @@ pub use self::image::{
     BuildArguments, ImageCommand, KernelCommand, KernelSelection, KeysCommand, TrustArguments,
 };
 pub use self::images::{ArchiveFormat, ImagesCommand, ImportArguments};
+pub use self::network::NetworkArguments;
 pub use self::node::{
     BootArguments, ConfigCommand, ContextCommand, EventsArguments, MachineCommand, NewArguments,
     ServiceCommand, SlotCommand, SortBy, StateCommand, TopArguments, VolumesCommand,

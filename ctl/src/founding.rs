@@ -10,8 +10,8 @@ use ferrite_pki::{
 };
 use ferrite_schema::cluster::{ClusterId, ClusterName, NotOne, Role};
 use ferrite_schema::node_config::{
-    Certificate, ClusterConfig, EXPECT_MAX, IssuerConfig, JoinAddress, MARKER, MemberConfig,
-    PrivateKey, Root, Token,
+    Certificate, ClusterConfig, ClusterNetworkConfig, EXPECT_MAX, IssuerConfig, JoinAddress,
+    MARKER, MemberConfig, PrivateKey, Root, Token, UnfitNetwork,
 };
 use serde::Serialize;
 
@@ -40,6 +40,8 @@ pub struct Plan {
     pub nodes: Vec<PlannedNode>,
     /// Where those are reached that may become members.
     pub join: Vec<JoinAddress>,
+    /// What its network is to be.
+    pub network: ClusterNetworkConfig,
     /// Now, in seconds since the epoch.
     pub now_s: u64,
 }
@@ -87,6 +89,8 @@ pub enum FoundCluster {
         "make {members} of {nodes} nodes members: one at least, at most {EXPECT_MAX}, and not more than there are"
     )]
     Members { members: usize, nodes: usize },
+    #[error("choose the cluster's network")]
+    Network(#[from] UnfitNetwork),
     #[error(transparent)]
     Make(#[from] MakeCertificate),
     #[error(transparent)]
@@ -133,6 +137,7 @@ fn check(nodes: &[PlannedNode], members: usize) -> Result<(), FoundCluster> {
 pub fn found(plan: &Plan) -> Result<Founded, FoundCluster> {
     let members = plan.nodes.iter().filter(|node| node.member).count();
     check(&plan.nodes, members)?;
+    plan.network.check(plan.nodes.len(), plan.join.iter().map(|join| join.host.as_str()))?;
     let id = ClusterId::try_from(draw(ID_BYTES)?)?;
     let name = &plan.name;
     // Nobody could renew them unseen, so they have no end; who has the root's key can replace them.
@@ -158,6 +163,7 @@ pub fn found(plan: &Plan) -> Result<Founded, FoundCluster> {
         token: Some(Token::try_from(draw(TOKEN_BYTES)?)?),
         join: plan.join.clone(),
         member: None,
+        network: plan.network,
     };
     let node = |node: &PlannedNode| FoundedNode {
         hostname: node.hostname.clone(),

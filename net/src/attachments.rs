@@ -13,12 +13,15 @@ use super::addresses::{self, Addresses};
 use super::bridge;
 use super::dns::Names;
 use super::files::{self, Contents, Record, WriteFiles};
-use super::mesh::{Device, Mesh};
+use super::interface::Way;
+use super::mesh::{Device, Flat, Mesh, Network as ClusterNetwork};
 use super::netlink::{Batch, Family, NetlinkProblem, Socket};
 use super::nftables::{self, Ground, Member};
 use super::ports;
 use super::{BRIDGE, LINK_PREFIX};
 
+#[cfg(test)]
+mod flat_tests;
 mod joining;
 
 /// A unit could not be given the network that it asks for.
@@ -77,6 +80,8 @@ pub(super) struct Plan {
     pub(super) resolv_conf: PathBuf,
     /// Addresses of the cluster's machines, as they were known last.
     pub(super) machines: BTreeSet<IpAddr>,
+    /// Its network, where plain routes led to others in it.
+    pub(super) flat: Option<Flat>,
 }
 
 /// A unit that wants a network.
@@ -101,6 +106,10 @@ pub(super) struct Attachments {
     /// The node's end of the cluster's network, and what it was last told of that.
     device: Option<Device>,
     mesh: Option<Mesh>,
+    /// Where the key of that end is kept, once it was asked for.
+    mesh_key: Option<PathBuf>,
+    /// Plain routes to other machines' networks, where it is they that lead there.
+    routes: Option<BTreeMap<ClusterNetwork, Way>>,
     /// Addresses of the cluster's machines.
     machines: BTreeSet<IpAddr>,
     /// Longest packet of units, where it is not the kernel's choice.
@@ -114,6 +123,7 @@ impl Attachments {
             bridge: BRIDGE.to_owned(),
             ipv4: (ipv4, plan.addresses.prefix()),
             ipv6: ipv6.map(|address| (address, addresses::IPV6_PREFIX)),
+            flat: plan.flat,
         };
         let machines = plan.machines.clone();
         Self {
@@ -124,6 +134,8 @@ impl Attachments {
             laid: false,
             device: None,
             mesh: None,
+            mesh_key: None,
+            routes: None,
             machines,
             mtu: None,
         }
@@ -311,7 +323,7 @@ mod tests {
     use super::*;
     use crate::namespace;
 
-    fn attachments(folder: &std::path::Path) -> Attachments {
+    pub(super) fn attachments(folder: &std::path::Path) -> Attachments {
         let addresses = Addresses::new([10, 120, 0, 0].into(), 16, None);
         let names = Names::new("ferrite.local".to_owned(), ([10, 120, 0, 0].into(), 16), None);
         let plan = Plan {
@@ -321,16 +333,18 @@ mod tests {
             runs: folder.join("units"),
             resolv_conf: folder.join("resolv.conf"),
             machines: BTreeSet::new(),
+            flat: None,
         };
         Attachments::new(plan, Arc::new(Mutex::new(names)))
     }
 
     fn mesh(number: u16) -> Mesh {
         let ipv6 = "fd12:3456:789a::".parse().unwrap();
-        Mesh { ipv4: ([10, 112, 0, 0].into(), 12), ipv6, number, peers: Vec::new() }
+        let transport = ferrite_schema::cluster_network::MeshTransport::WireGuard;
+        Mesh { ipv4: ([10, 112, 0, 0].into(), 12), ipv6, transport, number, peers: Vec::new() }
     }
 
-    fn wish(unit: &str) -> Wish {
+    pub(super) fn wish(unit: &str) -> Wish {
         Wish {
             unit: unit.to_owned(),
             hostname: unit.to_owned(),
@@ -349,10 +363,7 @@ mod tests {
     fn a_unit_keeps_its_network_and_the_next_one_has_the_clusters() {
         let name = "a_unit_keeps_its_network_and_the_next_one_has_the_clusters";
         namespace::inside(&format!("{}::{name}", module_path!()), || {
-            // That of the namespace: it tells what interfaces there are.
-            let mount = ["-t", "sysfs", "sysfs", "/sys"];
-            let mounted = std::process::Command::new("mount").args(mount).status().unwrap();
-            assert!(mounted.success());
+            namespace::show_interfaces();
             let folder = tempfile::tempdir().unwrap();
             let mut first = attachments(folder.path());
             let old = address(&first.attach(&wish("early")).unwrap());

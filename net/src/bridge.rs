@@ -137,6 +137,7 @@ mod tests {
                 bridge: "ferrite0".to_owned(),
                 ipv4: ([10, 120, 0, 1].into(), 16),
                 ipv6: Some(("fd00:1:2::1".parse().unwrap(), 64)),
+                flat: None,
             };
             ip("link add eth0 type veth peer name eth9");
             ip("link add ferrite0 type bridge");

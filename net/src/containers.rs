@@ -15,7 +15,7 @@ use super::addresses::{self, Addresses};
 use super::attachments::{Attachments, Plan, Wish};
 use super::bridge;
 use super::dns::{self, Catalogue, Names, Resolver, Upstream};
-use super::mesh::Mesh;
+use super::mesh::{Flat, Mesh};
 use crate::news::Teller;
 use crate::services::Services;
 
@@ -41,6 +41,8 @@ pub struct Places {
     /// Addresses of the cluster's machines as they were known last: what those have for one another is not for units, from the
     /// first moment on.
     pub machines: BTreeSet<IpAddr>,
+    /// The cluster's network, where plain routes led to other machines in it: what speaks then goes on as it was.
+    pub flat: Option<Flat>,
 }
 
 #[derive(Debug)]
@@ -88,6 +90,7 @@ impl Containers {
             folder: places.folder,
             runs: places.runs,
             machines: places.machines,
+            flat: places.flat,
             resolv_conf: RESOLV_CONF.into(),
         };
         let attachments = Attachments::new(plan, Arc::clone(&names));
@@ -282,6 +285,7 @@ mod tests {
             folder: folder.path().join("units"),
             runs: folder.path().join("runs"),
             machines: BTreeSet::new(),
+            flat: None,
         };
         let (teller, _news) = news::channel();
         let config = NetworkConfig::default();

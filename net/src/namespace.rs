@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use nix::sched::{CloneFlags, setns, unshare};
+
 /// Set in the test's second self, which runs in the namespaces.
 const INSIDE: &str = "FERRITE_TEST_INSIDE";
 
@@ -58,12 +60,42 @@ impl Room {
         assert!(output.status.success(), "{words:?}: {output:?}");
     }
 
+    /// Does something in it, on a thread of its own that sees its interfaces below `/sys` too.
+    pub(crate) fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let there = std::fs::File::open(format!("/proc/{}/ns/net", self.pid())).unwrap();
+        let moved = || {
+            unshare(CloneFlags::CLONE_NEWNS).unwrap();
+            setns(there, CloneFlags::CLONE_NEWNET).unwrap();
+            show_interfaces();
+            work()
+        };
+        std::thread::scope(|scope| scope.spawn(moved).join().unwrap())
+    }
+
     /// Lays a cable from `here` in the test's network to `there` in this one, both up.
     pub(crate) fn cable(&self, here: &str, there: &str) {
         ip(&format!("link add {here} type veth peer name {there} netns {}", self.pid()));
         ip(&format!("link set {here} up"));
         self.ip(&format!("link set {there} up"));
     }
+}
+
+/// Lets `/sys` tell of the interfaces of this network namespace.
+pub(crate) fn show_interfaces() {
+    let mounted = Command::new("mount").args(["-t", "sysfs", "sysfs", "/sys"]).status().unwrap();
+    assert!(mounted.success());
+}
+
+/// Whether `address`, at the port behind a slash or else at 9, is reached from a room: there somebody refuses, at least.
+pub(crate) fn reaches(room: &Room, address: &str) -> bool {
+    let (address, port) = address.split_once('/').unwrap_or((address, "9"));
+    let connect = format!("exec 3<>/dev/tcp/{address}/{port}");
+    let mut command = room.command(&["timeout", "3", "bash", "-c", &connect]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let nobody = output.status.code() == Some(124) || said.contains("No route to host");
+    assert!(nobody || said.contains("refused"), "{said}");
+    !nobody
 }
 
 /// Runs `ip` in the test's own network.

@@ -18,6 +18,8 @@ const MTU_MIN: u32 = 1280;
 pub struct Underlay {
     /// Its addresses, each with the length of its network's prefix; IPv4 first.
     pub addresses: Vec<(IpAddr, u8)>,
+    /// The link that each of them is on, by the kernel's number.
+    pub links: BTreeMap<IpAddr, u32>,
     /// Longest packet that goes through all of them, in bytes; absent where there is none.
     pub mtu: Option<u32>,
 }
@@ -38,6 +40,10 @@ impl Underlay {
                 continue;
             }
             underlay.addresses.push(found);
+            // It may be gone since.
+            if let Ok(index) = if_nametoindex(one.interface_name.as_str()) {
+                underlay.links.insert(found.0, index);
+            }
             let mtu = fs::read_to_string(format!("/sys/class/net/{}/mtu", one.interface_name));
             if let Some(mtu) = mtu.ok().and_then(|mtu| mtu.trim().parse::<u32>().ok()) {
                 let mtu = mtu.max(MTU_MIN);

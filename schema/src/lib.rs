@@ -4,6 +4,7 @@
 pub mod api;
 mod chain;
 pub mod cluster;
+pub mod cluster_network;
 pub mod control;
 pub mod document;
 pub mod host;

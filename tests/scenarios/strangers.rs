@@ -368,7 +368,8 @@ fn other_cluster() -> Result<String> {
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let nodes = numbered(&name, 2, Some(1))?;
     let join = vec!["192.168.1.10:7443".to_owned().try_into()?];
-    let founded = found(&Plan { name, nodes, join, now_s })?;
+    let network = ferrite_schema::node_config::ClusterNetworkConfig::default();
+    let founded = found(&Plan { name, nodes, join, network, now_s })?;
     let node = founded.nodes.get(1).context("a node that is no member")?;
     Ok(node.document()?)
 }

@@ -25,11 +25,8 @@ impl Runs {
     pub fn hear(&mut self, beacon: &Beacon) {
         let Some((_, said)) = beacon.text.trim_end().rsplit_once("says ") else { return };
         let Some((instance, word)) = said.split_once(' ') else { return };
-        let run = Run {
-            machine: beacon.machine.clone(),
-            first_ns: beacon.at_ns,
-            last_ns: beacon.at_ns,
-        };
+        let run =
+            Run { machine: beacon.machine.clone(), first_ns: beacon.at_ns, last_ns: beacon.at_ns };
         let heard = self.0.entry((instance.to_owned(), word.to_owned())).or_insert(run);
         heard.last_ns = heard.last_ns.max(beacon.at_ns);
     }

@@ -335,6 +335,34 @@ async fn a_node_gets_a_network_when_it_joins_and_hears_of_the_others_and_of_serv
 }
 
 #[tokio::test]
+async fn a_machine_for_which_the_network_has_no_room_is_refused_and_leaves_nothing() {
+    let (store, place) = (Memory::new(), tempfile::tempdir().unwrap());
+    let networks = serde_json::json!({"ipv4": "10.64.0.0/22", "ipv6": "fd00:1:2::/48"});
+    let timings = serde_json::json!({"heartbeat_ms": 1, "election_ms": 1, "ttl_s": 5});
+    let cluster = serde_json::json!({"id": "c", "epoch": 1, "networks": networks, "member_target": 1, "timings": timings, "level": 1});
+    write(&store, &Key::Cluster, cluster.to_string().into_bytes()).await;
+    for (number, digit) in [(1, "c"), (2, "d"), (3, "e")] {
+        let net = serde_json::json!({"machine": machine(digit)});
+        write(&store, &Key::Net(number), net.to_string().into_bytes()).await;
+    }
+    let mut following = Following::begin(Folder::at(place.path()));
+    let (instances, own, never) = (Pretends::new(), own("boot-1"), std::future::pending::<()>);
+    let end = linked(&store, &own, &instances, &mut following, never).await.unwrap().to_string();
+    let said = "10.64.0.0/22 has room for 3 machines, and all of it is given";
+    assert!(end.contains(said) && end.contains("ferrite machine forget"), "{end}");
+    assert_eq!(store.get(&Key::Machine(machine("b")).bytes()).await.unwrap().1, None);
+    // One that is forgotten makes room.
+    let forgotten = Operation::Delete { key: Key::Net(2).bytes() };
+    let forgets = Transaction { compares: Vec::new(), operations: vec![forgotten] };
+    store.transact(forgets).await.unwrap();
+    let end = linked(&store, &own, &instances, &mut following, async || {
+        until(&store, &Key::Net(2), |_| true).await;
+    })
+    .await;
+    assert!(end.is_none(), "{end:?}");
+}
+
+#[tokio::test]
 async fn a_copy_is_refused_while_the_machine_lives_and_let_in_once_it_is_gone() {
     let (store, place) = (Memory::new(), tempfile::tempdir().unwrap());
     let instances = Pretends::new();

@@ -464,6 +464,7 @@ async fn well(cluster: &Cluster, store: &Etcd) -> Result<Terms, String> {
         id: cluster.id().clone(),
         expect: cluster.config.member.as_ref().map_or(1, |member| member.expect),
         timings: timings(),
+        network: cluster.config.network,
         token: crate::join::work::token_digest(&cluster.config),
         epoch_heard: heard_epoch(cluster),
     };

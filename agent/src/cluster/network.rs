@@ -15,6 +15,8 @@ use ferrite_net::mesh::{Mesh, Peer};
 use ferrite_net::services::{Instance, Services};
 use ferrite_net::underlay::Underlay;
 use ferrite_schema::cluster::MachineId;
+use ferrite_schema::cluster_network::{CLUSTER_PREFIX6, MeshTransport};
+use ferrite_schema::node_config::ClusterNetworkConfig;
 use ferrite_schema::unit::Protocol;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -30,16 +32,27 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(5);
 const ABOUT: &str = "cluster network";
 const ABOUT_KEY: &str = "cluster network key";
+const ABOUT_WISHES: &str = "cluster network wishes";
 
 /// Goes on with what was kept, and makes this node's end of the network.
 pub(super) async fn begin(cluster: &Cluster, node: &Node, containers: &Containers) {
     remember(cluster, node);
-    open(cluster, node, containers).await;
+    if needs_key(cluster) {
+        open(cluster, node, containers).await;
+    }
 }
 
 /// Carries out whatever is told. Never ends.
 pub(super) async fn follow(cluster: &Cluster, node: &Node, containers: &Containers) {
     tokio::join!(join(cluster, node, containers), answer(cluster, containers));
+}
+
+/// WireGuard carries packets to others, as far as this node knows.
+fn needs_key(cluster: &Cluster) -> bool {
+    let told = cluster.peers.borrow();
+    let told = told.as_ref().and_then(|told| told.networks.parse().ok());
+    let wanted = cluster.config.network.transport.unwrap_or_default();
+    told.map_or(wanted, |network| network.transport) == MeshTransport::WireGuard
 }
 
 /// Makes this node's end of the network, unless it is made; whether it is.
@@ -88,7 +101,7 @@ async fn join(cluster: &Cluster, node: &Node, containers: &Containers) {
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let snapshot = told.borrow_and_update().clone();
-        let opened = open(cluster, node, containers).await;
+        let opened = !needs_key(cluster) || open(cluster, node, containers).await;
         let mut wait = (!opened).then_some(AGAIN);
         if let Some(snapshot) = &snapshot {
             if kept.as_ref() != Some(snapshot) {
@@ -102,6 +115,10 @@ async fn join(cluster: &Cluster, node: &Node, containers: &Containers) {
             match mesh(cluster.machine(), snapshot) {
                 Ok(Some(mesh)) => {
                     node.stand(ABOUT.to_owned(), None);
+                    node.stand(
+                        ABOUT_WISHES.to_owned(),
+                        unfulfilled(&cluster.config.network, &mesh),
+                    );
                     let (number, peers) = (mesh.number, mesh.peers.len());
                     match containers.join(mesh).await {
                         Ok(()) => tracing::info!(number, peers, "cluster-network-joined"),
@@ -160,7 +177,7 @@ pub(super) fn own(cluster: &Cluster) -> Vec<(IpAddr, u8)> {
 
 /// The network as this machine takes part in it; nothing while it has no number.
 fn mesh(own: &MachineId, snapshot: &PeersSnapshot) -> Result<Option<Mesh>, String> {
-    let (ipv4, ipv6) = snapshot.networks.parse().map_err(|wrong| {
+    let network = snapshot.networks.parse().map_err(|wrong| {
         format!("the cluster's networks are not understood: {}: {}", wrong.field, wrong.why)
     })?;
     let number = snapshot.peers.get(own).and_then(|peer| peer.number);
@@ -173,7 +190,28 @@ fn mesh(own: &MachineId, snapshot: &PeersSnapshot) -> Result<Option<Mesh>, Strin
         addresses: peer.addresses.clone(),
         mtu: peer.mtu,
     });
-    Ok(Some(Mesh { ipv4, ipv6, number, peers: peers.collect() }))
+    let (ipv4, ipv6, transport) = (network.ipv4.parts(), network.ipv6.address(), network.transport);
+    Ok(Some(Mesh { ipv4, ipv6, transport, number, peers: peers.collect() }))
+}
+
+/// What the node's configuration wants of the network and the cluster has not: it was decided when the cluster was begun.
+fn unfulfilled(wanted: &ClusterNetworkConfig, mesh: &Mesh) -> Option<String> {
+    let ((ipv4, prefix), ipv6) = (mesh.ipv4, mesh.ipv6);
+    let ipv4 = (wanted.ipv4.map(|own| own.to_string()), format!("{ipv4}/{prefix}"));
+    let ipv6 = (wanted.ipv6.map(|own| own.to_string()), format!("{ipv6}/{CLUSTER_PREFIX6}"));
+    let transport = (wanted.transport.map(|own| own.to_string()), mesh.transport.to_string());
+    let differs = [("ipv4", ipv4), ("ipv6", ipv6), ("transport", transport)].into_iter();
+    let differs = differs.filter_map(|(key, (wanted, has))| {
+        let wanted = wanted.filter(|wanted| *wanted != has)?;
+        Some(format!("{key} = \"{wanted}\", where the cluster has \"{has}\""))
+    });
+    let differs: Vec<String> = differs.collect();
+    (!differs.is_empty()).then(|| {
+        format!(
+            "[cluster.network] says {}: what the cluster was begun with counts, so change the configuration",
+            differs.join(" and ")
+        )
+    })
 }
 
 /// A key in base64. One that is none is as good as none.
@@ -268,7 +306,7 @@ mod tests {
         let key = BASE64_STANDARD.encode([7; 32]);
         let (ipv4, ipv6) = (ipv4.to_owned(), "fd00:1:2::/48".to_owned());
         PeersSnapshot {
-            networks: Networks { ipv4, ipv6, rest: Rest::new() },
+            networks: Networks { ipv4, ipv6, transport: None, rest: Rest::new() },
             peers: [
                 (id("a"), peer(own, &key)),
                 (id("b"), peer(Some(9), &key)),
@@ -290,5 +328,36 @@ mod tests {
             let said = mesh(&snapshot(wrong, Some(4))).unwrap_err();
             assert!(said.contains("networks.ipv4"), "{wrong}: {said}");
         }
+        let mut other = snapshot("10.112.0.0/12", Some(4));
+        other.networks.transport = Some("routes".to_owned());
+        assert_eq!(mesh(&other).unwrap().unwrap().transport, MeshTransport::Routes);
+        other.networks.transport = Some("vxlan".to_owned());
+        assert!(mesh(&other).unwrap_err().contains("networks.transport"), "nothing is guessed");
+    }
+
+    #[test]
+    fn wishes_that_come_too_late_are_named_and_others_are_not() {
+        let mesh = mesh(&id("a"), &snapshot("10.112.0.0/12", Some(4))).unwrap().unwrap();
+        let none = ClusterNetworkConfig::default();
+        assert_eq!(unfulfilled(&none, &mesh), None);
+        let same = ClusterNetworkConfig {
+            ipv4: Some("10.112.0.0/12".parse().unwrap()),
+            ipv6: Some("fd00:1:2::/48".parse().unwrap()),
+            transport: Some(MeshTransport::WireGuard),
+        };
+        assert_eq!(unfulfilled(&same, &mesh), None);
+        let late = ClusterNetworkConfig {
+            ipv4: Some("10.64.0.0/12".parse().unwrap()),
+            transport: Some(MeshTransport::Routes),
+            ..same
+        };
+        let said = unfulfilled(&late, &mesh).unwrap();
+        for words in [
+            "ipv4 = \"10.64.0.0/12\", where the cluster has \"10.112.0.0/12\"",
+            "transport = \"routes\", where the cluster has \"wireguard\"",
+        ] {
+            assert!(said.contains(words), "{said}");
+        }
+        assert!(!said.contains("ipv6"), "{said}");
     }
 }

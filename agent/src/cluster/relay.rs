@@ -407,6 +407,7 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
                 }
                 incarnation = alive.incarnation.saturating_add(1);
             }
+            let number = self.number(tried).await?;
             let lease = store.grant(self.relay.ttl).await?;
             let alive = Alive { boot_id: self.boot_id.clone(), incarnation, rest: Rest::new() };
             let says = Join { machine: machine.clone(), alive, state: state.clone() };
@@ -414,7 +415,7 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
                 Ok(joins) => joins,
                 Err(refused) => return self.refuse(ferrite_schema::chain(&refused)).await,
             };
-            if let Some((compare, put)) = self.number(tried).await? {
+            if let Some((compare, put)) = number {
                 joins.compares.push(compare);
                 joins.operations.push(put);
             }
@@ -435,7 +436,7 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
         let store = &self.relay.store;
         let (_, cluster) = store.get(&Key::Cluster.bytes()).await?;
         let cluster = cluster.and_then(|entry| decode::<Cluster>(&Key::Cluster, &entry.value).ok());
-        let Some(Ok(max)) = cluster.map(|cluster| cluster.networks.number_max()) else {
+        let Some(Ok(network)) = cluster.map(|cluster| cluster.networks.parse()) else {
             tracing::error!("cluster-networks-not-understood");
             return Ok(None);
         };
@@ -443,15 +444,18 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
         // Who was not the fastest takes one further on, each another.
         let spread = self.node.as_str().bytes().map(usize::from).sum::<usize>();
         let skip = spread.checked_rem(tried.saturating_mul(16)).unwrap_or(0);
-        match number(&self.node, &nets, max, skip) {
+        match number(&self.node, &nets, network.ipv4, skip) {
             Ok(Number::Free(number, compare, put)) => {
                 tracing::debug!(machine = %self.node, number, "network-is-free");
                 Ok(Some((compare, put)))
             }
             Ok(Number::Has(_)) => Ok(None),
             Ok(Number::None) => {
-                tracing::error!(machine = %self.node, "no-network-left");
-                Ok(None)
+                let (ipv4, room) = (network.ipv4, network.ipv4.room());
+                self.refuse(format!(
+                    "the cluster's network {ipv4} has room for {room} machines, and all of it is given: forget machines that are gone for good (`ferrite machine forget`), or begin a cluster with a wider network ([cluster.network] ipv4)"
+                ))
+                .await
             }
             Err(refused) => self.refuse(ferrite_schema::chain(&refused)).await,
         }

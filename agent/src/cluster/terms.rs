@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use ferrite_cluster::keys::{Key, PREFIX};
 use ferrite_cluster::records::{
-    Cluster as Record, LEVEL, Networks, Refused, Rest, Timings, Token, decode, encode,
+    Cluster as Record, ClusterNetwork, LEVEL, Refused, Rest, Timings, Token, decode, encode,
 };
 use ferrite_cluster::store::{ClusterStore, Compare, Entry, Operation, Transaction};
 use ferrite_schema::cluster::ClusterId;
+use ferrite_schema::cluster_network::{ClusterIpv4, ClusterIpv6};
+use ferrite_schema::node_config::ClusterNetworkConfig;
 
 use super::Terms;
-
-/// Networks that nodes get theirs from.
-const IPV4: &str = "10.112.0.0/12";
 
 /// What this node would begin a cluster with.
 #[derive(Debug, Clone)]
@@ -21,6 +20,8 @@ pub(super) struct Begins {
     /// How many members it expects.
     pub(super) expect: u8,
     pub(super) timings: Timings,
+    /// What its network is to be.
+    pub(super) network: ClusterNetworkConfig,
     /// Digest of the token that lets machines in.
     pub(super) token: Option<String>,
     /// The latest epoch that it has heard of; 1 where it has heard of none.
@@ -82,7 +83,7 @@ fn record(begins: &Begins) -> Record {
     Record {
         id: begins.id.to_string(),
         epoch: begins.epoch_heard,
-        networks: Networks { ipv4: IPV4.to_owned(), ipv6: own_ipv6(&begins.id), rest: Rest::new() },
+        networks: network(&begins.id, begins.network).stored(),
         // Even numbers tolerate no more than the odd one below.
         member_target: (begins.expect.max(1) - 1) / 2 * 2 + 1,
         timings: begins.timings.clone(),
@@ -103,10 +104,13 @@ fn first_records(begins: &Begins) -> Result<Transaction, Refused> {
     Ok(Transaction { compares: vec![Compare::absent(Key::Cluster.bytes())], operations })
 }
 
-/// A `/48` of the cluster's own (RFC 4193), by its ID, which was drawn.
-fn own_ipv6(id: &ClusterId) -> String {
-    let part = |from: usize, to: usize| id.as_str().get(from..to).unwrap_or("0").to_owned();
-    format!("fd{}:{}:{}::/48", part(0, 2), part(2, 6), part(6, 10))
+/// What a cluster's network is that is begun with these wishes.
+fn network(id: &ClusterId, wanted: ClusterNetworkConfig) -> ClusterNetwork {
+    ClusterNetwork {
+        ipv4: wanted.ipv4.unwrap_or(ClusterIpv4::USUAL),
+        ipv6: wanted.ipv6.unwrap_or_else(|| ClusterIpv6::drawn(id)),
+        transport: wanted.transport.unwrap_or_default(),
+    }
 }
 
 #[cfg(test)]
@@ -120,6 +124,7 @@ mod tests {
             id: "ab".repeat(16).parse().unwrap(),
             expect: 4,
             timings: Timings { heartbeat_ms: 1, election_ms: 1, ttl_s: 5, rest: Rest::new() },
+            network: ClusterNetworkConfig::default(),
             token: Some("cd".repeat(32)),
             epoch_heard: 1,
         }
@@ -144,6 +149,25 @@ mod tests {
         let other = Begins { id: "12".repeat(16).parse().unwrap(), ..begins() };
         let said = found_or_read(&store, &other).await.unwrap_err();
         assert!(said.contains("its data is of cluster abab"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn the_founders_wishes_for_the_network_are_the_clusters_and_later_ones_are_not() {
+        let store = Memory::new();
+        let wishes = |ipv4: &str, ipv6: &str, transport: &str| ClusterNetworkConfig {
+            ipv4: Some(ipv4.parse().unwrap()),
+            ipv6: Some(ipv6.parse().unwrap()),
+            transport: Some(transport.parse().unwrap()),
+        };
+        let network = wishes("172.16.0.0/16", "fd00:1:2::/48", "routes");
+        found_or_read(&store, &Begins { network, ..begins() }).await.unwrap();
+        let network = wishes("10.64.0.0/16", "fd00:1:3::/48", "wireguard");
+        found_or_read(&store, &Begins { network, ..begins() }).await.unwrap();
+        let entry = store.get(&Key::Cluster.bytes()).await.unwrap().1.unwrap();
+        let record: Record = decode(&Key::Cluster, &entry.value).unwrap();
+        let told = serde_json::to_value(&record.networks).unwrap();
+        let expected = serde_json::json!({"ipv4": "172.16.0.0/16", "ipv6": "fd00:1:2::/48", "transport": "routes"});
+        assert_eq!(told, expected);
     }
 
     #[tokio::test]

@@ -13,8 +13,8 @@ use ferrite_pki::{Dates, Identity, Issuer, certificates, digest, fingerprint, ma
 use ferrite_schema::cluster::{ClusterId, MachineId, MachineName, Role};
 use ferrite_schema::join::{ClusterRecord, JoinRequest, RefusalReason};
 use ferrite_schema::node_config::{
-    Certificate, ClusterConfig, Fingerprint, IssuerConfig, JoinAddress, MemberConfig, PrivateKey,
-    Root, Secret, Token,
+    Certificate, ClusterConfig, ClusterNetworkConfig, Fingerprint, IssuerConfig, JoinAddress,
+    MemberConfig, PrivateKey, Root, Secret, Token,
 };
 use proptest::prelude::*;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -156,6 +156,7 @@ impl Keys {
             token: Some(Token::try_from("t".repeat(64)).unwrap()),
             join,
             member: None,
+            network: ClusterNetworkConfig::default(),
         }
     }
 

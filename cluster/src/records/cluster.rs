@@ -1,11 +1,10 @@
 //! What holds for the whole cluster.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
+use ferrite_schema::cluster::NotOne;
+use ferrite_schema::cluster_network::{ClusterIpv4, ClusterIpv6, MeshTransport};
 use serde::{Deserialize, Serialize};
 
 use super::record::{Record, Rest, Wrong, word};
-use crate::keys::NET_MAX;
 use crate::names::MachineId;
 
 /// The cluster itself.
@@ -28,60 +27,65 @@ pub struct Cluster {
     pub rest: Rest,
 }
 
-/// Networks of a cluster, each as address and length of the prefix.
+/// Networks of a cluster, each as address and length of the prefix, and what carries packets from machine to machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Networks {
     /// IPv4, such as `10.112.0.0/12`.
     pub ipv4: String,
     /// IPv6: a `/48` of the cluster's own.
     pub ipv6: String,
+    /// `routes`, or `wireguard`, which it is where this is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport: Option<String>,
     /// What newer versions wrote.
     #[serde(flatten)]
     pub rest: Rest,
 }
 
-/// Length of the prefix that each machine has, by family.
-const MACHINE_PREFIX4: u8 = 24;
-const CLUSTER_PREFIX6: u8 = 48;
+/// Networks of a cluster, understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClusterNetwork {
+    /// IPv4.
+    pub ipv4: ClusterIpv4,
+    /// IPv6.
+    pub ipv6: ClusterIpv6,
+    /// What carries packets from machine to machine.
+    pub transport: MeshTransport,
+}
+
+impl ClusterNetwork {
+    /// As it is stored.
+    #[must_use]
+    pub fn stored(&self) -> Networks {
+        let word = || self.transport.to_string();
+        Networks {
+            ipv4: self.ipv4.to_string(),
+            ipv6: self.ipv6.to_string(),
+            transport: (self.transport != MeshTransport::default()).then(word),
+            rest: Rest::new(),
+        }
+    }
+}
 
 impl Networks {
-    /// Both as numbers: IPv4 with its length, and the `/48`.
+    /// What they mean. A transport of a newer version is none that this one could do without.
     ///
     /// # Errors
     /// One is no network that machines could have theirs of.
-    pub fn parse(&self) -> Result<((Ipv4Addr, u8), Ipv6Addr), Wrong> {
-        let wrong4 = "it is a network with room for machines' /24, such as 10.112.0.0/12";
-        let wrong6 = "it is a network of length 48, such as fd12:3456:789a::/48";
-        let parts = |text: &str| {
-            let (address, prefix) = text.split_once('/')?;
-            Some((address.to_owned(), prefix.parse::<u8>().ok()?))
-        };
-        let ipv4 = parts(&self.ipv4).and_then(|(address, prefix)| {
-            let address: Ipv4Addr = address.parse().ok()?;
-            let rest = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
-            let fits = (8..MACHINE_PREFIX4).contains(&prefix) && address.to_bits() & rest == 0;
-            fits.then_some((address, prefix))
-        });
-        let ipv6 = parts(&self.ipv6).and_then(|(address, prefix)| {
-            let address: Ipv6Addr = address.parse().ok()?;
-            let fits = prefix == CLUSTER_PREFIX6 && address.to_bits() << prefix == 0;
-            fits.then_some(address)
-        });
-        Ok((
-            ipv4.ok_or_else(|| Wrong::at("networks.ipv4", wrong4))?,
-            ipv6.ok_or_else(|| Wrong::at("networks.ipv6", wrong6))?,
-        ))
+    pub fn parse(&self) -> Result<ClusterNetwork, Wrong> {
+        let transport = self.transport.as_deref().map(str::parse).transpose();
+        Ok(ClusterNetwork {
+            ipv4: self.ipv4.parse().map_err(|wrong| not_one("networks.ipv4", &wrong))?,
+            ipv6: self.ipv6.parse().map_err(|wrong| not_one("networks.ipv6", &wrong))?,
+            transport: transport
+                .map_err(|wrong| not_one("networks.transport", &wrong))?
+                .unwrap_or_default(),
+        })
     }
+}
 
-    /// Highest number of a machine's network, counted from 0.
-    ///
-    /// # Errors
-    /// As [`Self::parse`].
-    pub fn number_max(&self) -> Result<u16, Wrong> {
-        let ((_, prefix), _) = self.parse()?;
-        let bits = u32::from(MACHINE_PREFIX4 - prefix).min(16);
-        Ok(u16::try_from((1_u32 << bits) - 1).unwrap_or(u16::MAX).min(NET_MAX))
-    }
+fn not_one(field: &'static str, wrong: &NotOne) -> Wrong {
+    Wrong::at(field, wrong.to_string())
 }
 
 /// Times of a cluster.

@@ -15,7 +15,7 @@ mod unit;
 
 pub use admission::{Admission, IssuedCertificate, Revocation, Token};
 pub use assignment::{Assigned, Assignment, Cause};
-pub use cluster::{Cluster, Leader, Net, Networks, Timings};
+pub use cluster::{Cluster, ClusterNetwork, Leader, Net, Networks, Timings};
 pub use machine::{Alive, Capacity, Machine};
 pub use record::{ADDRESSES_MAX, LEVEL, Record, Refused, Rest, Wrong, decode, encode};
 pub use spec::{OnLoss, Placement, Spec};

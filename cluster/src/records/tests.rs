@@ -23,7 +23,7 @@ fn written() -> Vec<(Key, Value)> {
         (
             Key::Cluster,
             json!({"id": "c-1", "epoch": 1, "member_target": 3, "level": 1,
-                "networks": {"ipv4": "10.112.0.0/12", "ipv6": "fd00::/48"},
+                "networks": {"ipv4": "10.112.0.0/12", "ipv6": "fd00::/48", "transport": "routes"},
                 "timings": {"heartbeat_ms": 100, "election_ms": 1000, "ttl_s": 5}}),
         ),
         (Key::Leader, json!({"machine": id()})),
@@ -143,6 +143,28 @@ fn fields_of_a_newer_version_survive_everywhere() {
 
 fn rewritten_same(key: &Key, bytes: &[u8]) -> Vec<u8> {
     rewritten(key, bytes).unwrap_or_else(|refused| panic!("{refused}"))
+}
+
+#[test]
+fn networks_are_understood_or_said_to_be_none() {
+    use ferrite_schema::cluster_network::MeshTransport;
+    let networks = |value: Value| serde_json::from_value::<Networks>(value).unwrap();
+    let usual = networks(json!({"ipv4": "10.112.0.0/12", "ipv6": "fd00::/48"}));
+    let understood = usual.parse().unwrap();
+    assert_eq!(understood.transport, MeshTransport::WireGuard);
+    assert_eq!(understood.stored(), usual, "what is as always is written as always");
+    let flat = json!({"ipv4": "172.16.0.0/16", "ipv6": "fd00:1::/48", "transport": "routes"});
+    let understood = networks(flat.clone()).parse().unwrap();
+    assert_eq!(understood.transport, MeshTransport::Routes);
+    assert_eq!(serde_json::to_value(understood.stored()).unwrap(), flat);
+    for (field, value) in [("ipv4", "10.112.0.0/24"), ("ipv6", "fd00::/64"), ("transport", "vxlan")]
+    {
+        let mut wrong = flat.clone();
+        wrong[field] = json!(value);
+        let said = networks(wrong).parse().unwrap_err();
+        assert_eq!(said.field, format!("networks.{field}"));
+        assert!(said.why.contains(value), "{said:?}");
+    }
 }
 
 #[test]

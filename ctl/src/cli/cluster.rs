@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::network::NetworkArguments;
+
 /// The cluster that is meant where none is named.
 pub(crate) const DEFAULT_NAME: &str = "dev";
 
@@ -198,6 +200,9 @@ pub struct UpArguments {
     /// How many nodes of a new cluster may run etcd and hold the issuers' keys; all up to 5 where absent
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=5), value_name = "M", requires = "nodes")]
     pub members: Option<u8>,
+    /// What its network is to be.
+    #[command(flatten)]
+    pub network: NetworkArguments,
     /// What the hardware clocks of machines that are off say at this start, in UTC: 2031-01-01T00:00:00; this computer's time where
     /// absent
     #[arg(long, value_name = "TIME", value_parser = parse_clock)]

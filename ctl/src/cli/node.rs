@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use ferrite_schema::cluster::{ClusterName, NotOne};
 use ferrite_schema::node_config::JoinAddress;
 
+use super::network::NetworkArguments;
 use crate::moment::{self, Moment};
 
 /// `ferrite config …`
@@ -17,7 +18,9 @@ pub enum ConfigCommand {
   ferrite config new --hostname web-1 web-1.toml
   ferrite config new > cloud-config.toml
   ferrite config new --cluster prod --nodes 5 --join 10.0.0.1 --join 10.0.0.2 --join 10.0.0.3
-                                   # folder prod/: keys, a cloud-config for each node, a context")]
+                                   # folder prod/: keys, a cloud-config for each node, a context
+  ferrite config new --cluster lab --nodes 3 --network-ipv4 172.16.0.0/16 --transport routes
+                                   # units' addresses are of this network; all nodes are on one link")]
     New(NewArguments),
     /// Check cloud-configs without sending them anywhere
     #[command(after_help = "Examples:
@@ -51,6 +54,9 @@ pub struct NewArguments {
     /// Where a node that may become a member is reached, once for each; port 7443 where none is given
     #[arg(long = "join", value_name = "HOST[:PORT]", requires = "cluster", value_parser = join_address)]
     pub join: Vec<JoinAddress>,
+    /// What its network is to be.
+    #[command(flatten)]
+    pub network: NetworkArguments,
     /// File to write, standard output where absent; of a cluster the folder, its name where absent
     pub file: Option<PathBuf>,
 }

@@ -10,7 +10,7 @@ use ferrite_vm::switch::client::Client;
 use super::problem::ClusterError;
 use super::record::Record;
 use super::{commands, create, folder, network, topology, up};
-use crate::cli::UpArguments;
+use crate::cli::{NetworkArguments, UpArguments};
 use crate::failure::Failure;
 use crate::session::Session;
 
@@ -38,6 +38,7 @@ pub(super) fn add(
         disk_size,
         nodes: None,
         members: None,
+        network: NetworkArguments::default(),
         clock: None,
         publish: Vec::new(),
         offer: Vec::new(),

@@ -86,7 +86,7 @@ pub(super) fn create(
 
     folder::make_private(cluster)?;
     match &record.network {
-        Some(network) => found_cluster(cluster, record, (network, arguments.members))?,
+        Some(network) => found_cluster(cluster, record, network, arguments)?,
         None => make_identities(cluster, record)?,
     }
     for node in &record.nodes {
@@ -171,19 +171,21 @@ fn make_identities(cluster: &Path, record: &Record) -> Result<(), ClusterError> 
 fn found_cluster(
     cluster: &Path,
     record: &Record,
-    (network, members): (&Network, Option<u8>),
+    network: &Network,
+    arguments: &UpArguments,
 ) -> Result<(), ClusterError> {
     let not_a_name = |source| ClusterError::NotAName { name: record.name.clone(), source };
     let name: ClusterName = record.name.parse().map_err(not_a_name)?;
     let count = u8::try_from(record.nodes.len()).unwrap_or(u8::MAX);
-    let nodes = founding::numbered(&name, count, members)?;
+    let nodes = founding::numbered(&name, count, arguments.members)?;
     let mut join = Vec::new();
     for node in &record.nodes {
         let host = network.address(network.port(node)?).to_string();
         join.push(JoinAddress { host, port: API_PORT });
     }
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let founded = founding::found(&Plan { name, nodes, join, now_s })?;
+    let network = arguments.network.wanted();
+    let founded = founding::found(&Plan { name, nodes, join, network, now_s })?;
     // Where it is reached is known only when it runs.
     let context = founded.context(format!("https://127.0.0.1:{API_PORT}"));
     let path = cluster.join(FOUNDED);

@@ -6,7 +6,9 @@ use std::time::Duration;
 use ferrite_pki::{certificates, digest, draw, fingerprint};
 use ferrite_schema::api::{ClusterMachine, JoinToken, NewJoinToken};
 use ferrite_schema::names::API_PORT;
-use ferrite_schema::node_config::{ClusterConfig, Fingerprint, JoinAddress, MARKER, Root, Token};
+use ferrite_schema::node_config::{
+    ClusterConfig, ClusterNetworkConfig, Fingerprint, JoinAddress, MARKER, Root, Token,
+};
 use ferrite_schema::utc;
 use serde::Serialize;
 
@@ -104,6 +106,7 @@ fn belongs(
         token: Some(Token::try_from(token.to_owned()).map_err(|bad| bad.to_string())?),
         join,
         member: None,
+        network: ClusterNetworkConfig::default(),
     })
 }
 

@@ -18,7 +18,8 @@ fn founded(nodes: u8, members: Option<u8>) -> Founded {
     let name: ClusterName = "dev".parse().unwrap();
     let nodes = numbered(&name, nodes, members).unwrap();
     let join = vec![JoinAddress::try_from("10.0.0.1".to_owned()).unwrap()];
-    found(&Plan { name, nodes, join, now_s: NOW_S }).unwrap()
+    let network = ClusterNetworkConfig::default();
+    found(&Plan { name, nodes, join, network, now_s: NOW_S }).unwrap()
 }
 
 /// What openssl says.
@@ -49,6 +50,31 @@ fn each_node_gets_what_it_needs_and_no_more() {
     assert_eq!(tokens.len(), 1);
     assert_eq!(tokens[0].reveal().len(), 64);
     assert!(!founded.nodes[3].document().unwrap().contains("PRIVATE KEY"));
+}
+
+#[test]
+fn each_node_is_told_what_the_network_is_to_be_where_it_can_be() {
+    let name: ClusterName = "dev".parse().unwrap();
+    let make = |nodes, join: &str, ipv4: &str| {
+        let join = vec![JoinAddress::try_from(join.to_owned()).unwrap()];
+        let transport = Some("routes".parse().unwrap());
+        let network =
+            ClusterNetworkConfig { ipv4: Some(ipv4.parse().unwrap()), ipv6: None, transport };
+        let nodes = numbered(&name, nodes, Some(1)).unwrap();
+        found(&Plan { name: name.clone(), nodes, join, network, now_s: NOW_S })
+    };
+    let founded = make(3, "192.168.7.1", "10.64.0.0/22").unwrap();
+    for node in &founded.nodes {
+        let cluster = node_config::parse(&node.document().unwrap()).unwrap().cluster.unwrap();
+        assert_eq!(cluster.network, node.cluster.network);
+        assert_eq!(cluster.network.ipv4.unwrap().to_string(), "10.64.0.0/22");
+        assert_eq!(cluster.network.transport.unwrap().word(), "routes");
+    }
+    for (nodes, join, why) in [(4, "192.168.7.1", "room for 3"), (3, "10.64.1.1", "10.64.1.1")] {
+        let error = make(nodes, join, "10.64.0.0/22").unwrap_err();
+        let said = ferrite_schema::chain(&error);
+        assert!(said.contains(why), "{said}");
+    }
 }
 
 #[test]

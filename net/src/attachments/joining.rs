@@ -7,7 +7,7 @@ use ferrite_schema::shim::Attachment;
 
 use super::{AttachProblem, Attachments, filter, unavailable};
 use crate::addresses::{self, Addresses};
-use crate::mesh::{self, Device, Mesh};
+use crate::mesh::{self, Carrier, Device, Mesh, Own};
 use crate::underlay::Underlay;
 use crate::{bridge, nftables, wireguard};
 
@@ -24,7 +24,7 @@ impl Attachments {
     }
 
     /// Units get their addresses from these from now on. Nobody has one yet.
-    fn number(&mut self, fresh: Addresses) {
+    pub(super) fn number(&mut self, fresh: Addresses) {
         let (own, own6) = fresh.gateway();
         self.ground.ipv4 = (own, fresh.prefix());
         self.ground.ipv6 = own6.map(|own| (own, addresses::IPV6_PREFIX));
@@ -41,6 +41,7 @@ impl Attachments {
         let device = Device::make(&private).map_err(|error| unavailable(&error))?;
         let public = device.public();
         self.device = Some(device);
+        self.mesh_key = Some(key.to_owned());
         Ok(public)
     }
 
@@ -56,6 +57,10 @@ impl Attachments {
                 stays.join(", ")
             ));
         }
+        if self.ground.flat != told.flat() {
+            self.ground.flat = told.flat();
+            self.laid = false;
+        }
         if !self.laid {
             self.lay()?;
         }
@@ -66,16 +71,39 @@ impl Attachments {
         }
         self.machines.clone_from(&wanted.machines);
         self.mtu = Some(wanted.mtu);
-        if let Some(device) = &mut self.device {
-            let own = (self.ground.ipv4.0, self.ground.ipv6.map(|(own, _)| own));
-            device.apply(own, &wanted).map_err(|error| unavailable(&error))?;
-        }
+        self.carry(&wanted.carrier)?;
         self.mesh = Some(told);
         Ok(doubts)
     }
 
-    /// Tries machines that do not answer at the next of their addresses.
+    /// Makes what carries packets to other machines, and takes away what does no more.
+    fn carry(&mut self, carrier: &Carrier) -> Result<(), AttachProblem> {
+        let own: Own = (self.ground.ipv4.0, self.ground.ipv6.map(|(own, _)| own));
+        match carrier {
+            Carrier::Tunnel(tunnel) => {
+                self.routes = None;
+                if let (None, Some(key)) = (&self.device, self.mesh_key.clone()) {
+                    self.open_mesh(&key)?;
+                }
+                let Some(device) = &mut self.device else { return Ok(()) };
+                device.apply(own, tunnel).map_err(|error| unavailable(&error))
+            }
+            Carrier::Flat(flat) => {
+                self.device = None;
+                mesh::remove_device().map_err(|error| unavailable(&error))?;
+                let routes = mesh::ways(flat, own);
+                mesh::set_routes(&routes).map_err(|error| unavailable(&error))?;
+                self.routes = Some(routes);
+                Ok(())
+            }
+        }
+    }
+
+    /// Tries machines that do not answer at the next of their addresses, and sets routes again that the kernel has dropped.
     pub(crate) fn look_at_peers(&mut self) -> Result<(), AttachProblem> {
+        if let Some(routes) = &self.routes {
+            return mesh::set_routes(routes).map_err(|error| unavailable(&error));
+        }
         let Some(device) = self.device.as_mut().filter(|_| self.mesh.is_some()) else {
             return Ok(());
         };

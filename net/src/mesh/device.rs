@@ -1,21 +1,16 @@
 //! The kernel's end of the mesh.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::endpoints::{Endpoints, in_session};
-use super::plan::Wanted;
-use super::told::{CLUSTER_PREFIX6, Mesh, NAME};
+use super::routes::{self, Own};
+use super::told::NAME;
+use super::tunnel::Wanted;
 use crate::interface::{self, Way};
 use crate::netlink::{Batch, Family, NetlinkProblem, Socket};
 use crate::wireguard::{self, Key, Seen, WireGuard};
 use ferrite_schema::names::MESH_PORT;
-
-/// Routes in one message: it must fit into a socket's buffer.
-const ROUTES_AT_ONCE: usize = 500;
-/// `ESRCH`: there is no such route.
-const NO_ROUTE: i32 = 3;
 
 /// The device, as this agent has made it.
 #[derive(Debug)]
@@ -30,9 +25,6 @@ pub(crate) struct Device {
     endpoints: Endpoints,
     begun: Instant,
 }
-
-/// A node's addresses in the mesh.
-pub(crate) type Own = (Ipv4Addr, Option<Ipv6Addr>);
 
 impl Device {
     /// Makes the device, or takes over the one that an earlier agent made: what goes through it goes on.
@@ -94,80 +86,29 @@ impl Device {
         Ok(elsewhere.len())
     }
 
+    /// What leads into it, and how long that may be.
     fn route(&self, own: Own, wanted: &Wanted) -> Result<(), NetlinkProblem> {
-        let socket = Socket::open(Family::Route)?;
-        let way = |network: IpAddr| match network {
-            IpAddr::V4(_) => Some(Way::Out(self.index, IpAddr::V4(own.0))),
-            IpAddr::V6(_) => own.1.map(|source| Way::Out(self.index, IpAddr::V6(source))),
-        };
         let mut batch = Batch::default();
         interface::set_mtu(&mut batch, self.index, wanted.mtu);
-        socket.carry_out(batch)?;
-        let as_before = self.own == Some(own);
-        let fresh = wanted
-            .routes
-            .iter()
-            .filter(|network| !(as_before && self.applied.routes.contains(network)));
-        for networks in fresh.collect::<Vec<_>>().chunks(ROUTES_AT_ONCE) {
-            let mut batch = Batch::default();
-            for network in networks {
-                if let Some(way) = way(network.0) {
-                    interface::add_route(&mut batch, **network, way);
-                }
-            }
-            socket.carry_out(batch)?;
-        }
-        for network in self.applied.routes.difference(&wanted.routes) {
-            let Some(way) = way(network.0) else { continue };
-            let mut batch = Batch::default();
-            interface::remove_route(&mut batch, *network, way);
-            match socket.carry_out(batch) {
-                Err(error) if error.errno() != Some(NO_ROUTE) => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
+        Socket::open(Family::Route)?.carry_out(batch)?;
+        let ways = wanted.routes.iter().filter_map(|network| {
+            Some((*network, Way::Out(self.index, routes::source(own, *network)?)))
+        });
+        routes::set(&ways.collect())
     }
 }
 
-/// What is nobody's in the cluster's network leads nowhere, with or without a device: else it would go to whoever is this node's
-/// router, in the clear.
-pub(crate) fn close(mesh: &Mesh, ipv6: bool) -> Result<(), NetlinkProblem> {
-    let mut batch = Batch::default();
-    interface::add_route(&mut batch, (mesh.ipv4.0.into(), mesh.ipv4.1), Way::Nowhere);
-    if ipv6 {
-        interface::add_route(&mut batch, (mesh.ipv6.into(), CLUSTER_PREFIX6), Way::Nowhere);
+/// Removes the device, whoever made it.
+pub(crate) fn remove() -> Result<(), NetlinkProblem> {
+    let socket = Socket::open(Family::Route)?;
+    if socket.index_of(NAME).is_err() {
+        return Ok(());
     }
-    Socket::open(Family::Route)?.carry_out(batch)
+    let mut batch = Batch::default();
+    interface::remove(&mut batch, NAME);
+    socket.carry_out(batch)
 }
 
 fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::namespace::{self, ip};
-
-    #[test]
-    fn a_network_that_the_node_is_in_stays_reachable() {
-        let name = "a_network_that_the_node_is_in_stays_reachable";
-        namespace::inside(&format!("{}::{name}", module_path!()), || {
-            ip("link add lan0 type bridge");
-            ip("link set lan0 up");
-            ip("address add 10.112.0.1/12 dev lan0");
-            let ipv6 = "fd12:3456:789a::".parse().unwrap();
-            let ipv4 = ([10, 112, 0, 0].into(), 12);
-            let mesh = Mesh { ipv4, ipv6, number: 1, peers: Vec::new() };
-            for _ in 0..2 {
-                close(&mesh, true).unwrap();
-                let way = ip("route get 10.115.0.9");
-                assert!(!way.contains("unreachable") && way.contains("dev lan0"), "{way}");
-            }
-            ip("address flush dev lan0");
-            let left = ip("route show");
-            assert!(left.contains("unreachable 10.112.0.0/12"), "{left}");
-        });
-    }
 }

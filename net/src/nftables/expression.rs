@@ -70,6 +70,10 @@ pub(super) enum Expression {
     DestinationKind {
         to: Register,
     },
+    /// Whether a route leads back to the source by the interface that this came by: 0, or 1.
+    WayBack {
+        to: Register,
+    },
     Mask {
         register: Register,
         mask: Vec<u8>,
@@ -120,7 +124,7 @@ impl Expression {
             Self::Meta { .. } => "meta",
             Self::Payload { .. } => "payload",
             Self::Tracked { .. } => "ct",
-            Self::DestinationKind { .. } => "fib",
+            Self::DestinationKind { .. } | Self::WayBack { .. } => "fib",
             Self::Mask { .. } => "bitwise",
             Self::Equal { .. } | Self::Different { .. } => "cmp",
             Self::InSet { .. } | Self::FromMap { .. } => "lookup",
@@ -145,6 +149,10 @@ impl Expression {
             // NFT_FIB_RESULT_ADDRTYPE of NFTA_FIB_F_DADDR.
             Self::DestinationKind { to } => {
                 data.net_number(1, number(*to)).net_number(2, 3).net_number(3, 2);
+            }
+            // NFT_FIB_RESULT_OIF of NFTA_FIB_F_SADDR, NFTA_FIB_F_IIF, and whether there is any: NFTA_FIB_F_PRESENT.
+            Self::WayBack { to } => {
+                data.net_number(1, number(*to)).net_number(2, 1).net_number(3, 1 | 8 | 32);
             }
             Self::Mask { register, mask } => {
                 let length = u32::try_from(mask.len()).unwrap_or(u32::MAX);

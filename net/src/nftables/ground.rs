@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::mesh::Flat;
+
 /// Bytes of an interface's name in a set.
 pub(super) const NAME_BYTES: usize = 16;
 /// Numbers of the transports.
@@ -17,4 +19,6 @@ pub(crate) struct Ground {
     pub(crate) ipv4: (Ipv4Addr, u8),
     /// Likewise, where the kernel has IPv6.
     pub(crate) ipv6: Option<(Ipv6Addr, u8)>,
+    /// The cluster's networks, where units of other nodes are reached by plain routes.
+    pub(crate) flat: Option<Flat>,
 }

@@ -8,6 +8,7 @@
 mod encode;
 mod expression;
 mod ground;
+mod parts;
 mod rules;
 #[cfg(test)]
 mod tests;

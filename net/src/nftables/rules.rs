@@ -4,16 +4,17 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::encode::{Family, Hook, Set, Table, Transaction};
 use super::expression::{Base, Expression, Meta, Register, Tracked, Verdict};
-use super::ground::{Ground, NAME_BYTES, TCP, UDP};
+use super::ground::{Ground, TCP, UDP};
+use super::parts::{
+    IPV4, IPV6, Side, address, any_bit, from_ipv4, from_ipv6, interface, load, meta_is,
+    meta_is_not, of_cluster, of_family, transport_port,
+};
 use crate::{LINK_PREFIX, mesh};
 use ferrite_schema::names::{API_PORT, BEACON_PORT, MESH_PORT};
 
 pub(super) const INET: Table = Table { family: Family::Inet, name: "ferrite" };
 pub(super) const BRIDGE: Table = Table { family: Family::Bridge, name: "ferrite" };
 
-/// `NFPROTO_IPV4`, `NFPROTO_IPV6`.
-const IPV4: u8 = 2;
-const IPV6: u8 = 10;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 const DNS_PORT: u16 = 53;
@@ -119,6 +120,9 @@ pub(super) fn inet(transaction: &mut Transaction, ground: &Ground) {
     transaction.chain(INET, "publish", None);
     transaction.chain(INET, "metadata", None);
     transaction.chain(INET, "machines", None);
+    if ground.flat.is_some() {
+        transaction.chain(INET, "others", None);
+    }
     transaction.chain(INET, "strangers", chain("filter", PREROUTING, BEFORE_TRACKING));
     transaction.chain(INET, "prerouting", chain("nat", PREROUTING, NEW_DESTINATION));
     transaction.chain(INET, "output", chain("nat", OUTPUT, NEW_DESTINATION));
@@ -158,70 +162,6 @@ fn new_destination(family: u8, map: &'static str, words: Register) -> [Expressio
     [
         Expression::FromMap { register: 0, map, to: 0 },
         Expression::Destination { family: family.into(), address: 0, port: words },
-    ]
-}
-
-/// Transport and destination port, in two registers.
-fn transport_port(register: Register) -> [Expression; 2] {
-    [
-        Expression::Meta { key: Meta::Transport, to: register },
-        load(Base::Transport, 2, 2, register + 1),
-    ]
-}
-
-const fn load(base: Base, offset: u32, length: u32, to: Register) -> Expression {
-    Expression::Payload { base, offset, length, to }
-}
-
-fn meta_is(key: Meta, value: &[u8]) -> [Expression; 2] {
-    [Expression::Meta { key, to: 0 }, Expression::Equal { register: 0, value: value.to_vec() }]
-}
-
-fn meta_is_not(key: Meta, value: &[u8]) -> [Expression; 2] {
-    [Expression::Meta { key, to: 0 }, Expression::Different { register: 0, value: value.to_vec() }]
-}
-
-fn of_family(family: u8) -> Vec<Expression> {
-    meta_is(Meta::Family, &[family]).to_vec()
-}
-
-fn interface(name: &str) -> Vec<u8> {
-    let mut name = name.as_bytes().to_vec();
-    name.resize(NAME_BYTES, 0);
-    name
-}
-
-/// Bytes at `offset` of the network header are in a network.
-fn address(offset: u32, address: &[u8], prefix: u8) -> Vec<Expression> {
-    let mask: Vec<u8> = (0..address.len())
-        .map(|index| {
-            let bits = usize::from(prefix).saturating_sub(index * 8).min(8);
-            u8::try_from(0xff00_u32 >> bits & 0xff).unwrap_or(0)
-        })
-        .collect();
-    let value = address.iter().zip(&mask).map(|(byte, mask)| byte & mask).collect();
-    let length = u32::try_from(address.len()).unwrap_or(0);
-    let mut part = vec![load(Base::Network, offset, length, 0)];
-    if mask.iter().any(|byte| *byte != 0xff) {
-        part.push(Expression::Mask { register: 0, mask });
-    }
-    part.push(Expression::Equal { register: 0, value });
-    part
-}
-
-fn from_ipv4(network: Ipv4Addr, prefix: u8) -> Vec<Expression> {
-    [of_family(IPV4), address(12, &network.octets(), prefix)].concat()
-}
-
-fn from_ipv6(network: Ipv6Addr, prefix: u8) -> Vec<Expression> {
-    [of_family(IPV6), address(8, &network.octets(), prefix)].concat()
-}
-
-fn any_bit(key: Tracked, bits: u32) -> [Expression; 3] {
-    [
-        Expression::Tracked { key, to: 0 },
-        Expression::Mask { register: 0, mask: bits.to_ne_bytes().to_vec() },
-        Expression::Different { register: 0, value: vec![0; 4] },
     ]
 }
 
@@ -283,6 +223,10 @@ impl Rules<'_> {
         // Units of a cluster see one another as they are.
         let to_mesh = meta_is(Meta::OutName, &interface(mesh::NAME));
         self.add("postrouting", &[&from_units, &to_mesh], End(Verdict::Accept));
+        for to_cluster in of_cluster(ground, Side::To) {
+            let parts: [&[Expression]; 3] = [&from_units, &to_others, &to_cluster];
+            self.add("postrouting", &parts, End(Verdict::Accept));
+        }
         for network in [Some(ipv4), ipv6].iter().flatten() {
             // A unit's published port, asked for by a unit: the answer must come back through the node.
             let published = any_bit(Tracked::Status, PUBLISHED);
@@ -290,7 +234,7 @@ impl Rules<'_> {
             self.add("postrouting", &[&from_units, &to_others, network], Masquerade);
         }
 
-        self.forward();
+        self.forward(ground);
         self.guard_node(ground);
     }
 
@@ -309,7 +253,20 @@ impl Rules<'_> {
         let not_units = meta_is_not(Meta::InName, &self.bridge);
         // What comes through the mesh answers the node, which speaks by these addresses there; `input` lets nothing else in.
         let not_mesh = meta_is_not(Meta::InName, &interface(mesh::NAME));
-        for to_bridge in [Some(ipv4), ipv6].iter().flatten() {
+        let to_bridge = [Some(ipv4), ipv6];
+        let from_cluster = of_cluster(ground, Side::From);
+        let forged =
+            [Expression::WayBack { to: 0 }, Expression::Equal { register: 0, value: vec![0; 4] }];
+        for from_cluster in &from_cluster {
+            // As far as plain routes can tell who speaks: by the link by which it would be answered.
+            let parts: [&[Expression]; 4] = [&not_itself, &not_units, from_cluster, &forged];
+            self.add("strangers", &parts, stop.clone());
+        }
+        for (to_bridge, from_cluster) in to_bridge.iter().flatten().zip(&from_cluster) {
+            let parts: [&[Expression]; 4] = [&not_itself, &not_units, to_bridge, from_cluster];
+            self.add("strangers", &parts, Expression::Verdict(Verdict::Accept));
+        }
+        for to_bridge in to_bridge.iter().flatten() {
             let parts: [&[Expression]; 4] = [&not_itself, &not_units, &not_mesh, to_bridge];
             self.add("strangers", &parts, stop.clone());
         }
@@ -317,7 +274,7 @@ impl Rules<'_> {
 
     /// What passes through the node: what comes from units, and what belongs to that or was published. The node is
     /// no router for its neighbours.
-    fn forward(&mut self) {
+    fn forward(&mut self, ground: &Ground) {
         use Expression::Verdict as End;
         let (from_units, to_units) =
             (meta_is(Meta::InName, &self.bridge), meta_is(Meta::OutName, &self.bridge));
@@ -339,6 +296,10 @@ impl Rules<'_> {
         // Whose packets these are, WireGuard vouches for.
         let from_mesh = meta_is(Meta::InName, &interface(mesh::NAME));
         self.add("forward", &[&from_mesh, &to_units], End(Verdict::Accept));
+        // Likewise, who are on the link with it: `strangers` has looked which one that is.
+        for from_cluster in of_cluster(ground, Side::From) {
+            self.add("forward", &[&from_cluster, &to_units], End(Verdict::Accept));
+        }
         for reason in [any_bit(Tracked::State, KNOWN), any_bit(Tracked::Status, PUBLISHED)] {
             self.add("forward", &[&to_units, &reason], End(Verdict::Accept));
         }
@@ -371,6 +332,7 @@ impl Rules<'_> {
         }
         self.add("input", &[&from_mesh], End(Verdict::Drop));
         let not_units = meta_is_not(Meta::InName, &self.bridge);
+        self.guard_from_others(ground, &not_units);
         self.add("input", &[&not_units], End(Verdict::Accept));
         self.add("input", &[&any_bit(Tracked::State, KNOWN)], End(Verdict::Accept));
         for protocol in [ICMP, ICMPV6] {
@@ -380,6 +342,29 @@ impl Rules<'_> {
             self.add("input", &[&names], End(Verdict::Accept));
         }
         self.add("input", &[], End(Verdict::Drop));
+    }
+}
+
+impl Rules<'_> {
+    /// What comes by plain routes to the bridge's own addresses: the same as through the mesh.
+    fn guard_from_others(&mut self, ground: &Ground, not_units: &[Expression]) {
+        use Expression::Verdict as End;
+        if ground.flat.is_none() {
+            return;
+        }
+        let not_itself = meta_is_not(Meta::InName, &interface(LOOPBACK));
+        let ipv4 = [of_family(IPV4), address(16, &ground.ipv4.0.octets(), 32)].concat();
+        let ipv6 =
+            ground.ipv6.map(|(own, _)| [of_family(IPV6), address(24, &own.octets(), 128)].concat());
+        for to_bridge in [Some(ipv4), ipv6].iter().flatten() {
+            let parts: [&[Expression]; 3] = [&not_itself, not_units, to_bridge];
+            self.add("input", &parts, End(Verdict::Goto("others")));
+        }
+        self.add("others", &[&any_bit(Tracked::State, KNOWN)], End(Verdict::Accept));
+        for protocol in [ICMP, ICMPV6] {
+            self.add("others", &[&meta_is(Meta::Transport, &[protocol])], End(Verdict::Accept));
+        }
+        self.add("others", &[], End(Verdict::Drop));
     }
 }
 

@@ -5,12 +5,13 @@ use std::process::Command;
 
 use super::*;
 use crate::addresses::mac;
-use crate::namespace::{Room, ip};
+use crate::mesh::Flat;
+use crate::namespace::{Room, ip, reaches};
 use crate::netlink::{Family, Socket};
 
 fn ground() -> Ground {
     let ipv6 = Some(("fd00:1:2::1".parse().unwrap(), 64));
-    Ground { bridge: "ferrite0".to_owned(), ipv4: ([10, 120, 0, 1].into(), 16), ipv6 }
+    Ground { bridge: "ferrite0".to_owned(), ipv4: ([10, 120, 0, 1].into(), 16), ipv6, flat: None }
 }
 
 fn port(host: u16, container: u16, protocol: Protocol, address: Option<&str>) -> Port {
@@ -74,6 +75,48 @@ fn the_kernel_holds_what_was_meant() {
     });
 }
 
+fn flat() -> Flat {
+    Flat { ipv4: ([10, 112, 0, 0].into(), 12), ipv6: "fd00:1:2::".parse().unwrap() }
+}
+
+#[test]
+fn plain_routes_add_rules_about_the_clusters_networks_and_change_no_others() {
+    inside("plain_routes_add_rules_about_the_clusters_networks_and_change_no_others", || {
+        let lines = |flat| -> Vec<String> {
+            carry_out_all(install(&Ground { flat, ..ground() }, &[]));
+            list().lines().map(|line| line.trim().to_owned()).collect()
+        };
+        let (without, with) = (lines(None), lines(Some(flat())));
+        let mut kept = without.iter().peekable();
+        let added: Vec<&str> = with
+            .iter()
+            .filter(|line| kept.next_if_eq(line).is_none())
+            .map(String::as_str)
+            .filter(|line| !line.is_empty() && *line != "}")
+            .collect();
+        assert_eq!(kept.next(), None, "{with:#?}");
+        let stranger = r#"iifname != "lo" iifname != "ferrite0""#;
+        let expected = [
+            "chain others {".to_owned(),
+            "ct state established,related accept".to_owned(),
+            "meta l4proto icmp accept".to_owned(),
+            "meta l4proto ipv6-icmp accept".to_owned(),
+            "drop".to_owned(),
+            format!("{stranger} ip saddr 10.112.0.0/12 fib saddr . iif oif missing drop"),
+            format!("{stranger} ip6 saddr fd00:1:2::/48 fib saddr . iif oif missing drop"),
+            format!("{stranger} ip daddr 10.120.0.1 ip saddr 10.112.0.0/12 accept"),
+            format!("{stranger} ip6 daddr fd00:1:2::1 ip6 saddr fd00:1:2::/48 accept"),
+            r#"iifname "ferrite0" oifname != "ferrite0" ip daddr 10.112.0.0/12 accept"#.to_owned(),
+            r#"iifname "ferrite0" oifname != "ferrite0" ip6 daddr fd00:1:2::/48 accept"#.to_owned(),
+            r#"ip saddr 10.112.0.0/12 oifname "ferrite0" accept"#.to_owned(),
+            r#"ip6 saddr fd00:1:2::/48 oifname "ferrite0" accept"#.to_owned(),
+            format!("{stranger} ip daddr 10.120.0.1 goto others"),
+            format!("{stranger} ip6 daddr fd00:1:2::1 goto others"),
+        ];
+        assert_eq!(added, expected, "{with:#?}");
+    });
+}
+
 #[test]
 fn members_come_and_go_and_leave_nothing() {
     inside("members_come_and_go_and_leave_nothing", || {
@@ -109,17 +152,6 @@ fn a_refusal_changes_nothing_and_says_what() {
         assert_eq!(error.errno(), Some(2), "there is no table yet");
         assert_eq!(list(), "");
     });
-}
-
-/// Whether `address`, at the port behind a slash or else at 9, is reached from a room: there somebody refuses, at least.
-fn reaches(room: &Room, address: &str) -> bool {
-    let (address, port) = address.split_once('/').unwrap_or((address, "9"));
-    let connect = format!("exec 3<>/dev/tcp/{address}/{port}");
-    let mut command = room.command(&["timeout", "3", "bash", "-c", &connect]);
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(124) || said.contains("refused"), "{said}");
-    output.status.code() != Some(124)
 }
 
 #[test]

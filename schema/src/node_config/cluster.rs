@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::cluster_network::{ClusterNetworkConfig, UnfitNetwork};
 use super::registries::Secret;
 use crate::cluster::{ClusterId, ClusterName, NotOne};
 use crate::host;
@@ -41,6 +42,8 @@ pub struct ClusterConfig {
     pub join: Vec<JoinAddress>,
     /// What makes the node one that may run etcd.
     pub member: Option<MemberConfig>,
+    /// What the cluster's network is to be, where this node begins the cluster.
+    pub network: ClusterNetworkConfig,
 }
 
 /// The cluster's root: known before anything is asked, so that nobody is believed for having answered first.
@@ -124,6 +127,8 @@ struct Written {
     node_issuer: Option<IssuerConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     peer_issuer: Option<IssuerConfig>,
+    #[serde(default, skip_serializing_if = "ClusterNetworkConfig::is_empty")]
+    network: ClusterNetworkConfig,
 }
 
 /// Keys that do not go together. The words say what to do.
@@ -153,6 +158,8 @@ enum Together {
     NoToken,
     #[error("[cluster] join has {0} addresses, and more than {JOIN_MAX} are not asked")]
     ManyAddresses(usize),
+    #[error("[cluster.network]: {0}")]
+    Network(#[from] UnfitNetwork),
 }
 
 impl TryFrom<Written> for ClusterConfig {
@@ -186,8 +193,10 @@ impl TryFrom<Written> for ClusterConfig {
         if written.join.len() > JOIN_MAX {
             return Err(Together::ManyAddresses(written.join.len()));
         }
-        let Written { id, name, token, join, .. } = written;
-        Ok(Self { id, name, root, token, join, member })
+        let Written { id, name, token, join, network, .. } = written;
+        let machines = member.as_ref().map_or(1, |member| member.expect.into());
+        network.check(machines, join.iter().map(|join| join.host.as_str()))?;
+        Ok(Self { id, name, root, token, join, member, network })
     }
 }
 
@@ -203,8 +212,19 @@ impl From<ClusterConfig> for Written {
             }
             None => (None, None, None),
         };
-        let ClusterConfig { id, name, token, join, .. } = config;
-        Self { id, name, root, root_fingerprint, token, join, expect, node_issuer, peer_issuer }
+        let ClusterConfig { id, name, token, join, network, .. } = config;
+        Self {
+            id,
+            name,
+            root,
+            root_fingerprint,
+            token,
+            join,
+            expect,
+            node_issuer,
+            peer_issuer,
+            network,
+        }
     }
 }
 

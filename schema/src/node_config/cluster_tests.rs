@@ -120,6 +120,41 @@ fn keys_that_do_not_go_together_say_what_to_do() {
 }
 
 #[test]
+fn wishes_for_the_network_are_read_where_they_stand() {
+    let wishes = "\n[cluster.network]\nipv4 = \"10.64.0.0/12\"\nipv6 = \"fd12:3456:789a::/48\"\ntransport = \"routes\"\n";
+    let config = parse(&(text(&member()) + wishes)).unwrap();
+    let again = format!("#cloud-config\n{}", toml::to_string(&config).unwrap());
+    assert_eq!(parse(&again).unwrap(), config, "{again}");
+    let network = config.cluster.unwrap().network;
+    assert_eq!(network.ipv4.unwrap().parts(), ([10, 64, 0, 0].into(), 12));
+    assert_eq!(network.transport.unwrap().word(), "routes");
+    assert!(parse(&text(&good())).unwrap().cluster.unwrap().network.is_empty());
+
+    let first = text(&good()).lines().count() + 1;
+    let with = |line: &str| text(&good()) + "[cluster.network]\n" + line;
+    for (line, expected) in [
+        ("ipv4 = \"10.64.0.0/24\"", "take a /22 (3 machines)"),
+        ("ipv4 = \"127.0.0.0/8\"", "not within 10.0.0.0/8"),
+        ("ipv6 = \"fd00::/64\"", "network of length 48"),
+        ("transport = \"vxlan\"", "\"wireguard\", or \"routes\""),
+        ("mtu = 1400", "unknown field `mtu`"),
+    ] {
+        check(&with(line), first + 1, expected);
+    }
+    // What is wrong with several keys together.
+    check(&with("ipv4 = \"10.0.0.0/12\""), 4, "at 10.0.0.1 (`join`), which is in 10.0.0.0/12");
+    let few = text(&member()).replace("expect = 3", "expect = 5") + wishes;
+    check(&few.replace("10.64.0.0/12", "10.64.0.0/22"), 4, "room for 3 machines, and 5");
+    let written = with("ipv4 = \"10.64.0.0/12\"\nipv6 = \"fd00:1:2::/48\"\n");
+    let beside = |own: &str| format!("{written}[network]\n{own}\n");
+    check(&beside("ipv4 = \"10.70.0.0/16\""), 1, "overlap");
+    check(&beside("ipv6 = \"fd00:1:2:3::/64\""), 1, "is in cluster.network.ipv6");
+    parse(&beside("ipv4 = \"10.80.0.0/16\"")).unwrap();
+    // Nodes have it until they have one of the cluster's, and the cluster gives it to none of them.
+    parse(&with("ipv4 = \"10.112.0.0/12\"")).unwrap();
+}
+
+#[test]
 fn labels_are_checked() {
     let parse = |line: &str| parse(&format!("#cloud-config\n[metadata]\n{line}\n"));
     assert_eq!(parse("zone = \"a\"").unwrap().metadata["zone"], "a");

@@ -1,6 +1,7 @@
 //! A node's configuration: cloud-config in TOML. The first line is `#cloud-config`.
 
 mod cluster;
+mod cluster_network;
 mod containers;
 mod env_files;
 mod network;
@@ -15,6 +16,7 @@ pub use self::cluster::{
     Certificate, ClusterConfig, EXPECT_MAX, Fingerprint, IssuerConfig, JOIN_MAX, JoinAddress,
     MemberConfig, PrivateKey, Root, Token,
 };
+pub use self::cluster_network::{ClusterNetworkConfig, UnfitNetwork};
 pub use self::containers::ContainersConfig;
 pub use self::env_files::EnvFile;
 pub use self::network::NetworkConfig;
@@ -119,6 +121,10 @@ fn problem_of_several(config: &NodeConfig) -> Option<String> {
         .or(registries)
         .or_else(rules)
         .or_else(|| config.network.problem())
+        .or_else(|| {
+            let wanted = config.cluster.as_ref()?.network;
+            cluster_network::problem_beside(wanted, &config.network)
+        })
         .or_else(|| cluster::metadata_problem(&config.metadata))
 }
 

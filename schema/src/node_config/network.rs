@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster_network::LONE_NETWORK4;
+
 /// Longest prefix of the units' IPv4 network: it has room for some units.
 const PREFIX_MAX: u8 = 28;
 /// Shortest: 65,534 numbers fit in the names of interfaces many times over.
@@ -25,9 +27,9 @@ pub struct NetworkConfig {
 
 impl Default for NetworkConfig {
     fn default() -> Self {
+        let (network, prefix) = LONE_NETWORK4;
         Self {
-            // In none of the ranges that clouds, Docker, podman and Kubernetes hand out by default.
-            ipv4: "10.120.0.0/16".to_owned(),
+            ipv4: format!("{network}/{prefix}"),
             ipv6: None,
             domain: "ferrite.local".to_owned(),
             name_servers: Vec::new(),

@@ -106,6 +106,7 @@ fn every() -> Vec<Message> {
                 networks: Networks {
                     ipv4: "10.112.0.0/12".to_owned(),
                     ipv6: "fd00:1:2::/48".to_owned(),
+                    transport: Some("routes".to_owned()),
                     rest: Rest::new(),
                 },
                 peers: [(id(), peer())].into(),

@@ -63,6 +63,7 @@ fn peers(count: usize, peer: &Peer) -> PeersSnapshot {
         networks: Networks {
             ipv4: "10.112.0.0/12".to_owned(),
             ipv6: "fd00:1:2::/48".to_owned(),
+            transport: None,
             rest: Rest::new(),
         },
         peers: (0..count).map(|number| (id(number), peer.clone())).collect(),

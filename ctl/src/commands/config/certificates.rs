@@ -62,7 +62,8 @@ mod tests {
     fn node() -> FoundedNode {
         let name: ClusterName = "dev".parse().unwrap();
         let nodes = numbered(&name, 1, None).unwrap();
-        let plan = Plan { name, nodes, join: Vec::new(), now_s: 1_795_000_000 };
+        let network = ferrite_schema::node_config::ClusterNetworkConfig::default();
+        let plan = Plan { name, nodes, join: Vec::new(), network, now_s: 1_795_000_000 };
         found(&plan).unwrap().nodes.remove(0)
     }
 

@@ -41,7 +41,8 @@ pub(super) fn run(
     store.check_new(name.as_str())?;
     let nodes = numbered(name, arguments.nodes.unwrap_or(1), arguments.members)?;
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let plan = Plan { name: name.clone(), nodes, join: arguments.join.clone(), now_s };
+    let (join, network) = (arguments.join.clone(), arguments.network.wanted());
+    let plan = Plan { name: name.clone(), nodes, join, network, now_s };
     let founded = found(&plan)?;
     let endpoint = match plan.join.first() {
         Some(address) => format!("https://{address}"),
