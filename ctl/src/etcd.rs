@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 pub use self::recovery::NotRecovered;
-pub(crate) use self::recovery::{Fate, Plan, Said, weigh};
+pub(crate) use self::recovery::{Fate, Plan, Said, reached, weigh};
 pub use self::snapshot::NotWhole;
 pub(crate) use self::snapshot::{Check, Checked};
 use crate::exit::Exit;
@@ -50,9 +50,11 @@ impl EtcdProblem {
                 Some("try again, or take it from another machine: `--machine NAME`")
             }
             Self::BrokenOff => None,
-            Self::Recover(NotRecovered::Led { .. } | NotRecovered::Enough { .. }) => {
-                Some("`ferrite etcd status` says what is wrong with each member")
-            }
+            Self::Recover(
+                NotRecovered::Led { .. }
+                | NotRecovered::Enough { .. }
+                | NotRecovered::Overtaken { .. },
+            ) => Some("`ferrite etcd status` says what is wrong with each member"),
             Self::Recover(NotRecovered::Nothing { .. }) => Some(
                 "with an endpoint for each machine (`further` in the context) more of them are asked; without any data there is \
                  only a copy: `ferrite etcd snapshot`",

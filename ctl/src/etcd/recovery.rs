@@ -38,6 +38,12 @@ pub enum NotRecovered {
         /// What each says.
         whys: Vec<String>,
     },
+    /// It was ordered, and given up again.
+    #[error("{name} has not done what was ordered: a quorum is there again")]
+    Overtaken {
+        /// The machine.
+        name: String,
+    },
     /// They have been parted before.
     #[error(
         "etcd of {} and of {} are of different epochs of the cluster: the later one was recovered already, and the earlier one is given up",
@@ -125,6 +131,21 @@ pub(crate) fn weigh(said: &[Said]) -> Result<Plan, NotRecovered> {
         return Err(NotRecovered::Enough { names, voters: count });
     }
     Ok(plan(best, &all, silent, false))
+}
+
+/// The epoch that a machine which went on alone answers for the cluster in, once it does; `ordered` is the one that it was to reach.
+///
+/// # Errors
+/// It gave the recovery up.
+pub(crate) fn reached(remains: &EtcdRemains, ordered: u64) -> Result<Option<u64>, NotRecovered> {
+    match remains.epoch {
+        _ if remains.recovering => Ok(None),
+        // The epoch is raised before the recovery is over.
+        Some(epoch) if epoch < ordered => {
+            Err(NotRecovered::Overtaken { name: remains.machine_name.clone() })
+        }
+        epoch => Ok(epoch.filter(|_| remains.serves)),
+    }
 }
 
 fn voters(remains: &EtcdRemains) -> impl Iterator<Item = &EtcdMember> {

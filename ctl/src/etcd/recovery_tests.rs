@@ -113,3 +113,28 @@ fn what_was_ordered_before_is_gone_on_with() {
     let plan = weigh(&[Ok(left(1, 9)), Ok(ordered)]).unwrap();
     assert!(plan.under_way && plan.machine_name == "dev-2");
 }
+
+#[test]
+fn it_is_done_once_the_machine_serves_in_the_epoch_that_was_ordered() {
+    let looks = |recovering: bool, serves: bool, epoch: Option<u64>| {
+        reached(&EtcdRemains { recovering, serves, epoch, ..left(2, 7) }, 2)
+    };
+    for (recovering, serves, epoch, expected) in [
+        (true, false, Some(1), None),
+        (true, false, Some(2), None),
+        // Its etcd does not answer for a moment.
+        (false, false, None, None),
+        (false, true, None, None),
+        (false, false, Some(2), None),
+        (false, true, Some(2), Some(2)),
+        // Somebody recovered it once more.
+        (false, true, Some(3), Some(3)),
+    ] {
+        let reached = looks(recovering, serves, epoch).unwrap();
+        assert_eq!(reached, expected, "{recovering} {serves} {epoch:?}");
+    }
+    for serves in [false, true] {
+        let name = "dev-2".to_owned();
+        assert_eq!(looks(false, serves, Some(1)), Err(NotRecovered::Overtaken { name }));
+    }
+}

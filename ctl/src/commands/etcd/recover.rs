@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::client::{Client, each_address};
 use crate::context::Context;
-use crate::etcd::{EtcdProblem, Fate, Plan, Said, weigh};
+use crate::etcd::{EtcdProblem, Fate, Plan, Said, reached, weigh};
 use crate::failure::{Failure, chain};
 use crate::machine::short;
 use crate::output::{Format, columns};
@@ -46,14 +46,10 @@ pub(super) fn run(
     let Some((client, _)) = of else {
         return Err(EtcdProblem::NotAlone { machine: plan.machine_name, within }.into());
     };
-    session.wait_for(async {
-        if !plan.under_way {
-            let order = EtcdRecovery { machine: plan.machine.clone(), revision: plan.revision };
-            client.recover_etcd(&order).await?;
-        }
-        Ok(())
-    })?;
-    let epoch = session.wait_for(finished(client, &plan, within))?;
+    // One that is under way is told again, which changes nothing of it.
+    let order = EtcdRecovery { machine: plan.machine.clone(), revision: plan.revision };
+    let ordered = session.wait_for(async { Ok(client.recover_etcd(&order).await?.epoch) })?;
+    let epoch = session.wait_for(finished(client, &plan, (ordered, within)))?;
     session.show(&Recovered { plan, epoch }, done)
 }
 
@@ -90,13 +86,17 @@ fn agrees(plan: &Plan, session: &mut Session<'_>) -> Result<bool, Failure> {
     Ok(line.trim() == plan.machine_name)
 }
 
-/// Waits until the machine answers for the cluster, in its new epoch.
-async fn finished(client: &Client, plan: &Plan, within: Duration) -> Result<u64, Failure> {
+/// Waits until the machine answers for the cluster in the epoch that was ordered, or a later one.
+async fn finished(
+    client: &Client,
+    plan: &Plan,
+    (ordered, within): (u64, Duration),
+) -> Result<u64, Failure> {
     let until = Instant::now() + within;
     loop {
         // Its agent answers all the time; what it does not say now it says in a moment.
         if let Ok(remains) = client.etcd_remains().await
-            && let (true, false, Some(epoch)) = (remains.serves, remains.recovering, remains.epoch)
+            && let Some(epoch) = reached(&remains, ordered).map_err(EtcdProblem::from)?
         {
             return Ok(epoch);
         }
