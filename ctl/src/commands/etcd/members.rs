@@ -32,6 +32,9 @@ pub(super) const fn role(started: bool, learner: bool) -> &'static str {
 fn planned(plan: &EtcdMembersPlan) -> String {
     let target = usize::from(plan.target);
     let voters = plan.members.iter().filter(|member| !member.learner).count();
+    let eligible = usize::try_from(plan.eligible).unwrap_or(usize::MAX);
+    // An even number tolerates no more than the odd one below it, so that nobody makes one.
+    let reach = target.min(eligible.saturating_sub(usize::from(eligible.is_multiple_of(2))));
     let machines = |count: usize| match count {
         1 => "1 machine".to_owned(),
         count => format!("{count} machines"),
@@ -44,13 +47,12 @@ fn planned(plan: &EtcdMembersPlan) -> String {
              not well. What it had is set aside there."
                 .to_owned(),
         );
-    } else if voters < target {
+    } else if voters < reach {
         said.push(
             "One after the other is added: it learns all, and then it votes. None is added while another one is not well."
                 .to_owned(),
         );
     }
-    let eligible = usize::try_from(plan.eligible).unwrap_or(usize::MAX);
     if eligible < target {
         said.push(format!(
             "Only {} that may run etcd {} here: there will be no more than the odd number that can be made of them until others join.",
@@ -61,7 +63,7 @@ fn planned(plan: &EtcdMembersPlan) -> String {
     if target == 1 {
         said.push("When that one machine is lost, so is the cluster's state.".to_owned());
     }
-    if voters != target {
+    if voters > target || voters < reach {
         said.push("`ferrite etcd members` shows how far it is.".to_owned());
     }
     format!("{}\n\n{}", said.join("\n"), table(&plan.members))
@@ -105,15 +107,22 @@ mod tests {
             (
                 plan(1, 3, 3),
                 &["1 machine should", "3 of them", "taken away", "so is the"][..],
-                "added",
+                &["added"][..],
             ),
-            (plan(3, 1, 3), &["3 machines", "is added", "`ferrite etcd members`"], "Only"),
-            (plan(5, 3, 4), &["Only 4 machines that may run etcd are here"], "taken away"),
-            (plan(3, 3, 3), &["3 machines should run etcd; 3 of them vote now."], "`ferrite"),
+            (plan(3, 1, 3), &["3 machines", "is added", "`ferrite etcd members`"], &["Only"]),
+            // One of them more would be an even number: nothing is waited for.
+            (
+                plan(5, 3, 4),
+                &["Only 4 machines that may run etcd are here"],
+                &["taken away", "is added", "`ferrite"],
+            ),
+            (plan(7, 3, 5), &["Only 5 machines", "is added", "`ferrite etcd members`"], &[]),
+            (plan(3, 1, 0), &["Only 0 machines"], &["is added", "`ferrite"]),
+            (plan(3, 3, 3), &["3 machines should run etcd; 3 of them vote now."], &["`ferrite"]),
         ] {
             let said = planned(&plan);
             assert!(words.iter().all(|words| said.contains(words)), "{said}");
-            assert!(!said.contains(never), "{said}");
+            assert!(!never.iter().any(|never| said.contains(never)), "{said}");
         }
     }
 
