@@ -345,7 +345,44 @@ fn load_identity(pki: &Path, name: &str) -> Result<Identity, ClusterError> {
 /// Makes `to` the same file as `from`, which costs nothing; builders replace files and never rewrite them.
 /// Across file systems it becomes a copy.
 fn take(from: &Path, to: &Path) -> Result<(), ClusterError> {
-    fs::hard_link(from, to)
-        .or_else(|_| fs::copy(from, to).map(drop))
-        .map_err(|source| ClusterError::Write { path: to.to_owned(), source })
+    let taken = || -> io::Result<()> {
+        // What was made by half may be there already, as the very same file, which a copy onto it would empty.
+        match fs::remove_file(to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        match fs::hard_link(from, to) {
+            Err(error) if cannot_link(error.kind()) => fs::copy(from, to).map(drop),
+            linked => linked,
+        }
+    };
+    taken().map_err(|source| ClusterError::Write { path: to.to_owned(), source })
+}
+
+/// There is no second name for it: on another file system, on one without links, of somebody else's file.
+const fn cannot_link(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
+    matches!(kind, CrossesDevices | Unsupported | PermissionDenied | TooManyLinks)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_taken_twice_keeps_its_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("image"), folder.path().join("node"));
+        fs::write(&from, "a disk").unwrap();
+        fs::write(&to, "left by half").unwrap();
+        for _ in 0..2 {
+            take(&from, &to).unwrap();
+            assert_eq!(fs::read(&from).unwrap(), b"a disk");
+            assert_eq!(fs::metadata(&from).unwrap().ino(), fs::metadata(&to).unwrap().ino());
+        }
+        let absent = take(&folder.path().join("absent"), &to).unwrap_err();
+        assert!(absent.to_string().contains("node"), "{absent}");
+    }
 }
