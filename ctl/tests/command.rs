@@ -5,6 +5,10 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use ferrite_ctl::cli::BootMethod;
+use ferrite_ctl::cluster::record::Record;
+use ferrite_vm::process::Identity;
+use ferrite_vm::switch::topology::Network;
 use tempfile::TempDir;
 
 /// A user without anything: no contexts, no keys.
@@ -215,6 +219,45 @@ fn what_makes_no_cluster_is_a_wrong_command_line() {
         user.fails(&[&["config", "new"], arguments].concat(), 2, words);
     }
     assert_eq!(std::fs::read_dir(user.home.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_would_change_nothing_of_a_cluster_that_is_there_is_refused() {
+    let user = User::new();
+    let cluster = user.home.path().join(".local/share/ferrite/clusters/dev");
+    std::fs::create_dir_all(cluster.join("dev-2")).unwrap();
+    let founded = cluster.join("founded").display().to_string();
+    let founds = ["config", "new", "--cluster", "dev", "--nodes", "3", "--members", "2"];
+    user.ends(&[&founds[..], &["--join", "10.0.0.1", &founded]].concat(), 0);
+    let nodes = ["dev-1", "dev-2", "dev-3"];
+    let record = Record {
+        name: "dev".to_owned(),
+        nodes: nodes.map(str::to_owned).to_vec(),
+        image: "gone".into(),
+        boot: BootMethod::Direct,
+        cpus: 1,
+        memory_mib: 512,
+        network: Some(Network::of(&nodes, 1)),
+        published: Vec::new(),
+    };
+    std::fs::write(cluster.join("cluster.json"), serde_json::to_vec(&record).unwrap()).unwrap();
+    let members = ["cluster", "up", "--nodes", "3", "--members"];
+    for words in ["nodes that may run etcd: it is 2", "`ferrite etcd members --target N`"] {
+        user.fails(&[&members[..], &["3"]].concat(), 2, words);
+    }
+    // This process stands for the machine of one of them.
+    let here = Identity::of(std::process::id().try_into().unwrap()).unwrap();
+    std::fs::write(cluster.join("dev-2/pid"), here.to_text()).unwrap();
+    let clock = ["--clock", "2031-01-01T00:00:00"];
+    for (arguments, words) in [
+        (&["cluster", "up"][..], "dev-2 is on, and a clock is set when"),
+        (&["cluster", "up"], "`ferrite cluster down dev` first"),
+        (&["cluster", "up", "dev-2"], "`ferrite cluster down dev-2` first"),
+        // So many may run it already: that is no reason.
+        (&[&members[..], &["2"]].concat(), "set the clock of \"dev\""),
+    ] {
+        user.fails(&[arguments, &clock].concat(), 2, words);
+    }
 }
 
 #[test]

@@ -57,8 +57,27 @@ fn make(
     let (cluster, mut record) = commands::load(name)?;
     let host = Host::probe()?;
     let size_bytes = u64::from(disk_size) << 30;
-    let made = |config| one(&cluster, &mut record, config, (size_bytes, &host));
-    configs.into_iter().map(made).collect()
+    each(name, configs, |config| one(&cluster, &mut record, config, (size_bytes, &host)))
+}
+
+/// Makes one node after the other. Those that were made before one fails stay, and are named.
+fn each(
+    name: &str,
+    configs: Vec<Option<NodeConfig>>,
+    mut make: impl FnMut(Option<NodeConfig>) -> Result<String, ClusterError>,
+) -> Result<Vec<String>, ClusterError> {
+    let mut added = Vec::new();
+    for config in configs {
+        match make(config) {
+            Ok(node) => added.push(node),
+            Err(error) if added.is_empty() => return Err(error),
+            Err(error) => {
+                let (name, source) = (name.to_owned(), Box::new(error));
+                return Err(ClusterError::AddedInPart { name, added, source });
+            }
+        }
+    }
+    Ok(added)
 }
 
 /// Makes one more node.
@@ -86,4 +105,32 @@ fn one(
     }
     record.save(cluster)?;
     Ok(node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_that_were_made_before_one_fails_are_named() {
+        let makes = |fails_at: usize| {
+            let mut count = 0;
+            each("dev", vec![None; 3], |_| {
+                count += 1;
+                match count == fails_at {
+                    true => Err(ClusterError::NoNetwork { name: "dev".to_owned() }),
+                    false => Ok(format!("dev-{}", count + 1)),
+                }
+            })
+        };
+        assert_eq!(makes(4).unwrap(), ["dev-2", "dev-3", "dev-4"]);
+        let first = makes(1).unwrap_err();
+        assert!(matches!(first, ClusterError::NoNetwork { .. }), "{first}");
+        for (fails_at, words) in [(2, "dev-2 was made"), (3, "dev-2, dev-3 were made")] {
+            let later = makes(fails_at).unwrap_err();
+            assert!(later.to_string().contains(words), "{later}");
+            assert_eq!(later.exit(), first.exit());
+            assert!(later.hint().is_some_and(|hint| hint.contains("`ferrite cluster up dev`")));
+        }
+    }
 }

@@ -191,6 +191,20 @@ fn found_cluster(
         .map_err(|error| ClusterError::Write { path, source: io::Error::other(error) })
 }
 
+/// Nodes that may run etcd, as their configurations have it.
+pub(super) fn may_run_etcd(cluster: &Path, record: &Record) -> Result<usize, ClusterError> {
+    if record.network.is_none() {
+        return Ok(1);
+    }
+    let mut may = 0_usize;
+    for node in &record.nodes {
+        let founded = cluster.join(FOUNDED).join(founding::folder::file_of(node));
+        let belongs = read_document(&founded)?.cluster;
+        may += usize::from(belongs.is_some_and(|belongs| belongs.member.is_some()));
+    }
+    Ok(may)
+}
+
 /// Writes the cloud-config that the nodes of an existing cluster get from now on.
 pub(super) fn replace_config(
     cluster: &Path,

@@ -58,6 +58,20 @@ pub enum ClusterError {
     #[error("make cluster {name:?} one of {asked} nodes: it has {has}")]
     OtherSize { name: String, has: usize, asked: u8 },
     #[error(
+        "make {asked} the number of cluster {name:?}'s nodes that may run etcd: it is {has} since it was made"
+    )]
+    OtherMembers { name: String, has: usize, asked: u8 },
+    #[error("set the clock of {name:?}: {} on, and a clock is set when a machine is switched on", match on.as_slice() {
+        [one] => format!("{one} is"),
+        all => format!("{} are", all.join(", ")),
+    })]
+    ClockRuns { name: String, on: Vec<String> },
+    #[error("add nodes: {} made before the next one failed, and not started", match added.as_slice() {
+        [one] => format!("{one} was"),
+        all => format!("{} were", all.join(", ")),
+    })]
+    AddedInPart { name: String, added: Vec<String>, source: Box<Self> },
+    #[error(
         "start node {name:?} alone: `--nodes`, `--fresh` and `--renew` are for a whole cluster"
     )]
     NodeAlone { name: String },
@@ -121,6 +135,8 @@ impl ClusterError {
             | Self::BadName { .. }
             | Self::NotAName { .. }
             | Self::OtherSize { .. }
+            | Self::OtherMembers { .. }
+            | Self::ClockRuns { .. }
             | Self::WhichToken { .. }
             | Self::NoNetwork { .. } => Exit::Usage,
             Self::NoImage { .. }
@@ -129,6 +145,7 @@ impl ClusterError {
             | Self::ConfigApi { .. }
             | Self::Damaged { .. } => Exit::Invalid,
             Self::NotRunning { .. } => Exit::Unreachable,
+            Self::AddedInPart { source, .. } => source.exit(),
             Self::Machine(_)
             | Self::Qmp(_)
             | Self::Disk(_)
@@ -163,6 +180,14 @@ impl ClusterError {
                 "`ferrite cluster up --fresh` makes it anew, with empty disks; another name makes another cluster"
                     .to_owned(),
             ),
+            Self::OtherMembers { .. } => Some(
+                "`ferrite etcd members --target N` changes how many run it; `ferrite cluster up --fresh` makes it anew, with empty disks"
+                    .to_owned(),
+            ),
+            Self::ClockRuns { name, .. } => Some(format!("`ferrite cluster down {name}` first")),
+            Self::AddedInPart { name, .. } => Some(format!(
+                "`ferrite cluster up {name}` starts them; add the others again, and not those"
+            )),
             Self::Unknown { .. } | Self::UnknownNode { .. } => {
                 Some("`ferrite cluster list` shows all, `ferrite cluster up` makes one".to_owned())
             }

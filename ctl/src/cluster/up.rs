@@ -56,6 +56,9 @@ pub(super) fn up_with(
         None => true,
         Some(record) => arguments.fresh || is_stale(&cluster, record, arguments, session)?,
     };
+    if let (Some(record), false) = (&existing, anew) {
+        require_obeyed((&cluster, record), arguments, &meant(record, named))?;
+    }
     if let (Some(record), false) = (&existing, anew)
         && is_running(&cluster, &meant(record, named))?
     {
@@ -111,6 +114,31 @@ pub(super) fn up_with(
         gather((&cluster, &record), arguments.timeout, &interrupt, session)?;
     }
     show(&cluster, &record, &headline, session)
+}
+
+/// Refuses what was asked of a cluster that stays as it is, and would change nothing of it.
+fn require_obeyed(
+    (cluster, record): (&Path, &Record),
+    arguments: &UpArguments,
+    nodes: &[String],
+) -> Result<(), ClusterError> {
+    if let Some(asked) = arguments.members {
+        let has = create::may_run_etcd(cluster, record)?;
+        if has != usize::from(asked) {
+            return Err(ClusterError::OtherMembers { name: record.name.clone(), has, asked });
+        }
+    }
+    if arguments.clock.is_some() {
+        let on = running_of(cluster, nodes)?;
+        if !on.is_empty() {
+            let name = match (nodes, nodes.len() < record.nodes.len()) {
+                ([node], true) => node,
+                _ => &record.name,
+            };
+            return Err(ClusterError::ClockRuns { name: name.clone(), on });
+        }
+    }
+    Ok(())
 }
 
 /// Machines that are ready still have to find one another.
@@ -207,21 +235,22 @@ fn words(record: &Record, named: Option<&[String]>) -> String {
 }
 
 fn is_running(cluster: &Path, nodes: &[String]) -> Result<bool, ClusterError> {
-    for node in nodes {
-        if running::find(&folder::of_node(cluster, node))?.is_none() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    Ok(running_of(cluster, nodes)?.len() == nodes.len())
 }
 
 fn is_any_running(cluster: &Path, record: &Record) -> Result<bool, ClusterError> {
-    for node in &record.nodes {
+    Ok(!running_of(cluster, &record.nodes)?.is_empty())
+}
+
+/// Those of the nodes whose machines run.
+fn running_of(cluster: &Path, nodes: &[String]) -> Result<Vec<String>, ClusterError> {
+    let mut on = Vec::new();
+    for node in nodes {
         if running::find(&folder::of_node(cluster, node))?.is_some() {
-            return Ok(true);
+            on.push(node.clone());
         }
     }
-    Ok(false)
+    Ok(on)
 }
 
 /// Points the client at the cluster. The ports are others at every start.
