@@ -95,7 +95,7 @@ pub enum ClusterCommand {
     #[command(after_help = "Examples:
   ferrite cluster add                            # one more node for dev: it joins the cluster
   ferrite cluster add test
-  ferrite cluster token new > worker.toml && ferrite cluster add --config worker.toml")]
+  (umask 077; ferrite cluster token new > worker.toml) && ferrite cluster add --config worker.toml")]
     Add {
         /// Name
         #[arg(default_value = DEFAULT_NAME)]
@@ -145,16 +145,16 @@ pub enum ClusterCommand {
 pub enum TokenCommand {
     /// Make a token, and write a cloud-config with it for machines that are to join and not to run etcd
     #[command(after_help = "Examples:
-  ferrite cluster token new > worker.toml            # for one machine, within a day
+  (umask 077; ferrite cluster token new > worker.toml)     # for one machine, within a day; a file for its owner alone
   ferrite cluster token new --uses 20 --expires 2h
-  ferrite cluster token new -o json                  # the token alone, for programs
+  ferrite cluster token new -o json                        # the token alone, for programs
 
 It is shown this once: the cluster keeps a digest of it.")]
     New {
         /// Machines that it lets in
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
         uses: u32,
-        /// How long it does
+        /// How long it does: 366 days at most
         #[arg(long, default_value = "24h", value_parser = humantime::parse_duration, value_name = "TIME")]
         expires: Duration,
     },
@@ -198,7 +198,8 @@ pub struct UpArguments {
     /// How many nodes of a new cluster may run etcd and hold the issuers' keys; all up to 5 where absent
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=5), value_name = "M", requires = "nodes")]
     pub members: Option<u8>,
-    /// What the machines' hardware clocks say at this start, in UTC: 2031-01-01T00:00:00; this computer's time where absent
+    /// What the hardware clocks of machines that are off say at this start, in UTC: 2031-01-01T00:00:00; this computer's time where
+    /// absent
     #[arg(long, value_name = "TIME", value_parser = parse_clock)]
     pub clock: Option<String>,
     /// Make a port of a new cluster's nodes reachable on this computer; may be given again
