@@ -18,8 +18,11 @@ mod unit;
 
 /// Inputs that are made of a corpus.
 const INPUTS: u64 = 30_000;
-/// Each of these is written to a folder, which takes longer.
-const LAYERS: u64 = 3_000;
+
+/// Each of these is written to a folder, which takes longer. `FERRITE_LONG` makes it look at more.
+fn layers_inputs() -> u64 {
+    if std::env::var_os("FERRITE_LONG").is_some() { 10_000 } else { 500 }
+}
 
 #[test]
 fn units() {
@@ -33,5 +36,5 @@ fn images_documents() {
 
 #[test]
 fn layers() {
-    mutated::look("layer", LAYERS, layer::check);
+    mutated::look("layer", layers_inputs(), layer::check);
 }
