@@ -20,8 +20,8 @@ fn alive() -> u32 {
     if std::env::var_os("FERRITE_LONG").is_some() { 100 } else { 20 }
 }
 
-/// What the agent may hold after that many. The goal is 12 MiB; etcd's client, which a lone node never speaks to, costs a
-/// megabyte more since it is linked, which is to be won back.
+/// What the agent may hold after that many. The goal is 12 MiB. Since the cluster's parts came it holds 13.3 when nothing runs, 13.5
+/// after sixty starts, and 14.0 at most: that is to be won back.
 const AGENT_KIB_MAX: u64 = 14 * 1024 + 512;
 
 fn submit(node: &Node, name: &str, rest: &str) -> Result<String> {
