@@ -117,9 +117,14 @@ fn unit_start(computer: &Computer) -> Result<()> {
         all_are(computer, &["inactive"])?;
     }
     with_all(computer, &["start"], &files)?;
-    let said = computer.ferrite(&["unit", "logs", "greeter-2"])?;
-    ensure!(said.contains("Hello, World!"), "{said}");
-    Ok(())
+    let deadline = Instant::now() + SOON;
+    loop {
+        let said = computer.ferrite(&["unit", "logs", "greeter-2"])?;
+        if said.contains("Hello, World!") {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "{said}");
+    }
 }
 
 /// All are listed, in order, each with its machine; so are their files.
@@ -150,13 +155,31 @@ fn cat(computer: &Computer) -> Result<()> {
     destroy(computer)
 }
 
-/// A machine that comes with the ID of another one is not listed beside it: the ID is there once, and alive.
-pub(crate) fn detect_machine_id(computer: &Computer, id: &str) -> Result<()> {
-    let all = computer.ask(&["machine", "list"])?;
-    let of: Vec<&Value> =
-        all.as_array().context("machines")?.iter().filter(|one| one["id"] == id).collect();
-    ensure!(of.len() == 1 && of.iter().all(|one| one["state"] == "alive"), "{all}");
-    Ok(())
+/// A machine that comes with the ID and the name of another one is listed neither beside it nor in its place: both are there once, alive
+/// and at the addresses that it had, and nobody is at one of `copy`'s.
+pub(crate) fn detect_machine_id(
+    computer: &Computer,
+    (name, id, addresses): (&str, &str, &[Value]),
+    copy: &[String],
+) -> Result<()> {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let all = computer.ask(&["machine", "list"])?;
+        let machines = all.as_array().context("machines")?;
+        let mut listed = machines.iter().filter_map(|one| one["addresses"].as_array()).flatten();
+        let is_copys = |address: &Value| copy.iter().any(|own| address == own.as_str());
+        ensure!(!listed.any(is_copys), "the copy is listed: {all}");
+        let mut of = machines.iter().filter(|one| one["id"] == id || one["name"] == name);
+        let (one, other) = (of.next().context("the machine")?, of.next());
+        ensure!(other.is_none() && one["id"] == id && one["name"] == name, "{all}");
+        // It was frozen for a while.
+        if one["state"] == "alive"
+            && one["addresses"].as_array().is_some_and(|own| own == addresses)
+        {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "{all}");
+    }
 }
 
 /// A machine that is switched off in order is lost to the cluster soon, and what was bound to it runs nowhere.
