@@ -26,8 +26,6 @@ pub enum EtcdProblem {
     Unconfirmed { machine: String },
     #[error("recover etcd: {machine} does not lead yet after {}", humantime::format_duration(*within))]
     NotAlone { machine: String, within: Duration },
-    #[error("recover etcd: {machine} has not done what was ordered: a quorum is there again")]
-    Overtaken { machine: String },
     #[error("listen on port {port} of 127.0.0.1")]
     Listen { port: u16, source: io::Error },
 }
@@ -39,9 +37,7 @@ impl EtcdProblem {
         match self {
             Self::Snapshot(_) => Exit::Unverified,
             Self::Unconfirmed { .. } => Exit::Usage,
-            Self::BrokenOff | Self::Recover(_) | Self::NotAlone { .. } | Self::Overtaken { .. } => {
-                Exit::Failed
-            }
+            Self::BrokenOff | Self::Recover(_) | Self::NotAlone { .. } => Exit::Failed,
             Self::Listen { .. } => Exit::Environment,
         }
     }
@@ -54,10 +50,11 @@ impl EtcdProblem {
                 Some("try again, or take it from another machine: `--machine NAME`")
             }
             Self::BrokenOff => None,
-            Self::Overtaken { .. }
-            | Self::Recover(NotRecovered::Led { .. } | NotRecovered::Enough { .. }) => {
-                Some("`ferrite etcd status` says what is wrong with each member")
-            }
+            Self::Recover(
+                NotRecovered::Led { .. }
+                | NotRecovered::Enough { .. }
+                | NotRecovered::Overtaken { .. },
+            ) => Some("`ferrite etcd status` says what is wrong with each member"),
             Self::Recover(NotRecovered::Nothing { .. }) => Some(
                 "with an endpoint for each machine (`further` in the context) more of them are asked; without any data there is \
                  only a copy: `ferrite etcd snapshot`",

@@ -6,8 +6,6 @@ use std::cmp::Reverse;
 use ferrite_schema::api::{EtcdMember, EtcdRemains, EtcdStatus};
 use serde::Serialize;
 
-use super::EtcdProblem;
-
 /// What a machine said, or its address and why it said nothing.
 pub(crate) type Said = Result<EtcdRemains, (String, String)>;
 
@@ -39,6 +37,12 @@ pub enum NotRecovered {
     Nothing {
         /// What each says.
         whys: Vec<String>,
+    },
+    /// It was ordered, and given up again.
+    #[error("{name} has not done what was ordered: a quorum is there again")]
+    Overtaken {
+        /// The machine.
+        name: String,
     },
     /// They have been parted before.
     #[error(
@@ -133,12 +137,12 @@ pub(crate) fn weigh(said: &[Said]) -> Result<Plan, NotRecovered> {
 ///
 /// # Errors
 /// It gave the recovery up.
-pub(crate) fn reached(remains: &EtcdRemains, ordered: u64) -> Result<Option<u64>, EtcdProblem> {
+pub(crate) fn reached(remains: &EtcdRemains, ordered: u64) -> Result<Option<u64>, NotRecovered> {
     match remains.epoch {
         _ if remains.recovering => Ok(None),
         // The epoch is raised before the recovery is over.
         Some(epoch) if epoch < ordered => {
-            Err(EtcdProblem::Overtaken { machine: remains.machine_name.clone() })
+            Err(NotRecovered::Overtaken { name: remains.machine_name.clone() })
         }
         epoch => Ok(epoch.filter(|_| remains.serves)),
     }

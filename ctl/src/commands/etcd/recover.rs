@@ -96,7 +96,7 @@ async fn finished(
     loop {
         // Its agent answers all the time; what it does not say now it says in a moment.
         if let Ok(remains) = client.etcd_remains().await
-            && let Some(epoch) = reached(&remains, ordered)?
+            && let Some(epoch) = reached(&remains, ordered).map_err(EtcdProblem::from)?
         {
             return Ok(epoch);
         }
