@@ -37,7 +37,7 @@ fn instances(computer: &Computer) -> Result<Instances> {
 }
 
 /// Runs a shell's line in an instance; what it wrote.
-fn inside(computer: &Computer, instance: &str, line: &str) -> Result<String> {
+pub(crate) fn inside(computer: &Computer, instance: &str, line: &str) -> Result<String> {
     computer.ferrite(&["unit", "exec", instance, "--", "/bin/sh", "-c", line])
 }
 
@@ -119,13 +119,14 @@ pub(crate) fn units_of_all_machines_reach_one_another(computer: &Computer) -> Re
     let nobody = inside(computer, "web@1", "nslookup none.service.ferrite.local 2>&1 || true")?;
     assert!(nobody.contains("NXDOMAIN"), "{nobody}");
 
-    much_goes_both_ways_and_nobody_reads_it(computer, &all, ["web@1", "web@2"])?;
+    much_goes_both_ways(computer, &all, ["web@1", "web@2"])?;
+    nobody_reads_it(computer)?;
     what_is_not_ready_is_not_answered(computer)?;
-    machines_ports_are_not_for_units(computer, &all)
+    machines_ports_are_not_for_units(computer, &all, ["web@1", "web@3"])
 }
 
-/// Between two instances, on two machines.
-pub(crate) fn much_goes_both_ways_and_nobody_reads_it(
+/// Between two instances, on two machines, and nothing of it is cut in pieces.
+pub(crate) fn much_goes_both_ways(
     computer: &Computer,
     all: &Instances,
     [one, other]: [&str; 2],
@@ -165,18 +166,38 @@ pub(crate) fn much_goes_both_ways_and_nobody_reads_it(
     let expected = (sent + SECRET.len() as u64 + 1).to_string();
     assert_eq!(received, [expected.clone(), expected]);
 
+    assert_eq!(captured(computer, "ip[6:2] & 0x3fff != 0 or ip6[6] == 44")?, "", "pieces");
+    Ok(())
+}
+
+/// The first frame on the wire that is like that.
+fn captured(computer: &Computer, like: &str) -> Result<String> {
     let capture = computer.folder().join("net/capture.pcap");
     let mut tcpdump = Command::new("tcpdump");
-    tcpdump.args(["-n", "-r"]).arg(&capture).args(["ip[6:2] & 0x3fff != 0 or ip6[6] == 44"]);
-    let fragments = tcpdump.output().context("run tcpdump")?;
-    ensure!(fragments.status.success(), "{}", said(&fragments));
-    assert_eq!(String::from_utf8_lossy(&fragments.stdout), "", "nothing is cut in pieces");
-    let mut wrapped = Command::new("tcpdump");
-    wrapped.args(["-n", "-c", "1", "-r"]).arg(&capture).args(["udp port 51820"]);
-    let wrapped = wrapped.output().context("run tcpdump")?;
-    assert!(!wrapped.stdout.is_empty(), "it went through the mesh");
+    let output = tcpdump.args(["-n", "-c", "1", "-r"]).arg(&capture).arg(like).output();
+    let output = output.context("run tcpdump")?;
+    ensure!(output.status.success(), "{}", said(&output));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Whether what was sent can be read on the wire.
+fn is_read(computer: &Computer) -> Result<bool> {
+    let capture = computer.folder().join("net/capture.pcap");
     let found = Command::new("grep").args(["-c", SECRET]).arg(&capture).output()?;
-    assert_eq!(String::from_utf8_lossy(&found.stdout).trim(), "0", "it was read on the wire");
+    Ok(String::from_utf8_lossy(&found.stdout).trim() != "0")
+}
+
+/// All of it went through WireGuard.
+pub(crate) fn nobody_reads_it(computer: &Computer) -> Result<()> {
+    ensure!(!captured(computer, "udp port 51820")?.is_empty(), "nothing went through the mesh");
+    ensure!(!is_read(computer)?, "it was read on the wire");
+    Ok(())
+}
+
+/// None of it did.
+pub(crate) fn it_is_as_it_is(computer: &Computer) -> Result<()> {
+    assert_eq!(captured(computer, "udp port 51820")?, "");
+    ensure!(is_read(computer)?, "it was not seen on the wire");
     Ok(())
 }
 
@@ -230,17 +251,22 @@ fn what_is_not_ready_is_not_answered(computer: &Computer) -> Result<()> {
     Ok(())
 }
 
-fn machines_ports_are_not_for_units(computer: &Computer, all: &Instances) -> Result<()> {
-    let machine = format!("{}.machine.ferrite.local", all["web@3"].0);
-    let found = look_up(computer, "web@1", &machine)?;
+/// To the first one, those of the other one's machine.
+pub(crate) fn machines_ports_are_not_for_units(
+    computer: &Computer,
+    all: &Instances,
+    [one, other]: [&str; 2],
+) -> Result<()> {
+    let machine = format!("{}.machine.ferrite.local", all[other].0);
+    let found = look_up(computer, one, &machine)?;
     let address = found.iter().find(|address| address.is_ipv4()).context("its address")?;
-    inside(computer, "web@1", &format!("ping -c 1 -W 30 {address}"))?;
+    inside(computer, one, &format!("ping -c 1 -W 30 {address}"))?;
     for port in [7443, 2380] {
         let connects = format!("nc -w 5 {address} {port} </dev/null && echo reached || echo not");
-        assert_eq!(inside(computer, "web@1", &connects)?.trim(), "not", "{address} {port}");
+        assert_eq!(inside(computer, one, &connects)?.trim(), "not", "{address} {port}");
     }
     // Nor is the other node's own end of the network for units.
-    let gateway = all["web@3"].1.iter().find_map(|address| match address {
+    let gateway = all[other].1.iter().find_map(|address| match address {
         IpAddr::V4(v4) => {
             let [a, b, c, _] = v4.octets();
             Some(IpAddr::from([a, b, c, 1]))
@@ -250,7 +276,7 @@ fn machines_ports_are_not_for_units(computer: &Computer, all: &Instances) -> Res
     let gateway = gateway.context("its gateway")?;
     for port in [53, 7443] {
         let connects = format!("nc -w 5 {gateway} {port} </dev/null && echo reached || echo not");
-        assert_eq!(inside(computer, "web@1", &connects)?.trim(), "not", "{gateway} {port}");
+        assert_eq!(inside(computer, one, &connects)?.trim(), "not", "{gateway} {port}");
     }
     Ok(())
 }
