@@ -1,6 +1,6 @@
-//! Which network a machine has: a number, given once and never taken back while its record is there.
+//! Which network a machine has: a number, given once and never taken back while the machine is known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ferrite_schema::cluster_network::ClusterIpv4;
 
@@ -20,8 +20,9 @@ pub enum Number {
     None,
 }
 
-/// The number of a machine in the cluster's network, by all entries below `net/`. What cannot be understood there is somebody's. Of those that are free it
-/// passes over `skip`: machines that join at the same moment would all want the first.
+/// The number of a machine in the cluster's network, by all entries below `net/`. What cannot be understood there is somebody's.
+/// Of those that are free it passes over `skip`: machines that join at the same moment would all want the first. Those of
+/// machines that were forgotten come last.
 ///
 /// # Errors
 /// Never in practice: the record can be written.
@@ -31,29 +32,36 @@ pub fn number(
     network: ClusterIpv4,
     skip: usize,
 ) -> Result<Number, Refused> {
-    let mut taken = BTreeMap::new();
+    let (mut taken, mut forgotten) = (BTreeSet::new(), BTreeMap::new());
     for entry in nets {
         let Ok(Key::Net(number)) = Key::parse(&entry.key) else { continue };
-        taken.insert(number, owner(number, entry));
+        match read(number, entry) {
+            Some(net) if net.forgotten => drop(forgotten.insert(number, entry.mod_revision)),
+            Some(net) if net.machine == *machine => return Ok(Number::Has(number)),
+            Some(_) | None => drop(taken.insert(number)),
+        }
     }
-    let own = taken.iter().find(|(_, owner)| owner.as_ref() == Some(machine));
-    if let Some((number, _)) = own {
-        return Ok(Number::Has(*number));
-    }
-    let mut all = network.numbers().filter(|number| !taken.contains_key(number));
+    let fresh = |number: &u16| !taken.contains(number) && !forgotten.contains_key(number);
+    let again = network.numbers().filter(|number| forgotten.contains_key(number));
+    let mut all = network.numbers().filter(fresh).chain(again);
     let first = all.next();
     let later = skip.checked_sub(1).and_then(|skip| all.nth(skip));
     let Some(number) = later.or(first) else { return Ok(Number::None) };
     let key = Key::Net(number);
-    let value = encode(&key, &Net { machine: machine.clone(), rest: Rest::new() })?;
+    let net = Net { machine: machine.clone(), forgotten: false, rest: Rest::new() };
+    let value = encode(&key, &net)?;
     let bytes = key.bytes();
     let put = Operation::Put { key: bytes.clone(), value, lease: None };
-    Ok(Number::Free(number, Compare::absent(bytes), put))
+    let compare = match forgotten.get(&number) {
+        Some(revision) => Compare::mod_revision(bytes, *revision),
+        None => Compare::absent(bytes),
+    };
+    Ok(Number::Free(number, compare, put))
 }
 
-/// Whose a number is, if that can be understood.
-pub(crate) fn owner(number: u16, entry: &Entry) -> Option<MachineId> {
-    crate::records::decode::<Net>(&Key::Net(number), &entry.value).ok().map(|net| net.machine)
+/// What a number's record says, if that can be understood.
+pub(crate) fn read(number: u16, entry: &Entry) -> Option<Net> {
+    crate::records::decode::<Net>(&Key::Net(number), &entry.value).ok()
 }
 
 #[cfg(test)]
@@ -116,6 +124,25 @@ mod tests {
         let all: Vec<Entry> = (1..30_720).map(|number| entry(number, b"{}")).collect();
         let beyond = number(&machine(1), &all, network("10.0.0.0/8"), 0).unwrap();
         assert!(matches!(beyond, Number::Free(30_976, ..)), "{beyond:?}");
+    }
+
+    #[test]
+    fn the_number_of_a_machine_that_was_forgotten_is_given_last_and_not_back() {
+        let of = |index, forgotten| {
+            let net = Net { machine: machine(index), forgotten, rest: Rest::new() };
+            serde_json::to_vec(&net).unwrap()
+        };
+        let network = network("10.64.0.0/22");
+        let mut nets = vec![entry(1, &of(1, true)), entry(2, &of(2, false))];
+        for who in [1, 3] {
+            let free = number(&machine(who), &nets, network, 0).unwrap();
+            assert!(matches!(free, Number::Free(3, ..)), "{free:?}");
+        }
+        nets.push(entry(3, &of(3, false)));
+        let Number::Free(1, compare, _) = number(&machine(4), &nets, network, 0).unwrap() else {
+            panic!("it is left")
+        };
+        assert_eq!(compare, Compare::mod_revision(Key::Net(1).bytes(), nets[0].mod_revision));
     }
 
     #[test]

@@ -96,11 +96,11 @@ impl Outlook {
                 None => drop(self.view.step(&[catalogue::Event::State(id.clone(), None)])),
             },
             Key::Net(number) => match entry {
-                Some(entry) => {
-                    if let Some(owner) = numbers::owner(number, entry) {
-                        self.numbers.insert(number, owner);
-                    }
-                }
+                Some(entry) => match numbers::read(number, entry) {
+                    Some(net) if net.forgotten => drop(self.numbers.remove(&number)),
+                    Some(net) => drop(self.numbers.insert(number, net.machine)),
+                    None => {}
+                },
                 None => drop(self.numbers.remove(&number)),
             },
             Key::Leader

@@ -14,7 +14,7 @@ use super::bridge;
 use super::dns::Names;
 use super::files::{self, Contents, Record, WriteFiles};
 use super::interface::Way;
-use super::mesh::{Device, Flat, Mesh, Network as ClusterNetwork};
+use super::mesh::{self, Device, Flat, Mesh, Network as ClusterNetwork};
 use super::netlink::{Batch, Family, NetlinkProblem, Socket};
 use super::nftables::{self, Ground, Member};
 use super::ports;
@@ -174,6 +174,11 @@ impl Attachments {
     fn lay(&mut self) -> Result<(), AttachProblem> {
         let (gateway, _) = self.plan.addresses.gateway();
         let mac = addresses::mac(gateway.to_bits() & 0xff_ffff);
+        if let Some(flat) = self.ground.flat {
+            // Before anything is forwarded: else units' packets for the cluster would go to this node's router.
+            let closed = mesh::close((flat.ipv4, flat.ipv6), self.ground.ipv6.is_some());
+            closed.map_err(|error| unavailable(&error))?;
+        }
         bridge::set_up(&self.ground, mac).map_err(|error| unavailable(&error))?;
         let living: Vec<&str> = self.members.values().map(|member| member.link.as_str()).collect();
         let swept = bridge::sweep(&self.ground, &living);

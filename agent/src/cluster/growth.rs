@@ -59,8 +59,10 @@ pub(super) fn step(seen: &Seen) -> Option<Step> {
             Health::Dead => Some(Step::Remove(learner.number)),
             Health::Well if !needed => Some(Step::Remove(learner.number)),
             Health::Well if learner.started => Some(Step::Promote(learner.number)),
-            // It holds everything up: no other one can learn, and no dead one is replaced.
-            Health::Well if seen.silent.is_some_and(|time| time >= BEGINS_WITHIN) => {
+            // It holds others up: none can learn, and no dead one is replaced. Where there are none, it has its time.
+            Health::Well
+                if seen.is_late() && (seen.others_can_learn() || seen.has_dead(&voters)) =>
+            {
                 Some(Step::Remove(learner.number))
             }
             Health::Well | Health::Away => None,
@@ -78,11 +80,7 @@ pub(super) fn step(seen: &Seen) -> Option<Step> {
     if voters.len() > target {
         return seen.fewer(&voters);
     }
-    let is_none = |machine: &&MachineId| {
-        !seen.broken.contains(*machine)
-            && seen.members.iter().all(|member| member.machine.as_ref() != Some(machine))
-    };
-    let candidates: Vec<&MachineId> = seen.eligible.iter().filter(is_none).collect();
+    let candidates: Vec<&MachineId> = seen.candidates().collect();
     // An even number tolerates no more than the odd one below it.
     let possible = target.min(voters.len() + candidates.len());
     let wanted = if possible % 2 == 0 { possible.saturating_sub(1) } else { possible };
@@ -112,6 +110,26 @@ enum Worth {
 }
 
 impl Seen {
+    /// Machines that could become members.
+    fn candidates(&self) -> impl Iterator<Item = &MachineId> {
+        self.eligible.iter().filter(|machine| {
+            !self.broken.contains(*machine)
+                && self.members.iter().all(|member| member.machine.as_ref() != Some(machine))
+        })
+    }
+
+    fn is_late(&self) -> bool {
+        self.silent.is_some_and(|time| time >= BEGINS_WITHIN)
+    }
+
+    fn others_can_learn(&self) -> bool {
+        self.candidates().any(|machine| !self.vain.contains(machine))
+    }
+
+    fn has_dead(&self, voters: &[&EtcdMember]) -> bool {
+        voters.iter().any(|member| self.health(member) == Health::Dead)
+    }
+
     fn health(&self, member: &EtcdMember) -> Health {
         let Some(machine) = &member.machine else { return Health::Well };
         if self.broken.contains(machine) {
@@ -199,7 +217,12 @@ mod tests {
         let mut again = seen(&[1], &[1, 2, 3], &[]);
         again.vain = ids(&[2]);
         assert_eq!(step(&again), Some(Step::Add(id(3))));
-        learns.silent = None;
+        learns.vain = ids(&[2, 3]);
+        assert_eq!(step(&learns), None, "nobody else would do better");
+        learns.gone.insert(id(1), DEAD_AFTER);
+        assert_eq!(step(&learns), Some(Step::Remove(2)), "one is to be replaced");
+        learns.gone.clear();
+        (learns.silent, learns.vain) = (None, BTreeSet::new());
         learns.gone.insert(id(2), DEAD_AFTER);
         assert_eq!(step(&learns), Some(Step::Remove(2)));
     }

@@ -58,6 +58,12 @@ pub(super) async fn hear_from(cluster: &Cluster, addresses: Vec<String>) -> Hear
     heard
 }
 
+/// Whether what a node says of etcd is believed: one that this node knows as a member. Any other with a certificate of the cluster
+/// could say that it serves, and end the members one after the other.
+pub(super) fn believed(cluster: &Cluster, other: &Standing) -> bool {
+    cluster.members().iter().any(|member| member.machine == other.machine)
+}
+
 type Answer = Result<(Standing, SocketAddr), String>;
 
 async fn ask(cluster: &Cluster, addresses: Vec<String>) -> Vec<(String, Answer)> {
@@ -94,7 +100,7 @@ pub(super) async fn living(cluster: &Cluster) -> Option<String> {
         let mut led = false;
         for (address, answer) in &answers {
             let Ok((standing, _)) = answer else { continue };
-            led |= standing.serves;
+            led |= standing.serves && believed(cluster, standing);
             if is_other(standing, (cluster.machine(), &cluster.about.boot), moved) {
                 let why = format!(
                     "machine {} is alive at {address}, and this is another one with its ID: a copy of its disk. Make STATE of the copy anew (`ferrite machine state recreate`)",

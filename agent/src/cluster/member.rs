@@ -126,11 +126,12 @@ fn standing(cluster: &Cluster, member: bool) -> Standing {
 /// Waits until this node begins the cluster, or is told to run etcd beside others.
 async fn become_member(cluster: &Arc<Cluster>, node: &Node, config: &MemberConfig) -> KeptMember {
     loop {
-        if listed(cluster) == Listed::Learner {
-            let kept = LEARNS;
-            if keep(cluster, node, &kept) {
-                return kept;
-            }
+        match listed(cluster) {
+            Listed::Learner if keep(cluster, node, &LEARNS) => return LEARNS,
+            Listed::Learner => {}
+            // It was given up here, and the others count on it still: they remove it, and have it learn anew.
+            Listed::Voter => say_unusable(cluster, Some("its data was given up")),
+            Listed::Not => say_unusable(cluster, None),
         }
         let own = cluster.standing.borrow().clone();
         if let Some(own) = own.filter(|own| !own.knows) {
@@ -253,7 +254,7 @@ async fn begin(cluster: &Cluster, node: &Node, kept: &mut KeptMember) -> Result<
     let arguments = etcd::arguments(&whose, &begins, &timings());
     while let Some(under_way) = cluster.folder.recovery()? {
         let does = recovery::act(Some(&under_way));
-        if matches!(does, Act::Copy | Act::Force)
+        if matches!(does, Act::Copy | Act::Commit | Act::Force)
             && recovering::overtaken(cluster, node, &under_way).await?
         {
             continue;
@@ -261,6 +262,8 @@ async fn begin(cluster: &Cluster, node: &Node, kept: &mut KeptMember) -> Result<
         match does {
             Act::Copy => recovering::copy(node).await?,
             Act::Force => recovering::force(node, arguments.clone()).await?,
+            // That is all: from here on etcd may be alone.
+            Act::Commit => {}
             // Before it is shown to anybody: see `serve`.
             Act::Raise | Act::Plain => break,
         }

@@ -16,6 +16,7 @@ use ferrite_schema::cluster::MachineId;
 use ferrite_store::beside::beside;
 use tokio::time::Instant;
 
+use super::hearing::believed;
 use super::recovery::{self, MayNot, Overtaken, Phase, Recovery, Seen};
 use super::{Cluster, etcd, hearing};
 use crate::node::Node;
@@ -25,12 +26,6 @@ const ALONE_WITHIN: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often others are asked whether a part of the cluster has gone on without this one.
 const NEWER_EVERY: Duration = Duration::from_secs(60);
-
-/// Whether what a node says of etcd is believed: one that this node knows as a member. Any other with a certificate of the cluster
-/// could say that it serves, and end the members one after the other.
-fn believed(cluster: &Cluster, other: &Standing) -> bool {
-    cluster.members().iter().any(|member| member.machine == other.machine)
-}
 
 /// A member that serves the cluster, as far as that is heard.
 async fn served(cluster: &Cluster) -> Option<MachineId> {

@@ -2,13 +2,13 @@
 //! pure functions; what is done is in `recovering`.
 //!
 //! ```text
-//!   order ──▶ Ordered ──▶ Copied ──▶ Forced ──▶ (nothing: a member like any other)
-//!                │           │          │
-//!      etcd's data is copied │          │ the epoch is raised, and only then others are let in
+//!   order ──▶ Ordered ──▶ Copied ──▶ Forcing ──▶ Forced ──▶ (nothing: a member like any other)
+//!                │                      │          │
+//!      etcd's data is copied            │          │ the epoch is raised, and only then others are let in
 //!             etcd is started alone, once, with `--force-new-cluster`
 //! ```
 //!
-//! Each step is on STATE before the next begins, and each can be done again after a cut. Force is used in `Copied` alone. Nobody
+//! Each step is on STATE before the next begins, and each can be done again after a cut. Force is used in `Forcing` alone. Nobody
 //! has been let in then: this member neither leads nor answers before the last step is done, so that forcing once more takes
 //! nobody's vote away.
 
@@ -22,6 +22,8 @@ pub(super) enum Phase {
     Ordered,
     /// A copy of that data is set aside.
     Copied,
+    /// etcd may be alone in its cluster.
+    Forcing,
     /// etcd is alone in its cluster.
     Forced,
 }
@@ -40,6 +42,8 @@ pub(super) struct Recovery {
 pub(super) enum Act {
     /// Copies the data, and sets the copy aside.
     Copy,
+    /// Remembers that it begins.
+    Commit,
     /// Runs etcd alone until it leads itself.
     Force,
     /// Runs etcd as ever, and raises the epoch before anything else.
@@ -53,7 +57,8 @@ pub(super) const fn act(kept: Option<&Recovery>) -> Act {
     match kept {
         None => Act::Plain,
         Some(Recovery { phase: Phase::Ordered, .. }) => Act::Copy,
-        Some(Recovery { phase: Phase::Copied, .. }) => Act::Force,
+        Some(Recovery { phase: Phase::Copied, .. }) => Act::Commit,
+        Some(Recovery { phase: Phase::Forcing, .. }) => Act::Force,
         Some(Recovery { phase: Phase::Forced, .. }) => Act::Raise,
     }
 }
@@ -63,7 +68,8 @@ pub(super) const fn done(kept: &Recovery) -> Option<Recovery> {
     let epoch = kept.epoch;
     match kept.phase {
         Phase::Ordered => Some(Recovery { phase: Phase::Copied, epoch }),
-        Phase::Copied => Some(Recovery { phase: Phase::Forced, epoch }),
+        Phase::Copied => Some(Recovery { phase: Phase::Forcing, epoch }),
+        Phase::Forcing => Some(Recovery { phase: Phase::Forced, epoch }),
         Phase::Forced => None,
     }
 }
@@ -80,9 +86,9 @@ pub(super) enum Overtaken {
 /// What follows from what is kept.
 pub(super) const fn overtaken(kept: &Recovery) -> Overtaken {
     match kept.phase {
-        Phase::Ordered => Overtaken::Forgotten,
+        Phase::Ordered | Phase::Copied => Overtaken::Forgotten,
         // etcd may have been forced, and the machine cut off before that was kept.
-        Phase::Copied | Phase::Forced => Overtaken::GivenUp,
+        Phase::Forcing | Phase::Forced => Overtaken::GivenUp,
     }
 }
 
@@ -205,7 +211,10 @@ mod tests {
                 _ if self.given_up => {}
                 Fate::Cut(parts) => self.step(parts),
                 Fate::Overtaken => match overtaken(kept) {
-                    Overtaken::Forgotten => self.kept = None,
+                    Overtaken::Forgotten => {
+                        assert_eq!(self.forced, 0, "it is alone, and nobody would know");
+                        self.kept = None;
+                    }
                     Overtaken::GivenUp => self.given_up = true,
                 },
             }
@@ -220,6 +229,7 @@ mod tests {
             };
             match act(self.kept.as_ref()) {
                 Act::Copy => self.copied = true,
+                Act::Commit => {}
                 Act::Force => {
                     assert_eq!(self.let_in, 0, "those that were let in lose their vote");
                     self.copies_before_force &= self.copied;
@@ -263,7 +273,7 @@ mod tests {
                 prop_assert!(machine.given_up || machine.forced == 0);
                 return Ok(());
             }
-            for _ in 0..4 {
+            for _ in 0..5 {
                 machine.step(usize::MAX);
             }
             prop_assert!(machine.let_in > 0 && machine.kept.is_none());

@@ -91,6 +91,8 @@ struct Joined {
 struct Link<'relay, S, C> {
     relay: &'relay Relay<S>,
     node: MachineId,
+    /// Serial number of its certificate.
+    serial: Option<String>,
     boot_id: String,
     hardware: Option<String>,
     says: Says<C>,
@@ -144,6 +146,7 @@ where
     let mut link = Link {
         relay,
         node,
+        serial: guest.serial.clone(),
         boot_id,
         hardware,
         says,
@@ -153,7 +156,7 @@ where
         catalogues: 1,
         wanted: VecDeque::new(),
     };
-    let ended = match link.welcome(&hello, guest.serial.as_deref()).await {
+    let ended = match link.welcome(&hello).await {
         Ok(()) => link.run(&mut hears).await,
         Err(end) => Err(end),
     };
@@ -164,7 +167,7 @@ where
 }
 
 impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
-    async fn welcome(&mut self, hello: &Hello, serial: Option<&str>) -> Result<(), End> {
+    async fn welcome(&mut self, hello: &Hello) -> Result<(), End> {
         if hello.cluster != self.relay.cluster.as_str() {
             let why = format!(
                 "this is cluster {}, and it belongs to cluster {}",
@@ -179,14 +182,7 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
             );
             return self.refuse(why).await;
         }
-        if let Some(serial) = serial {
-            let key = Key::Revoked(serial.to_owned());
-            // Whatever is there says that it is revoked, understood or not.
-            if self.relay.store.get(&key.bytes()).await?.1.is_some() {
-                let why = format!("the certificate of machine {} was revoked", self.node);
-                return self.refuse(why).await;
-            }
-        }
+        self.is_good().await?;
         // Before it is told anything: what is said to a machine is not for another one with its ID.
         let alive = self.read::<Alive>(&Key::Alive(self.node.clone())).await?;
         if alive.is_some_and(|alive| alive.boot_id != self.boot_id) {
@@ -207,6 +203,21 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
             ttl_s: u32::try_from(self.relay.ttl.as_secs()).unwrap_or(u32::MAX),
         };
         Ok(self.says.say(&Message::Welcome(welcome)).await?)
+    }
+
+    /// Refuses a machine whose certificate was revoked.
+    async fn is_good(&mut self) -> Result<(), End> {
+        let Some(serial) = &self.serial else { return Ok(()) };
+        let key = Key::Revoked(serial.clone());
+        // Whatever is there says that it is revoked, understood or not.
+        if self.relay.store.get(&key.bytes()).await?.1.is_none() {
+            return Ok(());
+        }
+        let why = format!(
+            "the certificate of machine {} was revoked: make its STATE anew, so that it comes as another machine with a token",
+            self.node
+        );
+        self.refuse(why).await
     }
 
     /// A record, where there is one that is understood: what is not is found, and said, where it is used.
@@ -415,6 +426,10 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
                 Ok(joins) => joins,
                 Err(refused) => return self.refuse(ferrite_schema::chain(&refused)).await,
             };
+            if let Some(serial) = &self.serial {
+                // It may have been forgotten since it was welcomed.
+                joins.compares.push(Compare::absent(Key::Revoked(serial.clone()).bytes()));
+            }
             if let Some((compare, put)) = number {
                 joins.compares.push(compare);
                 joins.operations.push(put);
@@ -425,7 +440,10 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
                     self.forget_lease(before.and_then(|entry: Entry| entry.lease), lease).await;
                     return Ok(());
                 }
-                Outcome::Failed(_) => self.forget_lease(Some(lease), LeaseId(0)).await,
+                Outcome::Failed(_) => {
+                    self.forget_lease(Some(lease), LeaseId(0)).await;
+                    self.is_good().await?;
+                }
             }
         }
         self.refuse("its record changes all the time".to_owned()).await

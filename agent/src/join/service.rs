@@ -28,6 +28,9 @@ use super::knowledge::{Entered, Entry, Issued, Knowledge, Known, MachineRecord, 
 const AT_ONCE: usize = 8;
 /// How often a request is decided anew because something changed between the decision and its entry.
 const TRIES: usize = 4;
+/// Most good certificates of one machine. It asks for another one in two thirds of a certificate's time, and when it has lost it:
+/// more are somebody's mistake, and all of them must be revoked at once.
+const ISSUED_MAX: usize = 50;
 
 /// A member lets machines in with this.
 #[derive(Debug)]
@@ -80,6 +83,8 @@ enum Trouble {
     Read(#[from] ReadCertificate),
     #[error("what is known of the machine changes all the time")]
     Changing,
+    #[error("the machine has {ISSUED_MAX} certificates already that are good still")]
+    Enough,
 }
 
 impl Door {
@@ -139,6 +144,10 @@ impl Door {
                 Decision::Issue => token.clone(),
                 Decision::Renew => None,
             };
+            let issued = known.machine.iter().flat_map(|machine| &machine.issued);
+            if issued.filter(|issued| issued.until_s >= now_s).count() >= ISSUED_MAX {
+                return Err(Trouble::Enough);
+            }
             let (certificate, issued) = self.certify(request, key, now_s)?;
             let record = record(request, key, known.clone(), issued, now_s);
             let machine = request.machine.clone();

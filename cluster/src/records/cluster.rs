@@ -142,11 +142,14 @@ impl Record for Leader {
     const MAX_BYTES: usize = 1 << 10;
 }
 
-/// The machine that has a network's number, for good.
+/// The machine that has a network's number, until it is forgotten.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Net {
     /// The machine.
     pub machine: MachineId,
+    /// The machine was forgotten. Others may route to it still, so that its number is the last to be given again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forgotten: bool,
     /// What newer versions wrote.
     #[serde(flatten)]
     pub rest: Rest,

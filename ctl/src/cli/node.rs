@@ -143,6 +143,9 @@ pub enum MachineCommand {
         /// Its name, or the start of its ID
         #[arg(value_name = "MACHINE")]
         of: String,
+        /// Also where units wait for it: they begin elsewhere, without what they kept there
+        #[arg(long)]
+        abandon: bool,
     },
     /// Say something about a machine, for units that look for machines; it holds until it is said otherwise
     Metadata {

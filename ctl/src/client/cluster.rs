@@ -43,13 +43,13 @@ impl Client {
         self.of_cluster(&act, Method::PATCH, &path, &body).await
     }
 
-    /// Has the cluster forget a machine that will not come back.
+    /// Has the cluster forget a machine that will not come back; where units wait for it, only if they are to begin elsewhere.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn forget_machine(&self, id: &str) -> Result<(), ClientError> {
+    pub async fn forget_machine(&self, id: &str, abandon: bool) -> Result<(), ClientError> {
         let act = format!("forget machine {id}");
-        let path = format!("/v1/machines/{}", percent_encoded(id));
+        let path = format!("/v1/machines/{}?abandon={abandon}", percent_encoded(id));
         self.done_by_cluster(&act, Method::DELETE, &path).await
     }
 

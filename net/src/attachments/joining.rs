@@ -61,19 +61,20 @@ impl Attachments {
             self.ground.flat = told.flat();
             self.laid = false;
         }
+        let networks = (told.ipv4, told.ipv6);
+        mesh::close(networks, self.ground.ipv6.is_some()).map_err(|error| unavailable(&error))?;
         if !self.laid {
             self.lay()?;
         }
-        mesh::close(&told, self.ground.ipv6.is_some()).map_err(|error| unavailable(&error))?;
         for batch in nftables::replace_machines(&self.machines, &wanted.machines) {
             filter(batch)
                 .map_err(|error| AttachProblem::Filter { why: ferrite_schema::chain(&error) })?;
         }
         self.machines.clone_from(&wanted.machines);
         self.mtu = Some(wanted.mtu);
-        self.carry(&wanted.carrier)?;
+        let carried = self.carry(&wanted.carrier);
         self.mesh = Some(told);
-        Ok(doubts)
+        carried.map(|()| doubts)
     }
 
     /// Makes what carries packets to other machines, and takes away what does no more.
@@ -92,9 +93,9 @@ impl Attachments {
                 self.device = None;
                 mesh::remove_device().map_err(|error| unavailable(&error))?;
                 let routes = mesh::ways(flat, own);
-                mesh::set_routes(&routes).map_err(|error| unavailable(&error))?;
+                let set = mesh::set_routes(&routes).map_err(|error| unavailable(&error));
                 self.routes = Some(routes);
-                Ok(())
+                set
             }
         }
     }

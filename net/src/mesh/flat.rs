@@ -82,6 +82,7 @@ fn hop(mesh: &Mesh, peer: &Peer, underlay: &Underlay, family: fn(&IpAddr) -> boo
         let near = underlay.addresses.iter().filter(|(own, prefix)| {
             let is_both = peer.addresses.contains(own);
             in_network(*neighbour, *own, *prefix)
+                && is_one_machines(*neighbour, *prefix)
                 && !is_both
                 && !mesh.has(*own)
                 && !mesh.has(*neighbour)
@@ -92,6 +93,19 @@ fn hop(mesh: &Mesh, peer: &Peer, underlay: &Underlay, family: fn(&IpAddr) -> boo
         })
     });
     pairs.min_by_key(|(lower, higher, _)| (*lower, *higher)).map(|(.., hop)| hop)
+}
+
+/// Whether an address can be that of one machine, in a network with this prefix.
+fn is_one_machines(address: IpAddr, prefix: u8) -> bool {
+    let is_special = address.is_unspecified() || address.is_loopback() || address.is_multicast();
+    let is_edge = match address {
+        IpAddr::V4(address) if prefix < 31 => {
+            let hosts = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+            [0, hosts].contains(&(address.to_bits() & hosts))
+        }
+        IpAddr::V4(_) | IpAddr::V6(_) => false,
+    };
+    !is_special && !is_edge
 }
 
 fn names(all: &[&str]) -> String {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::flat;
-use super::told::{CLUSTER_PREFIX6, Mesh, Network};
+use super::told::{CLUSTER_PREFIX6, Network};
 use crate::interface::{self, Way};
 use crate::netlink::{Batch, Family, NetlinkProblem, Socket};
 
@@ -38,22 +38,37 @@ pub(crate) fn set(wanted: &BTreeMap<Network, Way>) -> Result<(), NetlinkProblem>
     let socket = Socket::open(Family::Route)?;
     let there = interface::own_routes(&socket)?;
     let (fresh, gone) = changes(&there, wanted);
-    for routes in fresh.chunks(ROUTES_AT_ONCE) {
-        let mut batch = Batch::default();
-        for (network, way) in routes {
-            interface::add_route(&mut batch, *network, *way);
-        }
-        socket.carry_out(batch)?;
-    }
+    let mut failed = None;
+    // What is nobody's any more goes first, whatever becomes of the others.
     for network in gone {
         let mut batch = Batch::default();
         interface::remove_route(&mut batch, network);
         match socket.carry_out(batch) {
-            Err(error) if error.errno() != Some(NO_ROUTE) => return Err(error),
+            Err(error) if error.errno() != Some(NO_ROUTE) => failed = Some(error),
             _ => {}
         }
     }
-    Ok(())
+    for routes in fresh.chunks(ROUTES_AT_ONCE) {
+        if add(&socket, routes).is_ok() {
+            continue;
+        }
+        // One way that the kernel does not take must not be in that of the others.
+        for route in routes {
+            if let Err(error) = add(&socket, std::slice::from_ref(route)) {
+                tracing::debug!(network = ?route.0, error = ferrite_schema::chain(&error), "route-not-set");
+                failed = Some(error);
+            }
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn add(socket: &Socket, routes: &[(Network, Way)]) -> Result<(), NetlinkProblem> {
+    let mut batch = Batch::default();
+    for (network, way) in routes {
+        interface::add_route(&mut batch, *network, *way);
+    }
+    socket.carry_out(batch)
 }
 
 /// What is to be set, and what is to go.
@@ -68,18 +83,20 @@ fn changes(
 
 /// What is nobody's in the cluster's network leads nowhere, whatever carries it: else it would go to whoever is this node's
 /// router, in the clear.
-pub(crate) fn close(mesh: &Mesh, ipv6: bool) -> Result<(), NetlinkProblem> {
+pub(crate) fn close(
+    (ipv4, ipv6): ((Ipv4Addr, u8), Ipv6Addr),
+    with_ipv6: bool,
+) -> Result<(), NetlinkProblem> {
     let mut batch = Batch::default();
-    interface::add_route(&mut batch, (mesh.ipv4.0.into(), mesh.ipv4.1), Way::Nowhere);
-    if ipv6 {
-        interface::add_route(&mut batch, (mesh.ipv6.into(), CLUSTER_PREFIX6), Way::Nowhere);
+    interface::add_route(&mut batch, (ipv4.0.into(), ipv4.1), Way::Nowhere);
+    if with_ipv6 {
+        interface::add_route(&mut batch, (ipv6.into(), CLUSTER_PREFIX6), Way::Nowhere);
     }
     Socket::open(Family::Route)?.carry_out(batch)
 }
 
 #[cfg(test)]
 mod tests {
-    use ferrite_schema::cluster_network::MeshTransport;
     use proptest::prelude::*;
 
     use super::*;
@@ -94,10 +111,8 @@ mod tests {
             ip("address add 10.112.0.1/12 dev lan0");
             let ipv6 = "fd12:3456:789a::".parse().unwrap();
             let ipv4 = ([10, 112, 0, 0].into(), 12);
-            let transport = MeshTransport::WireGuard;
-            let mesh = Mesh { ipv4, ipv6, transport, number: 1, peers: Vec::new() };
             for _ in 0..2 {
-                close(&mesh, true).unwrap();
+                close((ipv4, ipv6), true).unwrap();
                 let way = ip("route get 10.115.0.9");
                 assert!(!way.contains("unreachable") && way.contains("dev lan0"), "{way}");
             }

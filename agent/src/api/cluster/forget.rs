@@ -6,40 +6,62 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use ferrite_cluster::keys::Key;
-use ferrite_cluster::names::MachineId;
-use ferrite_cluster::records::{Admission, Machine, Net, Rest, Revocation, decode, encode};
+use ferrite_cluster::names::{MachineId, UnitName};
+use ferrite_cluster::records::{
+    Admission, Assignment, Machine, Net, Rest, Revocation, decode, encode,
+};
 use ferrite_cluster::store::{Compare, EtcdMember, Listing, Operation, Transaction};
 use ferrite_schema::api::ApiError;
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::machines::{id_of, unknown};
 use super::write;
 use crate::api::error::Failure;
-use crate::api::extract::Path;
+use crate::api::extract::{Path, Query};
 use crate::node::Node;
 
 #[utoipa::path(
     delete,
     path = "/v1/machines/{id}",
     tag = "cluster",
-    params(("id" = String, Path, description = "ID of the machine")),
-    responses((status = 204, description = "The cluster knows the machine no more, and its certificates open nothing; for admins alone"), (status = "default", description = "Refused or not possible", body = ApiError)),
+    params(("id" = String, Path, description = "ID of the machine"), Forgetting),
+    responses((status = 204, description = "The cluster knows the machine no more, and certificates that the cluster gave it open nothing; for admins alone"), (status = "default", description = "Refused or not possible", body = ApiError)),
 )]
 pub(in crate::api) async fn forget(
     State(node): State<Arc<Node>>,
     Path(id): Path<String>,
+    Query(query): Query<Forgetting>,
 ) -> Result<StatusCode, Failure> {
     let store = super::store(&node)?;
     let id = id_of(&id)?;
     let members = store.members().await?;
-    write::change_listing(&store, |listing| forgets(listing, &members, &id).map(Some)).await?;
+    let (now_s, abandon) = (crate::cluster::now_s(), query.abandon);
+    write::change_listing(&store, |listing| {
+        forgets(listing, (&members, now_s), &id, abandon).map(Some)
+    })
+    .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Most certificates that are revoked: a transaction has a bound.
+const REVOKED_MAX: usize = 100;
+
+#[derive(Debug, Clone, Copy, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::api) struct Forgetting {
+    /// Also where units are assigned to it still, which wait for what they keep there: they begin elsewhere without that.
+    #[serde(default)]
+    abandon: bool,
 }
 
 /// The transaction that forgets it.
 fn forgets(
     listing: &Listing,
-    members: &[EtcdMember],
+    (members, now_s): (&[EtcdMember], u64),
     id: &MachineId,
+    abandon: bool,
 ) -> Result<Transaction, Failure> {
     let conflict = |why: String| Failure::new(StatusCode::CONFLICT, why);
     let (mut compares, mut operations) = (Vec::new(), Vec::new());
@@ -53,7 +75,17 @@ fn forgets(
                 );
                 return Err(conflict(why));
             }
-            Key::Machine(of) | Key::Assign(of) | Key::State(of) => of == id,
+            Key::Assign(of) if of == id => {
+                let assigned = decode::<Assignment>(&key, &entry.value).map(|all| all.instances);
+                match assigned {
+                    Ok(instances) if instances.is_empty() => {}
+                    _ if abandon => {}
+                    Ok(instances) => return Err(conflict(waits(&name, instances.into_keys()))),
+                    Err(_) => return Err(conflict(waits(&name, std::iter::empty()))),
+                }
+                true
+            }
+            Key::Machine(of) | Key::State(of) => of == id,
             Key::Admission(of) if of == id => {
                 let admission: Admission = decode(&key, &entry.value).map_err(|refused| {
                     conflict(format!(
@@ -61,7 +93,8 @@ fn forgets(
                         refused.field, refused.why
                     ))
                 })?;
-                for issued in admission.issued {
+                let good = admission.issued.into_iter().filter(|issued| issued.until_s >= now_s);
+                for issued in good.collect::<Vec<_>>().into_iter().rev().take(REVOKED_MAX) {
                     let key = Key::Revoked(issued.serial);
                     let record = Revocation { until_s: issued.until_s, rest: Rest::new() };
                     let value = encode(&key, &record).map_err(write::refused)?;
@@ -70,7 +103,15 @@ fn forgets(
                 true
             }
             Key::Net(_) => {
-                decode::<Net>(&key, &entry.value).is_ok_and(|network| network.machine == *id)
+                let net = decode::<Net>(&key, &entry.value).ok();
+                if let Some(net) = net.filter(|net| net.machine == *id && !net.forgotten) {
+                    // Nobody else gets it while there are others: some may route to this machine for a while.
+                    let value = encode(&key, &Net { forgotten: true, ..net });
+                    let value = value.map_err(write::refused)?;
+                    compares.push(Compare::mod_revision(key.bytes(), entry.mod_revision));
+                    operations.push(Operation::Put { key: key.bytes(), value, lease: None });
+                }
+                false
             }
             _ => false,
         };
@@ -93,6 +134,15 @@ fn forgets(
     Ok(Transaction { compares, operations })
 }
 
+/// Units have not moved.
+fn waits(name: &str, instances: impl Iterator<Item = UnitName>) -> String {
+    let instances: Vec<String> = instances.map(|instance| instance.to_string()).collect();
+    format!(
+        "units are assigned to machine {name} still, and move within seconds where they can; what they keep there is lost to those that cannot: {}; `ferrite machine forget {name} --abandon` has them begin elsewhere without it",
+        instances.join(", ")
+    )
+}
+
 /// Its name for people; its ID where it has none.
 fn name_of(listing: &Listing, id: &MachineId) -> String {
     let key = Key::Machine(id.clone());
@@ -107,6 +157,8 @@ mod tests {
     use ferrite_cluster::store::{ClusterStore, Memory, Outcome};
 
     use super::*;
+
+    const NOW_S: u64 = 5;
 
     fn id(digit: &str) -> MachineId {
         digit.repeat(32).parse().unwrap()
@@ -130,7 +182,7 @@ mod tests {
             put(&store, Key::Assign(id(digit)), r#"{"instances": {}}"#).await;
             put(&store, Key::State(id(digit)), r#"{"instances": {}}"#).await;
             let admission = format!(
-                r#"{{"key": "k", "hardware": "h", "issued": [{{"serial": "0{digit}", "until_s": 9}}]}}"#
+                r#"{{"key": "k", "hardware": "h", "issued": [{{"serial": "0{digit}", "until_s": 9}}, {{"serial": "1{digit}", "until_s": 3}}]}}"#
             );
             put(&store, Key::Admission(id(digit)), &admission).await;
         }
@@ -154,7 +206,7 @@ mod tests {
     #[tokio::test]
     async fn a_lost_machine_is_forgotten_whole_and_nothing_else_is() {
         let store = cluster().await;
-        let transaction = forgets(&all(&store).await, &[], &id("a")).unwrap();
+        let transaction = forgets(&all(&store).await, (&[], NOW_S), &id("a"), false).unwrap();
         assert!(matches!(store.transact(transaction).await.unwrap(), Outcome::Done(_)));
         let left: Vec<String> = all(&store)
             .await
@@ -169,19 +221,21 @@ mod tests {
             Key::State(b.clone()),
             Key::Admission(b.clone()),
             Key::Alive(b.clone()),
+            Key::Net(0),
             Key::Net(1),
             Key::Revoked("0a".to_owned()),
         ]
         .map(|key| key.to_string());
         expected.sort();
         assert_eq!(left, expected);
-        assert_eq!(said(forgets(&all(&store).await, &[], &id("a"))).await.0, 404);
+        assert_eq!(said(forgets(&all(&store).await, (&[], NOW_S), &id("a"), false)).await.0, 404);
     }
 
     #[tokio::test]
     async fn one_that_is_alive_or_runs_etcd_or_comes_back_is_not_forgotten() {
         let store = cluster().await;
-        let (status, alive) = said(forgets(&all(&store).await, &[], &id("b"))).await;
+        let (status, alive) =
+            said(forgets(&all(&store).await, (&[], NOW_S), &id("b"), false)).await;
         assert!(status == 409 && alive.contains("machine dev-b is alive"), "{alive}");
         let member = EtcdMember {
             number: 1,
@@ -190,10 +244,26 @@ mod tests {
             started: true,
             learner: false,
         };
-        let (status, member) = said(forgets(&all(&store).await, &[member], &id("a"))).await;
+        let (status, member) =
+            said(forgets(&all(&store).await, (&[member], NOW_S), &id("a"), false)).await;
         assert!(status == 409 && member.contains("member of etcd"), "{member}");
-        let transaction = forgets(&all(&store).await, &[], &id("a")).unwrap();
+        let transaction = forgets(&all(&store).await, (&[], NOW_S), &id("a"), false).unwrap();
         put(&store, Key::Alive(id("a")), r#"{"boot_id": "a", "incarnation": 2}"#).await;
         assert!(matches!(store.transact(transaction).await.unwrap(), Outcome::Failed(_)));
+    }
+
+    #[tokio::test]
+    async fn units_that_wait_for_it_are_given_up_by_an_order_alone() {
+        let store = cluster().await;
+        let assigned = format!(
+            r#"{{"instances": {{"db": {{"spec": "{}", "target": "launched", "cause": "wanted"}}}}}}"#,
+            "a".repeat(64)
+        );
+        put(&store, Key::Assign(id("a")), &assigned).await;
+        let (status, why) = said(forgets(&all(&store).await, (&[], NOW_S), &id("a"), false)).await;
+        assert!(status == 409 && why.contains(": db;") && why.contains("--abandon"), "{why}");
+        forgets(&all(&store).await, (&[], NOW_S), &id("a"), true).unwrap();
+        put(&store, Key::Assign(id("a")), "what nobody understands").await;
+        assert_eq!(said(forgets(&all(&store).await, (&[], NOW_S), &id("a"), false)).await.0, 409);
     }
 }

@@ -20,9 +20,9 @@ pub(super) fn run(command: &MachineCommand, session: &mut Session<'_>) -> Result
     let (of, change) = match command {
         MachineCommand::Cordon { of } => (of, cordon(true)),
         MachineCommand::Uncordon { of } => (of, cordon(false)),
-        MachineCommand::Forget { of } => {
+        MachineCommand::Forget { of, abandon } => {
             let machine = chosen(&machines, of)?;
-            session.wait_for(async { Ok(client.forget_machine(&machine.id).await?) })?;
+            session.wait_for(async { Ok(client.forget_machine(&machine.id, *abandon).await?) })?;
             let said = format!(
                 "the cluster knows machine {} no more; what is on its disk is as it was",
                 machine.id
