@@ -245,6 +245,10 @@ fn what_would_change_nothing_of_a_cluster_that_is_there_is_refused() {
     for words in ["nodes that may run etcd: it is 2", "`ferrite etcd members --target N`"] {
         user.fails(&[&members[..], &["3"]].concat(), 2, words);
     }
+    for network in [&["--ipv6-only"][..], &["--transport", "routes"]] {
+        let words = [&["cluster", "up", "--nodes", "3"], network].concat();
+        user.fails(&words, 2, "it is chosen when the cluster is made");
+    }
     // This process stands for the machine of one of them.
     let here = Identity::of(std::process::id().try_into().unwrap()).unwrap();
     std::fs::write(cluster.join("dev-2/pid"), here.to_text()).unwrap();

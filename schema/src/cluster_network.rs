@@ -154,14 +154,6 @@ fn is_in6(address: Ipv6Addr, (network, prefix): (Ipv6Addr, u8)) -> bool {
     differs.checked_shr(u32::from(128_u8.saturating_sub(prefix))).unwrap_or(0) == 0
 }
 
-impl TryFrom<String> for ClusterIpv4 {
-    type Error = NotOne;
-
-    fn try_from(text: String) -> Result<Self, NotOne> {
-        text.parse()
-    }
-}
-
 impl FromStr for ClusterIpv4 {
     type Err = NotOne;
 
@@ -206,14 +198,6 @@ impl FromStr for ClusterIpv4 {
     }
 }
 
-impl TryFrom<String> for ClusterIpv6 {
-    type Error = NotOne;
-
-    fn try_from(text: String) -> Result<Self, NotOne> {
-        text.parse()
-    }
-}
-
 impl FromStr for ClusterIpv6 {
     type Err = NotOne;
 
@@ -234,14 +218,6 @@ impl FromStr for ClusterIpv6 {
             return Err(wrong("a cloud tells machines about themselves in it: take another one"));
         }
         Ok(Self(address))
-    }
-}
-
-impl TryFrom<String> for MeshTransport {
-    type Error = NotOne;
-
-    fn try_from(text: String) -> Result<Self, NotOne> {
-        text.parse()
     }
 }
 
@@ -275,23 +251,26 @@ impl fmt::Display for MeshTransport {
     }
 }
 
-impl From<ClusterIpv4> for String {
-    fn from(network: ClusterIpv4) -> Self {
-        network.to_string()
-    }
+/// What serde reads and writes them as: the same text as everybody.
+macro_rules! as_text {
+    ($($name:ident),+) => {$(
+        impl TryFrom<String> for $name {
+            type Error = NotOne;
+
+            fn try_from(text: String) -> Result<Self, NotOne> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.to_string()
+            }
+        }
+    )+};
 }
 
-impl From<ClusterIpv6> for String {
-    fn from(network: ClusterIpv6) -> Self {
-        network.to_string()
-    }
-}
-
-impl From<MeshTransport> for String {
-    fn from(transport: MeshTransport) -> Self {
-        transport.to_string()
-    }
-}
+as_text!(ClusterIpv4, ClusterIpv6, MeshTransport);
 
 #[cfg(test)]
 #[path = "cluster_network_tests.rs"]

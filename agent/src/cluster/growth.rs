@@ -7,6 +7,10 @@ use std::time::Duration;
 use ferrite_cluster::store::EtcdMember;
 use ferrite_schema::cluster::MachineId;
 
+mod history;
+
+pub(super) use history::History;
+
 /// A member is replaced when its machine was gone for so long: a machine that restarts is back before.
 pub(super) const DEAD_AFTER: Duration = Duration::from_secs(60);
 
@@ -171,16 +175,16 @@ mod tests {
 
     use super::*;
 
-    fn id(number: u8) -> MachineId {
+    pub(super) fn id(number: u8) -> MachineId {
         format!("{number:032x}").parse().unwrap()
     }
 
-    fn member(number: u8, learner: bool) -> EtcdMember {
+    pub(super) fn member(number: u8, learner: bool) -> EtcdMember {
         let (machine, urls) = (Some(id(number)), Vec::new());
         EtcdMember { number: number.into(), machine, urls, started: true, learner }
     }
 
-    fn seen(members: &[u8], eligible: &[u8], gone: &[(u8, u64)]) -> Seen {
+    pub(super) fn seen(members: &[u8], eligible: &[u8], gone: &[(u8, u64)]) -> Seen {
         Seen {
             members: members.iter().map(|number| member(*number, false)).collect(),
             leader: members.first().copied().unwrap_or(0).into(),
@@ -194,7 +198,7 @@ mod tests {
         }
     }
 
-    fn ids(numbers: &[u8]) -> BTreeSet<MachineId> {
+    pub(super) fn ids(numbers: &[u8]) -> BTreeSet<MachineId> {
         numbers.iter().map(|number| id(*number)).collect()
     }
 

@@ -13,7 +13,7 @@ use ferrite_schema::cluster::{ClusterName, MachineId, MachineName};
 use futures_util::StreamExt;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::growth::{self, Step};
+use super::growth::{self, History, Step};
 
 /// How often etcd is asked who leads raft.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -313,51 +313,8 @@ async fn look(store: &Etcd, history: &mut History) -> Result<Option<Step>, Store
         return Ok(None);
     }
     seen.eligible.retain(|machine| alive.contains(machine));
-    history.look(&mut seen, &alive);
+    history.look(&mut seen, &alive, std::time::Instant::now());
     Ok(growth::step(&seen))
-}
-
-/// What a leader has seen for how long.
-#[derive(Debug, Default)]
-struct History {
-    /// Members whose machines are gone.
-    gone: BTreeMap<MachineId, Instant>,
-    /// The learner that has not spoken, on a machine that is alive.
-    silent: Option<(MachineId, Instant)>,
-    /// Machines that were asked in vain.
-    vain: BTreeSet<MachineId>,
-}
-
-impl History {
-    fn look(&mut self, seen: &mut growth::Seen, alive: &BTreeSet<MachineId>) {
-        let machines: BTreeSet<MachineId> =
-            seen.members.iter().filter_map(|member| member.machine.clone()).collect();
-        self.gone.retain(|machine, _| machines.contains(machine) && !alive.contains(machine));
-        for machine in machines.difference(alive) {
-            self.gone.entry(machine.clone()).or_insert_with(Instant::now);
-        }
-        let silent = seen.members.iter().find(|member| member.learner && !member.started);
-        let silent = silent.and_then(|member| member.machine.clone());
-        let silent = silent.filter(|machine| alive.contains(machine));
-        self.silent = silent.map(|machine| match self.silent.take() {
-            Some((before, since)) if before == machine => (machine, since),
-            _ => (machine, Instant::now()),
-        });
-        seen.silent = self.silent.as_ref().map(|(_, since)| since.elapsed());
-        if let Some((machine, since)) = &self.silent
-            && since.elapsed() >= growth::BEGINS_WITHIN
-        {
-            self.vain.insert(machine.clone());
-        }
-        for member in seen.members.iter().filter(|member| member.started) {
-            if let Some(machine) = &member.machine {
-                self.vain.remove(machine);
-            }
-        }
-        seen.vain.clone_from(&self.vain);
-        let since = |(machine, since): (&MachineId, &Instant)| (machine.clone(), since.elapsed());
-        seen.gone = self.gone.iter().map(since).collect();
-    }
 }
 
 /// What a machine's record says about running etcd there.

@@ -182,7 +182,7 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
             );
             return self.refuse(why).await;
         }
-        self.is_good().await?;
+        self.refuse_revoked().await?;
         // Before it is told anything: what is said to a machine is not for another one with its ID.
         let alive = self.read::<Alive>(&Key::Alive(self.node.clone())).await?;
         if alive.is_some_and(|alive| alive.boot_id != self.boot_id) {
@@ -206,7 +206,7 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
     }
 
     /// Refuses a machine whose certificate was revoked.
-    async fn is_good(&mut self) -> Result<(), End> {
+    async fn refuse_revoked(&mut self) -> Result<(), End> {
         let Some(serial) = &self.serial else { return Ok(()) };
         let key = Key::Revoked(serial.clone());
         // Whatever is there says that it is revoked, understood or not.
@@ -442,7 +442,7 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
                 }
                 Outcome::Failed(_) => {
                     self.forget_lease(Some(lease), LeaseId(0)).await;
-                    self.is_good().await?;
+                    self.refuse_revoked().await?;
                 }
             }
         }

@@ -8,7 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ferrite_image::build::VMLINUX;
 use ferrite_schema::cluster::ClusterName;
 use ferrite_schema::names::{API_PORT, FW_CFG_CLOUD_CONFIG_NAME};
-use ferrite_schema::node_config::{self, ApiConfig, JoinAddress, MARKER, NodeConfig};
+use ferrite_schema::node_config::{
+    self, ApiConfig, ClusterNetworkConfig, JoinAddress, MARKER, NodeConfig,
+};
 use ferrite_vm::disk::{self, Bus, Cache, Disk, Format, Plugged};
 use ferrite_vm::host::{self, Host};
 use ferrite_vm::machine::{Boot, Clock, FwCfg, Lifetime, Machine, Timing};
@@ -191,6 +193,18 @@ fn found_cluster(
     let path = cluster.join(FOUNDED);
     founding::folder::write(&path, &founded, &context)
         .map_err(|error| ClusterError::Write { path, source: io::Error::other(error) })
+}
+
+/// What was asked of the cluster's network when it was made, as its first node's configuration has it.
+pub(super) fn network_of(
+    cluster: &Path,
+    record: &Record,
+) -> Result<ClusterNetworkConfig, ClusterError> {
+    let Some(node) = record.nodes.first().filter(|_| record.network.is_some()) else {
+        return Ok(ClusterNetworkConfig::default());
+    };
+    let founded = cluster.join(FOUNDED).join(founding::folder::file_of(node));
+    Ok(read_document(&founded)?.cluster.map(|belongs| belongs.network).unwrap_or_default())
 }
 
 /// Nodes that may run etcd, as their configurations have it.

@@ -61,6 +61,10 @@ pub enum ClusterError {
         "make {asked} the number of cluster {name:?}'s nodes that may run etcd: it is {has} since it was made"
     )]
     OtherMembers { name: String, has: usize, asked: u8 },
+    #[error(
+        "make the network of cluster {name:?} another one: it is chosen when the cluster is made"
+    )]
+    OtherNetwork { name: String },
     #[error("set the clock of {name:?}: {} on, and a clock is set when a machine is switched on", match on.as_slice() {
         [one] => format!("{one} is"),
         all => format!("{} are", all.join(", ")),
@@ -136,6 +140,7 @@ impl ClusterError {
             | Self::NotAName { .. }
             | Self::OtherSize { .. }
             | Self::OtherMembers { .. }
+            | Self::OtherNetwork { .. }
             | Self::ClockRuns { .. }
             | Self::WhichToken { .. }
             | Self::NoNetwork { .. } => Exit::Usage,
@@ -183,6 +188,9 @@ impl ClusterError {
             Self::OtherMembers { .. } => Some(
                 "`ferrite etcd members --target N` changes how many run it; `ferrite cluster up --fresh` makes it anew, with empty disks"
                     .to_owned(),
+            ),
+            Self::OtherNetwork { .. } => Some(
+                "`ferrite cluster up --fresh` makes it anew, with empty disks".to_owned(),
             ),
             Self::ClockRuns { name, .. } => Some(format!("`ferrite cluster down {name}` first")),
             Self::AddedInPart { name, .. } => Some(format!(

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ferrite_schema::names::API_PORT;
+use ferrite_schema::node_config::ClusterNetworkConfig;
 use ferrite_vm::host::{Acceleration, Host};
 use ferrite_vm::machine::Clock;
 use ferrite_vm::running;
@@ -82,9 +83,7 @@ pub(super) fn up_with(
             let image = create::check_image(&image)?;
             let has = existing.map(|record| record.nodes.len());
             let record = Record::new(arguments, image, has);
-            if record.network.is_none()
-                && !(arguments.publish.is_empty() && arguments.offer.is_empty())
-            {
+            if record.network.is_none() && asks_for_network(arguments) {
                 return Err(ClusterError::NoNetwork { name: record.name }.into());
             }
             // Whatever is there is either to be replaced or was never finished.
@@ -116,6 +115,13 @@ pub(super) fn up_with(
     show(&cluster, &record, &headline, session)
 }
 
+/// Something is asked of a network that a single machine has not.
+fn asks_for_network(arguments: &UpArguments) -> bool {
+    !(arguments.publish.is_empty() && arguments.offer.is_empty())
+        || arguments.ipv6_only
+        || arguments.network.wanted() != ClusterNetworkConfig::default()
+}
+
 /// Refuses what was asked of a cluster that stays as it is, and would change nothing of it.
 fn require_obeyed(
     (cluster, record): (&Path, &Record),
@@ -127,6 +133,13 @@ fn require_obeyed(
         if has != usize::from(asked) {
             return Err(ClusterError::OtherMembers { name: record.name.clone(), has, asked });
         }
+    }
+    let (wanted, usual) = (arguments.network.wanted(), ClusterNetworkConfig::default());
+    let is_ipv6_only = record.network.as_ref().is_some_and(|network| network.ipv6_only);
+    if arguments.ipv6_only && !is_ipv6_only
+        || wanted != usual && create::network_of(cluster, record)? != wanted
+    {
+        return Err(ClusterError::OtherNetwork { name: record.name.clone() });
     }
     if arguments.clock.is_some() {
         let on = running_of(cluster, nodes)?;

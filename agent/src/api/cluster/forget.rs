@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use ferrite_cluster::keys::Key;
-use ferrite_cluster::names::{MachineId, UnitName};
+use ferrite_cluster::names::MachineId;
 use ferrite_cluster::records::{
     Admission, Assignment, Machine, Net, Rest, Revocation, decode, encode,
 };
@@ -44,9 +44,6 @@ pub(in crate::api) async fn forget(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Most certificates that are revoked: a transaction has a bound.
-const REVOKED_MAX: usize = 100;
-
 #[derive(Debug, Clone, Copy, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -80,8 +77,16 @@ fn forgets(
                 match assigned {
                     Ok(instances) if instances.is_empty() => {}
                     _ if abandon => {}
-                    Ok(instances) => return Err(conflict(waits(&name, instances.into_keys()))),
-                    Err(_) => return Err(conflict(waits(&name, std::iter::empty()))),
+                    Ok(instances) => {
+                        let instances = instances.into_keys().map(|name| name.to_string());
+                        return Err(conflict(waits(
+                            &name,
+                            &instances.collect::<Vec<_>>().join(", "),
+                        )));
+                    }
+                    Err(_) => {
+                        return Err(conflict(waits(&name, "which ones cannot be understood")));
+                    }
                 }
                 true
             }
@@ -93,8 +98,8 @@ fn forgets(
                         refused.field, refused.why
                     ))
                 })?;
-                let good = admission.issued.into_iter().filter(|issued| issued.until_s >= now_s);
-                for issued in good.collect::<Vec<_>>().into_iter().rev().take(REVOKED_MAX) {
+                // Those that have ended open nothing as it is.
+                for issued in admission.issued.into_iter().filter(|one| one.until_s >= now_s) {
                     let key = Key::Revoked(issued.serial);
                     let record = Revocation { until_s: issued.until_s, rest: Rest::new() };
                     let value = encode(&key, &record).map_err(write::refused)?;
@@ -135,11 +140,9 @@ fn forgets(
 }
 
 /// Units have not moved.
-fn waits(name: &str, instances: impl Iterator<Item = UnitName>) -> String {
-    let instances: Vec<String> = instances.map(|instance| instance.to_string()).collect();
+fn waits(name: &str, instances: &str) -> String {
     format!(
-        "units are assigned to machine {name} still, and move within seconds where they can; what they keep there is lost to those that cannot: {}; `ferrite machine forget {name} --abandon` has them begin elsewhere without it",
-        instances.join(", ")
+        "units are assigned to machine {name} still ({instances}): those that can move do so within seconds, and what the others keep there is lost; `ferrite machine forget {name} --abandon` has them begin elsewhere without it"
     )
 }
 
@@ -261,7 +264,7 @@ mod tests {
         );
         put(&store, Key::Assign(id("a")), &assigned).await;
         let (status, why) = said(forgets(&all(&store).await, (&[], NOW_S), &id("a"), false)).await;
-        assert!(status == 409 && why.contains(": db;") && why.contains("--abandon"), "{why}");
+        assert!(status == 409 && why.contains("(db)") && why.contains("--abandon"), "{why}");
         forgets(&all(&store).await, (&[], NOW_S), &id("a"), true).unwrap();
         put(&store, Key::Assign(id("a")), "what nobody understands").await;
         assert_eq!(said(forgets(&all(&store).await, (&[], NOW_S), &id("a"), false)).await.0, 409);

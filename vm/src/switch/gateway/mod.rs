@@ -209,7 +209,10 @@ impl Gateway {
 
     /// Gives a machine another address, from its next lease on. False where it is another machine's.
     pub(crate) fn readdress(&mut self, machine: &str, address: Ipv4Addr) -> bool {
-        if self.leases.values().any(|lease| lease.name != machine && lease.address == address) {
+        let taken =
+            self.leases.values().any(|lease| lease.name != machine && lease.address == address);
+        // Nobody asks for one where there are none.
+        if taken || self.ipv6_only {
             return false;
         }
         for lease in self.leases.values_mut().filter(|lease| lease.name == machine) {
