@@ -10,7 +10,7 @@ use ferrite_cluster::names::MachineId;
 use ferrite_cluster::records::{
     Admission, Assignment, Machine, Net, Rest, Revocation, decode, encode,
 };
-use ferrite_cluster::store::{Compare, EtcdMember, Listing, Operation, Transaction};
+use ferrite_cluster::store::{Compare, Entry, EtcdMember, Listing, Operation, Transaction};
 use ferrite_schema::api::ApiError;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -60,7 +60,6 @@ fn forgets(
     id: &MachineId,
     abandon: bool,
 ) -> Result<Transaction, Failure> {
-    let conflict = |why: String| Failure::new(StatusCode::CONFLICT, why);
     let (mut compares, mut operations) = (Vec::new(), Vec::new());
     let name = name_of(listing, id);
     for entry in &listing.entries {
@@ -73,38 +72,14 @@ fn forgets(
                 return Err(conflict(why));
             }
             Key::Assign(of) if of == id => {
-                let assigned = decode::<Assignment>(&key, &entry.value).map(|all| all.instances);
-                match assigned {
-                    Ok(instances) if instances.is_empty() => {}
-                    _ if abandon => {}
-                    Ok(instances) => {
-                        let instances = instances.into_keys().map(|name| name.to_string());
-                        return Err(conflict(waits(
-                            &name,
-                            &instances.collect::<Vec<_>>().join(", "),
-                        )));
-                    }
-                    Err(_) => {
-                        return Err(conflict(waits(&name, "which ones cannot be understood")));
-                    }
+                if !abandon {
+                    has_moved(&key, entry, &name)?;
                 }
                 true
             }
             Key::Machine(of) | Key::State(of) => of == id,
             Key::Admission(of) if of == id => {
-                let admission: Admission = decode(&key, &entry.value).map_err(|refused| {
-                    conflict(format!(
-                        "which certificates machine {name} has is not known, so that they cannot be revoked: {}: {}; update the machine that is asked",
-                        refused.field, refused.why
-                    ))
-                })?;
-                // Those that have ended open nothing as it is.
-                for issued in admission.issued.into_iter().filter(|one| one.until_s >= now_s) {
-                    let key = Key::Revoked(issued.serial);
-                    let record = Revocation { until_s: issued.until_s, rest: Rest::new() };
-                    let value = encode(&key, &record).map_err(write::refused)?;
-                    operations.push(Operation::Put { key: key.bytes(), value, lease: None });
-                }
+                operations.extend(revocations(&key, entry, (&name, now_s))?);
                 true
             }
             Key::Net(_) => {
@@ -139,11 +114,46 @@ fn forgets(
     Ok(Transaction { compares, operations })
 }
 
-/// Units have not moved.
-fn waits(name: &str, instances: &str) -> String {
-    format!(
+/// Revokes certificates that it was given. Those that have ended open nothing as it is.
+fn revocations(
+    key: &Key,
+    entry: &Entry,
+    (name, now_s): (&str, u64),
+) -> Result<Vec<Operation>, Failure> {
+    let admission: Admission = decode(key, &entry.value).map_err(|refused| {
+        conflict(format!(
+            "which certificates machine {name} has is not known, so that they cannot be revoked: {}: {}; update the machine that is asked",
+            refused.field, refused.why
+        ))
+    })?;
+    let good = admission.issued.into_iter().filter(|issued| issued.until_s >= now_s);
+    good.map(|issued| {
+        let key = Key::Revoked(issued.serial);
+        let record = Revocation { until_s: issued.until_s, rest: Rest::new() };
+        let value = encode(&key, &record).map_err(write::refused)?;
+        Ok(Operation::Put { key: key.bytes(), value, lease: None })
+    })
+    .collect()
+}
+
+/// Refuses while units are assigned to it.
+fn has_moved(key: &Key, entry: &Entry, name: &str) -> Result<(), Failure> {
+    let assigned = decode::<Assignment>(key, &entry.value).map(|all| all.instances);
+    let instances = match assigned {
+        Ok(instances) if instances.is_empty() => return Ok(()),
+        Ok(instances) => {
+            let names = instances.into_keys().map(|instance| instance.to_string());
+            names.collect::<Vec<_>>().join(", ")
+        }
+        Err(_) => "which ones cannot be understood".to_owned(),
+    };
+    Err(conflict(format!(
         "units are assigned to machine {name} still ({instances}): those that can move do so within seconds, and what the others keep there is lost; `ferrite machine forget {name} --abandon` has them begin elsewhere without it"
-    )
+    )))
+}
+
+fn conflict(why: String) -> Failure {
+    Failure::new(StatusCode::CONFLICT, why)
 }
 
 /// Its name for people; its ID where it has none.
