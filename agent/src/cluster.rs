@@ -5,7 +5,7 @@
 //! | `founding`, `beginning`, `growth`, `recovery` | who begins the cluster, whether etcd may be started, how many run it, what follows when most are lost: pure |
 //! | `ruin`, `recovering` | whether etcd's data is of no use; going on alone |
 //! | `member`, `etcd`, `terms`, `lead`, `space` | the life of a member: etcd, the cluster's own record, leading beside it, and what is done when its space is used up |
-//! | `hearing`, `tells` | what others say of themselves, one of them being this machine once more; what a leader says |
+//! | `hearing`, `proof`, `tells` | what others say of themselves, one of them being this machine once more, and who may say it of etcd; what a leader says |
 //! | `beacon`, `hints`, `places` | how nodes that look for their cluster hear of one another, and where etcd's peers are |
 //! | `dial`, `race`, `candidates`, `frames` | connections to other nodes, and in which order they are tried |
 //! | `meeting`, `relay` | what is answered to other nodes |
@@ -64,6 +64,7 @@ mod member;
 mod network;
 mod outlook;
 mod places;
+mod proof;
 mod race;
 mod recovering;
 mod recovery;
