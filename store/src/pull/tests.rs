@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::documents::MANIFEST_TYPES;
 
+mod near;
 mod repair;
 
 type Answer = Response<Full<Bytes>>;
