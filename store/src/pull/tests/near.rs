@@ -102,7 +102,7 @@ async fn another_image_than_was_asked_for_is_none() {
 async fn a_signature_comes_from_registries_alone() {
     let (server, has, pinned) = left().await;
     let rule = SignatureRule {
-        name: server.authority.clone(),
+        name: format!("{}/team/app", server.authority),
         policy: SignaturePolicy::Signed,
         keys: Vec::new(),
     };
