@@ -111,11 +111,8 @@ impl Containers {
                     Ok(gateways) => gateways.clone(),
                     Err(_) => std::future::pending().await,
                 };
-                let upstream = Upstream {
-                    configured: configured.clone(),
-                    resolv_conf: Path::new(RESOLV_CONF).to_owned(),
-                    own: gateways.clone(),
-                };
+                let resolv_conf = Path::new(RESOLV_CONF).to_owned();
+                let upstream = Upstream::new(configured.clone(), resolv_conf, gateways.clone());
                 let resolver = Arc::new(Resolver::new(Arc::clone(&names), upstream));
                 tokio::select! {
                     () = dns::serve(resolver, &gateways, &teller) => {}
