@@ -130,7 +130,8 @@ fn units_network(
         machines: crate::cluster::kept_addresses(Path::new(names::MEMBERSHIP_DIR)),
         flat: crate::cluster::kept_flat(Path::new(names::MEMBERSHIP_DIR)),
     };
-    let begun = Containers::begin(&config.network, id, places, network.teller());
+    let begun =
+        Containers::begin(&config.network, id, places, (network.teller(), network.renamed()));
     let (containers, names) = begun.context("begin to own the units' network")?;
     if config.cluster.is_some() {
         containers.expect_mesh();

@@ -16,7 +16,7 @@ use super::attachments::{Attachments, Plan, Wish};
 use super::bridge;
 use super::dns::{self, Catalogue, Names, Resolver, Upstream};
 use super::mesh::{Flat, Mesh};
-use crate::news::Teller;
+use crate::news::{Renamed, Teller};
 use crate::services::Services;
 
 pub use super::attachments::{AttachProblem, AttachmentFiles};
@@ -52,6 +52,8 @@ enum Ask {
     OpenMesh(PathBuf, oneshot::Sender<Result<[u8; 32], AttachProblem>>),
     Join(Box<Mesh>, oneshot::Sender<Result<(), AttachProblem>>),
     LookAtPeers(oneshot::Sender<Result<(), AttachProblem>>),
+    /// The node's name servers are others now.
+    NamesChanged,
 }
 
 /// The network of the node's units. Clones are the same network.
@@ -65,8 +67,8 @@ pub struct Containers {
 
 impl Containers {
     /// Begins to own the units' network, and takes over what an earlier agent left of it. The future that is
-    /// returned answers for units' names; it works while it is polled and never ends, and tells `teller` where it
-    /// cannot.
+    /// returned answers for units' names, and tells units that run what the node's name servers are whenever `renamed`
+    /// says that they are others; it works while it is polled and never ends, and tells `teller` where it cannot.
     ///
     /// # Errors
     /// There is no thread for it.
@@ -74,7 +76,7 @@ impl Containers {
         config: &NetworkConfig,
         machine_id: &str,
         places: Places,
-        teller: Teller,
+        (teller, renamed): (Teller, Renamed),
     ) -> std::io::Result<(Self, impl Future<Output = ()> + use<>)> {
         let ipv6 = bridge::has_ipv6()
             .then(|| config.ipv6_network().unwrap_or_else(|| addresses::private_ipv6(machine_id)));
@@ -104,7 +106,8 @@ impl Containers {
             .name("network".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || work(attachments, asked, &laid, &told))?;
-        let answer = async move {
+        let told_of_names = tell_of_names(queue.downgrade(), renamed);
+        let serve = async move {
             loop {
                 // The thread lives as long as there are handles; without it nobody has a name.
                 let gateways = match is_laid.wait_for(|gateways| !gateways.is_empty()).await {
@@ -119,6 +122,9 @@ impl Containers {
                     _ = is_laid.wait_for(|others| *others != gateways) => {}
                 }
             }
+        };
+        let answer = async move {
+            tokio::join!(serve, told_of_names);
         };
         Ok((Self { queue, names: own_names, known: Arc::new(watch::Sender::new(true)) }, answer))
     }
@@ -210,6 +216,16 @@ impl Containers {
     }
 }
 
+/// Lets the network's thread know of each change. Its end is not waited for: who holds the network holds that.
+async fn tell_of_names(queue: mpsc::WeakSender<Ask>, mut renamed: Renamed) {
+    while renamed.changed().await.is_ok() {
+        let Some(queue) = queue.upgrade() else { return };
+        if queue.send(Ask::NamesChanged).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// The network's thread.
 fn work(
     mut attachments: Attachments,
@@ -241,6 +257,7 @@ fn work(
             }
             Ask::OpenMesh(key, reply) => drop(reply.send(attachments.open_mesh(&key))),
             Ask::LookAtPeers(reply) => drop(reply.send(attachments.look_at_peers())),
+            Ask::NamesChanged => attachments.refresh(),
             Ask::Join(mesh, reply) => {
                 let joined = join(&mut attachments, *mesh, teller);
                 show(&attachments, laid);
@@ -285,8 +302,10 @@ mod tests {
             flat: None,
         };
         let (teller, _news) = news::channel();
+        let (_changes, renamed) = watch::channel(());
         let config = NetworkConfig::default();
-        let (containers, _answers) = Containers::begin(&config, "id", places, teller).unwrap();
+        let (containers, _answers) =
+            Containers::begin(&config, "id", places, (teller, renamed)).unwrap();
         let knows = || {
             let names = containers.names.lock().unwrap();
             names.clone().know(None).is_some_and(|known| known.knows("web"))
