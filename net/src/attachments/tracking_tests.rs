@@ -221,6 +221,8 @@ fn a_unit_is_heard_by_another_one_whose_port_it_asked_for_too_early() {
             socket.set_read_timeout(Some(SOON)).unwrap();
             socket
         });
+        // It hears nothing at all: the node drops what units ask of it.
+        speaker.send(b"early").unwrap();
         let log = node.publish("log", vec![port(514, 5140, Protocol::Udp)]);
         is_heard(&speaker, &hearer(&log, 5140), "a unit");
         node.attachments.detach("log");
