@@ -177,7 +177,7 @@ fn with_clients(
             let (teller, news) = news::channel();
             let (carrier, receiver) = watch::channel(true);
             let hostname = "node.example.org".to_owned();
-            let around = Surroundings { hostname, teller, units: units.clone() };
+            let around = Surroundings { hostname, teller, units };
             clients.spawn(keep(handle.clone(), interface, servers.clone(), around, receiver));
             Told { news, carrier }
         };
