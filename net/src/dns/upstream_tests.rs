@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
 use super::answer::{Code, Reply};
@@ -157,7 +157,8 @@ async fn a_forged_answer_is_not_taken() {
         server.send_to(&true_one, client).await.unwrap();
     };
     let upstream = Upstream::default();
-    let ask = upstream.ask(&[address], Transport::Packet, &query, &packet);
+    let servers = [address];
+    let ask = upstream.ask(&servers, Transport::Packet, &query, &packet);
     let (answer, ()) = tokio::join!(ask, serve);
     assert_eq!(answer.unwrap(), write(Code::NoSuchName, &query));
 }

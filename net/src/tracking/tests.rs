@@ -115,8 +115,12 @@ fn a_connection_is_read_as_the_kernel_says_it() {
     put(&mut back, 1, 9);
     let mut message = vec![2, 0, 0, 0];
     Attributes::of(&mut message)
-        .nest(ORIGINAL, |put| drop(put.raw(&there)))
-        .nest(REPLY, |put| drop(put.raw(&back)))
+        .nest(ORIGINAL, |put| {
+            put.raw(&there);
+        })
+        .nest(REPLY, |put| {
+            put.raw(&back);
+        })
         .put(3, &[0, 0, 0, 8])
         .put(ID, &[1, 2, 3, 4]);
     let way = |from: u8, to: u8| Way {
@@ -133,7 +137,9 @@ fn a_connection_is_read_as_the_kernel_says_it() {
     name(&mut Attributes::of(&mut named), &message[HEADER_BYTES..]);
     let mut expected = Vec::new();
     Attributes::of(&mut expected)
-        .nest(ORIGINAL, |put| drop(put.raw(&there)))
+        .nest(ORIGINAL, |put| {
+            put.raw(&there);
+        })
         .put(ID, &[1, 2, 3, 4]);
     assert_eq!(named, expected);
 }
