@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,8 +25,6 @@ pub use super::attachments::{AttachProblem, AttachmentFiles};
 const QUEUE_MAX: usize = 64;
 /// Stack of that thread.
 const STACK_BYTES: usize = 256 * 1024;
-/// Where the node's name servers are.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// How long units of a node wait for its network in the cluster, once after the agent's start.
 const MESH_MAX: Duration = Duration::from_secs(60);
 const ABOUT_MESH: &str = "the cluster's network";
@@ -38,6 +36,8 @@ pub struct Places {
     pub folder: PathBuf,
     /// Folder of the shims' run folders.
     pub runs: PathBuf,
+    /// Where the node's name servers are.
+    pub resolv_conf: PathBuf,
     /// Addresses of the cluster's machines as they were known last: what those have for one another is not for units, from the
     /// first moment on.
     pub machines: BTreeSet<IpAddr>,
@@ -93,7 +93,7 @@ impl Containers {
             runs: places.runs,
             machines: places.machines,
             flat: places.flat,
-            resolv_conf: RESOLV_CONF.into(),
+            resolv_conf: places.resolv_conf.clone(),
         };
         let attachments = Attachments::new(plan, Arc::clone(&names));
         let configured = config.name_servers.clone();
@@ -114,8 +114,8 @@ impl Containers {
                     Ok(gateways) => gateways.clone(),
                     Err(_) => std::future::pending().await,
                 };
-                let resolv_conf = Path::new(RESOLV_CONF).to_owned();
-                let upstream = Upstream::new(configured.clone(), resolv_conf, gateways.clone());
+                let found = places.resolv_conf.clone();
+                let upstream = Upstream::new(configured.clone(), found, gateways.clone());
                 let resolver = Arc::new(Resolver::new(Arc::clone(&names), upstream));
                 tokio::select! {
                     () = dns::serve(resolver, &gateways, &teller) => {}
@@ -292,20 +292,52 @@ mod tests {
     use super::*;
     use crate::news;
 
-    #[tokio::test]
-    async fn what_is_known_of_the_cluster_is_known_to_the_resolver_until_it_is_told_anew() {
-        let folder = tempfile::tempdir().unwrap();
+    /// A network whose files are in this folder, what answers for it, and who says that name servers are others.
+    fn begin(
+        folder: &std::path::Path,
+    ) -> (Containers, impl Future<Output = ()> + use<>, watch::Sender<()>) {
         let places = Places {
-            folder: folder.path().join("units"),
-            runs: folder.path().join("runs"),
+            folder: folder.join("net"),
+            runs: folder.join("runs"),
+            resolv_conf: folder.join("resolv.conf"),
             machines: BTreeSet::new(),
             flat: None,
         };
         let (teller, _news) = news::channel();
-        let (_changes, renamed) = watch::channel(());
+        let (changes, renamed) = watch::channel(());
         let config = NetworkConfig::default();
-        let (containers, _answers) =
-            Containers::begin(&config, "id", places, (teller, renamed)).unwrap();
+        let begun = Containers::begin(&config, "id", places, (teller, renamed)).unwrap();
+        (begun.0, begun.1, changes)
+    }
+
+    #[tokio::test]
+    async fn a_unit_that_runs_is_told_of_a_lease_that_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (containers, answers, changes) = begin(folder.path());
+        let text = "name = \"host\"\nimage = \"a\"\nnetwork = \"host\"\n";
+        let unit = ferrite_schema::unit::parse(text).unwrap();
+        containers.attach(&unit, "host").await.unwrap();
+        let lease = "nameserver 192.0.2.1\nsearch a.example\n";
+        std::fs::write(folder.path().join("resolv.conf"), lease).unwrap();
+        changes.send_replace(());
+        let is_told = async {
+            // What is asked comes in its order.
+            while std::fs::read_to_string(folder.path().join("net/host/resolv.conf")).unwrap()
+                != lease
+            {
+                containers.detach("other").await;
+            }
+        };
+        tokio::select! {
+            () = answers => panic!("it never ends"),
+            told = tokio::time::timeout(Duration::from_secs(20), is_told) => told.unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_known_of_the_cluster_is_known_to_the_resolver_until_it_is_told_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (containers, ..) = begin(folder.path());
         let knows = || {
             let names = containers.names.lock().unwrap();
             names.clone().know(None).is_some_and(|known| known.knows("web"))
