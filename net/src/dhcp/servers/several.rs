@@ -32,6 +32,54 @@ fn a_route_that_cannot_be_set_takes_nothing_else_with_it() {
 }
 
 #[test]
+fn a_link_whose_address_could_not_be_set_has_none() {
+    inside("a_link_whose_address_could_not_be_set_has_none", || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+            let connection = tokio::spawn(connection);
+            let (teller, mut news) = news::channel();
+            let folder = tempfile::tempdir().unwrap();
+            let servers = NameServers::in_file(resolv_conf(folder.path()));
+            // There is no such link.
+            let link = Link::new(handle, (9999, "eth9".to_owned()), servers);
+            let machine = Machine::new([2, 0, 0, 0, 0, 2], None, Instant::now());
+            let units = UnitsNetwork::new([10, 120, 0, 0].into(), 16);
+            let (addressed, again, told, asking_from) = (false, None, None, None);
+            let mut client =
+                Client { link, machine, teller, units, addressed, again, told, asking_from };
+            let settings = lease::Settings {
+                address: [10, 9, 0, 90].into(),
+                prefix: 24,
+                routes: vec![],
+                name_servers: vec![],
+                search: vec![],
+                mtu: None,
+            };
+            let lease = Lease { settings, server: [10, 9, 0, 1].into(), times: None };
+            client.apply(Box::new(lease), None, AGAIN).await;
+            assert_eq!(client.again.as_ref().unwrap().pause, AGAIN);
+            client.apply_again().await;
+            assert_eq!(client.again.as_ref().unwrap().pause, AGAIN * 2, "ever more slowly");
+            let mut heard = Vec::new();
+            while let Ok(news) = news.try_recv() {
+                heard.push(news);
+            }
+            assert_eq!(heard.len(), 2, "{heard:?}");
+            for news in heard {
+                let News::Standing { warning: Some(warning), .. } = news else {
+                    panic!("{news:?}")
+                };
+                assert!(warning.contains("the lease is not whole: set address 10.9.0.90"));
+            }
+            client.withdraw().await;
+            assert!(client.again.is_none());
+            connection.abort();
+        });
+    });
+}
+
+#[test]
 fn what_could_not_be_set_of_a_lease_is_tried_again() {
     inside("what_could_not_be_set_of_a_lease_is_tried_again", || {
         let lan = Lan::new();
