@@ -12,7 +12,7 @@ use rtnetlink::packet_route::address::{
 };
 use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
 };
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
@@ -149,7 +149,8 @@ impl Link {
 
     fn is_ours(&self, route: &RouteMessage) -> bool {
         let says = |wanted: &RouteAttribute| route.attributes.contains(wanted);
-        route.header.protocol == RouteProtocol::Dhcp
+        route.header.table == RouteHeader::RT_TABLE_MAIN
+            && route.header.protocol == RouteProtocol::Dhcp
             && says(&RouteAttribute::Oif(self.index))
             && says(&RouteAttribute::Priority(self.metric()))
     }

@@ -181,7 +181,12 @@ impl Client {
         let (address, server) = (lease.settings.address, lease.server);
         for error in &failed {
             let error = ferrite_schema::chain(error);
-            tracing::error!(interface, error, "dhcp-lease-not-applied");
+            // The node's status says it for as long as it is so.
+            if pause == AGAIN {
+                tracing::error!(interface, error, "dhcp-lease-not-applied");
+            } else {
+                tracing::debug!(interface, error, "dhcp-lease-not-applied");
+            }
         }
         let is_set = !failed.iter().any(|error| matches!(error, Apply::SetAddress { .. }));
         if is_set && !std::mem::replace(&mut self.addressed, true) {
