@@ -44,6 +44,9 @@ use crate::streams::Streams;
 /// The configuration that the node ran with before.
 const LAST_GOOD_CONFIG: &str = "/var/lib/ferrite/config.last-good.toml";
 
+/// The node's name servers, as its links bring them.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
 /// Runs the agent until PID 1 asks it to end.
 ///
 /// # Errors
@@ -52,7 +55,7 @@ pub async fn run() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
     let Loaded { config, known, mut warnings } = configuration()?;
     let step = Step::begin("network");
-    let (network, news) = Network::begin("/etc/resolv.conf".into(), &config.network)
+    let (network, news) = Network::begin(RESOLV_CONF.into(), &config.network)
         .context("begin to set up the network")?;
     step.end();
     let step = Step::begin("images and units");
@@ -127,10 +130,12 @@ fn units_network(
     let places = containers::Places {
         folder: PathBuf::from(names::RUN_DIR).join("net"),
         runs: PathBuf::from(names::RUN_DIR).join("units"),
+        resolv_conf: RESOLV_CONF.into(),
         machines: crate::cluster::kept_addresses(Path::new(names::MEMBERSHIP_DIR)),
         flat: crate::cluster::kept_flat(Path::new(names::MEMBERSHIP_DIR)),
     };
-    let begun = Containers::begin(&config.network, id, places, network.teller());
+    let begun =
+        Containers::begin(&config.network, id, places, (network.teller(), network.renamed()));
     let (containers, names) = begun.context("begin to own the units' network")?;
     if config.cluster.is_some() {
         containers.expect_mesh();

@@ -6,23 +6,29 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ferrite_schema::shim::{Attachment, BindMount, Network};
+use ferrite_schema::shim::{BindMount, Network};
 use ferrite_schema::unit::{NetworkMode, Port};
 
 use super::addresses::{self, Addresses};
 use super::bridge;
 use super::dns::Names;
-use super::files::{self, Contents, Record, WriteFiles};
+use super::files::{self, WriteFiles};
 use super::interface::Way;
 use super::mesh::{self, Device, Flat, Mesh, Network as ClusterNetwork};
 use super::netlink::{Batch, Family, NetlinkProblem, Socket};
 use super::nftables::{self, Ground, Member};
 use super::ports;
+use super::tracking::{self, Published};
 use super::{BRIDGE, LINK_PREFIX};
 
 #[cfg(test)]
 mod flat_tests;
 mod joining;
+#[cfg(test)]
+mod names_tests;
+#[cfg(test)]
+mod tracking_tests;
+mod unit_files;
 
 /// A unit could not be given the network that it asks for.
 #[derive(Debug, thiserror::Error)]
@@ -189,6 +195,8 @@ impl Attachments {
         // Nothing is forwarded before the filter is there.
         bridge::forward(&self.ground).map_err(|error| unavailable(&error))?;
         self.laid = true;
+        // Nobody saw to it while there was no agent.
+        self.follow();
         tracing::info!(units = members.len(), swept = swept.join(","), "units-network-laid");
         Ok(())
     }
@@ -221,7 +229,11 @@ impl Attachments {
         match attached {
             Ok(files) => {
                 self.name(&wish.unit, Some(&member));
-                self.members.insert(wish.unit.clone(), member);
+                let publishes = !member.ports.is_empty();
+                let before = self.members.insert(wish.unit.clone(), member);
+                if publishes || before.is_some_and(|before| !before.ports.is_empty()) {
+                    self.follow();
+                }
                 Ok(files)
             }
             Err(problem) => {
@@ -243,45 +255,6 @@ impl Attachments {
         }
     }
 
-    fn write_files(&self, wish: &Wish, member: &Member) -> Result<AttachmentFiles, AttachProblem> {
-        let (gateway, gateway6) = self.plan.addresses.gateway();
-        let ipv6 = member.ipv6.zip(gateway6);
-        let attachment = Attachment {
-            bridge: BRIDGE.to_owned(),
-            link: member.link.clone(),
-            ipv4: (member.ipv4, self.ground.ipv4.1, gateway),
-            ipv6: ipv6.map(|(own, gateway)| (own, addresses::IPV6_PREFIX, gateway)),
-            mtu: self.mtu,
-        };
-        let of_node = std::fs::read_to_string(&self.plan.resolv_conf).unwrap_or_default();
-        let own = [Some(IpAddr::V4(member.ipv4)), member.ipv6.map(IpAddr::V6)];
-        let own: Vec<IpAddr> = own.into_iter().flatten().collect();
-        let contents = Contents {
-            hosts: files::hosts(&wish.unit, &wish.hostname, &own),
-            resolv_conf: files::resolv_conf(gateway, &self.plan.domain, &of_node),
-        };
-        let record = Record {
-            unit: wish.unit.clone(),
-            attachment: attachment.clone(),
-            ports: wish.ports.clone(),
-            metadata: wish.metadata,
-        };
-        let mounts = files::write(&self.plan.folder.join(&wish.unit), &contents, Some(&record))?;
-        Ok(AttachmentFiles { network: Network::Bridge(attachment), mounts })
-    }
-
-    /// A unit with the node's network looks up names as the node does.
-    fn without_bridge(&self, wish: &Wish) -> Result<AttachmentFiles, AttachProblem> {
-        let host = wish.mode == NetworkMode::Host;
-        let of_node = || std::fs::read_to_string(&self.plan.resolv_conf).unwrap_or_default();
-        let contents = Contents {
-            hosts: files::hosts(&wish.unit, &wish.hostname, &[]),
-            resolv_conf: if host { of_node() } else { String::new() },
-        };
-        let mounts = files::write(&self.plan.folder.join(&wish.unit), &contents, None)?;
-        Ok(AttachmentFiles { network: if host { Network::Host } else { Network::None }, mounts })
-    }
-
     pub(super) fn detach(&mut self, unit: &str) {
         if let Some(member) = self.members.remove(unit) {
             self.name(unit, None);
@@ -295,9 +268,24 @@ impl Attachments {
             if PathBuf::from("/sys/class/net").join(&member.link).exists() {
                 bridge::unplug(&member.link);
             }
+            if !member.ports.is_empty() {
+                self.follow();
+            }
         }
         self.plan.addresses.release(unit);
         files::remove(&self.plan.folder.join(unit));
+    }
+
+    /// Lets connections follow what is published now. No unit is kept from anything by those that do not.
+    fn follow(&self) {
+        let published = Published::new(&self.ground, self.members.values());
+        match tracking::follow(&published) {
+            Ok(0) => {}
+            Ok(forgotten) => tracing::info!(forgotten, "connections-forgotten"),
+            Err(error) => {
+                tracing::error!(error = ferrite_schema::chain(&error), "connections-not-followed");
+            }
+        }
     }
 
     fn name(&self, unit: &str, member: Option<&Member>) {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::attachments::{Attachments, Plan, Wish};
 use super::bridge;
 use super::dns::{self, Catalogue, Names, Resolver, Upstream};
 use super::mesh::{Flat, Mesh};
-use crate::news::Teller;
+use crate::news::{Renamed, Teller};
 use crate::services::Services;
 
 pub use super::attachments::{AttachProblem, AttachmentFiles};
@@ -25,8 +25,6 @@ pub use super::attachments::{AttachProblem, AttachmentFiles};
 const QUEUE_MAX: usize = 64;
 /// Stack of that thread.
 const STACK_BYTES: usize = 256 * 1024;
-/// Where the node's name servers are.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// How long units of a node wait for its network in the cluster, once after the agent's start.
 const MESH_MAX: Duration = Duration::from_secs(60);
 const ABOUT_MESH: &str = "the cluster's network";
@@ -38,6 +36,8 @@ pub struct Places {
     pub folder: PathBuf,
     /// Folder of the shims' run folders.
     pub runs: PathBuf,
+    /// Where the node's name servers are.
+    pub resolv_conf: PathBuf,
     /// Addresses of the cluster's machines as they were known last: what those have for one another is not for units, from the
     /// first moment on.
     pub machines: BTreeSet<IpAddr>,
@@ -52,6 +52,8 @@ enum Ask {
     OpenMesh(PathBuf, oneshot::Sender<Result<[u8; 32], AttachProblem>>),
     Join(Box<Mesh>, oneshot::Sender<Result<(), AttachProblem>>),
     LookAtPeers(oneshot::Sender<Result<(), AttachProblem>>),
+    /// The node's name servers are others now.
+    NamesChanged,
 }
 
 /// The network of the node's units. Clones are the same network.
@@ -65,8 +67,8 @@ pub struct Containers {
 
 impl Containers {
     /// Begins to own the units' network, and takes over what an earlier agent left of it. The future that is
-    /// returned answers for units' names; it works while it is polled and never ends, and tells `teller` where it
-    /// cannot.
+    /// returned answers for units' names, and tells units that run what the node's name servers are whenever `renamed`
+    /// says that they are others; it works while it is polled and never ends, and tells `teller` where it cannot.
     ///
     /// # Errors
     /// There is no thread for it.
@@ -74,7 +76,7 @@ impl Containers {
         config: &NetworkConfig,
         machine_id: &str,
         places: Places,
-        teller: Teller,
+        (teller, renamed): (Teller, Renamed),
     ) -> std::io::Result<(Self, impl Future<Output = ()> + use<>)> {
         let ipv6 = bridge::has_ipv6()
             .then(|| config.ipv6_network().unwrap_or_else(|| addresses::private_ipv6(machine_id)));
@@ -91,7 +93,7 @@ impl Containers {
             runs: places.runs,
             machines: places.machines,
             flat: places.flat,
-            resolv_conf: RESOLV_CONF.into(),
+            resolv_conf: places.resolv_conf.clone(),
         };
         let attachments = Attachments::new(plan, Arc::clone(&names));
         let configured = config.name_servers.clone();
@@ -104,24 +106,25 @@ impl Containers {
             .name("network".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || work(attachments, asked, &laid, &told))?;
-        let answer = async move {
+        let told_of_names = tell_of_names(queue.downgrade(), renamed);
+        let serve = async move {
             loop {
                 // The thread lives as long as there are handles; without it nobody has a name.
                 let gateways = match is_laid.wait_for(|gateways| !gateways.is_empty()).await {
                     Ok(gateways) => gateways.clone(),
                     Err(_) => std::future::pending().await,
                 };
-                let upstream = Upstream {
-                    configured: configured.clone(),
-                    resolv_conf: Path::new(RESOLV_CONF).to_owned(),
-                    own: gateways.clone(),
-                };
+                let found = places.resolv_conf.clone();
+                let upstream = Upstream::new(configured.clone(), found, gateways.clone());
                 let resolver = Arc::new(Resolver::new(Arc::clone(&names), upstream));
                 tokio::select! {
                     () = dns::serve(resolver, &gateways, &teller) => {}
                     _ = is_laid.wait_for(|others| *others != gateways) => {}
                 }
             }
+        };
+        let answer = async move {
+            tokio::join!(serve, told_of_names);
         };
         Ok((Self { queue, names: own_names, known: Arc::new(watch::Sender::new(true)) }, answer))
     }
@@ -213,6 +216,16 @@ impl Containers {
     }
 }
 
+/// Lets the network's thread know of each change. Its end is not waited for: who holds the network holds that.
+async fn tell_of_names(queue: mpsc::WeakSender<Ask>, mut renamed: Renamed) {
+    while renamed.changed().await.is_ok() {
+        let Some(queue) = queue.upgrade() else { return };
+        if queue.send(Ask::NamesChanged).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// The network's thread.
 fn work(
     mut attachments: Attachments,
@@ -244,6 +257,7 @@ fn work(
             }
             Ask::OpenMesh(key, reply) => drop(reply.send(attachments.open_mesh(&key))),
             Ask::LookAtPeers(reply) => drop(reply.send(attachments.look_at_peers())),
+            Ask::NamesChanged => attachments.refresh(),
             Ask::Join(mesh, reply) => {
                 let joined = join(&mut attachments, *mesh, teller);
                 show(&attachments, laid);
@@ -278,18 +292,52 @@ mod tests {
     use super::*;
     use crate::news;
 
-    #[tokio::test]
-    async fn what_is_known_of_the_cluster_is_known_to_the_resolver_until_it_is_told_anew() {
-        let folder = tempfile::tempdir().unwrap();
+    /// A network whose files are in this folder, what answers for it, and who says that name servers are others.
+    fn begin(
+        folder: &std::path::Path,
+    ) -> (Containers, impl Future<Output = ()> + use<>, watch::Sender<()>) {
         let places = Places {
-            folder: folder.path().join("units"),
-            runs: folder.path().join("runs"),
+            folder: folder.join("net"),
+            runs: folder.join("runs"),
+            resolv_conf: folder.join("resolv.conf"),
             machines: BTreeSet::new(),
             flat: None,
         };
         let (teller, _news) = news::channel();
+        let (changes, renamed) = watch::channel(());
         let config = NetworkConfig::default();
-        let (containers, _answers) = Containers::begin(&config, "id", places, teller).unwrap();
+        let begun = Containers::begin(&config, "id", places, (teller, renamed)).unwrap();
+        (begun.0, begun.1, changes)
+    }
+
+    #[tokio::test]
+    async fn a_unit_that_runs_is_told_of_a_lease_that_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (containers, answers, changes) = begin(folder.path());
+        let text = "name = \"host\"\nimage = \"a\"\nnetwork = \"host\"\n";
+        let unit = ferrite_schema::unit::parse(text).unwrap();
+        containers.attach(&unit, "host").await.unwrap();
+        let lease = "nameserver 192.0.2.1\nsearch a.example\n";
+        std::fs::write(folder.path().join("resolv.conf"), lease).unwrap();
+        changes.send_replace(());
+        let is_told = async {
+            // What is asked comes in its order.
+            while std::fs::read_to_string(folder.path().join("net/host/resolv.conf")).unwrap()
+                != lease
+            {
+                containers.detach("other").await;
+            }
+        };
+        tokio::select! {
+            () = answers => panic!("it never ends"),
+            told = tokio::time::timeout(Duration::from_secs(20), is_told) => told.unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_known_of_the_cluster_is_known_to_the_resolver_until_it_is_told_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (containers, ..) = begin(folder.path());
         let knows = || {
             let names = containers.names.lock().unwrap();
             names.clone().know(None).is_some_and(|known| known.knows("web"))

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use ferrite_files::removal;
@@ -14,6 +15,8 @@ use serde::{Deserialize, Serialize};
 const HOSTS: &str = "hosts";
 const RESOLV_CONF: &str = "resolv.conf";
 const RECORD: &str = "attachment.json";
+/// There where the unit has the node's network.
+const OF_NODE: &str = "network-of-node";
 
 /// A unit's files could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +37,17 @@ pub(super) struct Record {
     /// It reaches the cloud's metadata.
     #[serde(default)]
     pub(super) metadata: bool,
+}
+
+/// Whose network a unit has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Its own, on the bridge.
+    Bridge(Record),
+    /// The node's.
+    Node,
+    /// None, or an agent before this one did not say.
+    Nobody,
 }
 
 /// What a unit finds in its files.
@@ -73,7 +87,7 @@ pub(super) fn resolv_conf(gateway: Ipv4Addr, domain: &str, of_node: &str) -> Str
 pub(super) fn write(
     folder: &Path,
     contents: &Contents,
-    record: Option<&Record>,
+    whose: &Whose,
 ) -> Result<Vec<BindMount>, WriteFiles> {
     let put = |path: &Path, bytes: &[u8]| {
         fs::write(path, bytes).map_err(|source| WriteFiles { path: path.to_owned(), source })
@@ -89,10 +103,47 @@ pub(super) fn write(
             read_only: true,
         });
     }
-    if let Some(record) = record {
-        put(&folder.join(RECORD), &serde_json::to_vec(record).unwrap_or_default())?;
+    match whose {
+        Whose::Bridge(record) => {
+            put(&folder.join(RECORD), &serde_json::to_vec(record).unwrap_or_default())?;
+        }
+        Whose::Node => put(&folder.join(OF_NODE), &[])?,
+        Whose::Nobody => {}
     }
     Ok(mounts)
+}
+
+/// Folders of all units, and whose network each of them has.
+pub(super) fn all(folder: &Path) -> Vec<(PathBuf, Whose)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let whose = |folder: PathBuf| {
+        let text = fs::read(folder.join(RECORD)).unwrap_or_default();
+        let whose = match serde_json::from_slice(&text) {
+            Ok(record) => Whose::Bridge(record),
+            Err(_) if folder.join(OF_NODE).exists() => Whose::Node,
+            Err(_) => Whose::Nobody,
+        };
+        (folder, whose)
+    };
+    entries.map(|entry| whose(entry.path())).collect()
+}
+
+/// Gives a unit that runs another `resolv.conf`. It is the file that is mounted which changes: a new one in its place would
+/// never be seen. Who reads it meanwhile finds empty lines at worst.
+pub(super) fn rewrite(folder: &Path, text: &str) -> Result<(), WriteFiles> {
+    let path = folder.join(RESOLV_CONF);
+    let rewritten = || {
+        let before = fs::read(&path)?;
+        if before == text.as_bytes() {
+            return Ok(());
+        }
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.resize(bytes.len().max(before.len()), b'\n');
+        let file = fs::OpenOptions::new().write(true).open(&path)?;
+        file.write_all_at(&bytes, 0)?;
+        file.set_len(u64::try_from(text.len()).unwrap_or(u64::MAX))
+    };
+    rewritten().map_err(|source| WriteFiles { path: path.clone(), source })
 }
 
 /// Removes a unit's files.
@@ -106,18 +157,17 @@ pub(super) fn remove(folder: &Path) {
 /// What an earlier agent left: records of containers that may still run. Files of others are removed.
 pub(super) fn living(folder: &Path, runs: &Path) -> Vec<Record> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let text = fs::read(entry.path().join(RECORD)).unwrap_or_default();
-        let record: Option<Record> = serde_json::from_slice(&text).ok();
-        let run = runs.join(entry.file_name());
+    for (entry, whose) in all(folder) {
+        let Some(name) = entry.file_name() else { continue };
+        let run = runs.join(name);
         let lives = run.join(shim::REQUEST).exists() && !run.join(shim::OUTCOME).exists();
-        match record {
-            Some(record) if lives && Some(record.unit.as_str()) == entry.file_name().to_str() => {
+        match whose {
+            Whose::Bridge(record) if lives && Some(record.unit.as_str()) == name.to_str() => {
                 found.push(record);
             }
-            // A unit without the bridge has no record, and its files are mounted.
-            None if lives => {}
-            Some(_) | None => remove(&entry.path()),
+            // Without the bridge there is nothing to take over, and its files are mounted.
+            Whose::Node | Whose::Nobody if lives => {}
+            Whose::Bridge(_) | Whose::Node | Whose::Nobody => remove(&entry),
         }
     }
     found
@@ -168,13 +218,15 @@ mod tests {
                 ports: vec![],
                 metadata: false,
             };
-            let mounts = write(&net.join(unit), &contents, Some(&record)).unwrap();
+            let mounts = write(&net.join(unit), &contents, &Whose::Bridge(record)).unwrap();
             assert!(mounts.iter().all(|mount| mount.read_only), "{mounts:?}");
             fs::create_dir_all(runs.join(unit)).unwrap();
         }
-        write(&net.join("host"), &contents, None).unwrap();
-        fs::create_dir_all(runs.join("host")).unwrap();
-        for unit in ["alive", "ended", "host"] {
+        for (unit, whose) in [("host", Whose::Node), ("none", Whose::Nobody)] {
+            write(&net.join(unit), &contents, &whose).unwrap();
+            fs::create_dir_all(runs.join(unit)).unwrap();
+        }
+        for unit in ["alive", "ended", "host", "none"] {
             fs::write(runs.join(unit).join(shim::REQUEST), "").unwrap();
         }
         fs::write(runs.join("ended").join(shim::OUTCOME), "").unwrap();
@@ -184,6 +236,6 @@ mod tests {
         let mut left: Vec<_> =
             fs::read_dir(&net).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
-        assert_eq!(left, ["alive", "host"]);
+        assert_eq!(left, ["alive", "host", "none"]);
     }
 }

@@ -23,6 +23,7 @@ mod interface;
 mod namespace;
 mod netlink;
 mod nftables;
+mod tracking;
 mod wireguard;
 
 /// The units' bridge.

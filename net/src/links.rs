@@ -14,8 +14,8 @@ use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkFlags, LinkMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, LinkUnspec, MulticastGroup};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
@@ -23,7 +23,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::dhcp::{self, NameServers, Surroundings, UnitsNetwork};
 use crate::ethernet::interface;
-use crate::news::{self, News, Teller};
+use crate::news::{self, News, Renamed, Teller};
 
 /// A link neither sends others another way nor lets itself be sent. What `all` says of these is not enough: the
 /// kernel takes the looser of both.
@@ -88,6 +88,12 @@ impl Network {
     #[must_use]
     pub fn teller(&self) -> Teller {
         self.teller.clone()
+    }
+
+    /// Tells whenever the node's name servers are others.
+    #[must_use]
+    pub fn renamed(&self) -> Renamed {
+        self.name_servers.renamed()
     }
 
     /// Sets up what is there and what comes, and asks for leases as `hostname`. Never ends.
@@ -167,16 +173,29 @@ impl Interfaces {
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
                 self.consider(&link).await;
             }
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => {
+            // A link that leaves a bridge of somebody's is said to be gone from there alone.
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link))
+                if link.header.interface_family != AddressFamily::Bridge =>
+            {
                 if let Some(running) = self.running.remove(&link.header.index) {
-                    running.client.abort();
-                    self.teller.tell(News::Lost { link: running.name });
+                    self.forget(link.header.index, running).await;
                 }
             }
             // The kernel had more to say than fitted: what there is now is all that counts.
             NetlinkPayload::Overrun(_) => self.take_stock().await,
             _ => {}
         }
+    }
+
+    /// A link is there no more: what was said of it and what it brought goes with it.
+    async fn forget(&mut self, index: u32, running: Running) {
+        running.client.abort();
+        // It may have something to say until then.
+        while !running.client.is_finished() && self.leases.join_next().await.is_some() {}
+        tracing::info!(interface = running.name, "link-gone");
+        dhcp::forget(&running.name, index, &self.name_servers, &self.teller);
+        self.teller.stand(about_carrier(&running.name), None);
+        self.teller.tell(News::Lost { link: running.name });
     }
 
     async fn consider(&mut self, link: &LinkMessage) {
@@ -188,14 +207,16 @@ impl Interfaces {
         if let Some(running) = self.running.get(&interface.index) {
             let change = |now: &mut bool| std::mem::replace(now, carrier) != carrier;
             if running.carrier.send_if_modified(change) {
-                let interface = interface.name;
+                let (index, interface) = (interface.index, interface.name);
                 tracing::info!(interface, carrier, "link-carrier");
                 let warning = format!("{interface} has no carrier: is its cable in?");
-                let about = format!("carrier {interface}");
+                let about = about_carrier(&interface);
                 self.teller.stand(about, (!carrier).then_some(warning));
+                self.name_servers.carrier(index, carrier);
             }
         } else if carrier {
             tracing::info!(interface = interface.name, "dhcp-begins");
+            self.name_servers.carrier(interface.index, true);
             self.harden(&interface.name);
             let (sender, receiver) = watch::channel(carrier);
             let name = interface.name.clone();
@@ -235,4 +256,8 @@ impl Interfaces {
             ));
         }
     }
+}
+
+fn about_carrier(link: &str) -> String {
+    format!("carrier {link}")
 }

@@ -264,12 +264,22 @@ impl Socket {
 
     /// Asks, and answers with what each message of the answer holds after its header.
     pub(crate) fn ask(&self, batch: Batch) -> Result<Vec<Vec<u8>>, NetlinkProblem> {
+        let mut found = Vec::new();
+        self.ask_each(batch, |message| found.push(message.to_vec()))?;
+        Ok(found)
+    }
+
+    /// Likewise, one message after the other: a list may be longer than anybody wants to keep.
+    pub(crate) fn ask_each(
+        &self,
+        batch: Batch,
+        mut hear: impl FnMut(&[u8]),
+    ) -> Result<(), NetlinkProblem> {
         let (bytes, last, acts) = batch.finished();
         rustix::net::send(&self.0, &bytes, SendFlags::empty())
             .map_err(|errno| NetlinkProblem::Send(errno.into()))?;
-        let mut found = Vec::new();
+        let mut answer = vec![0; ANSWER_BYTES];
         loop {
-            let mut answer = vec![0; ANSWER_BYTES];
             let (length, _) = rustix::net::recv(&self.0, &mut answer[..], RecvFlags::empty())
                 .map_err(|errno| NetlinkProblem::Receive(errno.into()))?;
             let mut rest = answer.get(..length).unwrap_or_default();
@@ -280,18 +290,18 @@ impl Socket {
                     continue;
                 }
                 match kind {
-                    DONE => return Ok(found),
+                    DONE => return Ok(()),
                     ERROR => {
                         let code = message.get(..4).and_then(|code| code.try_into().ok());
                         let negated = code.map_or(0, i32::from_ne_bytes);
                         if negated == 0 {
-                            return Ok(found);
+                            return Ok(());
                         }
                         let act = acts.first().copied().unwrap_or("ask the kernel");
                         let source = io::Error::from_raw_os_error(negated.saturating_neg());
                         return Err(NetlinkProblem::Refused { act, source });
                     }
-                    _ => found.push(message.to_vec()),
+                    _ => hear(message),
                 }
             }
         }

@@ -1,6 +1,10 @@
 //! What the node's links have to say to whoever owns the node.
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+
+/// Changes each time that the node's name servers or domains are others.
+pub type Renamed = watch::Receiver<()>;
 
 /// One piece of news.
 #[derive(Debug, Clone, PartialEq, Eq)]

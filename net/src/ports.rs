@@ -81,7 +81,7 @@ fn text(port: &Port) -> String {
 }
 
 /// A packet to this address of the node could be for the port.
-fn covers(port: &Port, address: IpAddr) -> bool {
+pub(super) fn covers(port: &Port, address: IpAddr) -> bool {
     port.address.is_none_or(|bound| {
         bound == address || (bound.is_unspecified() && bound.is_ipv4() == address.is_ipv4())
     })

@@ -132,11 +132,35 @@ fn units_talk_by_name_and_are_reached_through_published_ports() -> Result<()> {
     let console = node.console_text()?;
     assert!(console.contains("containers-work"), "the slot was on trial");
 
+    who_speaks_before_the_unit_is_there_is_heard(&mut node)?;
     one_port_has_one_owner(&node)?;
     a_unit_with_dots_stands_for_itself_only(&node)?;
     other_networks(&node)?;
     the_nodes_ports_cannot_be_taken(&node)?;
     nothing_is_left(&mut node)
+}
+
+/// From one port and to one port, all the time, as syslog and `WireGuard` do.
+fn who_speaks_before_the_unit_is_there_is_heard(node: &mut Node) -> Result<()> {
+    let early = ["udp4@4000/127.0.0.1/8081", "udp4@4001/10.0.2.15/8081"];
+    let answers = from_node(node, &early)?;
+    for target in early {
+        is_lost(&answers, target);
+    }
+    let ports = "[[ports]]\nhost = 8081\ncontainer = 80\nprotocol = \"udp\"\n";
+    start(node, "late", &["greet", "80"], ports)?;
+    let end = Instant::now() + SOON;
+    loop {
+        let answers = from_node(node, &early)?;
+        let hears =
+            |target: &&str| answers[*target].as_str().is_some_and(|it| it.starts_with("hello "));
+        if early.iter().all(hears) {
+            break;
+        }
+        // Its program may need a moment; who asks all the time keeps what the kernel remembers.
+        ensure!(Instant::now() < end, "not heard: {answers}");
+    }
+    node.ferrite(&["unit", "destroy", "late"]).map(drop)
 }
 
 fn one_port_has_one_owner(node: &Node) -> Result<()> {

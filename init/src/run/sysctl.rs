@@ -116,12 +116,14 @@ mod tests {
         let count = keys.len();
         keys.dedup();
         assert_eq!(keys.len(), count, "a key is set twice");
-        // What makes a kernel that has lost its way, or its disk, start again.
+        // What makes a kernel that has lost its way, or its disk, start again; and a packet find another way.
         for (key, value) in [
             ("kernel.panic", "10"),
             ("kernel.panic_on_oops", "1"),
             ("kernel.hung_task_timeout_secs", "600"),
             ("kernel.hung_task_panic", "1"),
+            ("net.ipv4.conf.all.ignore_routes_with_linkdown", "1"),
+            ("net.ipv4.conf.default.ignore_routes_with_linkdown", "1"),
         ] {
             assert!(settings.iter().any(|it| (it.key, it.value) == (key, value)), "{key}={value}");
         }

@@ -10,7 +10,10 @@ use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressHeaderFlags, AddressMessage, CacheInfo,
 };
-use rtnetlink::packet_route::route::RouteScope;
+use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
+};
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::lease::{Route, Settings};
@@ -29,8 +32,10 @@ pub(super) enum Apply {
     SetAddress { address: Ipv4Addr, source: rtnetlink::Error },
     #[error("set the route to {}/{} through {}", route.destination, route.prefix, through(route))]
     SetRoute { route: Route, source: rtnetlink::Error },
+    #[error("take the route to {destination}/{prefix} away, which an earlier lease brought")]
+    RemoveRoute { destination: Ipv4Addr, prefix: u8, source: rtnetlink::Error },
     #[error("set the MTU to {mtu}")]
-    SetMtu { mtu: u16, source: rtnetlink::Error },
+    SetMtu { mtu: u32, source: rtnetlink::Error },
     #[error(transparent)]
     WriteNameServers(#[from] durable::WriteFile),
 }
@@ -46,9 +51,19 @@ pub(super) struct Link {
     pub(super) index: u32,
     pub(super) name: String,
     pub(super) name_servers: NameServers,
+    /// Its MTU before leases brought one.
+    mtu_before: Option<u32>,
 }
 
 impl Link {
+    pub(super) fn new(
+        handle: Handle,
+        (index, name): (u32, String),
+        name_servers: NameServers,
+    ) -> Self {
+        Self { handle, index, name, name_servers, mtu_before: None }
+    }
+
     /// The address that an earlier agent got for it, which counts only for a time.
     pub(super) async fn address(&self) -> Option<Ipv4Addr> {
         self.addresses().await.iter().find(|message| is_lent(message)).and_then(address_of)
@@ -62,7 +77,7 @@ impl Link {
     }
 
     /// Applies a lease for as long as it counts, over whatever an earlier one left. What failed is returned.
-    pub(super) async fn apply(&self, new: &Settings, valid: Option<Duration>) -> Vec<Apply> {
+    pub(super) async fn apply(&mut self, new: &Settings, valid: Option<Duration>) -> Vec<Apply> {
         let mut failed = Vec::new();
         let is_new = |message: &AddressMessage| {
             address_of(message) == Some(new.address) && message.header.prefix_len == new.prefix
@@ -74,11 +89,7 @@ impl Link {
                 drop(self.handle.address().del(old).execute().await);
             }
         }
-        if let Some(mtu) = new.mtu {
-            let link = LinkUnspec::new_with_index(self.index).mtu(mtu.into()).build();
-            let set = self.handle.link().set(link).execute().await;
-            failed.extend(set.err().map(|source| Apply::SetMtu { mtu, source }));
-        }
+        failed.extend(self.set_mtu(new.mtu).await.err());
         if let Err(source) = self.set_address(new, valid).await {
             failed.push(Apply::SetAddress { address: new.address, source });
         }
@@ -88,8 +99,64 @@ impl Link {
             let route = route.clone();
             failed.extend(set.err().map(|source| Apply::SetRoute { route, source }));
         }
+        failed.extend(self.remove_other_routes(&new.routes).await);
         failed.extend(self.name(new).err().map(Apply::from));
         failed
+    }
+
+    /// Sets the MTU of a lease, or the one from before where a lease brings none.
+    async fn set_mtu(&mut self, wanted: Option<u16>) -> Result<(), Apply> {
+        if wanted.is_some() && self.mtu_before.is_none() {
+            self.mtu_before = self.mtu().await;
+        }
+        let Some(mtu) = wanted.map(u32::from).or(self.mtu_before) else { return Ok(()) };
+        let link = LinkUnspec::new_with_index(self.index).mtu(mtu).build();
+        let set = self.handle.link().set(link).execute().await;
+        set.map_err(|source| Apply::SetMtu { mtu, source })?;
+        if wanted.is_none() {
+            self.mtu_before = None;
+        }
+        Ok(())
+    }
+
+    async fn mtu(&self) -> Option<u32> {
+        let mut links = self.handle.link().get().match_index(self.index).execute();
+        let link = links.try_next().await.ok()??;
+        link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Mtu(mtu) => Some(*mtu),
+            _ => None,
+        })
+    }
+
+    /// A lease that is renewed may bring less than before: routes of ours that it lacks go.
+    async fn remove_other_routes(&self, wanted: &[Route]) -> Vec<Apply> {
+        let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let all: Vec<RouteMessage> =
+            self.handle.route().get(all).execute().try_collect().await.unwrap_or_default();
+        let mut failed = Vec::new();
+        for route in all.into_iter().filter(|route| self.is_ours(route)) {
+            let (destination, prefix) =
+                (destination_of(&route), route.header.destination_prefix_length);
+            let is_wanted = |one: &Route| (one.destination, one.prefix) == (destination, prefix);
+            if !wanted.iter().any(is_wanted) {
+                let removed = self.handle.route().del(route).execute().await;
+                let told = |source| Apply::RemoveRoute { destination, prefix, source };
+                failed.extend(removed.err().map(told));
+            }
+        }
+        failed
+    }
+
+    fn is_ours(&self, route: &RouteMessage) -> bool {
+        let says = |wanted: &RouteAttribute| route.attributes.contains(wanted);
+        route.header.table == RouteHeader::RT_TABLE_MAIN
+            && route.header.protocol == RouteProtocol::Dhcp
+            && says(&RouteAttribute::Oif(self.index))
+            && says(&RouteAttribute::Priority(self.metric()))
+    }
+
+    const fn metric(&self) -> u32 {
+        METRIC_FIRST.saturating_add(self.index)
     }
 
     fn name(&self, new: &Settings) -> Result<(), durable::WriteFile> {
@@ -120,7 +187,8 @@ impl Link {
             .destination_prefix(route.destination, route.prefix)
             .output_interface(self.index)
             .pref_source(settings.address)
-            .priority(METRIC_FIRST.saturating_add(self.index));
+            .protocol(RouteProtocol::Dhcp)
+            .priority(self.metric());
         match route.gateway {
             Some(gateway) if is_within(gateway, settings) => message.gateway(gateway),
             Some(gateway) => message.gateway(gateway).onlink(),
@@ -129,16 +197,27 @@ impl Link {
     }
 
     /// Takes away what leases have set. Their routes go with the addresses, whose they are.
-    pub(super) async fn clear(&self) {
+    pub(super) async fn clear(&mut self) {
         for message in self.addresses().await {
             if is_lent(&message) {
                 drop(self.handle.address().del(message).execute().await);
             }
         }
+        if let Err(error) = self.set_mtu(None).await {
+            tracing::warn!(error = ferrite_schema::chain(&error), "mtu-not-set-back");
+        }
         if let Err(error) = self.name_servers.set(self.index, Names::default()) {
             tracing::warn!(error = ferrite_schema::chain(&error), "name-servers-not-cleared");
         }
     }
+}
+
+fn destination_of(route: &RouteMessage) -> Ipv4Addr {
+    let said = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(*address),
+        _ => None,
+    });
+    said.unwrap_or(Ipv4Addr::UNSPECIFIED)
 }
 
 fn is_within(address: Ipv4Addr, settings: &Settings) -> bool {
@@ -184,7 +263,7 @@ mod tests {
                 let connection = tokio::spawn(connection);
                 let folder = tempfile::tempdir().unwrap();
                 let name_servers = NameServers::in_file(folder.path().join("resolv.conf"));
-                let link = Link { handle, index, name: "eth0".to_owned(), name_servers };
+                let mut link = Link::new(handle, (index, "eth0".to_owned()), name_servers);
                 let lease = |address: [u8; 4]| Settings {
                     address: address.into(),
                     prefix: 24,

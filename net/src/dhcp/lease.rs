@@ -125,7 +125,7 @@ fn times(answer: &Answer) -> Option<Times> {
 fn routes(answer: &Answer, own: Ipv4Addr) -> Vec<Route> {
     let classless = [option::CLASSLESS_ROUTES, option::MICROSOFT_ROUTES]
         .into_iter()
-        .filter_map(|number| classless(answer.option(number)?))
+        .filter_map(|number| classless(answer.option(number)?, own))
         .find(|routes| !routes.is_empty());
     let mut routes = classless.unwrap_or_else(|| {
         let router = answer.addresses(option::ROUTERS).find(|router| *router != own);
@@ -138,7 +138,7 @@ fn routes(answer: &Answer, own: Ipv4Addr) -> Vec<Route> {
 }
 
 /// Width, as many bytes of the destination as it needs, router. Nothing where it is not whole.
-fn classless(mut bytes: &[u8]) -> Option<Vec<Route>> {
+fn classless(mut bytes: &[u8], own: Ipv4Addr) -> Option<Vec<Route>> {
     let mut routes = Vec::new();
     while let Some((&prefix, rest)) = bytes.split_first() {
         let (significant, rest) = rest.split_at_checked(usize::from(prefix.div_ceil(8)))?;
@@ -148,7 +148,9 @@ fn classless(mut bytes: &[u8]) -> Option<Vec<Route>> {
         let mask = u32::MAX.checked_shl(32_u32.checked_sub(prefix.into())?).unwrap_or(0);
         // Bits behind the prefix mean nothing, and the kernel takes none.
         let destination = Ipv4Addr::from_bits(u32::from_be_bytes(destination) & mask);
-        let gateway = Some(Ipv4Addr::from(*gateway)).filter(|gateway| !gateway.is_unspecified());
+        // Who is its own router there speaks to everybody on the link itself.
+        let gateway = Some(Ipv4Addr::from(*gateway));
+        let gateway = gateway.filter(|gateway| !gateway.is_unspecified() && *gateway != own);
         if routes.len() < ROUTES_MAX {
             routes.push(Route { destination, prefix, gateway });
         }
@@ -203,9 +205,10 @@ fn domain(bytes: &[u8], start: usize) -> Option<(String, usize)> {
     None
 }
 
-/// A server's words become a line of a file: only what a domain is made of is let through.
+/// A server's words become a line of a file: only what a domain is made of is let through, and what some are made of
+/// all the same.
 fn is_domain(text: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     !text.is_empty() && text.len() <= 253 && text.bytes().all(fits)
 }
 
@@ -289,6 +292,7 @@ mod tests {
         // The router comes before the route onto it, and replaces option 3.
         let cloud = [121, 14, 0, 10, 9, 0, 1, 32, 10, 9, 0, 1, 0, 0, 0, 0, 3, 4, 10, 9, 0, 2];
         assert_eq!(text(&cloud), ["10.9.0.1/32 -", "0.0.0.0/0 10.9.0.1"]);
+        assert_eq!(text(&[121, 6, 8, 10, 10, 9, 0, 5]), ["10.0.0.0/8 -"], "its own router");
         assert_eq!(text(&[249, 6, 8, 10, 10, 9, 0, 1]), ["10.0.0.0/8 10.9.0.1"]);
         assert_eq!(text(&[121, 8, 17, 10, 20, 255, 10, 9, 0, 1]), ["10.20.128.0/17 10.9.0.1"]);
         // Broken ones leave the router.
@@ -307,6 +311,7 @@ mod tests {
         let search = |options: &[u8]| lease(options).settings.search;
         assert_eq!(search(b"\x0f\x0ba.org b.org"), ["a.org", "b.org"]);
         assert_eq!(search(b"\x0f\x06a.org\0"), ["a.org"]);
+        assert_eq!(search(b"\x0f\x0a_a.b_c.org"), ["_a.b_c.org"]);
         assert_eq!(search(b"\x77\x0c\x01a\x03org\0\x01b\xc0\x02\0"), ["a.org", "b.org"]);
         assert!(search(b"\x77\x02\xc0\0").is_empty(), "a name that leads to itself");
         assert!(search(b"\x0f\x07a\nb.org").iter().all(|name| !name.contains('\n')));

@@ -246,7 +246,11 @@ impl Machine {
                     return vec![self.ask_whether(address, tries, now, random)];
                 }
                 match held.take() {
-                    Some(held) => self.go_on(held, now, random),
+                    Some(held) => {
+                        // A link that was set down meanwhile has lost its routes.
+                        let again = again(&held, now);
+                        again.into_iter().chain(self.go_on(held, now, random)).collect()
+                    }
                     None => self.discover(now, random),
                 }
             }
@@ -397,6 +401,18 @@ impl Machine {
             requested: None,
             server: None,
             host_name: self.host_name.clone(),
+        }
+    }
+}
+
+/// What is held, for as long as it still counts.
+fn again(held: &Held, now: Instant) -> Option<Effect> {
+    let left = held.lease.times.map(|times| (held.since + times.end).checked_duration_since(now));
+    match left {
+        None => Some(Effect::Apply(Box::new(held.lease.clone()), None)),
+        Some(left) => {
+            let left = left.filter(|left| !left.is_zero())?;
+            Some(Effect::Apply(Box::new(held.lease.clone()), Some(left)))
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rtnetlink::Handle;
 use tokio::sync::watch;
 
-use crate::dhcp::apply::Link;
+use crate::dhcp::apply::{Apply, Link};
 use crate::dhcp::lease::Lease;
 use crate::dhcp::machine::{Effect, Event, Machine};
 use crate::dhcp::overlap::Overlap;
@@ -29,6 +29,19 @@ mod socket;
 
 /// Pause after a socket failed, until it is opened again.
 const RETRY: Duration = Duration::from_secs(2);
+/// Pause until what could not be set of a lease is tried again: twice as long each time.
+const AGAIN: Duration = Duration::from_secs(2);
+const AGAIN_MAX: Duration = Duration::from_secs(60);
+
+/// A lease that is not wholly applied.
+struct Again {
+    lease: Box<Lease>,
+    /// When it ends.
+    end: Option<Instant>,
+    /// When it is tried again, and how long that was put off.
+    at: Instant,
+    pause: Duration,
+}
 
 /// A client, with what it works with.
 struct Client {
@@ -36,8 +49,9 @@ struct Client {
     machine: Machine,
     teller: Teller,
     units: UnitsNetwork,
-    /// A lease is applied.
+    /// The address of a lease is set.
     addressed: bool,
+    again: Option<Again>,
     /// What was said of trouble.
     told: Option<String>,
     /// Keeps the client's port while a server is asked.
@@ -65,10 +79,14 @@ pub(super) async fn keep(
 ) {
     teller.tell(News::Waits { link: interface.name.clone() });
     let machine = Machine::new(interface.mac, lease::host_name(&hostname), Instant::now());
-    let link = Link { handle, index: interface.index, name: interface.name, name_servers };
+    let link = Link::new(handle, (interface.index, interface.name), name_servers);
     let before = link.address().await;
+    if before.is_some() {
+        link.name_servers.await_link(link.index);
+    }
     let (addressed, told, asking_from) = (false, None, None);
-    let mut client = Client { link, machine, teller, units, addressed, told, asking_from };
+    let again = None;
+    let mut client = Client { link, machine, teller, units, addressed, again, told, asking_from };
     let mut event = Some(Event::Begin(before));
     loop {
         if let Err(error) = client.work(&mut event, &mut carrier).await {
@@ -101,14 +119,18 @@ impl Client {
             if !self.machine.listens() {
                 (socket, self.asking_from) = (None, None);
             }
-            *event = Some(tokio::select! {
+            *event = tokio::select! {
                 heard = hear(socket.as_ref()) => {
                     let (answer, source) = heard?;
-                    Event::Heard(Box::new(answer), source)
+                    Some(Event::Heard(Box::new(answer), source))
                 }
-                () = passed(self.machine.deadline()) => Event::Deadline,
-                () = back(carrier) => Event::CarrierBack,
-            });
+                () = passed(self.machine.deadline()) => Some(Event::Deadline),
+                () = back(carrier) => Some(Event::CarrierBack),
+                () = passed(self.again.as_ref().map(|again| again.at)) => None,
+            };
+            if event.is_none() {
+                self.apply_again().await;
+            }
         }
     }
 
@@ -135,7 +157,10 @@ impl Client {
                 self.tell_overlap(overlap.as_ref());
                 match overlap {
                     Some(Overlap::Bridge(_)) => self.withdraw().await,
-                    Some(Overlap::Network(_)) | None => self.apply(&lease, valid).await,
+                    Some(Overlap::Network(_)) | None => {
+                        let end = valid.map(|valid| Instant::now() + valid);
+                        self.apply(lease, end, AGAIN).await;
+                    }
                 }
             }
             Effect::Drop(lease) => {
@@ -147,36 +172,56 @@ impl Client {
         }
     }
 
-    async fn apply(&mut self, lease: &Lease, valid: Option<Duration>) {
-        let interface = &self.link.name;
+    /// Applies a lease. What of it cannot be done is said, and tried again after a while.
+    async fn apply(&mut self, lease: Box<Lease>, end: Option<Instant>, pause: Duration) {
+        let now = Instant::now();
+        let valid = end.map(|end| end.saturating_duration_since(now));
         let failed = self.link.apply(&lease.settings, valid).await;
+        let interface = &self.link.name;
         let (address, server) = (lease.settings.address, lease.server);
-        let first = !std::mem::replace(&mut self.addressed, true);
         for error in &failed {
             let error = ferrite_schema::chain(error);
-            tracing::error!(interface, error, "dhcp-lease-not-applied");
+            // The node's status says it for as long as it is so.
+            if pause == AGAIN {
+                tracing::error!(interface, error, "dhcp-lease-not-applied");
+            } else {
+                tracing::debug!(interface, error, "dhcp-lease-not-applied");
+            }
         }
-        if first {
+        let is_set = !failed.iter().any(|error| matches!(error, Apply::SetAddress { .. }));
+        if is_set && !std::mem::replace(&mut self.addressed, true) {
             tracing::info!(interface, %address, %server, ?valid, "dhcp-lease");
             self.teller.tell(News::Addressed { link: interface.clone() });
         }
         let told = failed.iter().map(|error| ferrite_schema::chain(error));
         let told = told.reduce(|all, one| format!("{all}; {one}"));
         let told = told.map(|why| format!("{interface}: the lease is not whole: {why}"));
-        self.teller.stand(format!("dhcp lease {interface}"), told);
+        self.teller.stand(about_lease(interface), told);
+        let again = Again { lease, end, at: Instant::now() + pause, pause };
+        self.again = (!failed.is_empty()).then_some(again);
+    }
+
+    /// Nobody sends a lease twice: what could not be set then may be set now.
+    async fn apply_again(&mut self) {
+        let Some(Again { lease, end, pause, .. }) = self.again.take() else { return };
+        // One that has ended is dropped, which the machine sees to.
+        if end.is_none_or(|end| end > Instant::now()) {
+            self.apply(lease, end, (pause * 2).min(AGAIN_MAX)).await;
+        }
     }
 
     /// Takes away what a lease, this agent's or an earlier one's, has set.
     async fn withdraw(&mut self) {
         self.link.clear().await;
-        self.addressed = false;
+        (self.addressed, self.again) = (false, None);
+        self.teller.stand(about_lease(&self.link.name), None);
         self.teller.tell(News::Lost { link: self.link.name.clone() });
     }
 
     fn tell_overlap(&self, overlap: Option<&Overlap>) {
         let interface = &self.link.name;
         let told = overlap.map(|one| format!("{interface}: {}", self.units.sentence(one)));
-        self.teller.stand(format!("dhcp overlap {interface}"), told);
+        self.teller.stand(about_overlap(interface), told);
     }
 
     fn tell_trouble(&mut self) {
@@ -190,8 +235,28 @@ impl Client {
             tracing::warn!(interface, trouble, "dhcp-trouble");
         }
         let warning = trouble.map(|trouble| format!("{interface}: {trouble}"));
-        self.teller.stand(format!("dhcp {interface}"), warning);
+        self.teller.stand(about_trouble(interface), warning);
     }
+}
+
+/// A link is gone, with its client.
+pub(super) fn forget(link: &str, index: u32, name_servers: &NameServers, teller: &Teller) {
+    name_servers.forget(index);
+    for about in [about_lease(link), about_overlap(link), about_trouble(link)] {
+        teller.stand(about, None);
+    }
+}
+
+fn about_lease(link: &str) -> String {
+    format!("dhcp lease {link}")
+}
+
+fn about_overlap(link: &str) -> String {
+    format!("dhcp overlap {link}")
+}
+
+fn about_trouble(link: &str) -> String {
+    format!("dhcp {link}")
 }
 
 async fn hear(socket: Option<&Socket>) -> io::Result<(message::Answer, Ipv4Addr)> {

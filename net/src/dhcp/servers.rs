@@ -12,12 +12,14 @@ use super::*;
 use crate::namespace::{self, Room, ip};
 use crate::news;
 
+mod several;
+
 /// Long enough for a computer that does much else.
 const SOON: Duration = Duration::from_secs(60);
 /// The servers' address.
 const SERVER: &str = "10.9.0.1";
 
-/// A cable: `eth0` is the client's end, `srv0` the servers', in another network.
+/// A cable: `eth0` or `eth1` is the client's end, `srv0` the servers', in another network.
 struct Lan {
     folder: tempfile::TempDir,
     /// Holds the servers' network.
@@ -26,12 +28,21 @@ struct Lan {
 
 impl Lan {
     fn new() -> Self {
+        ip("link set lo up");
+        Self::behind("eth0", "02:00:00:00:00:02", SERVER)
+    }
+
+    /// Another one, behind another card.
+    fn second() -> Self {
+        Self::behind("eth1", "02:00:00:00:00:03", "10.8.0.1")
+    }
+
+    fn behind(link: &str, mac: &str, server: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let other = Room::new();
-        ip("link set lo up");
-        other.cable("eth0", "srv0");
-        ip("link set eth0 address 02:00:00:00:00:02");
-        other.ip(&format!("address add {SERVER}/24 dev srv0"));
+        other.cable(link, "srv0");
+        ip(&format!("link set {link} address {mac}"));
+        other.ip(&format!("address add {server}/24 dev srv0"));
         Self { folder, other }
     }
 
@@ -98,12 +109,20 @@ impl Lan {
     }
 
     fn dnsmasq(&self, more: &[&str]) -> Server {
+        self.dnsmasq_in(
+            "10.9.0",
+            "120s",
+            &[&["--dhcp-option=option:dns-server,10.9.0.5"], more].concat(),
+        )
+    }
+
+    fn dnsmasq_in(&self, net: &str, lifetime: &str, more: &[&str]) -> Server {
         let leases = format!("--dhcp-leasefile={}", self.file("leases", "").display());
-        let range = "--dhcp-range=10.9.0.90,10.9.0.99,255.255.255.0,120s";
+        let range = format!("--dhcp-range={net}.90,{net}.99,255.255.255.0,{lifetime}");
         let mut words = vec!["dnsmasq", "--no-daemon", "--user=root", "--group=root"];
         words.extend(["--conf-file=/dev/null", "--port=0", "--interface=srv0", "--log-dhcp"]);
         words.extend(["--no-ping", "--dhcp-authoritative"]);
-        words.extend([range, "--dhcp-option=option:dns-server,10.9.0.5", &leases]);
+        words.extend([range.as_str(), &leases]);
         words.extend(more);
         self.serve(&words, "DHCP, IP range")
     }
@@ -131,27 +150,39 @@ fn with_client(lan: &Lan, test: impl AsyncFnOnce(&mut Told)) {
 
 /// Likewise, on a node whose units have this network.
 fn with_client_beside(lan: &Lan, units: UnitsNetwork, test: impl AsyncFnOnce(&mut Told)) {
+    with_clients(lan, units, async |begin| {
+        let mut told = begin("eth0", [2, 0, 0, 0, 0, 2]);
+        test(&mut told).await;
+    });
+}
+
+/// Clients that `test` begins, each on a card; what they learn of name servers is kept with the first network.
+fn with_clients(
+    lan: &Lan,
+    units: UnitsNetwork,
+    test: impl AsyncFnOnce(&mut dyn FnMut(&str, [u8; 6]) -> Told),
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (connection, handle, _) = rtnetlink::new_connection().unwrap();
         let connection = tokio::spawn(connection);
-        // Not from /sys, which shows the network that it was mounted in.
-        let shown = ip("-o link show eth0");
-        let interface = Interface {
-            index: shown.split(':').next().unwrap().parse().unwrap(),
-            name: "eth0".to_owned(),
-            mac: [2, 0, 0, 0, 0, 2],
-            up: true,
-            carrier: true,
-        };
-        let (teller, news) = news::channel();
-        let (carrier, receiver) = watch::channel(true);
         let servers = NameServers::in_file(resolv_conf(lan.folder.path()));
-        let around = Surroundings { hostname: "node.example.org".to_owned(), teller, units };
-        let client = tokio::spawn(keep(handle, interface, servers, around, receiver));
-        test(&mut Told { news, carrier }).await;
-        client.abort();
-        drop(client.await);
+        let mut clients = tokio::task::JoinSet::new();
+        let mut begin = |name: &str, mac| {
+            // Not from /sys, which shows the network that it was mounted in.
+            let shown = ip(&format!("-o link show {name}"));
+            let index = shown.split(':').next().unwrap().parse().unwrap();
+            let name = name.to_owned();
+            let interface = Interface { index, name, mac, up: true, carrier: true };
+            let (teller, news) = news::channel();
+            let (carrier, receiver) = watch::channel(true);
+            let hostname = "node.example.org".to_owned();
+            let around = Surroundings { hostname, teller, units };
+            clients.spawn(keep(handle.clone(), interface, servers.clone(), around, receiver));
+            Told { news, carrier }
+        };
+        test(&mut begin).await;
+        clients.shutdown().await;
         connection.abort();
     });
 }
@@ -180,6 +211,18 @@ impl Told {
         };
         let found = tokio::time::timeout(SOON, wait).await.ok();
         found.unwrap_or_else(|| panic!("not heard; but {heard:?}"))
+    }
+
+    /// A lease is applied, wholly or as `warning` says.
+    async fn applied(&mut self) -> Option<String> {
+        let of_lease = |news: &News| match news {
+            News::Standing { about, .. } => about == "dhcp lease eth0",
+            _ => false,
+        };
+        match self.hear(of_lease).await {
+            News::Standing { warning, .. } => warning,
+            other => panic!("{other:?}"),
+        }
     }
 
     async fn addressed(&mut self) {
@@ -307,7 +350,7 @@ fn a_lease_of_one_address_leads_out_as_clouds_give_it() {
         with_client(&lan, async |told| told.addressed().await);
         assert!(address().contains("/32 "), "{}", address());
         let routes = ip("-4 route show");
-        assert!(routes.contains("10.9.0.1 dev eth0 proto static scope link"), "{routes}");
+        assert!(routes.contains("10.9.0.1 dev eth0 proto dhcp scope link"), "{routes}");
         assert!(routes.contains("default via 10.9.0.1 dev eth0"), "{routes}");
         is_reached();
         server.end();

@@ -50,7 +50,7 @@ impl Served {
         names.know(Some(catalogue));
         names.insert("lone", Ipv4Addr::new(10, 120, 0, 7), None);
         let resolv_conf = PathBuf::from("/nowhere");
-        let upstream = Upstream { configured: vec![], resolv_conf, own: vec![] };
+        let upstream = Upstream::new(vec![], resolv_conf, vec![]);
         let resolver = Arc::new(Resolver::new(Arc::new(Mutex::new(names)), upstream));
         let (listener, socket) = sockets().await;
         let port = socket.local_addr().unwrap().port();
@@ -85,7 +85,7 @@ impl Served {
 }
 
 /// One port for both.
-async fn sockets() -> (TcpListener, UdpSocket) {
+pub(super) async fn sockets() -> (TcpListener, UdpSocket) {
     loop {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();

@@ -16,10 +16,13 @@ const NAME_MAX_BYTES: usize = 255;
 pub(super) const LABEL_MAX_BYTES: usize = 63;
 /// What every client takes for an answer.
 const PACKET_MIN_BYTES: u16 = 512;
-/// Bits of the flags: response, kind of query, recursion desired.
+/// Bits of the flags: response, kind of query, recursion desired, and what a server says of itself and its answer.
 pub(super) const RESPONSE: u16 = 0x8000;
 const OPCODE: u16 = 0x7800;
 pub(super) const RECURSION_DESIRED: u16 = 0x0100;
+pub(super) const AUTHORITATIVE: u16 = 0x0400;
+pub(super) const TRUNCATED: u16 = 0x0200;
+pub(super) const RECURSION_AVAILABLE: u16 = 0x0080;
 /// Bit of an OPT record's flags: the client knows DNSSEC.
 pub(super) const DNSSEC: u16 = 0x8000;
 /// The Internet's class.
@@ -58,7 +61,8 @@ pub(super) struct Offer {
     pub(super) dnssec: bool,
 }
 
-fn number(message: &[u8], at: usize) -> Option<u16> {
+/// Two bytes of a message.
+pub(super) fn number(message: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(message.get(at..at + 2)?.try_into().ok()?))
 }
 
@@ -163,17 +167,6 @@ impl Query {
         let offered = self.offer.as_ref().map_or(0, |offer| offer.packet_bytes);
         offered.clamp(PACKET_MIN_BYTES, PACKET_MAX_BYTES).into()
     }
-
-    /// Whether `message` is an answer to this question, asked under `id`.
-    pub(super) fn is_answered_by(&self, message: &[u8], id: u16) -> bool {
-        let flags = number(message, 2).unwrap_or(0);
-        let end = HEADER_BYTES + self.question.len();
-        let same = |question: &[u8]| question.eq_ignore_ascii_case(&self.question);
-        number(message, 0) == Some(id)
-            && flags & RESPONSE != 0
-            && number(message, 4) == Some(1)
-            && message.get(HEADER_BYTES..end).is_some_and(same)
-    }
 }
 
 /// Puts another ID into a message.
@@ -227,6 +220,7 @@ pub(super) fn offering(mut message: Vec<u8>, bytes: u16, flags: u32, options: &[
 #[cfg(test)]
 mod tests {
     use super::super::answer::{Record, Reply};
+    use super::super::worth::Worth;
     use super::*;
     use proptest::prelude::*;
 
@@ -240,12 +234,12 @@ mod tests {
         assert_eq!((query.id, query.name.as_str(), query.kind), (7, "web.ferrite.local", AAAA));
         assert_eq!((&query.offer, query.problem, query.packet_max_bytes()), (&None, None, 512));
         let answer = write(&query, &Reply::problem(Code::Fine));
-        assert!(query.is_answered_by(&answer, 7));
-        assert!(!query.is_answered_by(&answer, 8), "another's answer");
-        assert!(!query.is_answered_by(&ask(7, "web.ferrite.local", AAAA), 7), "no answer");
+        assert_eq!(query.worth(&answer, 7), Some(Worth::Answer));
+        assert_eq!(query.worth(&answer, 8), None, "another's answer");
+        assert_eq!(query.worth(&ask(7, "web.ferrite.local", AAAA), 7), None, "no answer");
         let other = parse(&ask(7, "evil.example", AAAA)).unwrap();
         let other = write(&other, &Reply::problem(Code::Fine));
-        assert!(!query.is_answered_by(&other, 7), "of another question");
+        assert_eq!(query.worth(&other, 7), None, "of another question");
     }
 
     #[test]
@@ -325,7 +319,7 @@ mod tests {
         fn nothing_hurts(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
             parse(&bytes);
             let query = parse(&ask(7, "a.b", A)).unwrap();
-            prop_assert!(!query.is_answered_by(&bytes, 7) || bytes[2] & 0x80 != 0);
+            prop_assert!(query.worth(&bytes, 7).is_none() || bytes[2] & 0x80 != 0);
         }
 
         /// Of noise, hardly anything is a question; of a question with a few bytes changed, much is.
@@ -343,8 +337,8 @@ mod tests {
             if let Some(query) = parse(&bytes) {
                 let answers = vec![Record::Name("a".to_owned())];
                 let answer = write(&query, &Reply { answers, ..Reply::problem(Code::Fine) });
-                prop_assert!(query.is_answered_by(&answer, query.id));
-                prop_assert!(!query.is_answered_by(&bytes, query.id), "the question is no answer");
+                prop_assert_eq!(query.worth(&answer, query.id), Some(Worth::Answer));
+                prop_assert_eq!(query.worth(&bytes, query.id), None, "the question is no answer");
                 prop_assert_eq!(parse(&answer), None, "nor the answer a question");
             }
         }

@@ -10,6 +10,7 @@ mod catalogue;
 mod clients;
 #[cfg(test)]
 mod dig;
+mod health;
 mod message;
 mod names;
 #[cfg(test)]
@@ -17,6 +18,9 @@ mod reading;
 #[cfg(test)]
 mod services_tests;
 mod upstream;
+#[cfg(test)]
+mod upstream_tests;
+mod worth;
 mod writing;
 
 use std::io;

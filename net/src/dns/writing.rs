@@ -4,12 +4,11 @@
 //! RFC 1035 section 4, RFC 2308 (what is not there), RFC 2782 (SRV), RFC 6891 (OPT), RFC 8482 (questions for anything)
 
 use super::answer::{RECORDS_MAX, Record, Reply};
-use super::message::{self, HEADER_BYTES, INTERNET, PACKET_MAX_BYTES, Query};
+use super::message::{
+    self, AUTHORITATIVE, HEADER_BYTES, INTERNET, PACKET_MAX_BYTES, Query, RECURSION_AVAILABLE,
+    TRUNCATED,
+};
 
-/// Further bits of the flags: authoritative, truncated, recursion available.
-const AUTHORITATIVE: u16 = 0x0400;
-const TRUNCATED: u16 = 0x0200;
-const RECURSION_AVAILABLE: u16 = 0x0080;
 /// What a pointer to an earlier name begins with; the rest of its 16 bits is where the name is.
 const POINTER: u16 = 0xc000;
 /// Where no pointer leads any more.

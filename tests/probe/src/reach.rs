@@ -46,7 +46,8 @@ fn echo(mut connection: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Tries each target: `tcp4/HOST/PORT`, `tcp6/…`, `udp4/…`, `udp6/…`. The answer is its first line, or `error: …`.
+/// Tries each target: `tcp4/HOST/PORT`, `tcp6/…`, `udp4/…`, `udp6/…`; by UDP from port 4000 of its own with `udp4@4000/…`. The
+/// answer is its first line, or `error: …`.
 pub(crate) fn reach(targets: &[String]) -> BTreeMap<String, String> {
     let answer = |target: &String| ask(target).unwrap_or_else(|error| format!("error: {error}"));
     targets.iter().map(|target| (target.clone(), answer(target))).collect()
@@ -60,6 +61,8 @@ fn ask(target: &str) -> io::Result<String> {
         return Err(bad());
     };
     let port: u16 = port.parse().map_err(|_nonsense| bad())?;
+    let (protocol, own) = protocol.split_once('@').unwrap_or((protocol, "0"));
+    let own: u16 = own.parse().map_err(|_nonsense| bad())?;
     let of_family = |address: &SocketAddr| address.is_ipv6() == protocol.ends_with('6');
     let address = (host, port).to_socket_addrs()?.find(of_family);
     let address = address.ok_or_else(|| io::Error::other("no address of this family"))?;
@@ -72,7 +75,7 @@ fn ask(target: &str) -> io::Result<String> {
     }
     let any: IpAddr =
         if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0))?;
+    let socket = UdpSocket::bind((any, own))?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.connect(address)?;
     socket.send(b"who am I?")?;
