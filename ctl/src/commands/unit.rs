@@ -119,15 +119,20 @@ fn act(
             let status = client.unit_verb(verb, &name).await?;
             match (within, verb) {
                 (Some(within), UnitVerb::Stop) => {
-                    wait::until(&client, status, within, |state| !is_live(state)).await
+                    wait::until(&client, status, within, has_stopped).await
                 }
                 (Some(within), UnitVerb::Restart) => {
-                    wait::until(&client, status, within, |state| reached(state, Until::Running))
-                        .await
+                    let enough = |status: &UnitStatus| is_as_far(status, Until::Running);
+                    wait::until(&client, status, within, enough).await
                 }
                 _ => Ok(status),
             }
         })?;
+        if verb == UnitVerb::Stop && within.is_some() && status.wanted {
+            let words = format!("unit {name}: somebody has started it again meanwhile");
+            // Nobody is left to hear that standard error is gone.
+            drop(writeln!(session.err, "{}", printable(&words)));
+        }
         done.push(status);
     }
     show_some(selection, &done, None, session)?;
@@ -225,8 +230,8 @@ fn start(units: &[String], wait: &WaitArguments, session: &mut Session<'_>) -> R
     }
     for status in &mut started {
         let before = std::mem::take(status);
-        *status = session
-            .wait_for(wait::until(&client, before, wait.timeout, |state| reached(state, until)))?;
+        let enough = |status: &UnitStatus| is_as_far(status, until);
+        *status = session.wait_for(wait::until(&client, before, wait.timeout, enough))?;
     }
     match &started[..] {
         [one] => session.show(&Shown::new(one, None), status::table)?,
@@ -260,6 +265,16 @@ const fn is_live(state: UnitState) -> bool {
     }
 }
 
+/// A unit that was to stop has stopped, or is to run again by somebody's wish: then there is nothing left to wait for.
+fn has_stopped(status: &UnitStatus) -> bool {
+    status.wanted || !is_live(status.state)
+}
+
+/// A unit that was to run is as far as it was to come, or has stopped by somebody's wish.
+fn is_as_far(status: &UnitStatus, until: Until) -> bool {
+    reached(status.state, until) || (!status.wanted && !is_live(status.state))
+}
+
 const fn reached(state: UnitState, until: Until) -> bool {
     match (until, state) {
         (Until::Accepted, _) | (_, UnitState::Exited | UnitState::Failed) => true,
@@ -272,9 +287,10 @@ const fn reached(state: UnitState, until: Until) -> bool {
 fn trouble(status: &UnitStatus) -> Option<String> {
     let what = match status.state {
         UnitState::Failed => "failed",
-        UnitState::BackingOff => "ended and is started again after a delay",
-        UnitState::Loaded
-        | UnitState::Starting
+        UnitState::BackingOff => "does not run, and is started again after a delay",
+        // Whoever was told to run it would not have it so.
+        UnitState::Loaded => "does not run",
+        UnitState::Starting
         | UnitState::Running
         | UnitState::Stopping
         | UnitState::Waiting
