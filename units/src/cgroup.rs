@@ -68,21 +68,39 @@ fn wait_empty(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod as_root {
-    use std::process::{Command, Stdio};
+    use std::path::PathBuf;
+    use std::process::{Child, Command, Stdio};
 
     use super::*;
+
+    /// A process that ends with its test, however that ends.
+    struct Kept(Child);
+
+    impl Drop for Kept {
+        fn drop(&mut self) {
+            drop(self.0.kill().and_then(|()| self.0.wait()));
+        }
+    }
+
+    /// Where cgroup v2 is, also on a host that has the older one at its place.
+    fn mounted() -> PathBuf {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let fields: Vec<Vec<&str>> = mounts.lines().map(|line| line.split(' ').collect()).collect();
+        fields.iter().find(|fields| fields[2] == "cgroup2").unwrap()[1].into()
+    }
 
     /// A cgroup that a lost shim has left, with one below it, and a process that does not end by itself.
     #[test]
     fn what_is_left_of_a_container_is_killed_and_removed() {
-        let path = Path::new(ROOT).join(format!("ferrite-units-{}", std::process::id()));
+        let path = mounted().join(format!("ferrite-units-{}", std::process::id()));
         clear(&path).unwrap();
         fs::create_dir_all(path.join("inner")).unwrap();
-        let mut left = Command::new("/bin/sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
-        fs::write(path.join("inner/cgroup.procs"), left.id().to_string()).unwrap();
+        let left = Command::new("/bin/sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
+        let mut left = Kept(left);
+        fs::write(path.join("inner/cgroup.procs"), left.0.id().to_string()).unwrap();
         clear(&path).unwrap();
         assert!(!path.exists());
-        assert!(!left.wait().unwrap().success());
+        assert!(!left.0.wait().unwrap().success());
         kill(&path).unwrap();
     }
 }

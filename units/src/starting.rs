@@ -153,7 +153,6 @@ mod tests {
         let missing = unit("web@", "requires = [\"db@%i\", \"absent\"]");
         let (db, back) = (unit("db@", ""), unit("db@", "requires = [\"web@%i\"]"));
         let longer = unit("web@", "requires = [\"web@%i1\"]");
-        let of_template = unit("web@", "requires = [\"db@%i\", \"db@\"]");
         let on_going = unit("web@", "requires = [\"db@%i\", \"log\"]");
         let log = unit("log", "");
         let going = || Known { removing: true, ..local(&log) };
@@ -161,7 +160,6 @@ mod tests {
             (vec![local(&missing), local(&db)], "requires absent, which is not on this node"),
             (vec![local(&missing), local(&back)], "requires absent"),
             (vec![local(&longer)], "make web@1"),
-            (vec![local(&of_template), local(&db)], "db@ is a template"),
             (vec![local(&on_going), local(&db), going()], "unit log is being forgotten"),
         ] {
             let refused = plan("web@1", &everyone(all)).unwrap_err().to_string();
@@ -198,6 +196,9 @@ mod tests {
         for name in ["web", "web@", "web@1"] {
             assert!(matches!(plan(name, &nobody).unwrap_err(), Refusal::Unknown { .. }), "{name}");
         }
+        let template = unit("web@", "");
+        let refused = plan("web@", &everyone([local(&template)])).unwrap_err();
+        assert!(matches!(refused, Refusal::Template { .. }));
         let web = unit("web", "requires = [\"db\"]");
         let refused = plan("web", &everyone([local(&web)])).unwrap_err();
         assert!(matches!(refused, Refusal::Missing { .. }));

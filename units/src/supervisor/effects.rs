@@ -351,6 +351,8 @@ impl Supervisor {
         // What it has put into the container's cgroup since the last kill has no keeper any more.
         self.kill(name);
         match shims::kill(&self.tools.places.shim_cgroup, &self.run_folder(name)) {
+            // Its start is still on the way to it.
+            Ok(0) => {}
             Ok(killed) => tracing::warn!(unit = name, killed, "shim-hangs-killed"),
             Err(error) => tracing::warn!(unit = name, %error, "shim-kill-failed"),
         }

@@ -57,6 +57,11 @@ impl Supervisor {
 
     async fn put(&mut self, unit: Unit) -> Result<String, Refusal> {
         self.refuse_circle(&unit)?;
+        self.keep(unit).await
+    }
+
+    /// Keeps a document with which nobody waits for ever.
+    async fn keep(&mut self, unit: Unit) -> Result<String, Refusal> {
         // A collector that counted the units before this one must not take its image.
         self.tools.images.mention(&unit.image);
         let document = unit.clone();
@@ -144,7 +149,7 @@ impl Supervisor {
     }
 
     async fn make_one(&mut self, unit: Unit) -> Result<(), Refusal> {
-        let name = self.put(unit).await?;
+        let name = self.keep(unit).await?;
         let made = name.clone();
         self.in_store(move |store| store.set_made(&made, true)).await?;
         if let Some(entry) = self.entries.get_mut(&name) {
