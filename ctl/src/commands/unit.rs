@@ -119,7 +119,7 @@ fn act(
             let status = client.unit_verb(verb, &name).await?;
             match (within, verb) {
                 (Some(within), UnitVerb::Stop) => {
-                    wait::until(&client, status, within, has_stopped).await
+                    wait::until(&client, status, within, wait::is_decided).await
                 }
                 (Some(within), UnitVerb::Restart) => {
                     let enough = |status: &UnitStatus| is_as_far(status, Until::Running);
@@ -252,27 +252,9 @@ fn is_file(what: &str) -> bool {
     what == "-" || what.contains('/') || what.ends_with(".toml") || Path::new(what).is_file()
 }
 
-const fn is_live(state: UnitState) -> bool {
-    match state {
-        UnitState::Starting
-        | UnitState::Waiting
-        | UnitState::Pulling
-        | UnitState::Running
-        | UnitState::Stopping
-        | UnitState::BackingOff
-        | UnitState::Scheduled => true,
-        UnitState::Loaded | UnitState::Exited | UnitState::Failed => false,
-    }
-}
-
-/// A unit that was to stop has stopped, or is to run again by somebody's wish: then there is nothing left to wait for.
-fn has_stopped(status: &UnitStatus) -> bool {
-    status.wanted || !is_live(status.state)
-}
-
 /// A unit that was to run is as far as it was to come, or has stopped by somebody's wish.
 fn is_as_far(status: &UnitStatus, until: Until) -> bool {
-    reached(status.state, until) || (!status.wanted && !is_live(status.state))
+    reached(status.state, until) || (!status.wanted && !wait::is_live(status.state))
 }
 
 const fn reached(state: UnitState, until: Until) -> bool {

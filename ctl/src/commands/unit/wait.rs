@@ -43,7 +43,7 @@ pub(super) async fn until_gone(
 ) -> Result<(), Failure> {
     let going =
         UnitStatus { name: name.to_owned(), state: UnitState::Stopping, ..UnitStatus::default() };
-    match until(client, going, within, stays).await {
+    match until(client, going, within, is_decided).await {
         Err(Failure::Client(error)) if error.is_unknown() => Ok(()),
         Ok(_) => Err(Failure::Unit {
             name: name.to_owned(),
@@ -53,9 +53,24 @@ pub(super) async fn until_gone(
     }
 }
 
-/// One that is being forgotten rests at no time: it is gone by then, and nobody can start it.
-pub(super) fn stays(status: &UnitStatus) -> bool {
-    status.wanted || !super::is_live(status.state)
+/// A unit that was to stop has stopped, or is to run again by somebody's wish: then there is nothing left to wait for. One that is
+/// being forgotten is never seen so: nobody can start it, and when it has stopped it is gone.
+pub(super) fn is_decided(status: &UnitStatus) -> bool {
+    status.wanted || !is_live(status.state)
+}
+
+/// Something of it runs, or is to.
+pub(super) const fn is_live(state: UnitState) -> bool {
+    match state {
+        UnitState::Starting
+        | UnitState::Waiting
+        | UnitState::Pulling
+        | UnitState::Running
+        | UnitState::Stopping
+        | UnitState::BackingOff
+        | UnitState::Scheduled => true,
+        UnitState::Loaded | UnitState::Exited | UnitState::Failed => false,
+    }
 }
 
 /// Asks for the unit after each change until it, the last state of which stays in `seen`, is `enough`.
