@@ -12,8 +12,12 @@ use crate::programs::{checkout, succeed};
 pub const MARK: &str = "::as_root::";
 
 /// Crates that have such tests, and their folders.
-pub const CRATES: [(&str, &str); 3] =
-    [("ferrite-files", "files"), ("ferrite-store", "store"), ("ferrite-sys", "sys")];
+pub const CRATES: [(&str, &str); 4] = [
+    ("ferrite-files", "files"),
+    ("ferrite-store", "store"),
+    ("ferrite-sys", "sys"),
+    ("ferrite-units", "units"),
+];
 
 /// The test programs of the crates' libraries, as cargo built them for this run.
 ///

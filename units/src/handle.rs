@@ -76,6 +76,12 @@ pub enum Refusal {
         /// The name.
         name: String,
     },
+    /// It was to be forgotten, and has not ended yet.
+    #[error("unit {name} is being forgotten: wait until it is gone, or submit it again")]
+    Going {
+        /// The unit.
+        name: String,
+    },
     /// The machine is going down.
     #[error("the machine is going down")]
     GoingDown,
@@ -119,15 +125,17 @@ pub(super) enum Message {
     Ask(Ask, oneshot::Sender<Result<UnitStatus, Refusal>>),
     List(oneshot::Sender<Vec<UnitStatus>>),
     Definition(String, oneshot::Sender<Option<Unit>>),
+    Documents(oneshot::Sender<Vec<Unit>>),
     /// About the run with this number.
     Happened {
         name: String,
         run: u64,
         event: Event,
     },
-    /// About the unit's image.
+    /// About an image, which was the unit's when it was asked for.
     Image {
         name: String,
+        image: String,
         event: Event,
     },
     /// A shim was started for the run with this number, or could not be.
@@ -155,7 +163,8 @@ pub(super) enum Message {
 impl Message {
     /// What others see of a unit may be another after it.
     pub(super) fn may_change(&self) -> bool {
-        !matches!(self, Self::List(_) | Self::Definition(..) | Self::Ask(Ask::Get(_), _))
+        let looks = matches!(self, Self::List(_) | Self::Definition(..) | Self::Documents(_));
+        !looks && !matches!(self, Self::Ask(Ask::Get(_), _))
     }
 }
 
@@ -211,6 +220,15 @@ impl Units {
         self.queue.send(message).await.map_err(|_closed| Refusal::GoingDown)?;
         let unit = answer.await.map_err(|_closed| Refusal::GoingDown)?;
         unit.ok_or_else(|| Refusal::Unknown { name: name.to_owned() })
+    }
+
+    /// The documents of all units: each as it was submitted, and the one that it runs by where that is another.
+    pub async fn documents(&self) -> Vec<Unit> {
+        let (reply, answer) = oneshot::channel();
+        match self.queue.send(Message::Documents(reply)).await {
+            Ok(()) => answer.await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        }
     }
 
     /// Gets a unit's image, so that its start does not wait for it; makes an instance of its template.

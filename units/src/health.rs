@@ -1,5 +1,6 @@
 //! Looking at a unit's health, once: a command in its container, a request or a connection to it.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -17,11 +18,38 @@ const STATUS_MAX_BYTES: u64 = 256;
 /// Part of a command's words that its failure carries.
 const WORDS_MAX_CHARS: usize = 200;
 
-/// Looks at the health of the unit whose run folder and address are given; what is wrong with it.
+/// Looks at the health of the unit whose run folder, address and cgroup are given; what is wrong with it.
 ///
 /// # Errors
 /// One sentence for a person.
-pub async fn look(folder: &Path, health: &Health, address: IpAddr) -> Result<(), String> {
+pub async fn look(
+    folder: &Path,
+    health: &Health,
+    address: IpAddr,
+    cgroup: &Path,
+) -> Result<(), String> {
+    let refused = refused_processes(cgroup);
+    let looked = probe(folder, health, address).await;
+    looked.map_err(|why| match refused < refused_processes(cgroup) {
+        true => format!("{why}; {}", too_many_processes(cgroup)),
+        false => why,
+    })
+}
+
+/// How often a process was not made because there were as many as there may be.
+fn refused_processes(cgroup: &Path) -> u64 {
+    let events = fs::read_to_string(cgroup.join("pids.events")).unwrap_or_default();
+    let count = events.lines().find_map(|line| line.strip_prefix("max "));
+    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}
+
+fn too_many_processes(cgroup: &Path) -> String {
+    let most = fs::read_to_string(cgroup.join("pids.max")).unwrap_or_default();
+    let own = most.trim().parse::<u64>().map(|most| format!(" (pids_max = {most})"));
+    format!("it may not have more processes than it has{}", own.unwrap_or_default())
+}
+
+async fn probe(folder: &Path, health: &Health, address: IpAddr) -> Result<(), String> {
     let within = Duration::from_secs(health.timeout_s.into());
     let Some(probe) = health.probe() else { return Err("the check is none".to_owned()) };
     let looked = async {
@@ -104,6 +132,37 @@ mod tests {
         ] {
             assert_eq!(status(answer.as_bytes()), expected, "{answer:?}");
         }
+    }
+
+    /// The words of a shell that cannot fork say nothing about why.
+    #[test]
+    fn a_limit_that_was_reached_meanwhile_is_named() {
+        let cgroup = tempfile::tempdir().unwrap();
+        let cgroup = cgroup.path();
+        assert_eq!(refused_processes(cgroup), 0);
+        fs::write(cgroup.join("pids.max"), "64\n").unwrap();
+        let health = ferrite_schema::unit::parse(
+            "name = \"a\"\nimage = \"i\"\n[health]\ntcp = 1\ntimeout_s = 5",
+        );
+        let health = health.unwrap().health.unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            // Nobody accepts on it but to be told that the check has begun.
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let health = Health { tcp: None, http: Some(format!(":{port}/x")), ..health };
+            let address = IpAddr::from([127, 0, 0, 1]);
+            for (count, named) in [(0, false), (3, true), (3, false), (4, true)] {
+                let refuses = async {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    fs::write(cgroup.join("pids.events"), format!("max {count}\n")).unwrap();
+                    drop(stream);
+                };
+                let (looked, ()) = tokio::join!(look(cgroup, &health, address, cgroup), refuses);
+                let why = looked.unwrap_err();
+                assert_eq!(why.ends_with("than it has (pids_max = 64)"), named, "{why}");
+            }
+        });
     }
 
     /// A server that answers one connection with `answer`.

@@ -65,7 +65,17 @@ pub struct Ranges {
     given: Arc<Mutex<Option<Given>>>,
 }
 
-type Given = BTreeMap<String, u16>;
+/// Key in the record of the range that is given next. No unit has such a name, and the range is nobody's: an older version takes it
+/// for one more unit's, and keeps it.
+const NEXT: &str = ".next";
+
+/// What is given, and where to go on: a range that was given back is not soon another unit's, whose files would be the first one's
+/// where some of those were forgotten.
+#[derive(Debug, Default)]
+struct Given {
+    numbers: BTreeMap<String, u16>,
+    next: Option<u16>,
+}
 
 impl Ranges {
     /// Names the record; reads nothing yet.
@@ -93,12 +103,11 @@ impl Ranges {
             Some(known) => known,
             None => self.read()?,
         };
-        let (known, number) = match known.get(unit).copied() {
+        let (known, number) = match known.numbers.get(unit).copied() {
             Some(number) => (known, number),
             None => {
-                let number = free(&known).ok_or(IdsProblem::Exhausted)?;
                 let mut more = known;
-                more.insert(unit.to_owned(), number);
+                let number = more.give(unit).ok_or(IdsProblem::Exhausted)?;
                 self.write(&more)?;
                 (more, number)
             }
@@ -117,7 +126,7 @@ impl Ranges {
             Some(known) => known,
             None => self.read()?,
         };
-        if known.remove(unit).is_some() {
+        if known.numbers.remove(unit).is_some() {
             self.write(&known)?;
         }
         *given = Some(known);
@@ -156,26 +165,31 @@ impl Ranges {
     }
 
     fn write(&self, known: &Given) -> Result<(), IdsProblem> {
-        let text = serde_json::to_vec(known).map_err(IdsProblem::Encode)?;
+        let next = known.next.map(|next| (NEXT, next));
+        let numbers = known.numbers.iter().map(|(unit, number)| (unit.as_str(), *number));
+        let record: BTreeMap<&str, u16> = next.into_iter().chain(numbers).collect();
+        let text = serde_json::to_vec(&record).map_err(IdsProblem::Encode)?;
         Ok(durable::write(&self.path, &text)?)
     }
 }
 
 /// A record in which no two units share a range, and none has the node's own.
 fn understand(bytes: &[u8]) -> Result<Given, String> {
-    let given: Given = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let mut given: BTreeMap<String, u16> =
+        serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let mut numbers = BTreeSet::new();
     for (unit, number) in &given {
         if !(FIRST..END).contains(number) || !numbers.insert(*number) {
             return Err(format!("range {number} of unit {unit} is another's"));
         }
     }
-    Ok(given)
+    let next = given.remove(NEXT);
+    Ok(Given { numbers: given, next })
 }
 
 impl Evidence {
     fn given(&self) -> Given {
-        let mut given = Given::new();
+        let mut given = BTreeMap::new();
         let mut taken = BTreeSet::new();
         // Those that run come first: theirs is certain.
         for (unit, number) in self.running().into_iter().chain(self.ran()) {
@@ -183,7 +197,7 @@ impl Evidence {
                 given.insert(unit, number);
             }
         }
-        given
+        Given { numbers: given, next: None }
     }
 
     fn running(&self) -> Vec<(String, u16)> {
@@ -223,11 +237,23 @@ fn within(id: u32) -> Option<u16> {
     u16::try_from(id / COUNT).ok().filter(|number| (FIRST..END).contains(number))
 }
 
-/// The number after the last one while there is one, so that a range is not soon another unit's.
-fn free(known: &BTreeMap<String, u16>) -> Option<u16> {
-    let taken: BTreeSet<u16> = known.values().copied().collect();
-    let after = taken.last().map_or(FIRST, |last| last.saturating_add(1));
-    (after..END).chain(FIRST..END).find(|number| !taken.contains(number))
+impl Given {
+    /// Gives a unit that has none the next range; `None` where all are taken.
+    fn give(&mut self, unit: &str) -> Option<u16> {
+        let mut taken: BTreeSet<u16> = self.numbers.values().copied().collect();
+        // A record without the mark is an older version's, or was made anew.
+        let after = || taken.last().map_or(FIRST, |last| last.saturating_add(1));
+        let number = free(&taken, self.next.unwrap_or_else(after))?;
+        self.numbers.insert(unit.to_owned(), number);
+        taken.insert(number);
+        self.next = free(&taken, number);
+        Some(number)
+    }
+}
+
+/// The first number from this one on that is not taken, and the first of all after the last.
+fn free(taken: &BTreeSet<u16>, from: u16) -> Option<u16> {
+    (from..END).chain(FIRST..END).find(|number| !taken.contains(number))
 }
 
 #[cfg(test)]
@@ -249,6 +275,33 @@ mod tests {
         ranges.release("a").unwrap();
         assert_eq!(ranges.of("c").unwrap().first, b.first + b.count);
         assert_eq!(at(&path).of("b").unwrap(), b);
+    }
+
+    /// What was left of the unit would be the other one's.
+    #[test]
+    fn a_range_that_was_given_back_is_not_the_next_units() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ids.json");
+        let mut seen = BTreeSet::new();
+        for unit in ["a", "b", "c"] {
+            let ranges = at(&path);
+            assert!(seen.insert(ranges.number(unit).unwrap()), "{unit}");
+            ranges.release(unit).unwrap();
+            assert!(seen.insert(ranges.number("other").unwrap()), "{unit}");
+            ranges.release("other").unwrap();
+        }
+        // An older version understands the record: every key has a range of its own.
+        at(&path).of("d").unwrap();
+        let record: BTreeMap<String, u16> =
+            serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert_eq!(record.len(), 2);
+        assert_eq!(record.values().collect::<BTreeSet<_>>().len(), 2);
+        // And what it has written is understood: it has given the range after all.
+        fs::write(&path, r#"{".next":40,"d":41,"e":42}"#).unwrap();
+        assert_eq!(at(&path).number("f").unwrap(), 40);
+        assert_eq!(at(&path).number("g").unwrap(), 43);
+        fs::write(&path, r#"{"d":40,"e":42}"#).unwrap();
+        assert_eq!(at(&path).number("f").unwrap(), 43);
     }
 
     #[test]
@@ -297,11 +350,21 @@ mod tests {
 
     #[test]
     fn ranges_end_before_the_last_id_and_start_over() {
-        let all = |numbers: std::ops::Range<u16>| {
-            numbers.map(|number| (number.to_string(), number)).collect::<BTreeMap<_, _>>()
+        let all = |numbers: std::ops::Range<u16>, next| {
+            let numbers = numbers.map(|number| (number.to_string(), number)).collect();
+            Given { numbers, next }
         };
-        assert_eq!(free(&all(FIRST..END)), None);
-        assert_eq!(free(&all(FIRST + 3..END)), Some(FIRST));
+        assert_eq!(all(FIRST..END, None).give("new"), None);
+        for next in [None, Some(FIRST), Some(END - 1)] {
+            assert_eq!(all(FIRST + 3..END, next).give("new"), Some(FIRST), "{next:?}");
+        }
+        let mut last = all(FIRST + 1..END, None);
+        assert_eq!((last.give("new"), last.next), (Some(FIRST), None));
+        assert_eq!(last.give("more"), None);
+        last.numbers.remove("40");
+        assert_eq!((last.give("more"), last.next), (Some(40), None));
+        let mut back = all(FIRST..FIRST + 2, Some(END - 1));
+        assert_eq!((back.give("one"), back.next), (Some(END - 1), Some(FIRST + 2)));
         assert!(u32::from(END - 1).checked_mul(COUNT).unwrap().checked_add(COUNT).is_some());
     }
 }

@@ -1,6 +1,7 @@
 //! Units: what should run here, what does, and the steps between.
 
 pub mod assigned;
+mod cgroup;
 pub mod clock;
 pub mod events;
 pub mod exec;
@@ -15,6 +16,7 @@ pub mod readiness;
 pub mod record;
 pub mod rights;
 pub mod shims;
+mod starting;
 pub mod store;
 pub mod supervisor;
 pub mod system;

@@ -9,14 +9,15 @@
 //!    │        └────────────────────────────────────────── │                                    │
 //!    │                                     Exited | Failed ◀                                   │
 //!    └── Ended ── Stopping ◀── Stop, Hold, unhealthy ──────────────────────────────────────────┘
-//!                    │ Deadline: kill, and wait for the end
+//!                    │ Deadline: kill, and wait for the end; once more: kill its shim
 //! ```
 //!
 //! `Start` and `Stop` come from people (API) or from what was wanted before a reboot; `Met` and `Hold` from the
 //! units that this one depends on; `Pulled` and `PullFailed` from the image store; `Started`, `StartFailed`,
 //! `Ended` and `Lost` from the shim; `Checked` from the health check; `Deadline` from the timer that the last
-//! effect set. `Stop` interrupts everything: while the shim is still building the container, it is killed. No
-//! state is terminal: `Exited` and `Failed` wait for a person.
+//! effect set. `Stop` interrupts everything: while the shim is still building the container, it is killed. `Start`
+//! is never lost: what is on its way to rest begins anew from there. No state is terminal: `Exited` and `Failed`
+//! wait for a person.
 //!
 //! A [`Life`] can be written down and read again by the agent's successor: times are since the machine's boot.
 #![deny(clippy::wildcard_enum_match_arm, clippy::match_wildcard_for_single_variants)]
@@ -41,6 +42,11 @@ pub const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// A run that lasted this long starts the delays again from the first.
 pub const STABLE_AFTER: Duration = Duration::from_secs(30);
+/// How long an image that could not be had for a reason that may pass is tried again, whatever the restart policy says: a
+/// network that comes up, or a registry that is overloaded, takes no longer.
+pub const PULL_PATIENCE: Duration = Duration::from_secs(600);
+/// How long a container's processes and its shim have after a kill. What takes longer hangs, in a mount or a disk.
+pub const KILL_PATIENCE: Duration = Duration::from_secs(15);
 /// Starts that are remembered for the start limit.
 pub const STARTS_KEPT_MAX: usize = 1000;
 
@@ -152,6 +158,8 @@ pub enum Event {
     PullFailed {
         /// Why, one sentence.
         reason: String,
+        /// It may be had later, as it is asked for.
+        may_pass: bool,
     },
     /// The container's program runs.
     Started {
@@ -165,7 +173,7 @@ pub enum Event {
     },
     /// The container ended.
     Ended(End),
-    /// The shim is gone without a word about the container, which was killed.
+    /// The shim is gone without a word about the container, which may run on.
     Lost,
     /// Its health was looked at; what was wrong.
     Checked(Result<(), String>),
@@ -188,6 +196,8 @@ pub enum Effect {
     Signal,
     /// Kill everything in the container.
     Kill,
+    /// Kill the shim, which does not say that the container has ended.
+    KillShim,
     /// Look at its health and send [`Event::Checked`].
     Check,
     /// Send [`Event::Deadline`] at this moment, and forget a timer set before.
@@ -253,12 +263,17 @@ enum State {
         kind: RunKind,
         pid: Option<i32>,
         deadline: Moment,
+        /// The container was killed: what the deadline ends next is its shim.
+        #[serde(default)]
+        killed: bool,
         cause: Cause,
     },
     /// The commands of `post_stop`.
     Cleaning {
         index: usize,
         deadline: Moment,
+        #[serde(default)]
+        killed: bool,
         next: Next,
     },
     BackingOff {
@@ -276,6 +291,9 @@ pub struct Life {
     reason: Option<String>,
     backoff: Option<Duration>,
     last_end: Option<End>,
+    /// Since when its image cannot be had.
+    #[serde(default)]
+    unpulled_since: Option<Moment>,
     /// Starts since a person asked for one.
     starts: u32,
     /// When the latest were.
@@ -328,5 +346,7 @@ impl Machine {
 
 #[cfg(test)]
 mod history_tests;
+#[cfg(test)]
+mod meeting_tests;
 #[cfg(test)]
 mod tests;

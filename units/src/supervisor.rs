@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrite_net::containers::Containers;
 use ferrite_schema::api::{EventKind, UnitState, UnitStatus};
+use ferrite_schema::unit::Unit;
 use ferrite_store::beside::beside;
 use ferrite_store::layer::Layers;
 use ferrite_store::pull::Puller;
@@ -17,7 +18,7 @@ use tokio::task::JoinSet;
 use super::graph::{self, Other};
 use super::handle::{Message, Stopping};
 use super::launch::Places;
-use super::machine::{Effect, Event};
+use super::machine::Event;
 use super::readiness::{self, Seen, Settled};
 use super::record::{self, Record};
 use super::store::UnitStore;
@@ -177,6 +178,7 @@ impl Supervisor {
             Message::List(reply) => {
                 drop(reply.send(self.entries.values().map(|entry| self.status(entry)).collect()));
             }
+            Message::Documents(reply) => drop(reply.send(self.documents())),
             Message::Definition(name, reply) => {
                 drop(reply.send(self.entries.get(&name).map(|entry| entry.unit.clone())));
             }
@@ -185,7 +187,12 @@ impl Supervisor {
                     self.step(&name, event).await;
                 }
             }
-            Message::Image { name, event } => self.step(&name, event).await,
+            Message::Image { name, image, event } => {
+                // It may have another image by now.
+                if self.entries.get(&name).is_some_and(|entry| entry.unit.image == image) {
+                    self.step(&name, event).await;
+                }
+            }
             Message::Launched { name, run, result } => self.launched(&name, run, result).await,
             Message::TimerRang { name, timer } => {
                 if self.entries.get(&name).is_some_and(|entry| entry.timer == timer) {
@@ -209,6 +216,15 @@ impl Supervisor {
             }
             Message::StopSystem(name, reply) => self.stop_system(name, reply).await,
         }
+    }
+
+    /// Every document that something here goes by.
+    fn documents(&self) -> Vec<Unit> {
+        let of = |entry: &Entry| {
+            let other = Some(entry.lives_by()).filter(|document| **document != entry.unit);
+            std::iter::once(entry.unit.clone()).chain(other.cloned()).collect::<Vec<_>>()
+        };
+        self.entries.values().flat_map(of).collect()
     }
 
     fn status(&self, entry: &Entry) -> UnitStatus {
@@ -246,7 +262,7 @@ impl Supervisor {
         while std::mem::take(&mut self.changed) && self.going_down.is_none() {
             let mut due = Vec::new();
             for (name, entry) in &self.entries {
-                let unit = &entry.unit;
+                let unit = entry.lives_by();
                 if entry.machine.state() == UnitState::Waiting {
                     match graph::blocked(unit, |other| self.look(other)) {
                         None => due.push((name.clone(), Event::Met)),
@@ -278,15 +294,7 @@ impl Supervisor {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let Some(entry) = self.entries.get_mut(name) else { return };
-            if event == Event::Pulled {
-                // Its commands before and after it are this document's too, whatever is submitted meanwhile.
-                entry.launched = Some(entry.unit.clone());
-                entry.go_by_document();
-            }
-            let effects = entry.machine.step(event, super::clock::now());
-            if effects.iter().any(|effect| matches!(effect, Effect::Launch(_))) {
-                entry.run += 1;
-            }
+            let effects = entry.step(event, super::clock::now());
             if entry.machine.state() != state {
                 entry.since = SystemTime::now();
             }

@@ -58,13 +58,16 @@ pub struct Volumes {
 /// Which units name which volumes.
 pub type Users = BTreeMap<String, Vec<String>>;
 
-/// The users of all named volumes of `units`.
+/// The users of all named volumes of `units`, of each of which there may be several documents.
 pub fn users<'a>(units: impl IntoIterator<Item = &'a Unit>) -> Users {
     let mut users = Users::new();
     for unit in units {
         for volume in &unit.volumes {
             if let Some(VolumeSource::Name(name)) = volume.source() {
-                users.entry(name.to_owned()).or_default().push(unit.name.clone());
+                let units = users.entry(name.to_owned()).or_default();
+                if !units.contains(&unit.name) {
+                    units.push(unit.name.clone());
+                }
             }
         }
     }
@@ -193,6 +196,17 @@ mod tests {
         }
         assert!(volumes.remove("cache", &users).unwrap().size_bytes >= 5000);
         assert_eq!(volumes.list(&users).unwrap().len(), 1);
+    }
+
+    /// Submitted anew without its volume, while it runs with it.
+    #[test]
+    fn a_volume_is_its_users_by_any_of_their_documents() {
+        let with =
+            "name = \"db\"\nimage = \"x\"\n[[volumes]]\nname = \"data\"\ntarget = \"/data\"\n";
+        let (with, without) = (unit(with), unit("name = \"db\"\nimage = \"x\"\n"));
+        for documents in [vec![&without, &with], vec![&with, &with], vec![&with, &without]] {
+            assert_eq!(users(documents), Users::from([("data".to_owned(), vec!["db".to_owned()])]));
+        }
     }
 
     #[test]

@@ -44,6 +44,7 @@ impl From<Refusal> for Failure {
             | Refusal::Circle { .. }
             | Refusal::Template { .. }
             | Refusal::HasInstances { .. }
+            | Refusal::Going { .. }
             | Refusal::OfCluster { .. }
             | Refusal::OfNode { .. } => StatusCode::CONFLICT,
             Refusal::Instance { .. } | Refusal::NameOfNode { .. } => {

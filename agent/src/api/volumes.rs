@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use ferrite_schema::api::{ApiError, Volume};
-use ferrite_units::volumes::{self, Users, VolumesProblem};
+use ferrite_units::volumes::{self, VolumesProblem};
 
 use super::error::Failure;
 use super::extract::Path;
@@ -19,7 +19,7 @@ use crate::node::Node;
     responses((status = 200, description = "The named volumes", body = Vec<Volume>), (status = "default", description = "Refused or not possible", body = ApiError)),
 )]
 pub(super) async fn list(State(node): State<Arc<Node>>) -> Result<Json<Vec<Volume>>, Failure> {
-    let users = users(&node).await;
+    let users = volumes::users(&node.units.documents().await);
     done(tokio::task::spawn_blocking(move || node.volumes.list(&users)).await)
 }
 
@@ -34,17 +34,8 @@ pub(super) async fn remove(
     State(node): State<Arc<Node>>,
     Path(name): Path<String>,
 ) -> Result<Json<Volume>, Failure> {
-    let users = users(&node).await;
+    let users = volumes::users(&node.units.documents().await);
     done(tokio::task::spawn_blocking(move || node.volumes.remove(&name, &users)).await)
-}
-
-async fn users(node: &Node) -> Users {
-    let mut units = Vec::new();
-    for status in node.units.list().await {
-        // One that is gone by now names nothing.
-        units.extend(node.units.definition(&status.name).await);
-    }
-    volumes::users(&units)
 }
 
 fn done<T>(

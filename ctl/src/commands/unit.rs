@@ -120,15 +120,20 @@ fn act(
             let status = client.unit_verb(verb, &name).await?;
             match (within, verb) {
                 (Some(within), UnitVerb::Stop) => {
-                    wait::until(&client, status, within, |state| !is_live(state)).await
+                    wait::until(&client, status, within, wait::is_decided).await
                 }
                 (Some(within), UnitVerb::Restart) => {
-                    wait::until(&client, status, within, |state| reached(state, Until::Running))
-                        .await
+                    let enough = |status: &UnitStatus| is_as_far(status, Until::Running);
+                    wait::until(&client, status, within, enough).await
                 }
                 _ => Ok(status),
             }
         })?;
+        if verb == UnitVerb::Stop && within.is_some() && status.wanted {
+            let words = format!("unit {name}: somebody has started it again meanwhile");
+            // Nobody is left to hear that standard error is gone.
+            drop(writeln!(session.err, "{}", printable(&words)));
+        }
         done.push(status);
     }
     show_some(selection, &done, None, session)?;
@@ -226,8 +231,8 @@ fn start(units: &[String], wait: &WaitArguments, session: &mut Session<'_>) -> R
     }
     for status in &mut started {
         let before = std::mem::take(status);
-        *status = session
-            .wait_for(wait::until(&client, before, wait.timeout, |state| reached(state, until)))?;
+        let enough = |status: &UnitStatus| is_as_far(status, until);
+        *status = session.wait_for(wait::until(&client, before, wait.timeout, enough))?;
     }
     match &started[..] {
         [one] => session.show(&Shown::new(one, None), status::table)?,
@@ -248,17 +253,9 @@ fn is_file(what: &str) -> bool {
     what == "-" || what.contains('/') || what.ends_with(".toml") || Path::new(what).is_file()
 }
 
-const fn is_live(state: UnitState) -> bool {
-    match state {
-        UnitState::Starting
-        | UnitState::Waiting
-        | UnitState::Pulling
-        | UnitState::Running
-        | UnitState::Stopping
-        | UnitState::BackingOff
-        | UnitState::Scheduled => true,
-        UnitState::Loaded | UnitState::Exited | UnitState::Failed => false,
-    }
+/// A unit that was to run is as far as it was to come, or has stopped by somebody's wish.
+fn is_as_far(status: &UnitStatus, until: Until) -> bool {
+    reached(status.state, until) || (!status.wanted && !wait::is_live(status.state))
 }
 
 const fn reached(state: UnitState, until: Until) -> bool {
@@ -273,9 +270,10 @@ const fn reached(state: UnitState, until: Until) -> bool {
 fn trouble(status: &UnitStatus) -> Option<String> {
     let what = match status.state {
         UnitState::Failed => "failed",
-        UnitState::BackingOff => "ended and is started again after a delay",
-        UnitState::Loaded
-        | UnitState::Starting
+        UnitState::BackingOff => "does not run, and is started again after a delay",
+        // Whoever was told to run it would not have it so.
+        UnitState::Loaded => "does not run",
+        UnitState::Starting
         | UnitState::Running
         | UnitState::Stopping
         | UnitState::Waiting

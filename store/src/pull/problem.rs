@@ -1,8 +1,11 @@
 //! Why an image could not be pulled.
 
+use std::io;
+
 use ferrite_schema::reference::NotAReference;
 
 use super::blob::Download;
+use super::http::Http;
 use super::registry::Registry;
 use crate::access::Unusable;
 use crate::digest::Digest;
@@ -98,6 +101,25 @@ pub enum Pull {
 }
 
 impl Pull {
+    /// It may be had some minutes later, as it is asked for: the way to the registry is not there, or it is overloaded. A server
+    /// that refuses the connection is another than the one that is meant.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        let passes = |source: &Registry| match source {
+            Registry::Http(Http::Connect { source, .. }) => {
+                source.kind() != io::ErrorKind::ConnectionRefused
+            }
+            source => source.is_transient(),
+        };
+        match self {
+            Self::Registry { source, .. } => passes(source),
+            Self::Download { source: Download::Get { source, .. }, .. } => passes(source),
+            Self::Download { source: Download::TooShort { .. }, .. } => true,
+            Self::Again { source, .. } => source.may_pass(),
+            _ => false,
+        }
+    }
+
     /// A rule of the node's configuration is why.
     #[must_use]
     pub fn is_by_rule(&self) -> bool {
@@ -107,5 +129,40 @@ impl Pull {
             Self::Again { problem, source } => problem.is_by_rule() || source.is_by_rule(),
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::address::Origin;
+    use super::*;
+
+    fn unreached(source: io::Error) -> Registry {
+        let origin = Origin::of("registry.example:5000", true).unwrap();
+        Http::Connect { origin, source }.into()
+    }
+
+    #[test]
+    fn what_another_try_may_mend_is_told_from_what_it_cannot() {
+        let pull = |source| Pull::Registry { name: "i".to_owned(), source };
+        let unresolved = io::Error::other("failed to lookup address information");
+        for (source, passes) in [
+            (unreached(io::ErrorKind::NetworkUnreachable.into()), true),
+            (unreached(io::ErrorKind::HostUnreachable.into()), true),
+            (unreached(io::ErrorKind::TimedOut.into()), true),
+            (unreached(unresolved), true),
+            (unreached(io::ErrorKind::ConnectionRefused.into()), false),
+        ] {
+            let words = source.to_string();
+            let problem = pull(source);
+            assert_eq!(problem.may_pass(), passes, "{words}");
+        }
+        let again = |source| Pull::Again {
+            problem: Box::new(Unusable::Absent { name: "i".to_owned() }),
+            source: Box::new(pull(source)),
+        };
+        assert!(again(unreached(io::ErrorKind::TimedOut.into())).may_pass());
+        assert!(!again(unreached(io::ErrorKind::ConnectionRefused.into())).may_pass());
+        assert!(!Pull::from(Unusable::Absent { name: "i".to_owned() }).may_pass());
     }
 }

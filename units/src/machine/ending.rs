@@ -36,6 +36,14 @@ impl Machine {
     }
 
     pub(super) fn ended(&mut self, end: Option<End>, now: Moment) -> Vec<Effect> {
+        // Nobody else ends what a lost shim has left, and whatever follows must not meet it.
+        let left = end.is_none() && self.is_alive();
+        let mut effects = if left { vec![Effect::Kill] } else { Vec::new() };
+        effects.extend(self.after_end(end, now));
+        effects
+    }
+
+    fn after_end(&mut self, end: Option<End>, now: Moment) -> Vec<Effect> {
         match self.life.state.clone() {
             State::Run { kind: RunKind::PreStart(index), .. } if is_clean(end.as_ref()) => {
                 let next = index + 1;
@@ -79,7 +87,7 @@ impl Machine {
     fn clean_up(&mut self, index: usize, next: Next, now: Moment) -> Vec<Effect> {
         if index < self.policy.post_stop {
             let deadline = now + self.policy.grace;
-            self.life.state = State::Cleaning { index, deadline, next };
+            self.life.state = State::Cleaning { index, deadline, killed: false, next };
             return vec![Effect::SetTimer(deadline), Effect::Launch(RunKind::PostStop(index))];
         }
         match next {
@@ -139,7 +147,7 @@ impl Machine {
             .then(|| format!("start limit reached: {starts} starts{}", span.unwrap_or_default()))
     }
 
-    fn back_off(&mut self, now: Moment) -> Vec<Effect> {
+    pub(super) fn back_off(&mut self, now: Moment) -> Vec<Effect> {
         let delay = self.life.backoff.map_or(BACKOFF_FIRST, |last| (last * 2).min(BACKOFF_MAX));
         self.life.backoff = Some(delay);
         self.life.state = State::BackingOff { until: now + delay };

@@ -93,7 +93,8 @@ impl Machine {
                     let (deadline, pid) = (now + self.policy.grace, *pid);
                     let cause = Cause::Unhealthy { reason };
                     self.life.tried = true;
-                    self.life.state = State::Stopping { kind: RunKind::Main, pid, deadline, cause };
+                    let (kind, killed) = (RunKind::Main, false);
+                    self.life.state = State::Stopping { kind, pid, deadline, killed, cause };
                     return vec![Effect::Signal, Effect::SetTimer(deadline)];
                 }
             }

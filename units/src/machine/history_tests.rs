@@ -25,6 +25,7 @@ impl World {
                 Effect::Await
                 | Effect::Signal
                 | Effect::Kill
+                | Effect::KillShim
                 | Effect::Check
                 | Effect::Schedule
                 | Effect::Fired
@@ -51,6 +52,9 @@ impl World {
             11 => Event::Checked(Ok(())),
             12 => Event::Checked(Err("no".to_owned())),
             13 => Event::Deadline,
+            14 if self.pulling => {
+                Event::PullFailed { reason: "no route".to_owned(), may_pass: true }
+            }
             _ => return None,
         };
         match event {
@@ -97,7 +101,7 @@ proptest::proptest! {
     #[test]
     fn any_history_can_be_stopped(
         policy in policies(),
-        choices in proptest::collection::vec(0_u8..14, 0..80),
+        choices in proptest::collection::vec(0_u8..15, 0..80),
     ) {
         let (mut machine, mut world, mut now) = (Machine::new(policy), World::default(), BOOTED);
         for choice in choices {

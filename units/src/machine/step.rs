@@ -1,6 +1,9 @@
 //! What follows an event.
 
-use super::{Cause, Effect, Event, Machine, Moment, Next, RunKind, STARTS_KEPT_MAX, State};
+use super::{
+    Cause, Effect, Event, KILL_PATIENCE, Machine, Moment, Next, PULL_PATIENCE, RunKind,
+    STARTS_KEPT_MAX, State,
+};
 
 impl Machine {
     /// Takes one event and says what is to be done.
@@ -12,7 +15,7 @@ impl Machine {
             Event::Hold { reason } => self.hold(reason, now),
             Event::Note { reason } => self.note(reason),
             Event::Pulled => self.pulled(now),
-            Event::PullFailed { reason } => self.pull_failed(reason, now),
+            Event::PullFailed { reason, may_pass } => self.pull_failed(reason, may_pass, now),
             Event::Started { pid } => self.started(pid, now),
             Event::StartFailed { reason } => self.start_failed(reason, now),
             Event::Ended(end) => self.ended(Some(end), now),
@@ -41,6 +44,7 @@ impl Machine {
         match &mut self.life.state {
             State::Loaded | State::Exited | State::Failed => {
                 self.life.backoff = None;
+                self.life.unpulled_since = None;
                 self.life.starts = 0;
                 self.life.recent.clear();
                 if self.policy.timer {
@@ -50,6 +54,7 @@ impl Machine {
             }
             // A person's wish comes before the delay.
             State::BackingOff { .. } => {
+                self.life.unpulled_since = None;
                 self.life.recent.clear();
                 let mut effects = vec![Effect::ClearTimer];
                 effects.extend(self.begin());
@@ -58,14 +63,17 @@ impl Machine {
             State::Scheduled => self.fire(),
             State::Stopping { cause, .. } | State::Cleaning { next: Next::Because(cause), .. } => {
                 match cause {
-                    Cause::Asked { .. } => *cause = Cause::Again,
-                    Cause::Again | Cause::Hold { .. } | Cause::Unhealthy { .. } => {}
+                    Cause::Asked { .. } | Cause::Unhealthy { .. } => *cause = Cause::Again,
+                    Cause::Again | Cause::Hold { .. } => {}
                 }
                 Vec::new()
             }
-            State::Waiting | State::Pulling | State::Run { .. } | State::Cleaning { .. } => {
+            // It ended by itself; only its commands after it still run.
+            State::Cleaning { next: next @ Next::Policy { .. }, .. } => {
+                *next = Next::Because(Cause::Again);
                 Vec::new()
             }
+            State::Waiting | State::Pulling | State::Run { .. } => Vec::new(),
         }
     }
 
@@ -83,6 +91,7 @@ impl Machine {
 
     fn fire(&mut self) -> Vec<Effect> {
         self.life.backoff = None;
+        self.life.unpulled_since = None;
         self.life.recent.clear();
         let mut effects = vec![Effect::ClearTimer, Effect::Fired];
         effects.extend(self.begin());
@@ -126,6 +135,10 @@ impl Machine {
     fn pulled(&mut self, now: Moment) -> Vec<Effect> {
         match self.life.state {
             State::Pulling => {
+                if self.life.unpulled_since.take().is_some() {
+                    // The delays were its image's, not its own.
+                    self.life.backoff = None;
+                }
                 self.life.starts = self.life.starts.saturating_add(1);
                 if self.life.recent.len() >= STARTS_KEPT_MAX {
                     self.life.recent.remove(0);
@@ -153,9 +166,18 @@ impl Machine {
         vec![Effect::Launch(kind)]
     }
 
-    fn pull_failed(&mut self, reason: String, now: Moment) -> Vec<Effect> {
+    fn pull_failed(&mut self, reason: String, may_pass: bool, now: Moment) -> Vec<Effect> {
         match self.life.state {
-            State::Pulling => self.decide(false, reason, now),
+            State::Pulling => {
+                let since = *self.life.unpulled_since.get_or_insert(now);
+                if may_pass && now.saturating_sub(since) < PULL_PATIENCE {
+                    // Nothing of it has failed yet: its restart policy is not asked.
+                    self.life.tried = true;
+                    self.life.reason = Some(reason);
+                    return self.back_off(now);
+                }
+                self.decide(false, reason, now)
+            }
             State::Loaded
             | State::Waiting
             | State::Run { .. }
@@ -183,9 +205,15 @@ impl Machine {
                 vec![Effect::CancelPull, Effect::Release]
             }
             State::Run { kind, pid, .. } => {
-                let (kind, pid, deadline) = (*kind, *pid, now + self.policy.grace);
-                self.life.state = State::Stopping { kind, pid, deadline, cause: new };
-                let first = if pid.is_some() { Effect::Signal } else { Effect::Kill };
+                let (kind, pid) = (*kind, *pid);
+                // What has not begun gets no grace.
+                let killed = pid.is_none();
+                let (first, patience) = match killed {
+                    true => (Effect::Kill, KILL_PATIENCE),
+                    false => (Effect::Signal, self.policy.grace),
+                };
+                let deadline = now + patience;
+                self.life.state = State::Stopping { kind, pid, deadline, killed, cause: new };
                 vec![first, Effect::SetTimer(deadline)]
             }
             State::Stopping { cause, .. } => {
@@ -228,6 +256,7 @@ impl Machine {
             Cause::Again => None,
         };
         self.life.backoff = None;
+        self.life.unpulled_since = None;
     }
 
     fn started(&mut self, new: i32, now: Moment) -> Vec<Effect> {
@@ -268,10 +297,14 @@ impl Machine {
     }
 
     fn deadline(&mut self, now: Moment) -> Vec<Effect> {
-        match &self.life.state {
+        match &mut self.life.state {
             State::BackingOff { .. } => self.begin(),
             State::Scheduled => self.fire(),
-            State::Stopping { .. } | State::Cleaning { .. } => vec![Effect::Kill],
+            State::Stopping { deadline, killed, .. } | State::Cleaning { deadline, killed, .. } => {
+                let first = if *killed { Effect::KillShim } else { Effect::Kill };
+                (*killed, *deadline) = (true, now + KILL_PATIENCE);
+                vec![first, Effect::SetTimer(*deadline)]
+            }
             State::Run { vitals: Some(_), .. } => {
                 // Asked again should the answer be lost with an agent: see `resume`.
                 debug_assert!(now > Moment::ZERO, "the machine has booted");

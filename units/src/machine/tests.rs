@@ -47,12 +47,12 @@ pub(super) fn started() -> Event {
 }
 
 pub(super) fn unpulled() -> Event {
-    Event::PullFailed { reason: "no image".to_owned() }
+    Event::PullFailed { reason: "no image".to_owned(), may_pass: false }
 }
 
 pub(super) const BOOTED: Moment = Duration::from_secs(100);
 
-fn after(policy: Policy, events: impl IntoIterator<Item = Event>) -> Machine {
+pub(super) fn after(policy: Policy, events: impl IntoIterator<Item = Event>) -> Machine {
     let mut machine = Machine::new(policy);
     for event in events {
         machine.step(event, BOOTED);
@@ -60,11 +60,11 @@ fn after(policy: Policy, events: impl IntoIterator<Item = Event>) -> Machine {
     machine
 }
 
-fn launched() -> Vec<Event> {
+pub(super) fn launched() -> Vec<Event> {
     vec![Event::Start, Event::Met, Event::Pulled]
 }
 
-fn running() -> Vec<Event> {
+pub(super) fn running() -> Vec<Event> {
     [launched(), vec![started()]].concat()
 }
 
@@ -129,6 +129,7 @@ fn every_cell_of_the_table() {
         Waiting,
     };
     let grace = || Effect::SetTimer(BOOTED + POLICY.grace);
+    let killed = || vec![Effect::Kill, Effect::SetTimer(BOOTED + KILL_PATIENCE)];
     let first = || vec![Effect::SetTimer(BOOTED + BACKOFF_FIRST)];
     let rest = || vec![Effect::ClearTimer, Effect::Release];
     let begin = || vec![Effect::Await];
@@ -140,21 +141,21 @@ fn every_cell_of_the_table() {
         (Pulling, unpulled(), BackingOff, first()),
         (Pulling, stop(), Loaded, vec![Effect::CancelPull, Effect::Release]),
         (Pulling, hold(), Waiting, vec![Effect::CancelPull, Effect::Await]),
-        (Starting, stop(), Stopping, vec![Effect::Kill, grace()]),
-        (Starting, hold(), Stopping, vec![Effect::Kill, grace()]),
+        (Starting, stop(), Stopping, killed()),
+        (Starting, hold(), Stopping, killed()),
         (Starting, started(), Running, vec![]),
         (Starting, fail(), BackingOff, first()),
         (Starting, dirty(), BackingOff, first()),
-        (Starting, Event::Lost, BackingOff, first()),
+        (Starting, Event::Lost, BackingOff, [vec![Effect::Kill], first()].concat()),
         (Running, stop(), Stopping, vec![Effect::Signal, grace()]),
         (Running, hold(), Stopping, vec![Effect::Signal, grace()]),
         (Running, fail(), BackingOff, first()),
         (Running, dirty(), BackingOff, first()),
-        (Running, Event::Lost, BackingOff, first()),
+        (Running, Event::Lost, BackingOff, [vec![Effect::Kill], first()].concat()),
         (Stopping, fail(), Loaded, rest()),
         (Stopping, dirty(), Loaded, rest()),
-        (Stopping, Event::Lost, Loaded, rest()),
-        (Stopping, Event::Deadline, Stopping, vec![Effect::Kill]),
+        (Stopping, Event::Lost, Loaded, [vec![Effect::Kill], rest()].concat()),
+        (Stopping, Event::Deadline, Stopping, killed()),
         (BackingOff, Event::Start, Waiting, vec![Effect::ClearTimer, Effect::Await]),
         (BackingOff, stop(), Loaded, rest()),
         (BackingOff, Event::Deadline, Waiting, begin()),

@@ -2,7 +2,7 @@
 
 use ferrite_schema::api::{HealthState, UnitState};
 
-use super::{Cause, End, Machine, Moment, RunKind, State};
+use super::{Cause, End, Machine, Moment, Next, RunKind, State};
 
 impl Machine {
     /// State for the API.
@@ -112,6 +112,26 @@ impl Machine {
     #[must_use]
     pub fn restarts(&self) -> u32 {
         self.life.starts.saturating_sub(1)
+    }
+
+    /// It was asked to stop, has not ended yet, and nobody has asked for it since.
+    #[must_use]
+    pub fn is_asked_to_stop(&self) -> bool {
+        matches!(
+            self.life.state,
+            State::Stopping { cause: Cause::Asked { .. }, .. }
+                | State::Cleaning { next: Next::Because(Cause::Asked { .. }), .. }
+        )
+    }
+
+    /// It has done its work; only its commands after it still run.
+    #[must_use]
+    pub fn has_done_its_work(&self) -> bool {
+        let done = matches!(
+            self.life.state,
+            State::Cleaning { next: Next::Policy { clean: true, .. }, .. }
+        );
+        done && self.policy.oneshot
     }
 
     /// Nothing of it runs and nothing will without being asked.

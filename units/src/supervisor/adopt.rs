@@ -126,10 +126,7 @@ impl Supervisor {
                 let event = shims::event_of(outcome);
                 self.step(name, event).await;
             }
-            (Found::Lost, _) => {
-                self.kill(name);
-                self.step(name, Event::Lost).await;
-            }
+            (Found::Lost, _) => self.step(name, Event::Lost).await,
             // The earlier agent had decided for this run and ended before it began.
             (Found::Nothing, Some(kind)) => self.relaunch(name, kind).await,
             (Found::Nothing, None) => {}

@@ -63,16 +63,15 @@ impl Supervisor {
             self.step(&name, replaced()).await;
         }
         if changed {
-            self.set_document(unit);
+            self.set_document(unit).await;
             self.publish(&name, EventKind::Submitted, "assigned by the cluster".to_owned());
         }
         self.want(&name, launched).await?;
         let Some(entry) = self.entries.get(&name) else { return Ok(()) };
         if launched {
             // One that is done, or failed, by this document stays so.
-            let state = entry.machine.state();
-            let due = changed || !was_wanted;
-            if due || matches!(state, UnitState::Loaded | UnitState::Stopping) {
+            let rests = entry.machine.state() == UnitState::Loaded;
+            if changed || !was_wanted || rests || entry.machine.is_asked_to_stop() {
                 self.step(&name, Event::Start).await;
             }
         } else {
@@ -96,20 +95,11 @@ impl Supervisor {
         }
     }
 
-    fn set_document(&mut self, unit: ferrite_schema::unit::Unit) {
-        self.changed = true;
+    async fn set_document(&mut self, unit: ferrite_schema::unit::Unit) {
         let name = unit.name.clone();
-        match self.entries.get_mut(&name) {
-            Some(entry) => {
-                entry.unit = unit;
-                entry.go_by_document();
-                entry.removing = false;
-                entry.origin = Origin::Cluster;
-            }
-            None => {
-                let entry = Entry { origin: Origin::Cluster, ..Entry::new(unit) };
-                self.entries.insert(name, entry);
-            }
+        self.take_document(unit).await;
+        if let Some(entry) = self.entries.get_mut(&name) {
+            entry.origin = Origin::Cluster;
         }
     }
 }

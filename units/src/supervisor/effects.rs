@@ -1,7 +1,7 @@
 //! What machines ask for, done.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ferrite_schema::api::EventKind;
 use ferrite_schema::shim::{Command, Network};
@@ -15,7 +15,7 @@ use super::super::handle::Message;
 use super::super::launch::Prepared;
 use super::super::machine::{Effect, Event, Moment, RunKind};
 use super::super::shims::{self, Shim};
-use super::super::{clock, health, launch};
+use super::super::{cgroup, clock, health, launch};
 use super::Supervisor;
 
 impl Supervisor {
@@ -38,6 +38,7 @@ impl Supervisor {
                 self.command(name, Command::Kill);
                 self.kill(name);
             }
+            Effect::KillShim => self.kill_shim(name),
             Effect::Check => self.check(name),
             Effect::SetTimer(moment) => self.set_timer(name, moment),
             Effect::Schedule => self.schedule(name).await,
@@ -95,7 +96,7 @@ impl Supervisor {
         match self.tools.puller.look(&image).await {
             Ok(_) => Some(Event::Pulled),
             Err(problem) if problem.is_final() => {
-                Some(Event::PullFailed { reason: ferrite_schema::chain(&problem) })
+                Some(Event::PullFailed { reason: ferrite_schema::chain(&problem), may_pass: false })
             }
             Err(problem) => {
                 self.fetch(name);
@@ -114,9 +115,10 @@ impl Supervisor {
         let (puller, image) = (self.tools.puller.clone(), entry.unit.image.clone());
         let (queue, name) = (self.queue.clone(), name.to_owned());
         let mut progress = puller.watch(&image);
+        let asked = image.clone();
         let send = move |event| {
-            let (queue, name) = (queue.clone(), name.clone());
-            async move { drop(queue.send(Message::Image { name, event }).await) }
+            let (queue, name, image) = (queue.clone(), name.clone(), asked.clone());
+            async move { drop(queue.send(Message::Image { name, image, event }).await) }
         };
         let task = self.tasks.spawn(async move {
             let pulled = puller.ensure(&image);
@@ -133,7 +135,10 @@ impl Supervisor {
             };
             send(match result {
                 Ok(_) => Event::Pulled,
-                Err(error) => Event::PullFailed { reason: ferrite_schema::chain(&error) },
+                Err(error) => Event::PullFailed {
+                    reason: ferrite_schema::chain(&error),
+                    may_pass: error.may_pass(),
+                },
             })
             .await;
         });
@@ -254,21 +259,24 @@ impl Supervisor {
     }
 
     fn check(&mut self, name: &str) {
-        let Some(entry) = self.entries.get_mut(name) else { return };
-        let unit = entry.launched.as_ref().unwrap_or(&entry.unit);
+        let Some(entry) = self.entries.get(name) else { return };
+        let unit = entry.lives_by();
         let Some(check) = unit.health.clone() else { return };
         let address = match unit.network {
             NetworkMode::Host | NetworkMode::None => None,
             NetworkMode::Bridge => entry.addresses.first().and_then(|address| address.parse().ok()),
         };
         let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let folder = self.tools.places.run.join(name);
-        let (run, queue, name) = (entry.run, self.queue.clone(), name.to_owned());
+        let run = entry.run;
+        let (folder, cgroup) = (self.run_folder(name), self.cgroup(name));
+        let (queue, own) = (self.queue.clone(), name.to_owned());
         let task = self.tasks.spawn(async move {
-            let event = Event::Checked(health::look(&folder, &check, address).await);
+            let event = Event::Checked(health::look(&folder, &check, address, &cgroup).await);
+            let name = own;
             drop(queue.send(Message::Happened { name, run, event }).await);
         });
-        if let Some(older) = entry.check.replace(task) {
+        let entry = self.entries.get_mut(name);
+        if let Some(older) = entry.and_then(|entry| entry.check.replace(task)) {
             older.abort();
         }
     }
@@ -296,7 +304,10 @@ impl Supervisor {
         let Some(entry) = self.entries.get_mut(name) else { return };
         entry.timer += 1;
         let now = clock::epoch_s();
-        let Some(unit_timer) = entry.unit.timer.clone() else { return };
+        let Some(unit_timer) = entry.unit.timer.clone() else {
+            // Its document has none any more: there is no time to wait for.
+            return self.set_timer(name, clock::now());
+        };
         let unit_timer = &unit_timer;
         let counts_from = clock::counts_from(unit_timer, entry.fired, now);
         if counts_from != entry.fired && !entry.removing {
@@ -329,18 +340,30 @@ impl Supervisor {
     }
 
     /// Kills a container even where its shim cannot: while it is being built, or when the shim is gone.
-    pub(super) fn kill(&self, name: &str) {
+    fn kill(&self, name: &str) {
+        if let Err(error) = cgroup::kill(&self.cgroup(name)) {
+            tracing::warn!(unit = name, %error, "cgroup-kill-failed");
+        }
+    }
+
+    /// Kills what makes or keeps a container and does not answer. Its connection ends with it, which says the rest.
+    fn kill_shim(&self, name: &str) {
+        // What it has put into the container's cgroup since the last kill has no keeper any more.
+        self.kill(name);
+        match shims::kill(&self.tools.places.shim_cgroup, &self.run_folder(name)) {
+            // Its start is still on the way to it.
+            Ok(0) => {}
+            Ok(killed) => tracing::warn!(unit = name, killed, "shim-hangs-killed"),
+            Err(error) => tracing::warn!(unit = name, %error, "shim-kill-failed"),
+        }
+    }
+
+    /// The cgroup of a unit's container.
+    pub(super) fn cgroup(&self, name: &str) -> PathBuf {
         let of_node = self.entries.get(name).is_some_and(|entry| entry.system.is_some());
         let places = &self.tools.places;
-        let cgroup = if of_node { &places.system_cgroup } else { &places.unit_cgroup };
-        let cgroup = cgroup.trim_start_matches('/');
-        let path = PathBuf::from("/sys/fs/cgroup").join(cgroup).join(name).join("cgroup.kill");
-        match std::fs::write(&path, "1") {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(unit = name, %error, "cgroup-kill-failed");
-            }
-            Ok(()) | Err(_) => {}
-        }
+        let parent = if of_node { &places.system_cgroup } else { &places.unit_cgroup };
+        Path::new(cgroup::ROOT).join(parent.trim_start_matches('/')).join(name)
     }
 
     /// What an event is worth beside the step that it makes.

@@ -1,6 +1,6 @@
 //! A unit that is forgotten, and what was kept about it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ferrite_files::quarantine::Quarantine;
 use ferrite_files::removal;
@@ -8,16 +8,17 @@ use ferrite_schema::api::EventKind;
 use ferrite_schema::names;
 use ferrite_store::beside::{self, beside};
 
-use super::super::record;
+use super::super::{cgroup, record};
 use super::Supervisor;
 
 impl Supervisor {
     pub(super) async fn forget(&mut self, name: &str) {
+        let cgroup = self.cgroup(name);
         let gone = self.entries.remove(name).map(|entry| entry.gone);
         self.changed = true;
         self.tools.containers.detach(name).await;
         record::remove(&self.tools.records, name);
-        self.remove_folders(name).await;
+        self.remove_folders(name, cgroup).await;
         self.publish(name, EventKind::Removed, "forgotten".to_owned());
         for reply in gone.into_iter().flatten() {
             drop(reply.send(Ok(())));
@@ -26,10 +27,14 @@ impl Supervisor {
 
     /// Takes away what is kept about a unit that is forgotten, and gives its IDs back. How much a container has written is
     /// its own affair: removing it takes its time beside the supervisor.
-    async fn remove_folders(&mut self, name: &str) {
+    async fn remove_folders(&mut self, name: &str, cgroup: PathBuf) {
         let (places, unit) = (self.tools.places.clone(), name.to_owned());
         let taken = beside(move || {
             let mut gone = Vec::new();
+            // Its shim has removed it, where that was not lost.
+            if let Err(error) = cgroup::clear(&cgroup) {
+                tracing::warn!(unit, %error, "cgroup-not-removed");
+            }
             // In memory, and small.
             drop(removal::remove(&places.run.join(&unit)));
             for folder in [&places.scratch, &places.logs] {

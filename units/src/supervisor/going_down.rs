@@ -13,8 +13,9 @@ const STOP_MARGIN: Duration = Duration::from_secs(10);
 
 /// What a stop of it takes at most: each of its containers gets its grace.
 fn stop_time(entry: &Entry) -> Duration {
-    let containers = u32::try_from(entry.unit.post_stop.len() + 1).unwrap_or(u32::MAX);
-    Policy::of(&entry.unit).grace.saturating_mul(containers)
+    let unit = entry.lives_by();
+    let containers = u32::try_from(unit.post_stop.len() + 1).unwrap_or(u32::MAX);
+    Policy::of(unit).grace.saturating_mul(containers)
 }
 
 impl Supervisor {
@@ -68,7 +69,7 @@ impl Supervisor {
         let own = || left().filter(|(_, entry)| entry.system.is_some());
         left()
             .map(|(name, entry)| {
-                let mut needed = graph::edges(&entry.unit);
+                let mut needed = graph::edges(entry.lives_by());
                 if entry.system.is_none() {
                     needed.extend(own().map(|(name, _)| name.as_str()));
                 }

@@ -1,13 +1,14 @@
 //! What people ask for.
 
-use ferrite_schema::api::{EventKind, Origin, UnitStatus};
-use ferrite_schema::unit::{self, Unit, template};
+use ferrite_schema::api::{EventKind, Origin, UnitState, UnitStatus};
+use ferrite_schema::unit::{Unit, template};
 use ferrite_schema::utc;
 
 use super::super::clock;
-use super::super::graph::{self, Edges};
+use super::super::graph;
 use super::super::handle::{Ask, Refusal};
-use super::super::machine::Event;
+use super::super::machine::{Effect, Event};
+use super::super::starting::{self, Everyone, Known, Plan};
 use super::{Entry, Supervisor, status};
 
 impl Supervisor {
@@ -22,12 +23,10 @@ impl Supervisor {
             Ask::Put(unit) => self.put(*unit).await?,
             Ask::Get(name) => name,
             Ask::Load(name) => self.load(name).await?,
-            Ask::Start(name) => self.start(name).await?,
+            Ask::Start(name) => self.start(name, None).await?,
             Ask::Restart(name) => {
-                self.make_instance(&name).await?;
-                self.known(&name)?;
-                self.step(&name, Event::Stop { reason: "it is being restarted".to_owned() }).await;
-                self.start(name).await?
+                let stop = Event::Stop { reason: "it is being restarted".to_owned() };
+                self.start(name, Some(stop)).await?
             }
             Ask::Stop(name) => self.stop(name).await?,
             Ask::Unload(name) if self.entries.get(&name).is_some_and(|entry| entry.made) => {
@@ -58,6 +57,11 @@ impl Supervisor {
 
     async fn put(&mut self, unit: Unit) -> Result<String, Refusal> {
         self.refuse_circle(&unit)?;
+        self.keep(unit).await
+    }
+
+    /// Keeps a document with which nobody waits for ever.
+    async fn keep(&mut self, unit: Unit) -> Result<String, Refusal> {
         // A collector that counted the units before this one must not take its image.
         self.tools.images.mention(&unit.image);
         let document = unit.clone();
@@ -69,21 +73,42 @@ impl Supervisor {
             let made = name.clone();
             self.in_store(move |store| store.set_made(&made, false)).await?;
         }
-        match self.entries.get_mut(&name) {
-            Some(entry) => {
-                entry.unit = unit;
-                entry.go_by_document();
-                entry.made = false;
-                // It was to be forgotten as soon as it stopped: now it is not.
-                entry.removing = false;
-            }
-            None => {
-                self.entries.insert(name.clone(), Entry::new(unit));
-            }
+        if let Some(entry) = self.entries.get_mut(&name) {
+            entry.made = false;
         }
-        self.changed = true;
+        self.take_document(unit).await;
         self.publish(&name, EventKind::Submitted, "submitted".to_owned());
         Ok(name)
+    }
+
+    /// Lets a unit have this document from now on, and what has no container yet go by it at once.
+    pub(super) async fn take_document(&mut self, unit: Unit) {
+        self.changed = true;
+        let name = unit.name.clone();
+        let Some(entry) = self.entries.get_mut(&name) else {
+            self.entries.insert(name, Entry::new(unit));
+            return;
+        };
+        let before = std::mem::replace(&mut entry.unit, unit);
+        entry.go_by_document();
+        // It was to be forgotten as soon as it stopped: now it is not.
+        entry.removing = false;
+        match entry.machine.state() {
+            UnitState::Scheduled if before.timer != entry.unit.timer => {
+                if entry.unit.timer.as_ref().is_some_and(|timer| timer.cron.is_some()) {
+                    // Times of this calendar that have been were not missed.
+                    entry.fired = None;
+                }
+                self.schedule(&name).await;
+            }
+            UnitState::Pulling if before.image != entry.unit.image => {
+                drop(self.perform(&name, Effect::CancelPull).await);
+                if let Some(event) = self.perform(&name, Effect::Pull).await {
+                    self.step(&name, event).await;
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Refuses a document with which units would wait for each other for ever.
@@ -91,12 +116,8 @@ impl Supervisor {
         if template::is_template(&unit.name) {
             return Ok(());
         }
-        let mut edges: Edges<'_> = self
-            .entries
-            .values()
-            .filter(|entry| !entry.removing && !template::is_template(&entry.unit.name))
-            .map(|entry| (entry.unit.name.as_str(), graph::edges(&entry.unit)))
-            .collect();
+        let all = self.everyone();
+        let mut edges = starting::edges(&all);
         edges.insert(&unit.name, graph::edges(unit));
         match graph::cycle(&edges, &unit.name) {
             Some(circle) => Err(Refusal::Circle { circle }),
@@ -104,90 +125,120 @@ impl Supervisor {
         }
     }
 
-    /// Makes an instance of its template, or makes it anew where it does not run: a template's new version holds
-    /// for an instance from its next start by a person on.
-    async fn make_instance(&mut self, name: &str) -> Result<(), Refusal> {
-        if template::is_template(name) {
-            return match self.entries.contains_key(name) {
-                true => Err(Refusal::Template { name: name.to_owned() }),
-                false => Err(Refusal::Unknown { name: name.to_owned() }),
-            };
+    fn everyone(&self) -> Everyone<'_> {
+        let known = self.entries.iter().map(|(name, entry)| {
+            let Entry { origin, ref unit, made, removing, .. } = *entry;
+            (name.as_str(), Known { unit, origin, made, removing })
+        });
+        known.collect()
+    }
+
+    /// Makes instances of their templates, all or none.
+    async fn make(&mut self, instances: Vec<Unit>) -> Result<(), Refusal> {
+        let mut before = Vec::new();
+        for unit in instances {
+            let name = unit.name.clone();
+            let there = self.entries.get(&name).filter(|entry| !entry.removing);
+            before.push((name.clone(), there.map(|entry| entry.unit.clone())));
+            if let Err(refusal) = self.make_one(unit).await {
+                self.unmake(before).await;
+                return Err(refusal);
+            }
         }
-        let own = self.entries.get(name).is_some_and(|entry| !entry.made);
-        let Some(of) = template::template_of(name).filter(|_| !own) else { return Ok(()) };
-        let Some(template) = self.entries.get(&of) else { return Ok(()) };
-        let unit = unit::instance(&template.unit, name)
-            .map_err(|source| Refusal::Instance { name: name.to_owned(), source })?;
-        if self.entries.get(name).is_some_and(|entry| entry.unit == unit) {
-            return Ok(());
-        }
-        self.put(unit).await?;
-        let made = name.to_owned();
+        Ok(())
+    }
+
+    async fn make_one(&mut self, unit: Unit) -> Result<(), Refusal> {
+        let name = self.keep(unit).await?;
+        let made = name.clone();
         self.in_store(move |store| store.set_made(&made, true)).await?;
-        if let Some(entry) = self.entries.get_mut(name) {
+        if let Some(entry) = self.entries.get_mut(&name) {
             entry.made = true;
         }
         Ok(())
     }
 
+    /// Takes back what was made, as far as STATE lets it: it did not take something else just now.
+    async fn unmake(&mut self, made: Vec<(String, Option<Unit>)>) {
+        for (name, before) in made {
+            let undone = match before {
+                Some(unit) => self.make_one(unit).await,
+                None => self.drop_unit(&name, "it was not made after all".to_owned()).await,
+            };
+            if let Err(refusal) = undone {
+                let error = ferrite_schema::chain(&refusal);
+                tracing::warn!(unit = name, error, "instance-not-taken-back");
+            }
+        }
+    }
+
     async fn load(&mut self, name: String) -> Result<String, Refusal> {
-        self.make_instance(&name).await?;
-        self.known(&name)?;
+        let instance = starting::instance(&name, &self.everyone())?;
+        if instance.is_none() {
+            self.known(&name)?;
+            self.refuse_going(&name)?;
+        }
+        self.make(instance.into_iter().collect()).await?;
         self.fetch(&name);
         Ok(name)
     }
 
-    /// Wants a unit to run, and with it everything that it requires.
-    async fn start(&mut self, name: String) -> Result<String, Refusal> {
-        let mut order = vec![name.clone()];
-        let mut index = 0;
-        while let Some(next) = order.get(index).cloned() {
-            index += 1;
-            self.make_instance(&next).await?;
-            let Some(entry) = self.entries.get(&next) else {
-                return Err(if next == name {
-                    Refusal::Unknown { name }
-                } else {
-                    Refusal::Missing { name, missing: next }
-                });
-            };
-            if entry.origin != Origin::Local {
-                // It is waited for; whether it runs is others' to say.
-                continue;
-            }
-            for required in &entry.unit.requires {
-                if !order.contains(required) {
-                    order.push(required.clone());
-                }
-            }
+    fn refuse_going(&self, name: &str) -> Result<(), Refusal> {
+        match self.entries.get(name).is_some_and(|entry| entry.removing) {
+            true => Err(Refusal::Going { name: name.to_owned() }),
+            false => Ok(()),
         }
-        // What is required first: then nothing waits for a wish that is about to be heard.
-        let local = |name: &String| {
-            self.entries.get(name).is_some_and(|entry| entry.origin == Origin::Local)
-        };
-        order.retain(local);
-        for next in order.into_iter().rev() {
-            self.want(&next, true).await?;
-            if let Some(entry) = self.entries.get_mut(&next).filter(|entry| entry.machine.at_rest())
-            {
+    }
+
+    /// Wants a unit to run, and with it everything that it requires; first stops it, where it is for a restart.
+    async fn start(&mut self, name: String, stop: Option<Event>) -> Result<String, Refusal> {
+        let Plan { make, order } = starting::plan(&name, &self.everyone())?;
+        self.make(make).await?;
+        self.want_all(&order).await?;
+        if let Some(stop) = stop {
+            self.step(&name, stop).await;
+        }
+        for next in order {
+            let Some(entry) = self.entries.get_mut(&next) else { continue };
+            if entry.machine.at_rest() {
                 // A person's start is where a timer begins: nothing was missed before it.
                 entry.fired = None;
             }
-            let ready = self.entries.get(&next).is_some_and(|entry| entry.machine.is_ready());
             // A oneshot unit that is done is not done again for the sake of another one.
-            if next == name || !ready {
+            let is_done = entry.machine.is_ready() || entry.machine.has_done_its_work();
+            if next == name || !is_done {
                 self.step(&next, Event::Start).await;
             }
         }
         Ok(name)
     }
 
+    /// Wants all of these to run, or none that was not wanted before.
+    async fn want_all(&mut self, names: &[String]) -> Result<(), Refusal> {
+        let mut wanted = Vec::new();
+        for name in names {
+            let before = self.entries.get(name).is_some_and(|entry| entry.wanted);
+            if let Err(refusal) = self.want(name, true).await {
+                for name in wanted {
+                    drop(self.want(name, false).await);
+                }
+                return Err(refusal);
+            }
+            if !before {
+                wanted.push(name);
+            }
+        }
+        Ok(())
+    }
+
     async fn stop(&mut self, name: String) -> Result<String, Refusal> {
         self.known(&name)?;
         self.want(&name, false).await?;
         let now = clock::epoch_s();
-        let noted = name.clone();
-        self.in_store(move |store| store.note_stopped(&noted, now)).await;
+        if self.refuse_going(&name).is_ok() {
+            let noted = name.clone();
+            self.in_store(move |store| store.note_stopped(&noted, now)).await;
+        }
         self.step(&name, Event::Stop { reason: stopped(now) }).await;
         Ok(name)
     }

@@ -19,7 +19,8 @@ pub(super) fn status(entry: &Entry, image_digest: Option<String>) -> UnitStatus 
         UnitState::BackingOff => machine.until().map(clock::calendar),
         _ => None,
     };
-    let running = entry.launched.as_ref().filter(|_| machine.is_alive());
+    // What it has is what it was started with, whatever was submitted meanwhile.
+    let lives_by = entry.lives_by();
     let mut status = UnitStatus {
         name: unit.name.clone(),
         image: unit.image.clone(),
@@ -29,7 +30,7 @@ pub(super) fn status(entry: &Entry, image_digest: Option<String>) -> UnitStatus 
         restarts: machine.restarts(),
         last_exit: machine.last_end().map(|end| end.exit.clone()),
         since_s: entry.since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
-        notes: if entry.system.is_some() { Vec::new() } else { launch::notes(unit) },
+        notes: if entry.system.is_some() { Vec::new() } else { launch::notes(lives_by) },
         wanted: entry.wanted,
         template,
         health: machine.health(),
@@ -39,11 +40,11 @@ pub(super) fn status(entry: &Entry, image_digest: Option<String>) -> UnitStatus 
         oom_killed: machine.last_end().is_some_and(|end| end.oom_killed),
         image_digest,
         addresses: if machine.is_alive() { entry.addresses.clone() } else { Vec::new() },
-        ports: unit.ports.iter().map(port_words).collect(),
-        volumes: unit.volumes.iter().filter_map(volume_words).collect(),
+        ports: lives_by.ports.iter().map(port_words).collect(),
+        volumes: lives_by.volumes.iter().filter_map(volume_words).collect(),
         labels: unit.labels.clone(),
         origin: entry.origin,
-        outdated: running.is_some_and(|launched| launched != unit),
+        outdated: lives_by != unit,
     };
     let failing = machine.failing().map(|(since, why)| (clock::calendar(since), why.to_owned()));
     status.why = why(&status, failing);

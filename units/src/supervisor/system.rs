@@ -5,7 +5,7 @@ use ferrite_store::beside::beside;
 use tokio::sync::oneshot;
 
 use super::super::handle::{Message, Refusal};
-use super::super::machine::{Event, Policy};
+use super::super::machine::Event;
 use super::super::shims::{self, Shim};
 use super::super::system::SystemUnit;
 use super::{Entry, Supervisor};
@@ -24,15 +24,16 @@ impl Supervisor {
             self.step(&name, Event::Stop { reason: "it is defined anew".to_owned() }).await;
         }
         let entry = self.entries.entry(name.clone()).or_insert_with(|| Entry::new(unit.clone()));
-        entry.machine.set_policy(Policy::of(&unit));
         entry.origin = Origin::System;
         entry.unit = unit;
+        entry.go_by_document();
         entry.system = Some(system);
         (entry.wanted, entry.removing, entry.ran_before) = (true, false, true);
         for reply in entry.gone.drain(..) {
             drop(reply.send(Ok(())));
         }
-        if changed || matches!(entry.machine.state(), UnitState::Loaded | UnitState::Stopping) {
+        let ends = entry.machine.is_asked_to_stop();
+        if changed || ends || entry.machine.state() == UnitState::Loaded {
             self.step(&name, Event::Start).await;
         }
         Ok(())

@@ -25,14 +25,18 @@ pub(super) fn until(
     if until == Until::Accepted {
         return Ok(unit.clone());
     }
-    let enough = |unit: &ClusterUnit| {
-        !unit.instances.is_empty()
-            && unit
-                .instances
-                .iter()
-                .all(|one| state(one).is_some_and(|state| reached(state, until)))
-    };
-    look(cluster, unit, within, session, enough)
+    look(cluster, unit, within, session, |unit| is_as_far(unit, until))
+}
+
+/// All instances are as far as they were to come, or somebody has stopped the unit meanwhile.
+fn is_as_far(unit: &ClusterUnit, until: Until) -> bool {
+    let mut states = unit.instances.iter().map(state);
+    let far = states.all(|state| state.is_some_and(|state| reached(state, until)));
+    !is_to_run(unit) || (far && !unit.instances.is_empty())
+}
+
+fn is_to_run(unit: &ClusterUnit) -> bool {
+    unit.target == Some(UnitTarget::Launched)
 }
 
 /// Waits until nothing of a unit that is inactive runs.
@@ -61,11 +65,19 @@ pub(super) fn until_gone(
         Err(error) if error.is_unknown() => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    let away = |unit: &ClusterUnit| unit.target.is_none() && unit.instances.iter().all(is_away);
-    match look(cluster, &unit, within, session, away) {
+    match look(cluster, &unit, within, session, is_decided) {
         Err(Failure::Client(error)) if error.is_unknown() => Ok(()),
+        Ok(unit) if unit.target.is_some() => Err(Failure::Unit {
+            name: unit.name,
+            what: "was submitted again meanwhile, and stays".to_owned(),
+        }),
         other => other.map(drop),
     }
+}
+
+/// Nothing of a unit that is to be forgotten runs any more, or it is not to be forgotten after all.
+fn is_decided(unit: &ClusterUnit) -> bool {
+    unit.target.is_some() || unit.instances.iter().all(is_away)
 }
 
 /// Nobody can say when what a lost machine ran has ended there.
@@ -130,10 +142,63 @@ const fn reached(state: UnitState, until: Until) -> bool {
 
 /// What is wrong with an instance that was to run, for a person.
 pub(super) fn trouble(unit: &ClusterUnit) -> Option<(String, String)> {
+    if !is_to_run(unit) {
+        return Some((unit.name.clone(), "was stopped meanwhile".to_owned()));
+    }
     let down = |one: &&ClusterInstance| {
         matches!(state(one), Some(UnitState::Failed | UnitState::BackingOff))
     };
     let one = unit.instances.iter().find(down)?;
     let on = one.machine_name.as_deref().unwrap_or("no machine");
     Some((one.name.clone(), format!("is {} on {on}", state_words(one))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(target: Option<UnitTarget>, states: &[&str]) -> ClusterUnit {
+        let instance = |state: &&str| ClusterInstance {
+            name: "web@1".to_owned(),
+            machine: None,
+            machine_name: None,
+            state: (*state).to_owned(),
+            ready: false,
+            addresses: Vec::new(),
+            ports: Vec::new(),
+            exit: None,
+            outdated: false,
+            why: String::new(),
+        };
+        ClusterUnit {
+            name: "web".to_owned(),
+            target,
+            replicas: None,
+            spec: None,
+            image_digest: None,
+            definition: None,
+            revision: 7,
+            instances: states.iter().map(instance).collect(),
+            notes: Vec::new(),
+            problem: None,
+        }
+    }
+
+    /// Somebody else asks for the opposite while it is waited for.
+    #[test]
+    fn what_was_overtaken_is_not_waited_for() {
+        let launched = |states: &[&str]| unit(Some(UnitTarget::Launched), states);
+        assert!(is_as_far(&launched(&["running", "running"]), Until::Running));
+        assert!(!is_as_far(&launched(&["running", "pulling"]), Until::Running));
+        assert!(!is_as_far(&launched(&[]), Until::Running));
+        assert_eq!(trouble(&launched(&["running"])), None);
+        for target in [None, Some(UnitTarget::Inactive), Some(UnitTarget::Loaded)] {
+            let stopped = unit(target, &["stopping"]);
+            assert!(is_as_far(&stopped, Until::Running), "{target:?}");
+            assert_eq!(trouble(&stopped).unwrap().1, "was stopped meanwhile");
+        }
+        assert!(is_decided(&unit(None, &["lost", "unplaced"])) && is_decided(&unit(None, &[])));
+        assert!(!is_decided(&unit(None, &["running"])));
+        assert!(is_decided(&launched(&["running"])));
+    }
 }

@@ -1,4 +1,5 @@
-use super::{as_toml, is_file, list_table, reached, status, trouble};
+use super::wait::is_decided;
+use super::{as_toml, is_as_far, is_file, list_table, reached, status, trouble};
 use crate::cli::Until;
 use ferrite_schema::api::{Exit, NodeStats, Stats, UnitState, UnitStats, UnitStatus};
 use ferrite_schema::unit;
@@ -44,17 +45,33 @@ fn what_ends_each_wait() {
     );
 }
 
+/// Somebody else asks for the opposite while it is waited for.
+#[test]
+fn what_was_overtaken_is_not_waited_for() {
+    let seen = |state, wanted| UnitStatus { wanted, ..unit_in(state) };
+    for state in STATES {
+        assert!(is_decided(&seen(state, true)), "{state:?}: it was started again");
+        for until in [Until::Running, Until::Ended] {
+            let far = reached(state, until);
+            assert_eq!(is_as_far(&seen(state, true), until), far, "{state:?}");
+            let rests = matches!(state, UnitState::Loaded | UnitState::Exited | UnitState::Failed);
+            assert_eq!(is_as_far(&seen(state, false), until), far || rests, "{state:?}");
+            assert_eq!(is_decided(&seen(state, false)), rests, "{state:?}");
+        }
+    }
+}
+
 #[test]
 fn only_failed_and_restarting_units_are_trouble() {
     let found = STATES.map(|state| trouble(&unit_in(state)));
     let expected = [
-        None,
+        Some("does not run: exit status 3".to_owned()),
         None,
         None,
         None,
         None,
         Some("failed: exit status 3".to_owned()),
-        Some("ended and is started again after a delay: exit status 3".to_owned()),
+        Some("does not run, and is started again after a delay: exit status 3".to_owned()),
         None,
         None,
         None,

@@ -11,14 +11,14 @@ use crate::moment::Moment;
 /// How often a unit is looked at where the node's events cannot be followed, because too many do so already.
 const POLL: Duration = Duration::from_millis(500);
 
-/// Waits until the unit's state is `enough`.
+/// Waits until what is seen of the unit is `enough`.
 pub(super) async fn until(
     client: &Client,
     status: UnitStatus,
     within: Duration,
-    enough: impl Fn(UnitState) -> bool,
+    enough: impl Fn(&UnitStatus) -> bool,
 ) -> Result<UnitStatus, Failure> {
-    if enough(status.state) {
+    if enough(&status) {
         return Ok(status);
     }
     let UnitStatus { name, mut state, .. } = status;
@@ -43,23 +43,47 @@ pub(super) async fn until_gone(
 ) -> Result<(), Failure> {
     let going =
         UnitStatus { name: name.to_owned(), state: UnitState::Stopping, ..UnitStatus::default() };
-    match until(client, going, within, |_state| false).await {
+    match until(client, going, within, is_decided).await {
         Err(Failure::Client(error)) if error.is_unknown() => Ok(()),
-        other => other.map(drop),
+        Ok(_) => Err(Failure::Unit {
+            name: name.to_owned(),
+            what: "was submitted again meanwhile, and stays".to_owned(),
+        }),
+        Err(failure) => Err(failure),
     }
 }
 
-/// Asks for the unit after each change until its state, the last of which stays in `seen`, is `enough`.
+/// A unit that was to stop has stopped, or is to run again by somebody's wish: then there is nothing left to wait for. One that is
+/// being forgotten is never seen so: nobody can start it, and when it has stopped it is gone.
+pub(super) fn is_decided(status: &UnitStatus) -> bool {
+    status.wanted || !is_live(status.state)
+}
+
+/// Something of it runs, or is to.
+pub(super) const fn is_live(state: UnitState) -> bool {
+    match state {
+        UnitState::Starting
+        | UnitState::Waiting
+        | UnitState::Pulling
+        | UnitState::Running
+        | UnitState::Stopping
+        | UnitState::BackingOff
+        | UnitState::Scheduled => true,
+        UnitState::Loaded | UnitState::Exited | UnitState::Failed => false,
+    }
+}
+
+/// Asks for the unit after each change until it, the last state of which stays in `seen`, is `enough`.
 async fn look(
     ask: impl AsyncFn() -> Result<UnitStatus, Failure>,
     mut change: impl AsyncFnMut(),
     seen: &mut UnitState,
-    enough: impl Fn(UnitState) -> bool,
+    enough: impl Fn(&UnitStatus) -> bool,
 ) -> Result<UnitStatus, Failure> {
     loop {
         let status = ask().await?;
         *seen = status.state;
-        if enough(status.state) {
+        if enough(&status) {
             return Ok(status);
         }
         change().await;
@@ -97,7 +121,7 @@ mod tests {
             Ok(UnitStatus { state, ..UnitStatus::default() })
         };
         let change = async || changed.set(changed.get() + 1);
-        let looks = look(ask, change, &mut seen, |state| state == UnitState::Running);
+        let looks = look(ask, change, &mut seen, |status| status.state == UnitState::Running);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         assert_eq!(runtime.block_on(looks).unwrap().state, UnitState::Running);
         assert_eq!((asked.get(), changed.get(), seen), (3, 2, UnitState::Running));
