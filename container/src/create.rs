@@ -114,15 +114,17 @@ mod tests {
 
     #[test]
     fn what_libcontainer_leaves_out_is_said() {
-        let heard = Heard::begin().unwrap();
+        let (heard, subscriber) = Heard::apart().unwrap();
         let request = bounded();
         let broken = || LibcontainerError::Other("the channel broke".to_owned());
         let problem = anyhow::Error::from(ContainerProblem::Create(broken()));
         let bounds = "resources.memory = 1MiB, resources.pids_max = 3, ulimits.nofile";
         let text = reason(&problem, &heard, &request);
         assert!(text.ends_with(&format!("within the unit's bounds: {bounds}")), "{text}");
-        tracing::error!("failed to change the folder");
-        tracing::error!("failed to make the container");
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::error!("failed to change the folder");
+            tracing::error!("failed to make the container");
+        });
         let text = reason(&problem, &heard, &request);
         assert!(text.contains("; libcontainer: failed to change the folder; "), "{text}");
         // What is our own says all there is.

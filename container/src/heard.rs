@@ -6,7 +6,9 @@ use std::io::{self, Read, Seek};
 use std::sync::Arc;
 
 use rustix::fs::MemfdFlags;
+use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// What is listened to. In memory, so that processes that are forked write to it, too.
 #[derive(Debug)]
@@ -15,12 +17,19 @@ pub(crate) struct Heard(Arc<File>);
 impl Heard {
     /// Listens from now on, once per process.
     pub(crate) fn begin() -> io::Result<Self> {
+        let (heard, subscriber) = Self::apart()?;
+        subscriber.try_init().map_err(io::Error::other)?;
+        Ok(heard)
+    }
+
+    /// Listens to what is said to the subscriber, which is nobody's yet.
+    pub(crate) fn apart() -> io::Result<(Self, impl Subscriber + Send + Sync + 'static)> {
         let file = rustix::fs::memfd_create(c"libcontainer", MemfdFlags::CLOEXEC)?;
         let file = Arc::new(File::from(file));
         let form = tracing_subscriber::fmt().with_ansi(false).without_time();
         let form = form.with_level(false).with_target(false).with_max_level(LevelFilter::ERROR);
-        form.with_writer(Arc::clone(&file)).init();
-        Ok(Self(file))
+        let subscriber = form.with_writer(Arc::clone(&file)).finish();
+        Ok((Self(file), subscriber))
     }
 
     /// The first that was said, which is nearest to the cause; what follows is said by its callers.

@@ -70,18 +70,13 @@ impl<'a> Command<'a> {
 
     /// Asks the kernel whether the program could be executed by who asks.
     pub(crate) fn look(&self) -> Result<(), Unexecuted> {
-        let mut refused = None;
+        let mut refused: Option<(&String, Errno, bool)> = None;
         for candidate in &self.candidates {
-            match executable(candidate) {
-                Ok(()) => return Ok(()),
-                Err(errno @ (Errno::NOENT | Errno::NOTDIR)) => {
-                    refused = refused.or(Some((candidate, errno, false)));
-                }
-                // The first thing of that name, over a name that leads to nothing.
-                Err(errno) => {
-                    refused = refused.filter(|(_, _, is_there)| *is_there);
-                    refused = refused.or(Some((candidate, errno, true)));
-                }
+            let Err(errno) = executable(candidate) else { return Ok(()) };
+            // The first thing of that name, over a name that leads to nothing.
+            let is_there = Path::new(candidate).exists();
+            if refused.is_none_or(|(_, _, before)| is_there && !before) {
+                refused = Some((candidate, errno, is_there));
             }
         }
         let (candidate, errno, _) = refused.ok_or(Unexecuted::Unnamed)?;
@@ -112,16 +107,16 @@ impl<'a> Command<'a> {
     /// What a person is told of the kernel's reason; where it is not known which candidate it is about, of the first
     /// that is there.
     pub(crate) fn refused(&self, candidate: Option<&str>, errno: Errno) -> Unexecuted {
-        let there = || self.candidates.iter().find(|path| Path::new(path).exists());
-        let named = candidate.or_else(|| there().map(String::as_str));
-        let path = named.unwrap_or(self.program).to_owned();
-        let absent = matches!(errno, Errno::NOENT | Errno::NOTDIR);
-        if absent && !self.program.contains('/') && !Path::new(&path).exists() {
+        let exists = |path: &&str| Path::new(path).exists();
+        let there = || self.candidates.iter().map(String::as_str).find(exists);
+        let named = candidate.filter(exists).or_else(there);
+        if named.is_none() && !self.program.contains('/') {
             return Unexecuted::Absent {
                 program: self.program.to_owned(),
                 path: self.path.clone(),
             };
         }
+        let path = named.unwrap_or(self.program).to_owned();
         let need = needs::of(Path::new(&path), errno);
         Unexecuted::Refused { path, need, source: errno.into() }
     }

@@ -35,6 +35,7 @@ impl Report {
     pub(super) fn fail(&self, text: &str) -> ExitCode {
         // What else was said, `--debug` shows.
         let cause = self.heard.as_ref().and_then(Heard::cause);
+        let cause = cause.filter(|cause| !text.contains(cause.as_str()));
         let text = cause.map_or(text.to_owned(), |cause| format!("{text}; libcontainer: {cause}"));
         drop(writeln!(io::stderr(), "ferrite-oci: error: {text}"));
         if let Some(path) = &self.log {
