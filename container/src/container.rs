@@ -11,6 +11,7 @@ use ferrite_files::durable::{self, WriteFile};
 use ferrite_files::removal::{self, RemoveTree};
 use ferrite_net::cable::{self, CableProblem};
 use ferrite_schema::shim::Request;
+use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
 use libcontainer::oci_spec::runtime::Spec;
@@ -19,7 +20,10 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Gid, Pid, PidfdFlags, Uid};
 
-use super::seccomp::{self, Program, ProgramProblem, Workload};
+use super::cgroup;
+use super::resources::{self, ResourcesProblem};
+use super::seccomp::{self, Program, ProgramProblem};
+use super::workload::{self, Speaker, Workload};
 
 /// The kernel's file for this process's rank when memory runs out.
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";
@@ -52,10 +56,21 @@ pub(super) enum ContainerProblem {
     Filter(#[from] ProgramProblem),
     #[error(transparent)]
     Connect(#[from] CableProblem),
+    #[error(transparent)]
+    Bound(#[from] ResourcesProblem),
     #[error("start the container's program")]
     Start(#[source] LibcontainerError),
+    #[error("{reason}")]
+    Program { reason: String },
     #[error("restore this process's rank when memory runs out")]
     OomScore(#[source] io::Error),
+}
+
+impl ContainerProblem {
+    /// It is libcontainer's, whose errors are texts without their causes.
+    pub(super) fn is_libcontainers(&self) -> bool {
+        matches!(self, Self::Create(_) | Self::Start(_))
+    }
 }
 
 /// A container whose program runs.
@@ -81,6 +96,35 @@ pub(super) fn create_and_start(
     spec: &Spec,
     folder: &Path,
 ) -> Result<Running, ContainerProblem> {
+    let (listener, speaker) = workload::channel().map_err(ContainerProblem::Streams)?;
+    // What the container's process said is nearer to the cause than what its maker makes of its end.
+    let said = |problem| match (problem, listener.until_now()) {
+        (ContainerProblem::Create(_), Some(reason)) => ContainerProblem::Program { reason },
+        (problem, _) => problem,
+    };
+    let (mut container, ends) = create(request, spec, folder, speaker).map_err(said)?;
+    let missing = || ContainerProblem::FindProcess(io::ErrorKind::NotFound.into());
+    let pid = container.pid().and_then(|pid| Pid::from_raw(pid.as_raw())).ok_or_else(missing)?;
+    // Its status is this process's to collect, so the number cannot belong to another before that.
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
+        .map_err(|errno| ContainerProblem::FindProcess(errno.into()))?;
+    let streams = ends.outer().map_err(ContainerProblem::Terminal)?;
+    resources::settle(cgroup::of_unit(&request.cgroup).path(), &request.resources)?;
+    cable::connect(pid.as_raw_nonzero().get(), &request.network)?;
+    container.start().map_err(ContainerProblem::Start)?;
+    match listener.to_the_end() {
+        Some(reason) => Err(ContainerProblem::Program { reason }),
+        None => Ok(Running { pid, pidfd, streams }),
+    }
+}
+
+/// Creates the container; its program waits to be started.
+fn create(
+    request: &Request,
+    spec: &Spec,
+    folder: &Path,
+    speaker: Speaker,
+) -> Result<(Container, Ends), ContainerProblem> {
     let (bundle, state) = (folder.join("bundle"), folder.join("state"));
     removal::remove(&state)?;
     let first = state.join(FIRST);
@@ -99,10 +143,10 @@ pub(super) fn create_and_start(
     let builder = ContainerBuilder::new(request.unit.replace('@', "+"), SyscallType::Linux)
         .with_root_path(&state)
         .map_err(ContainerProblem::Create)?
-        .with_executor(Workload(filter));
+        .with_executor(Workload::new(filter, Some(speaker)));
     // libcontainer writes the container's rank to the file of this process, and leaves it there.
     let rank = fs::read_to_string(OOM_SCORE).map_err(ContainerProblem::OomScore)?;
-    let (built, streams) = if request.tty {
+    let (built, ends) = if request.tty {
         let socket = folder.join(CONSOLE);
         let listener = UnixListener::bind(&socket).map_err(ContainerProblem::Terminal)?;
         let built = init(builder.with_console_socket(Some(&socket)), &first);
@@ -115,16 +159,7 @@ pub(super) fn create_and_start(
         (init(builder, &first), Ends::Pipes(streams))
     };
     fs::write(OOM_SCORE, rank.trim()).map_err(ContainerProblem::OomScore)?;
-    let mut container = built.map_err(ContainerProblem::Create)?;
-    let missing = || ContainerProblem::FindProcess(io::ErrorKind::NotFound.into());
-    let pid = container.pid().and_then(|pid| Pid::from_raw(pid.as_raw())).ok_or_else(missing)?;
-    // Its status is this process's to collect, so the number cannot belong to another before that.
-    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
-        .map_err(|errno| ContainerProblem::FindProcess(errno.into()))?;
-    let streams = streams.outer().map_err(ContainerProblem::Terminal)?;
-    cable::connect(pid.as_raw_nonzero().get(), &request.network)?;
-    container.start().map_err(ContainerProblem::Start)?;
-    Ok(Running { pid, pidfd, streams })
+    Ok((built.map_err(ContainerProblem::Create)?, ends))
 }
 
 /// It holds the container's environment, which is nobody else's to read.
@@ -133,10 +168,7 @@ fn write_spec(folder: &Path, spec: &Spec) -> Result<(), ContainerProblem> {
     Ok(durable::write(&folder.join("config.json"), &text)?)
 }
 
-fn init(
-    builder: ContainerBuilder,
-    bundle: &Path,
-) -> Result<libcontainer::container::Container, LibcontainerError> {
+fn init(builder: ContainerBuilder, bundle: &Path) -> Result<Container, LibcontainerError> {
     builder.as_init(bundle).with_systemd(false).with_detach(true).build()
 }
 

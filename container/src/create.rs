@@ -15,13 +15,17 @@
 //! | `shim.err` | shim's standard error | what a crash left |
 //! | `bundle/`, `state/` | shim | for libcontainer |
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::Path;
 
 use ferrite_files::durable;
 use ferrite_schema::shim::{self, Outcome};
+use ferrite_schema::unit::{Resources, Ulimit};
 use ferrite_shim::log;
 
+use crate::container::ContainerProblem;
+use crate::heard::Heard;
 use crate::{cgroup, container, handover, isolation, privilege};
 
 /// Runs a shim in the current working directory. Once the container runs this process image is another,
@@ -31,19 +35,51 @@ use crate::{cgroup, container, handover, isolation, privilege};
 /// The outcome could not be recorded: the agent will find the container lost.
 pub fn run() -> anyhow::Result<()> {
     let folder = std::env::current_dir()?;
-    let error = match own(&folder) {
-        Ok(never) => match never {},
-        Err(error) => error,
+    let heard = Heard::begin()?;
+    let reason = match request(&folder) {
+        Ok(request) => match own(&request, &folder) {
+            Ok(never) => match never {},
+            Err(error) => reason(&error, &heard, &request),
+        },
+        Err(error) => ferrite_schema::chain(error.as_ref()),
     };
-    let outcome = Outcome::StartFailed { reason: ferrite_schema::chain(error.as_ref()) };
+    let outcome = Outcome::StartFailed { reason };
     durable::write(&folder.join(shim::OUTCOME), &serde_json::to_vec(&outcome)?)?;
     Ok(())
 }
 
+fn request(folder: &Path) -> anyhow::Result<shim::Request> {
+    Ok(serde_json::from_slice(&std::fs::read(folder.join(shim::REQUEST))?)?)
+}
+
+/// Why there is no container. Where libcontainer failed, its error has no causes, and none at all where the process that
+/// it made was ended by a bound of the unit's: so both are named.
+fn reason(error: &anyhow::Error, heard: &Heard, request: &shim::Request) -> String {
+    let reason = ferrite_schema::chain(error.as_ref());
+    let problem = error.downcast_ref::<ContainerProblem>();
+    if !problem.is_some_and(ContainerProblem::is_libcontainers) {
+        return reason;
+    }
+    let cause = heard.cause().map(|cause| format!("; libcontainer: {cause}")).unwrap_or_default();
+    let bounds = bounds(&request.resources, &request.ulimits);
+    let bounds = if bounds.is_empty() {
+        String::new()
+    } else {
+        format!("; it was made within the unit's bounds: {}", bounds.join(", "))
+    };
+    format!("{reason}{cause}{bounds}")
+}
+
+/// What a unit says about how much its processes may have.
+fn bounds(resources: &Resources, ulimits: &BTreeMap<String, Ulimit>) -> Vec<String> {
+    let memory = resources.memory.map(|memory| format!("resources.memory = {memory}"));
+    let pids = resources.pids_max.map(|pids| format!("resources.pids_max = {pids}"));
+    let limits = ulimits.keys().map(|name| format!("ulimits.{name}"));
+    memory.into_iter().chain(pids).chain(limits).collect()
+}
+
 /// Makes the container and becomes its keeper.
-fn own(folder: &Path) -> anyhow::Result<Infallible> {
-    let request: shim::Request =
-        serde_json::from_slice(&std::fs::read(folder.join(shim::REQUEST))?)?;
+fn own(request: &shim::Request, folder: &Path) -> anyhow::Result<Infallible> {
     privilege::separate()?;
     cgroup::join(Path::new(&request.shim_cgroup))?;
     let cgroup = cgroup::of_unit(&request.cgroup);
@@ -51,12 +87,48 @@ fn own(folder: &Path) -> anyhow::Result<Infallible> {
     // Its keeper writes it; where that would not work, nothing is started.
     drop(log::Log::open(Path::new(&request.log_dir), log::LIMITS)?);
     let isolated =
-        isolation::prepare(&request, folder).inspect_err(|_error| drop(cgroup.clear()))?;
-    let running = container::create_and_start(&request, &isolated.spec, folder)
+        isolation::prepare(request, folder).inspect_err(|_error| drop(cgroup.clear()))?;
+    let running = container::create_and_start(request, &isolated.spec, folder)
         .inspect_err(|_error| drop(cgroup.clear()))?;
     drop(isolated.owners);
     let cgroup_folder = cgroup.path().to_string_lossy().into_owned();
-    let error = handover::become_keeper(&running, &request, &cgroup_folder);
+    let error = handover::become_keeper(&running, request, &cgroup_folder);
     drop(cgroup.clear());
     Err(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use libcontainer::error::LibcontainerError;
+
+    use super::*;
+
+    fn bounded() -> shim::Request {
+        let text = r#"{"unit":"u","layers":[],"scratch":"/s","read_only_root":false,"args":["/p"],"env":{},"cwd":"/",
+            "user":"","hostname":"u","tty":false,"stdin":false,"privileged":false,"ids":null,"capabilities":[],
+            "devices":[],"mounts":[],"resources":{"memory":"1MiB","pids_max":3},"sysctls":{},
+            "ulimits":{"nofile":{"soft":3,"hard":3}},"network":"none","cgroup":"/u","shim_cgroup":"/s","log_dir":"/l",
+            "stop_signal":15}"#;
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn what_libcontainer_leaves_out_is_said() {
+        let (heard, subscriber) = Heard::apart().unwrap();
+        let request = bounded();
+        let broken = || LibcontainerError::Other("the channel broke".to_owned());
+        let problem = anyhow::Error::from(ContainerProblem::Create(broken()));
+        let bounds = "resources.memory = 1MiB, resources.pids_max = 3, ulimits.nofile";
+        let text = reason(&problem, &heard, &request);
+        assert!(text.ends_with(&format!("within the unit's bounds: {bounds}")), "{text}");
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::error!("failed to change the folder");
+            tracing::error!("failed to make the container");
+        });
+        let text = reason(&problem, &heard, &request);
+        assert!(text.contains("; libcontainer: failed to change the folder; "), "{text}");
+        // What is our own says all there is.
+        let own = ContainerProblem::Program { reason: "start /p: no".to_owned() };
+        assert_eq!(reason(&own.into(), &heard, &request), "start /p: no");
+    }
 }

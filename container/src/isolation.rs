@@ -6,7 +6,7 @@ use ferrite_schema::shim::{Network, Request};
 use libcontainer::oci_spec::runtime::Spec;
 
 use super::devices::{self, DevicesProblem};
-use super::inside::{Missing, Root};
+use super::inside::{self, Missing, Root};
 use super::limits::{self, LimitsProblem};
 use super::owners::{Owners, OwnersProblem};
 use super::ports::{self, PortsProblem};
@@ -95,5 +95,7 @@ fn make_working_directory(
     let failed = |source| IsolationProblem::WorkingDirectory { path: request.cwd.clone(), source };
     let opened = Root::open(root).map_err(failed)?;
     let _acting = owners.act_as_root();
-    opened.place(&request.cwd, Missing::Folder).map(drop).map_err(failed)
+    let place = opened.place(&request.cwd, Missing::Folder).map_err(failed)?;
+    let is_folder = inside::is_folder(&place).map_err(failed)?;
+    if is_folder { Ok(()) } else { Err(failed(std::io::ErrorKind::NotADirectory.into())) }
 }

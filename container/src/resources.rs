@@ -13,6 +13,8 @@ use super::cgroup::ROOT;
 
 /// Processes and threads of a unit that says nothing: enough for big programs, too few to starve the node.
 const PIDS_DEFAULT: u32 = 4096;
+/// Processes that make a container: its first one, and the one from which that is cloned.
+const PIDS_TO_MAKE: u32 = 2;
 /// The period that `cpu.max` counts in.
 const PERIOD_US: u32 = 100_000;
 /// Least quota that the kernel takes.
@@ -118,8 +120,19 @@ fn settings(resources: &Resources, bounded: bool) -> Vec<Setting> {
     add("memory", "memory.high", resources.memory_high.map(text));
     add("memory", "memory.min", resources.memory_min.map(text));
     let pids = resources.pids_max.or(bounded.then_some(PIDS_DEFAULT));
-    add("processes", "pids.max", pids.map(|pids| pids.to_string()));
+    add("processes", "pids.max", pids.map(|pids| pids.max(PIDS_TO_MAKE).to_string()));
     settings
+}
+
+/// Bounds the processes of a container that was made as its unit wants it.
+pub(super) fn settle(cgroup: &Path, resources: &Resources) -> Result<(), ResourcesProblem> {
+    match resources.pids_max {
+        Some(pids) if pids < PIDS_TO_MAKE => {
+            let value = pids.to_string();
+            set(cgroup, &Setting { what: "processes", file: "pids.max", value })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// `0.5` processors are half of each period.
@@ -213,6 +226,16 @@ mod tests {
         let pids = Resources { pids_max: Some(7), ..Resources::default() };
         assert_eq!(text(settings(&pids, false)), ["pids.max=7"]);
         assert_eq!(settings(&Resources::default(), false), []);
+        // One process is too few to make a container, and all that it has afterwards.
+        let pids = Resources { pids_max: Some(1), ..Resources::default() };
+        assert_eq!(text(settings(&pids, true)), ["pids.max=2"]);
+        let cgroup = tempfile::tempdir().unwrap();
+        let file = cgroup.path().join("pids.max");
+        for (pids_max, expected) in [(Some(1), "1"), (Some(2), "kept"), (None, "kept")] {
+            fs::write(&file, "kept").unwrap();
+            settle(cgroup.path(), &Resources { pids_max, ..Resources::default() }).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), expected);
+        }
         assert_eq!(cpu_quota(0.000_1), "1000 100000");
     }
 

@@ -10,7 +10,7 @@ use ferrite_schema::api::{Exit, Stream};
 use ferrite_schema::shim::{Command, Notice, Outcome};
 use ferrite_schema::stream::{End, Frame, Kind};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus};
+use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus};
 use rustix::termios::Winsize;
 
 use crate::cgroup::Cgroup;
@@ -316,7 +316,7 @@ impl Loop {
     }
 
     fn signal(&self, number: i32) {
-        if let Some(signal) = Signal::from_named_raw(number) {
+        if let Some(signal) = ferrite_sys::signal::numbered(number) {
             // As with a kill.
             rustix::process::pidfd_send_signal(self.pidfd.as_fd(), signal).unwrap_or_default();
         }

@@ -9,6 +9,8 @@ use std::process::Command;
 use rustix::process::{Gid, Resource, Rlimit, Signal, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+use crate::execute::Execution;
+
 /// What a process may be. Numbers of users and groups are those of the caller's user namespace.
 #[derive(Debug)]
 pub struct Confinement {
@@ -34,8 +36,9 @@ pub struct Confinement {
     pub no_new_privileges: bool,
 }
 
-/// Makes `command` start its process as `confinement` says, to be killed when its parent ends.
-pub fn confine(command: &mut Command, confinement: Confinement) {
+/// Makes `command` start its process as `confinement` says, to be killed when its parent ends. What it executes there is
+/// `execution`, whatever program the command names: where it cannot, the command is not started, for the kernel's reason.
+pub fn confine(command: &mut Command, confinement: Confinement, execution: Execution) {
     let groups: Vec<Gid> = confinement.groups.iter().copied().map(Gid::from_raw).collect();
     let in_child = move || -> io::Result<()> {
         crate::inherited::close_others_on_exec()?;
@@ -54,7 +57,7 @@ pub fn confine(command: &mut Command, confinement: Confinement) {
         }
         // After the change of user, which would undo it.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-        Ok(())
+        Err(execution.execute().errno.into())
     };
     // SAFETY: between fork and exec the closure only makes system calls on values made before the fork; it
     // neither allocates nor takes a lock, so it is sound even if another thread existed.
@@ -93,6 +96,8 @@ fn become_user(confinement: &Confinement, groups: &[Gid]) -> io::Result<()> {
 /// `as_root` in the name of a test has `scripts/test` run it in a machine, whoever runs the others.
 #[cfg(test)]
 mod as_root {
+    use std::ffi::CString;
+
     use super::*;
 
     fn cgroup() -> OwnedFd {
@@ -101,8 +106,10 @@ mod as_root {
 
     #[test]
     fn the_child_has_nothing_but_what_it_was_given() {
-        let mut command = Command::new("cat");
-        command.args(["/proc/self/status", "/proc/self/limits"]);
+        let mut command = Command::new("/nothing");
+        let words = ["cat", "/proc/self/status", "/proc/self/limits"];
+        let words = words.map(|word| CString::new(word).unwrap()).to_vec();
+        let execution = Execution::new(vec![c"/bin/cat".to_owned()], words, Vec::new());
         let kept = CapabilitySet::KILL;
         let limit = Rlimit { current: Some(77), maximum: Some(77) };
         let confinement = Confinement {
@@ -117,7 +124,7 @@ mod as_root {
             limits: vec![(Resource::Nofile, limit)],
             no_new_privileges: true,
         };
-        confine(&mut command, confinement);
+        confine(&mut command, confinement, execution);
         let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
         for line in [
             "Uid:\t1234\t1234\t1234\t1234",

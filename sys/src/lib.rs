@@ -10,6 +10,7 @@ pub mod child;
 pub mod confined;
 pub mod device_filter;
 pub mod device_mapper;
+pub mod execute;
 pub mod expected;
 pub mod ext4;
 pub mod hypervisor;
@@ -20,6 +21,7 @@ pub mod memory;
 pub mod packet;
 pub mod quota;
 pub mod seccomp;
+pub mod signal;
 pub mod tsc;
 pub mod watchdog;
 

@@ -86,6 +86,19 @@ fn streams_status_and_rights(node: &Node) -> Result<()> {
     let output = exec(node, &["box", "--", "/bin/sh", "-c", "kill -9 $$"])?;
     assert_eq!(output.status.code(), Some(128 + 9));
     assert_eq!(exec(node, &["box", "--", "/no/such"])?.status.code(), Some(127));
+    // No shell takes for a script what the kernel does not execute, and a folder that is missing is no missing program.
+    let script = "echo 'echo wrong' > /tmp/garbage; chmod 755 /tmp/garbage";
+    assert_eq!(exec(node, &["box", "--", "/bin/sh", "-c", script])?.status.code(), Some(0));
+    for (words, status, why) in [
+        (&["box", "--", "/tmp/garbage"][..], 126, "start /tmp/garbage"),
+        (&["box", "--", "/tmp"], 126, "start /tmp: Permission denied"),
+        (&["-w", "/no/such", "box", "--", "/bin/true"], 126, "work in /no/such: No such file"),
+        (&["box", "--", "no-such"], 127, "find no-such: there is no such program"),
+    ] {
+        let output = exec(node, words)?;
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+        assert!(said(&output).contains(why), "{output:?}");
+    }
     assert_eq!(exec(node, &["absent", "--", "/bin/true"])?.status.code(), Some(7));
     let bytes: Vec<u8> = (0..400_000_u32).map(|number| number.to_le_bytes()[1]).collect();
     let output = with_input(node, &["unit", "exec", "-i", "box", "--", "/bin/cat"], &bytes)?;

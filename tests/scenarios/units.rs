@@ -1,5 +1,6 @@
 //! What units mean: who waits for whom, what follows an end, and how a person is told why.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
@@ -151,5 +152,114 @@ fn ends_are_followed_by_what_was_asked_for() -> Result<()> {
     assert_eq!(status(&node, "crash")?["wanted"], true, "a wish outlives its failure");
     let list = node.ask(&["unit", "list", "--label", "shard=7"])?;
     assert_eq!(list.as_array().map(Vec::len), Some(1), "{list}");
+    Ok(())
+}
+
+/// Files of an image below `/opt`: name, mode, what is in it.
+const PROGRAMS: [(&str, u32, &[u8]); 6] = [
+    ("owners", 0o750, b"#!/bin/sh\necho ran $0 $1\n"),
+    ("readable", 0o754, b"#!/bin/sh\necho ran $0 $1\n"),
+    ("unmarked", 0o644, b"#!/bin/sh\n"),
+    ("garbage", 0o755, b"echo wrong\n"),
+    ("foreign", 0o755, b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0"),
+    ("orphan", 0o755, b"#!/no/such/shell\n"),
+];
+
+fn import_programs(node: &Node) -> Result<()> {
+    let opt = node.machine.directory.join("opt");
+    std::fs::create_dir_all(opt.join("early/owners"))?;
+    for (name, mode, bytes) in PROGRAMS {
+        std::fs::write(opt.join(name), bytes)?;
+        std::fs::set_permissions(opt.join(name), std::fs::Permissions::from_mode(mode))?;
+    }
+    let archive = node.machine.directory.join("programs.tar");
+    demo::extended(&demo::busybox()?, &[(&opt, "/opt")], &archive)?;
+    node.ferrite(&["import", &archive.display().to_string(), "--name", "programs"]).map(drop)
+}
+
+/// Runs a unit of that image to its end; its status.
+fn run(node: &Node, name: &str, rest: &str) -> Result<Value> {
+    let text = format!(
+        "name = \"{name}\"\nimage = \"programs\"\nrestart = \"never\"\nnetwork = \"none\"\n{rest}\n"
+    );
+    let file = format!("{name}.toml");
+    std::fs::write(node.machine.directory.join(&file), text)?;
+    node.ferrite_output(&["unit", "start", &file, "--until", "ended"])?;
+    status(node, name)
+}
+
+#[test]
+fn programs_run_as_the_kernel_decides_and_stop_by_any_signal() -> Result<()> {
+    let node = node("units-programs")?;
+    import_programs(&node)?;
+    programs_run(&node)?;
+    programs_are_refused(&node)?;
+    // As systemd in a container is stopped.
+    let script = "trap 'echo heard; exit 0' 37; echo begun; while :; do sleep 1 & wait $!; done";
+    submit(&node, "systemd", script, "stop_signal = \"SIGRTMIN+3\"\nstop_grace_s = 60")?;
+    start(&node, "systemd")?;
+    let log = || node.ferrite(&["unit", "logs", "systemd"]);
+    let deadline = Instant::now() + SOON;
+    while !log()?.contains("begun") {
+        ensure!(Instant::now() < deadline, "it does not begin");
+    }
+    node.ferrite(&["unit", "stop", "systemd"])?;
+    assert!(log()?.contains("heard"), "{}", log()?);
+    Ok(())
+}
+
+fn programs_run(node: &Node) -> Result<()> {
+    for (name, rest, said) in [
+        ("owners", "command = [\"/opt/owners\", \"a\"]", "ran /opt/owners a"),
+        ("readable", "command = [\"/opt/readable\"]", "ran /opt/readable"),
+        // What else has its name stands in nobody's way.
+        (
+            "found",
+            "command = [\"owners\"]\nenv = { PATH = \"/nowhere:/opt/early:/opt\" }",
+            "ran /opt/owners",
+        ),
+        ("alone", "command = [\"/opt/owners\"]\nresources = { pids_max = 1 }", "ran /opt/owners"),
+    ] {
+        let found = run(node, name, rest)?;
+        assert_eq!(found["state"], "exited", "{found}");
+        let log = node.ferrite(&["unit", "logs", name])?;
+        assert_eq!(log.trim(), said, "{name}");
+    }
+    Ok(())
+}
+
+fn programs_are_refused(node: &Node) -> Result<()> {
+    for (name, rest, why) in [
+        ("absent", "command = [\"/no/such\"]", "start /no/such: No such file or directory"),
+        ("unmarked", "command = [\"/opt/unmarked\"]", "start /opt/unmarked: Permission denied"),
+        ("folder", "command = [\"/opt/early\"]", "start /opt/early: Is a directory"),
+        (
+            "nowhere",
+            "command = [\"no-such\"]",
+            "there is no such program in any folder of PATH (/bin)",
+        ),
+        ("garbage", "command = [\"/opt/garbage\"]", "Exec format error"),
+        ("foreign", "command = [\"/opt/foreign\"]", "a program for arm64: Exec format error"),
+        (
+            "orphan",
+            "command = [\"/opt/orphan\"]",
+            "whose interpreter \"/no/such/shell\" is missing",
+        ),
+        (
+            "work",
+            "command = [\"/bin/true\"]\nworkdir = \"/opt/owners\"",
+            "directory /opt/owners in the image: not a directory",
+        ),
+        (
+            "starved",
+            "command = [\"/bin/true\"]\nulimits = { nofile = 3 }",
+            "within the unit's bounds: ulimits.nofile",
+        ),
+    ] {
+        let found = run(node, name, rest)?;
+        let reason = found["reason"].as_str().unwrap_or_default();
+        assert!(found["state"] == "failed" && reason.contains(why), "{found}");
+        assert!(!reason.contains("$PATH"), "{found}");
+    }
     Ok(())
 }

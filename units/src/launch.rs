@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ferrite_schema::node_config::ContainersConfig;
 use ferrite_schema::shim::{Network, Request};
+use ferrite_schema::unit::names::signal_number;
 use ferrite_schema::unit::{NetworkMode, Unit};
 use ferrite_store::access::Unusable;
 use ferrite_store::config::ImageConfig;
@@ -19,6 +20,25 @@ use crate::rights::{self, Refused};
 /// Linux's limit for a hostname.
 const HOSTNAME_MAX_BYTES: usize = 64;
 
+/// No environment can hold this.
+#[derive(Debug, thiserror::Error)]
+pub enum BadVariable {
+    /// It has a value only.
+    #[error("entry {number} of its `Env` has no name before the `=`")]
+    Nameless {
+        /// Which one, from 1.
+        number: usize,
+    },
+    /// It would end in its midst.
+    #[error(
+        "{name:?} in its `Env` holds a NUL character; the unit's `env` may give it another value"
+    )]
+    Nul {
+        /// Its name.
+        name: String,
+    },
+}
+
 /// A unit cannot be started as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum Prepare {
@@ -30,6 +50,34 @@ pub enum Prepare {
     NoProgram {
         /// Reference.
         image: String,
+    },
+    /// Its image has a variable that no environment can hold.
+    #[error("give it the environment of image {image}: {problem}")]
+    Environment {
+        /// Reference.
+        image: String,
+        /// Which one, and why.
+        problem: BadVariable,
+    },
+    /// Its image has a word in its command that no program can be given.
+    #[error("run what image {image} says: word {number} of its `{key}` holds a NUL character")]
+    Word {
+        /// Reference.
+        image: String,
+        /// `Entrypoint` or `Cmd`.
+        key: &'static str,
+        /// Which one, from 1.
+        number: usize,
+    },
+    /// Its image names no signal that there is.
+    #[error(
+        "stop it with {text:?}, as image {image} says: there is no such signal; name another one in the unit's `stop_signal`"
+    )]
+    StopSignal {
+        /// Reference.
+        image: String,
+        /// What stands in the image.
+        text: String,
     },
     /// It asks for what it cannot have.
     #[error(transparent)]
@@ -94,14 +142,13 @@ fn request(
     folders: Vec<String>,
     places: &Places,
 ) -> Result<Request, Prepare> {
-    let args = program(unit, config);
+    let args = program(unit, config)?;
     if args.is_empty() {
         return Err(Prepare::NoProgram { image: unit.image.clone() });
     }
     let said = |text: Option<&str>| text.map(str::to_owned);
     let cwd = unit.workdir.clone().or(said(config.working_dir().filter(|cwd| !cwd.is_empty())));
     let user = unit.user.clone().or_else(|| said(config.user()));
-    let signal = unit.stop_signal.clone().or_else(|| said(config.stop_signal()));
     let shares_users = unit.privileged || unit.host_user_namespace.is_some();
     // Its root is counted and bounded by the number of its range, whether it uses the range or not.
     let project = u32::from(places.ids.number(&unit.name)?);
@@ -111,7 +158,7 @@ fn request(
         layers: folders,
         scratch: text(&places.scratch.join(&unit.name)),
         args,
-        env: environment(unit, config),
+        env: environment(unit, config)?,
         cwd: cwd.unwrap_or_else(|| "/".to_owned()),
         user: user.unwrap_or_default(),
         hostname: hostname_of(unit),
@@ -136,9 +183,7 @@ fn request(
         cgroup: format!("{}/{}", places.unit_cgroup, unit.name),
         shim_cgroup: text(&places.shim_cgroup),
         log_dir: text(&places.logs.join(&unit.name)),
-        stop_signal: signal
-            .and_then(|signal| signal_number(&signal))
-            .unwrap_or(Signal::SIGTERM as i32),
+        stop_signal: stop_signal(unit, config)?,
     })
 }
 
@@ -174,29 +219,53 @@ fn text(path: &Path) -> String {
 }
 
 /// As Docker does: an entrypoint of the unit's own also drops the image's command.
-fn program(unit: &Unit, config: &ImageConfig) -> Vec<String> {
+fn program(unit: &Unit, config: &ImageConfig) -> Result<Vec<String>, Prepare> {
+    let images = |key: &'static str, words: &[String]| {
+        let word = |index| Prepare::Word { image: unit.image.clone(), key, number: index + 1 };
+        let nul = words.iter().position(|word| word.contains('\0')).map(word);
+        nul.map_or_else(|| Ok(words.to_vec()), Err)
+    };
     let mut args = match &unit.entrypoint {
         Some(entrypoint) => entrypoint.clone(),
-        None => config.entrypoint().to_vec(),
+        None => images("Entrypoint", config.entrypoint())?,
     };
     match (&unit.command, &unit.entrypoint) {
         (Some(command), _) => args.extend(command.iter().cloned()),
-        (None, None) => args.extend(config.cmd().iter().cloned()),
+        (None, None) => args.extend(images("Cmd", config.cmd())?),
         (None, Some(_)) => {}
     }
     args.extend(unit.args.iter().cloned());
-    args
+    Ok(args)
 }
 
-fn environment(unit: &Unit, config: &ImageConfig) -> BTreeMap<String, String> {
-    let mut all: BTreeMap<String, String> = config
-        .env()
-        .iter()
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
-    all.extend(unit.env.iter().map(|(name, value)| (name.clone(), value.clone())));
-    all
+/// The unit's, or the image's; where neither names one, `SIGTERM`.
+fn stop_signal(unit: &Unit, config: &ImageConfig) -> Result<i32, Prepare> {
+    let images = || config.stop_signal().filter(|text| !text.is_empty());
+    let Some(text) = unit.stop_signal.as_deref().or_else(images) else {
+        return Ok(Signal::SIGTERM as i32);
+    };
+    let unknown = || Prepare::StopSignal { image: unit.image.clone(), text: text.to_owned() };
+    signal_number(text).ok_or_else(unknown)
+}
+
+/// The image's and the unit's. As with Docker, an entry of the image's that is no pair is left out.
+fn environment(unit: &Unit, config: &ImageConfig) -> Result<BTreeMap<String, String>, Prepare> {
+    let bad = |problem| Prepare::Environment { image: unit.image.clone(), problem };
+    let mut all = unit.env.clone();
+    for (index, pair) in config.env().iter().enumerate() {
+        let Some((name, value)) = pair.split_once('=') else { continue };
+        if name.is_empty() {
+            return Err(bad(BadVariable::Nameless { number: index + 1 }));
+        }
+        if unit.env.contains_key(name) {
+            continue;
+        }
+        if pair.contains('\0') {
+            return Err(bad(BadVariable::Nul { name: name.to_owned() }));
+        }
+        all.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(all)
 }
 
 /// The hostname that a unit has inside.
@@ -213,27 +282,20 @@ fn hostname(name: &str) -> String {
         .collect()
 }
 
-/// `SIGTERM`, `TERM` or `15`.
-#[must_use]
-pub fn signal_number(text: &str) -> Option<i32> {
-    let named = if text.starts_with("SIG") { text.to_owned() } else { format!("SIG{text}") };
-    let number = match named.parse::<Signal>() {
-        Ok(signal) => signal as i32,
-        Err(_) => text.parse().ok()?,
-    };
-    Signal::try_from(number).ok().map(|signal| signal as i32)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn config(entrypoint: &str, cmd: &str) -> ImageConfig {
+    fn saying(what: &str) -> ImageConfig {
         let text = format!(
             r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":[]}},"history":[],
-            "config":{{"Env":["A=1","B=2"],"Entrypoint":{entrypoint},"Cmd":{cmd}}}}}"#
+            "config":{{{what}}}}}"#
         );
         serde_json::from_str(&text).unwrap()
+    }
+
+    fn config(entrypoint: &str, cmd: &str) -> ImageConfig {
+        saying(&format!(r#""Env":["A=1","B=2"],"Entrypoint":{entrypoint},"Cmd":{cmd}"#))
     }
 
     fn unit(more: &str) -> Unit {
@@ -249,23 +311,60 @@ mod tests {
             ("entrypoint = [\"/f\"]", vec!["/f"]),
             ("entrypoint = []\ncommand = [\"/g\"]", vec!["/g"]),
         ] {
-            assert_eq!(program(&unit(more), &config), expected, "{more}");
+            assert_eq!(program(&unit(more), &config).unwrap(), expected, "{more}");
         }
-        let env = environment(&unit("env = { B = \"3\" }"), &config);
+        let env = environment(&unit("env = { B = \"3\" }"), &config).unwrap();
         assert_eq!(env, BTreeMap::from([("A".into(), "1".into()), ("B".into(), "3".into())]));
     }
 
     #[test]
-    fn signals_have_names_and_numbers() {
-        for (text, number) in [
-            ("SIGTERM", Some(15)),
-            ("QUIT", Some(3)),
-            ("9", Some(9)),
-            ("0", None),
-            ("SIGWHAT", None),
-            ("99", None),
+    fn what_an_image_says_that_cannot_be_is_named() {
+        let said = |what: &str, more: &str| {
+            let (config, unit) = (saying(what), unit(more));
+            let found = environment(&unit, &config).map(drop);
+            let found = found.and_then(|()| program(&unit, &config).map(drop));
+            found.map_err(|problem| problem.to_string()).err().unwrap_or_default()
+        };
+        let nul = r#""Env":["A=1","B=x\u0000y"]"#;
+        for (what, more, expected) in [
+            (r#""Env":["A=1","=x"]"#, "", "image i: entry 2 of its `Env` has no name"),
+            (r#""Env":["="]"#, "", "entry 1 of its `Env` has no name"),
+            (nul, "", "image i: \"B\" in its `Env` holds a NUL"),
+            (r#""Env":["B\u0000=x"]"#, "", "\"B\\0\" in its `Env` holds a NUL"),
+            (nul, "env = { B = \"1\" }", ""),
+            // Neither pair nor nonsense, and left out by Docker, too.
+            (r#""Env":["A"]"#, "", ""),
+            (r#""Cmd":["a","b\u0000c"]"#, "", "image i says: word 2 of its `Cmd` holds a NUL"),
+            (r#""Entrypoint":["\u0000"]"#, "", "word 1 of its `Entrypoint` holds a NUL"),
+            (r#""Cmd":["\u0000"]"#, "command = [\"a\"]", ""),
+            (r#""Entrypoint":["\u0000"],"Cmd":["\u0000"]"#, "entrypoint = [\"a\"]", ""),
         ] {
-            assert_eq!(signal_number(text), number, "{text}");
+            let said = said(what, more);
+            assert!(said.contains(expected), "{what} {more}: {said}");
+            assert_eq!(said.is_empty(), expected.is_empty(), "{what} {more}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_unit_is_stopped_by_its_own_signal_or_its_images() {
+        for (said, more, expected) in [
+            ("", "", Ok(15)),
+            (r#","StopSignal":"""#, "", Ok(15)),
+            (r#","StopSignal":"SIGRTMIN+3""#, "", Ok(37)),
+            (r#","StopSignal":"37""#, "", Ok(37)),
+            (r#","StopSignal":"quit""#, "", Ok(3)),
+            (r#","StopSignal":"SIGRTMIN+3""#, "stop_signal = \"INT\"", Ok(2)),
+            // What a unit names, its image need not know.
+            (r#","StopSignal":"SIGWHAT""#, "stop_signal = \"INT\"", Ok(2)),
+            (r#","StopSignal":"SIGWHAT""#, "", Err("\"SIGWHAT\", as image i says")),
+            (r#","StopSignal":"0""#, "", Err("\"0\"")),
+        ] {
+            let config = saying(&format!(r#""Cmd":["c"]{said}"#));
+            let found = stop_signal(&unit(more), &config).map_err(|problem| problem.to_string());
+            match expected {
+                Ok(number) => assert_eq!(found, Ok(number), "{said} {more}"),
+                Err(words) => assert!(found.unwrap_err().contains(words), "{said}"),
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use ferrite_schema::stream::ExecRequest;
 use ferrite_sys::confined::{self, Confinement};
 use libcontainer::oci_spec::OciSpecError;
 use libcontainer::oci_spec::runtime::{Capabilities, Process, Spec};
+use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Gid, Pid, PidfdFlags, Uid};
 use rustix::thread::{CapabilitySet, ThreadNameSpaceType};
 
@@ -21,6 +22,7 @@ use super::terminal::{self, TerminalProblem};
 use crate::cgroup;
 use crate::seccomp::{self, Program, ProgramProblem};
 use crate::user::{self, UserProblem};
+use crate::workload::{self, Unexecuted};
 
 /// A living shim answers at once.
 const GREETING: Duration = Duration::from_secs(10);
@@ -62,6 +64,10 @@ pub(super) enum EnterProblem {
     Terminal(#[from] TerminalProblem),
     #[error(transparent)]
     Filter(#[from] ProgramProblem),
+    #[error("work in {folder}")]
+    WorkingDirectory { folder: String, source: io::Error },
+    #[error(transparent)]
+    Unexecuted(#[from] Unexecuted),
     #[error("start {command}")]
     Start { command: String, source: io::Error },
 }
@@ -69,7 +75,13 @@ pub(super) enum EnterProblem {
 impl EnterProblem {
     /// There is no such command.
     pub(super) fn is_absent(&self) -> bool {
-        matches!(self, Self::Start { source, .. } if source.kind() == io::ErrorKind::NotFound)
+        match self {
+            Self::Unexecuted(Unexecuted::Absent { .. }) => true,
+            Self::Unexecuted(Unexecuted::Refused { source, .. }) => {
+                source.kind() == io::ErrorKind::NotFound
+            }
+            _ => false,
+        }
     }
 }
 
@@ -82,7 +94,9 @@ pub(super) struct Started {
 
 /// Starts the command that is asked for. Afterwards this process is in the container's namespaces.
 pub(super) fn start(request: &ExecRequest) -> Result<Started, EnterProblem> {
-    let (program, arguments) = request.command.split_first().ok_or(EnterProblem::NoCommand)?;
+    if request.command.is_empty() {
+        return Err(EnterProblem::NoCommand);
+    }
     let made_from: Request = fs::read(REQUEST)
         .and_then(|bytes| Ok(serde_json::from_slice(&bytes)?))
         .map_err(EnterProblem::Request)?;
@@ -98,16 +112,12 @@ pub(super) fn start(request: &ExecRequest) -> Result<Started, EnterProblem> {
     rank(process).map_err(EnterProblem::Limits)?;
     enter(&pidfd, namespaces).map_err(|errno| EnterProblem::Enter(errno.into()))?;
     drop(pidfd);
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear();
-    for pair in process.env().iter().flatten().chain(home.iter()).chain(&request.env) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair.as_str(), ""));
-        command.env(name, value);
-    }
-    if request.tty && !request.env.iter().any(|pair| pair.starts_with("TERM=")) {
-        command.env("TERM", "xterm");
-    }
-    command.current_dir(request.workdir.as_deref().map_or(process.cwd().as_path(), Path::new));
+    let environment = environment(request, process, home.as_ref());
+    let program = workload::Command::new(&request.command, &environment)?;
+    let execution = program.execution(&environment)?;
+    // What it executes is said to the child by `execution`, with its words and its environment.
+    let mut command = Command::new(request.command.first().map_or("", String::as_str));
+    command.current_dir(working_directory(request, process)?);
     let master = if request.tty {
         let (master, slave) = terminal::make(confinement.uid, request.size)?;
         let copy = || slave.try_clone().map_err(EnterProblem::Enter);
@@ -118,15 +128,43 @@ pub(super) fn start(request: &ExecRequest) -> Result<Started, EnterProblem> {
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         None
     };
-    confined::confine(&mut command, confinement);
+    confined::confine(&mut command, confinement, execution);
     if let Some(filter) = filter {
         // On this process, from which the command inherits it: what follows here needs little.
         filter.install()?;
     }
-    let child = command
-        .spawn()
-        .map_err(|source| EnterProblem::Start { command: program.clone(), source })?;
+    let child = command.spawn().map_err(|source| {
+        match source.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(errno) => program.refused(None, errno).into(),
+            None => EnterProblem::Start { command: request.command.join(" "), source },
+        }
+    })?;
     Ok(Started { child, terminal: master })
+}
+
+/// The container's environment, what the user's differs in, and what was asked for.
+fn environment(request: &ExecRequest, process: &Process, home: Option<&String>) -> Vec<String> {
+    let own = process.env().as_deref().unwrap_or_default();
+    let mut all = workload::environment(own.iter().chain(home).chain(&request.env));
+    if request.tty && !request.env.iter().any(|pair| pair.starts_with("TERM=")) {
+        all.retain(|pair| !pair.starts_with("TERM="));
+        all.push("TERM=xterm".to_owned());
+    }
+    all
+}
+
+/// Looked at here: of the child's own look, nobody could tell its reason from the program's.
+fn working_directory<'a>(
+    request: &'a ExecRequest,
+    process: &'a Process,
+) -> Result<&'a Path, EnterProblem> {
+    let folder = request.workdir.as_deref().map_or(process.cwd().as_path(), Path::new);
+    let failed = |source| {
+        let folder = folder.display().to_string();
+        EnterProblem::WorkingDirectory { folder, source }
+    };
+    let is_folder = fs::metadata(folder).map_err(failed)?.is_dir();
+    if is_folder { Ok(folder) } else { Err(failed(io::ErrorKind::NotADirectory.into())) }
 }
 
 /// The container's first process. Its shim says which; that it is in the container's cgroup shows that the number

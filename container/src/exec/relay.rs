@@ -9,6 +9,7 @@ use ferrite_schema::stream::{Frame, Kind};
 use ferrite_shim::input::Input;
 use ferrite_shim::peer::{Peer, Request};
 use ferrite_shim::watch::exit_of;
+use ferrite_sys::signal;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
@@ -159,8 +160,8 @@ impl Relay<'_> {
             Kind::Stdin => self.input.push(&frame.payload),
             Kind::CloseStdin if !self.tty => self.input.end(),
             Kind::Signal => {
-                let signal =
-                    frame.payload.first().and_then(|byte| Signal::from_named_raw((*byte).into()));
+                let number = frame.payload.first().copied();
+                let signal = number.and_then(|byte| signal::numbered(byte.into()));
                 if let Some(signal) = signal {
                     // It fails only where the command ended, which the next turn sees.
                     rustix::process::kill_process(self.pid, signal).unwrap_or_default();

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use ferrite_files::removal;
 use libcontainer::container::{Container, ContainerStatus};
+use libcontainer::error::LibcontainerError;
+use libcontainer::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
+use rustix::process::Pid;
 
 use super::problem::VerbProblem;
 
@@ -61,6 +64,44 @@ fn runs_in_its_cgroup(container: &Container) -> Result<bool, VerbProblem> {
 /// Folder of a container's cgroup.
 pub(super) fn cgroup_folder(path: &Path) -> PathBuf {
     Path::new("/sys/fs/cgroup").join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// Numbers of all processes in a cgroup and below it.
+pub(super) fn processes(folder: &Path) -> Result<Vec<i32>, VerbProblem> {
+    let failed = |source| VerbProblem::File { path: PathBuf::from(folder), source };
+    let text = fs::read_to_string(folder.join("cgroup.procs")).map_err(failed)?;
+    let mut pids: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+    for entry in fs::read_dir(folder).map_err(failed)?.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            pids.extend(processes(&entry.path())?);
+        }
+    }
+    Ok(pids)
+}
+
+/// Sends a container, or all that is in its cgroup, a signal by its number. libcontainer numbers two signals as other
+/// systems do when it reads them, and knows no real-time ones, which podman stops systemd in a container with.
+pub(super) fn signal(container: &mut Container, number: i32, all: bool) -> Result<(), VerbProblem> {
+    if let Ok(named) = Signal::try_from(number) {
+        return Ok(container.kill(named, all)?);
+    }
+    if !all && !container.can_kill() {
+        return Err(LibcontainerError::IncorrectStatus(container.status()).into());
+    }
+    let pids = if all {
+        processes(&cgroup_folder(&container.spec()?.cgroup_path))?
+    } else {
+        container.pid().map(|pid| pid.as_raw()).into_iter().collect()
+    };
+    for pid in pids.into_iter().filter_map(Pid::from_raw) {
+        let Some(signal) = ferrite_sys::signal::numbered(number) else { continue };
+        match rustix::process::kill_process(pid, signal) {
+            // One that has ended needs no signal.
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(errno) => return Err(VerbProblem::Signal(errno.into())),
+        }
+    }
+    Ok(())
 }
 
 /// Removes a container and what is kept about it.

@@ -15,7 +15,8 @@ use super::containers::{COMPLETED, is_plain, remove};
 use super::problem::VerbProblem;
 use super::{devices, specification};
 use crate::limits::allow_specified;
-use crate::seccomp::{Program, Workload};
+use crate::seccomp::Program;
+use crate::workload::Workload;
 
 /// Folder of compiled filters of system calls.
 pub(super) const FILTERS: &str = ".filters";
@@ -90,7 +91,7 @@ pub(super) fn make(
         allow_specified(limits)?;
     }
     let mut container = builder
-        .with_executor(Workload(filter))
+        .with_executor(Workload::new(filter, None))
         .as_init(&first.0)
         .with_systemd(false)
         .with_detach(detach)

@@ -18,7 +18,8 @@ use super::containers::{COMPLETED, load, wait};
 use super::create::FILTERS;
 use super::problem::{Problem, VerbProblem};
 use super::specification;
-use crate::seccomp::{Program, Workload};
+use crate::seccomp::Program;
+use crate::workload::Workload;
 
 /// What libcontainer keeps of a specification, beside the state.
 const CONFIG: &str = "youki_config.json";
@@ -62,7 +63,7 @@ pub(super) fn exec(arguments: &mut Arguments, root: &str) -> Result<u8, Problem>
     let build = || {
         ContainerBuilder::new(id, SyscallType::Linux)
             .with_root_path(&shadow.0)?
-            .with_executor(Workload(filter))
+            .with_executor(Workload::new(filter, None))
             .with_console_socket(exec.console)
             .with_pid_file(exec.pid_file)?
             .with_preserved_fds(exec.preserve_fds)

@@ -1,12 +1,11 @@
 //! Looking at containers: `list` and `ps`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use libcontainer::container::Container;
 
 use super::arguments::{Arguments, Usage};
-use super::containers::{cgroup_folder, load};
+use super::containers::{cgroup_folder, load, processes};
 use super::output::say;
 use super::problem::{Problem, VerbProblem};
 
@@ -60,23 +59,10 @@ pub(super) fn ps(arguments: &mut Arguments, root: &str) -> Result<u8, Problem> {
     }
     let container = load(root, &arguments.word("ID")?)?;
     let cgroup = container.spec().map_err(VerbProblem::from)?.cgroup_path;
-    let mut pids = Vec::new();
-    collect(&cgroup_folder(&cgroup), &mut pids)?;
+    let pids = processes(&cgroup_folder(&cgroup))?;
     if json {
         return Ok(say(&serde_json::json!(pids).to_string())?);
     }
-    let words: Vec<String> = pids.iter().map(u32::to_string).collect();
+    let words: Vec<String> = pids.iter().map(i32::to_string).collect();
     Ok(say(&format!("PID\n{}", words.join("\n")))?)
-}
-
-fn collect(folder: &Path, pids: &mut Vec<u32>) -> Result<(), VerbProblem> {
-    let failed = |source| VerbProblem::File { path: PathBuf::from(folder), source };
-    let text = fs::read_to_string(folder.join("cgroup.procs")).map_err(failed)?;
-    pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
-    for entry in fs::read_dir(folder).map_err(failed)?.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            collect(&entry.path(), pids)?;
-        }
-    }
-    Ok(())
 }

@@ -58,6 +58,8 @@ pub(super) enum VerbProblem {
     NoProcess,
     #[error("add capability {name}: there is no such capability")]
     NoCapability { name: String },
+    #[error("send the container a signal")]
+    Signal(#[source] io::Error),
     #[error("wait for the container")]
     Wait(#[source] io::Error),
     #[error("write JSON")]

@@ -1,10 +1,10 @@
 //! What is done to one container.
 
+use ferrite_schema::unit::names::signal_number;
 use libcontainer::container::State;
-use libcontainer::signal::Signal;
 
 use super::arguments::{Arguments, Usage};
-use super::containers::{load, remove, wait};
+use super::containers::{load, remove, signal, wait};
 use super::create::{make, parse};
 use super::output::say;
 use super::problem::{Problem, VerbProblem};
@@ -78,9 +78,10 @@ pub(super) fn kill(arguments: &mut Arguments, root: &str) -> Result<u8, Problem>
     let mut words = words.into_iter();
     let id = words.next().ok_or(Usage::Missing { what: "ID" })?;
     let word = words.next().unwrap_or_else(|| "SIGTERM".to_owned());
-    let signal = Signal::try_from(word.as_str())
-        .map_err(|_unknown| Usage::Invalid { what: "signal", word })?;
-    load(root, &id)?.kill(signal, all).map_err(VerbProblem::from)?;
+    let Some(number) = signal_number(&word) else {
+        return Err(Usage::Invalid { what: "signal", word }.into());
+    };
+    signal(&mut load(root, &id)?, number, all)?;
     Ok(0)
 }
 

@@ -1,5 +1,7 @@
 //! From a profile (runtime-spec, "Seccomp") to instructions, by libseccomp.
 
+mod newer;
+
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -33,23 +35,32 @@ pub(crate) enum CompileProblem {
     Hold(#[source] io::Error),
 }
 
-/// The instructions, eight bytes each (`struct sock_filter`). Calls that libseccomp has no number for are left
-/// out, as by other runtimes: the default holds for them.
+/// The instructions, eight bytes each (`struct sock_filter`). Calls that libseccomp has no number for are answered before
+/// its program ([`newer`]).
 pub(super) fn compile(profile: &LinuxSeccomp) -> Result<Vec<u8>, CompileProblem> {
     let default = action(profile.default_action(), profile.default_errno_ret())?;
     let mut filter = ScmpFilterContext::new(default)?;
     filter.set_ctl_optimize(TREE)?;
-    for &wanted in profile.architectures().iter().flatten() {
-        filter.add_arch(architecture(wanted)?)?;
+    let wanted = profile.architectures().iter().flatten();
+    let architectures =
+        wanted.map(|&wanted| architecture(wanted)).collect::<Result<Vec<_>, _>>()?;
+    for architecture in &architectures {
+        filter.add_arch(*architecture)?;
     }
+    let mut listed = Vec::new();
     for call in profile.syscalls().iter().flatten() {
         let action = action(call.action(), call.errno_ret())?;
+        if call.args().as_ref().is_none_or(Vec::is_empty) {
+            listed.extend(call.names().iter().map(|name| (name.clone(), action)));
+        }
         // What the default says already, libseccomp refuses as a rule.
         if action != default {
             add(&mut filter, action, call)?;
         }
     }
-    export(&filter)
+    let mut program = newer::before(&architectures, default, &listed);
+    program.extend(export(&filter)?);
+    Ok(program)
 }
 
 fn add(

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ferrite_schema::names;
 
 pub(crate) use profile::profile;
-pub(crate) use program::{Program, ProgramProblem, Workload};
+pub(crate) use program::{Program, ProgramProblem};
 
 /// Where compiled filters are kept; gone with the boot.
 pub(crate) fn folder() -> PathBuf {

@@ -14,8 +14,6 @@ use libcontainer::oci_spec::runtime::{
     LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder,
     LinuxSeccompOperator, LinuxSyscall, Spec,
 };
-use libcontainer::workload::default::DefaultExecutor;
-use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 use libseccomp::ScmpVersion;
 use sha2::{Digest, Sha256};
 
@@ -128,10 +126,15 @@ fn is_plain(profile: &LinuxSeccomp) -> bool {
     !notifies && !flags && profile.default_action() != notify
 }
 
+/// Which of our own ways to put a program together: another one needs another number, or what an older version of this
+/// one left is taken for it.
+const COMPILED_BY: &[u8] = b"2\0";
+
 /// A file's name that another profile, or another compiler, does not have.
 fn key(profile: &LinuxSeccomp) -> Result<String, ProgramProblem> {
     let compiler = ScmpVersion::current().map(|version| version.to_string()).unwrap_or_default();
     let mut digest = Sha256::new();
+    digest.update(COMPILED_BY);
     digest.update(compiler.as_bytes());
     digest.update([0]);
     digest.update(serde_json::to_vec(profile).map_err(ProgramProblem::Encode)?);
@@ -150,27 +153,6 @@ fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes).and_then(|()| fs::rename(&beside, path)).inspect_err(|_error| {
         drop(fs::remove_file(&beside));
     })
-}
-
-/// What a container's process does at last: behind its filter, where it has one, it executes its program.
-#[derive(Clone)]
-pub(crate) struct Workload(pub(crate) Option<Program>);
-
-impl Executor for Workload {
-    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        let installed = self.0.as_ref().map_or(Ok(()), Program::install);
-        let done = installed
-            .map_err(|problem| ExecutorError::Execution(Box::new(problem)))
-            .and_then(|()| DefaultExecutor {}.exec(spec));
-        done.inspect_err(|error| {
-            // Whoever made the container no longer listens; what is left to write to is the container's own.
-            drop(writeln!(io::stderr(), "not started: {}", ferrite_schema::chain(error)));
-        })
-    }
-
-    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
-        DefaultExecutor {}.validate(spec)
-    }
 }
 
 #[cfg(test)]

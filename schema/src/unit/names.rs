@@ -100,6 +100,13 @@ pub const SIGNALS: [(&str, i32); 31] = [
     ("SYS", 31),
 ];
 
+/// Other names of some of them.
+const ALIASES: [(&str, &str); 3] = [("CLD", "CHLD"), ("IOT", "ABRT"), ("POLL", "IO")];
+/// Real-time signals that programs may use; the C library keeps two before them for itself.
+const REAL_TIME_FIRST: i32 = 34;
+/// The last signal that there is.
+const REAL_TIME_LAST: i32 = 64;
+
 /// Longest name of a unit.
 pub const NAME_MAX_BYTES: usize = 64;
 
@@ -113,10 +120,32 @@ pub fn is_unit_name(name: &str) -> bool {
         && prefix.bytes().chain(instance.bytes()).all(fits)
 }
 
-/// `SIGTERM`, `TERM` or `15`.
+/// A signal by its number from 1 to 64 or by its name, in any case and with or without `SIG`: `SIGTERM`, `term`, `15`,
+/// `SIGRTMIN+3`. Programs of images are written for the C library's numbers, which begin its real-time signals at 34.
 #[must_use]
 pub fn signal_number(text: &str) -> Option<i32> {
-    let name = text.strip_prefix("SIG").unwrap_or(text);
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=REAL_TIME_LAST).contains(&number).then_some(number);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let alias = ALIASES.iter().find(|(other, _)| *other == name).map(|(_, known)| *known);
+    let name = alias.unwrap_or(name);
     let named = SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
-    named.or_else(|| text.parse().ok()).filter(|number| (1..=31).contains(number))
+    named.or_else(|| real_time(name))
+}
+
+/// `RTMIN`, `RTMIN+3`, `RTMAX-2`, `RTMAX`.
+fn real_time(name: &str) -> Option<i32> {
+    let steps = |text: &str, sign: char| {
+        let Some(digits) = text.strip_prefix(sign) else { return text.is_empty().then_some(0) };
+        // A second sign is one too many.
+        let digits = Some(digits).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))?;
+        digits.parse::<i32>().ok().filter(|steps| *steps <= REAL_TIME_LAST - REAL_TIME_FIRST)
+    };
+    match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+        (Some(rest), _) => Some(REAL_TIME_FIRST + steps(rest, '+')?),
+        (None, Some(rest)) => Some(REAL_TIME_LAST - steps(rest, '-')?),
+        (None, None) => None,
+    }
 }

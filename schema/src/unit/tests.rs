@@ -218,8 +218,51 @@ fn dependencies_are_other_units() {
 fn stop_signals_are_known_ones() {
     refused("stop_signal = \"SIGTREM\"", 1, 1, "no signal `SIGTREM`; did you mean `TERM`?");
     refused("stop_signal = \"99\"", 1, 1, "no signal");
-    for signal in ["SIGQUIT", "QUIT", "3"] {
+    for signal in ["SIGQUIT", "QUIT", "3", "SIGRTMIN+3", "37"] {
         accepted(&format!("stop_signal = \"{signal}\""));
+    }
+}
+
+#[test]
+fn signals_have_the_names_and_numbers_that_people_use() {
+    for (text, number) in [
+        ("SIGTERM", Some(15)),
+        ("QUIT", Some(3)),
+        ("sigint", Some(2)),
+        ("SigHup", Some(1)),
+        ("9", Some(9)),
+        ("+9", Some(9)),
+        ("37", Some(37)),
+        ("64", Some(64)),
+        ("SIGRTMIN", Some(34)),
+        ("SIGRTMIN+3", Some(37)),
+        ("rtmin+15", Some(49)),
+        ("RTMAX-14", Some(50)),
+        ("SIGRTMAX", Some(64)),
+        ("RTMIN+30", Some(64)),
+        ("SIGCLD", Some(17)),
+        ("IOT", Some(6)),
+        ("POLL", Some(29)),
+        ("", None),
+        ("0", None),
+        ("-1", None),
+        ("-9", None),
+        ("65", None),
+        (" 9", None),
+        ("9 ", None),
+        ("SIG", None),
+        ("SIG9", None),
+        ("SIGSIGTERM", None),
+        ("SIGWHAT", None),
+        ("RTMIN+", None),
+        ("RTMIN++3", None),
+        ("RTMIN-1", None),
+        ("RTMAX+1", None),
+        ("RTMIN+31", None),
+        ("RTMIN+99999999999", None),
+        ("99999999999", None),
+    ] {
+        assert_eq!(super::names::signal_number(text), number, "{text:?}");
     }
 }
 
