@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::annotations::{Annotations, IMAGE_NAME, Known, REF_NAME};
 use super::bounded::Bounded;
 use super::digest::{Digest, NotADigest};
+use super::platform::{Fit, Platform};
 
 /// Largest index, manifest or configuration.
 pub const DOCUMENT_MAX_BYTES: u64 = 4 << 20;
@@ -30,6 +31,20 @@ pub const MANIFEST_TYPES: [&str; 2] = [
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 ];
+
+/// Media types of images' configurations. The last ones are what registries and builders of former years made of them.
+pub const CONFIG_TYPES: [&str; 6] = [
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+    "",
+    "application/octet-stream",
+    "application/json",
+    "text/html",
+];
+/// What artifacts have that need no configuration.
+const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
+/// Longest media type that is shown.
+const SHOWN_MAX_CHARS: usize = 100;
 
 /// A document is not what an honest registry or archive gives.
 #[derive(Debug, thiserror::Error)]
@@ -68,24 +83,78 @@ pub struct Manifest {
     pub layers: Vec<Blob>,
     /// Annotations of the layers, in their order; signatures are kept there.
     pub annotations: Vec<Annotations>,
+    /// What it calls itself where it is no image.
+    pub artifact_type: Option<String>,
 }
 
-/// One of an index's documents.
+impl Manifest {
+    /// What it is instead of an image, as half a sentence. Layers that are called tars may be none; those that are called
+    /// something else are something else.
+    #[must_use]
+    pub fn instead(&self) -> Option<String> {
+        let own = self.artifact_type.as_deref().filter(|own| !own.is_empty());
+        let mut layers = self.layers.iter().map(|layer| layer.media_type.as_str());
+        let kind = self.config.media_type.as_str();
+        if !CONFIG_TYPES.contains(&kind) {
+            // An empty configuration says less than what lies beside it.
+            let first = layers.next().filter(|_| kind == EMPTY_TYPE);
+            return Some(artifact(own.or(first).unwrap_or(kind)));
+        }
+        let other = layers.find(|kind| {
+            let tar =
+                kind.contains("tar") || kind.contains("gzip") || kind.contains("octet-stream");
+            !kind.is_empty() && (!tar || kind.ends_with("+encrypted"))
+        })?;
+        Some(if other.ends_with("+encrypted") {
+            "an image with encrypted layers".to_owned()
+        } else {
+            artifact(own.unwrap_or(other))
+        })
+    }
+}
+
+/// What people call an artifact of this media type.
+fn artifact(kind: &str) -> String {
+    let word = match kind {
+        kind if kind.starts_with("application/vnd.cncf.helm.") => "a Helm chart",
+        kind if kind.starts_with("application/vnd.wasm.") => "a WebAssembly module",
+        kind if kind.starts_with("application/vnd.docker.plugin.") => "a plugin for Docker",
+        kind if kind.contains("in-toto") || kind.contains("attestation") => "an attestation",
+        kind if kind.contains("spdx") || kind.contains("cyclonedx") => "a bill of materials",
+        kind if kind.contains("sigstore") || kind.contains("cosign") => "a signature",
+        _ => "an artifact",
+    };
+    let kind: String = kind.chars().filter(|c| !c.is_control()).take(SHOWN_MAX_CHARS).collect();
+    format!("{word} ({kind})")
+}
+
+/// One of an index's documents that may be an image for this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The document.
     pub blob: Blob,
-    /// It is an index itself.
-    pub is_index: bool,
+    /// The index says that it is for this node.
+    pub stated: bool,
     /// Name of the image in it, where the index gives one.
-    pub name: Option<String>,
+    pub names: Vec<String>,
+    /// What else it is called: its tag, or the name once more.
+    pub tag: Option<String>,
+}
+
+/// What an index names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Index {
+    /// What may be for this node; what is said to be comes first.
+    pub entries: Vec<Entry>,
+    /// What else there is.
+    pub others: Vec<String>,
 }
 
 /// An index or a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Document {
-    /// Images to choose from: those that this machine can run.
-    Index(Vec<Entry>),
+    /// Images to choose from.
+    Index(Index),
     /// An image.
     Manifest(Manifest),
 }
@@ -105,8 +174,8 @@ struct Wire {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WireBlob {
-    #[serde(default)]
-    media_type: String,
+    media_type: Option<String>,
+    artifact_type: Option<String>,
     digest: String,
     size: u64,
     #[serde(default)]
@@ -114,22 +183,6 @@ struct WireBlob {
     platform: Option<Platform>,
     #[serde(default)]
     annotations: Option<Known>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Platform {
-    architecture: String,
-    os: String,
-    variant: Option<String>,
-}
-
-impl Platform {
-    /// Every x86-64 machine runs `v1`; later levels need what this one may lack.
-    fn fits(&self) -> bool {
-        self.os == "linux"
-            && self.architecture == "amd64"
-            && self.variant.as_deref().is_none_or(|variant| matches!(variant, "" | "v1"))
-    }
 }
 
 fn refuse(why: impl Into<String>) -> Refuse {
@@ -161,7 +214,14 @@ pub fn parse(bytes: &[u8], announced: Option<&str>) -> Result<Document, Refuse> 
     let is = |types: &[&str]| called.is_none_or(|name| types.contains(&name));
     match (wire.manifests, wire.config, wire.layers) {
         (Some(manifests), None, None) if is(&INDEX_TYPES) => index(manifests.0),
-        (None, Some(config), Some(layers)) if is(&MANIFEST_TYPES) => manifest(config, layers.0),
+        // Empty lists are `null` where Go wrote them.
+        (None, None, None) if called.is_some_and(|name| INDEX_TYPES.contains(&name)) => {
+            index(Vec::new())
+        }
+        (None, Some(config), layers) if is(&MANIFEST_TYPES) => {
+            let layers = layers.map_or_else(Vec::new, |layers| layers.0);
+            manifest(config, layers, wire.artifact_type)
+        }
         (Some(_), _, _) if wire.artifact_type.is_none() => {
             Err(refuse("it could be taken for an index and for a manifest"))
         }
@@ -170,28 +230,50 @@ pub fn parse(bytes: &[u8], announced: Option<&str>) -> Result<Document, Refuse> 
 }
 
 fn index(entries: Vec<WireBlob>) -> Result<Document, Refuse> {
-    let mut fitting = Vec::new();
+    let (mut stated, mut unstated, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for mut entry in entries {
-        let is_index = INDEX_TYPES.contains(&entry.media_type.as_str());
-        let fits = entry.platform.as_ref().is_none_or(Platform::fits);
-        let name = entry.annotations.take().and_then(|Known(mut all)| {
-            let full = all.remove(IMAGE_NAME);
-            full.or_else(|| all.remove(REF_NAME))
-        });
-        // Attestations and other artifacts are none of our business.
-        if fits && (is_index || MANIFEST_TYPES.contains(&entry.media_type.as_str())) {
-            fitting.push(Entry { blob: blob(&entry)?, is_index, name });
-        }
+        let kind = entry.media_type.as_deref().unwrap_or_default();
+        let document = [&INDEX_TYPES[..], &MANIFEST_TYPES[..], &[""]].concat().contains(&kind);
+        let own = entry.artifact_type.as_deref().unwrap_or_default();
+        let fit = entry.platform.as_ref().map_or(Fit::Unstated, Platform::fit);
+        let list = match fit {
+            // What builders say about an image is none of our business.
+            Fit::Unknown => continue,
+            Fit::Exact | Fit::Unstated | Fit::Other if !document => {
+                others.push(artifact(kind));
+                continue;
+            }
+            Fit::Exact | Fit::Unstated | Fit::Other if !CONFIG_TYPES.contains(&own) => {
+                others.push(artifact(own));
+                continue;
+            }
+            Fit::Other => {
+                others.push(entry.platform.as_ref().map(Platform::to_string).unwrap_or_default());
+                continue;
+            }
+            Fit::Exact => &mut stated,
+            Fit::Unstated => &mut unstated,
+        };
+        let mut annotations = entry.annotations.take().unwrap_or_default().0;
+        let mut named = |key| annotations.remove(key).filter(|name| !name.is_empty());
+        let (full, tag) = (named(IMAGE_NAME), named(REF_NAME));
+        let names = full.or_else(|| tag.clone()).into_iter().collect();
+        list.push(Entry { blob: blob(&entry)?, stated: fit == Fit::Exact, names, tag });
     }
-    Ok(Document::Index(fitting))
+    stated.append(&mut unstated);
+    Ok(Document::Index(Index { entries: stated, others }))
 }
 
-fn manifest(config: WireBlob, layers: Vec<WireBlob>) -> Result<Document, Refuse> {
+fn manifest(
+    config: WireBlob,
+    layers: Vec<WireBlob>,
+    artifact_type: Option<String>,
+) -> Result<Document, Refuse> {
     let config = blob(&config)?;
     let blobs = layers.iter().map(blob).collect::<Result<Vec<Blob>, Refuse>>()?;
     let annotations =
         layers.into_iter().map(|layer| layer.annotations.unwrap_or_default().0).collect();
-    Ok(Document::Manifest(Manifest { config, layers: blobs, annotations }))
+    Ok(Document::Manifest(Manifest { config, layers: blobs, annotations, artifact_type }))
 }
 
 fn blob(wire: &WireBlob) -> Result<Blob, Refuse> {
@@ -207,7 +289,7 @@ fn blob(wire: &WireBlob) -> Result<Blob, Refuse> {
     Ok(Blob {
         digest: wire.digest.parse()?,
         size_bytes: wire.size,
-        media_type: wire.media_type.clone(),
+        media_type: wire.media_type.clone().unwrap_or_default(),
     })
 }
 
@@ -238,7 +320,10 @@ mod tests {
             format!(r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[]}}"#, INDEX_TYPES[0]);
         refused(&called, Some(MANIFEST_TYPES[0]), "calls itself");
         refused(&called, Some(INDEX_TYPES[1]), "calls itself");
-        assert_eq!(parse(called.as_bytes(), Some("text/plain")).unwrap(), Document::Index(vec![]));
+        assert_eq!(
+            parse(called.as_bytes(), Some("text/plain")).unwrap(),
+            Document::Index(Index::default())
+        );
     }
 
     #[test]
@@ -285,24 +370,114 @@ mod tests {
         refused(text, None, "only sha256");
     }
 
+    fn entry(kind: &str, more: &str) -> String {
+        format!(r#"{{"mediaType":"{kind}","digest":"{HEX}","size":7{more}}}"#)
+    }
+
+    fn platform(os: &str, arch: &str, more: &str) -> String {
+        format!(r#","platform":{{"os":"{os}","architecture":"{arch}"{more}}}"#)
+    }
+
+    /// How many entries of an index count, how many of them by their platform, and what else there is.
+    fn read_index(entries: &[String]) -> (usize, usize, Vec<String>) {
+        let text = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","));
+        let Document::Index(index) = parse(text.as_bytes(), None).unwrap() else { panic!() };
+        let stated = index.entries.iter().take_while(|entry| entry.stated).count();
+        (index.entries.len(), stated, index.others)
+    }
+
     #[test]
     fn of_an_index_only_what_runs_here_counts() {
-        let entry = |kind: &str, platform: &str| {
-            format!(r#"{{"mediaType":"{kind}","digest":"{HEX}","size":7{platform}}}"#)
-        };
-        let platform = |os: &str, arch: &str, more: &str| {
-            format!(r#","platform":{{"os":"{os}","architecture":"{arch}"{more}}}"#)
-        };
         let manifest = MANIFEST_TYPES[0];
-        let text = format!(
-            r#"{{"schemaVersion":2,"manifests":[{},{},{},{},{}]}}"#,
+        let (count, stated, others) = read_index(&[
             entry(manifest, &platform("linux", "arm64", "")),
             entry(manifest, &platform("linux", "amd64", r#","variant":"v3""#)),
             entry(manifest, &platform("linux", "amd64", "")),
             entry(manifest, &platform("unknown", "unknown", "")),
             entry("application/x", &platform("linux", "amd64", "")),
+        ]);
+        assert_eq!((count, stated), (1, 1));
+        assert_eq!(others, ["linux/arm64", "linux/amd64/v3", "an artifact (application/x)"]);
+    }
+
+    #[test]
+    fn what_names_no_platform_comes_last_and_an_odd_entry_refuses_nothing() {
+        let manifest = MANIFEST_TYPES[1];
+        let (count, stated, others) = read_index(&[
+            entry(manifest, ""),
+            entry(manifest, r#","platform":null"#),
+            entry(manifest, r#","platform":{}"#),
+            entry(manifest, r#","platform":{"os":"linux"}"#),
+            entry(manifest, r#","platform":{"os":"windows","os.version":"10.0"}"#),
+            entry(manifest, &platform("linux", "x86_64", r#","os.features":null"#)),
+            format!(r#"{{"digest":"{HEX}","size":7,"annotations":null,"urls":null}}"#),
+            format!(r#"{{"mediaType":null,"digest":"{HEX}","size":7}}"#),
+            entry(manifest, r#","artifactType":"application/spdx+json""#),
+            entry(manifest, r#","artifactType":"application/vnd.oci.image.config.v1+json""#),
+        ]);
+        assert_eq!((count, stated), (8, 1));
+        assert_eq!(others, ["windows", "a bill of materials (application/spdx+json)"]);
+    }
+
+    #[test]
+    fn lists_that_are_null_are_empty() {
+        let manifest = format!(r#"{{"schemaVersion":2,"config":{{"digest":"{HEX}","size":1}}}}"#);
+        let null = manifest.replace("\"config\"", "\"layers\":null,\"manifests\":null,\"config\"");
+        for text in [&manifest, &null] {
+            let Document::Manifest(manifest) = parse(text.as_bytes(), None).unwrap() else {
+                panic!()
+            };
+            assert!(manifest.layers.is_empty() && manifest.instead().is_none());
+        }
+        let index = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{}","manifests":null,"config":null}}"#,
+            INDEX_TYPES[0]
         );
-        let Document::Index(entries) = parse(text.as_bytes(), None).unwrap() else { panic!() };
-        assert_eq!(entries.len(), 1);
+        assert_eq!(parse(index.as_bytes(), None).unwrap(), Document::Index(Index::default()));
+        refused(r#"{"schemaVersion":2,"manifests":null,"layers":null}"#, None, "neither");
+        refused(r#"{"schemaVersion":2,"manifests":null,"layers":[]}"#, None, "neither");
+    }
+
+    #[test]
+    fn artifacts_are_told_from_images() {
+        let oci = "application/vnd.oci.image.config.v1+json";
+        let tar = "application/vnd.oci.image.layer.v1.tar";
+        let empty = "application/vnd.oci.empty.v1+json";
+        let docker = "application/vnd.docker.image.rootfs";
+        let helm = "application/vnd.cncf.helm.config.v1+json";
+        for (config, layer, own, expected) in [
+            (oci, tar, "", None),
+            (oci, &format!("{tar}+zstd"), "", None),
+            (oci, "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", "", None),
+            (CONFIG_TYPES[1], &format!("{docker}.diff.tar.gzip"), "", None),
+            (CONFIG_TYPES[1], &format!("{docker}.foreign.diff.tar.gzip"), "", None),
+            ("", "", "", None),
+            ("text/html", "application/octet-stream", "", None),
+            (
+                helm,
+                "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+                "",
+                Some("a Helm chart ("),
+            ),
+            (empty, tar, "application/x", Some("an artifact (application/x)")),
+            (empty, empty, "", Some("an artifact (application/vnd.oci.image.layer.v1.tar)")),
+            (oci, "application/vnd.in-toto+json", "", Some("an attestation (")),
+            (oci, "application/vnd.dev.cosign.simplesigning.v1+json", "", Some("a signature (")),
+            (oci, &format!("{tar}+gzip+encrypted"), "", Some("an image with encrypted layers")),
+        ] {
+            let text = format!(
+                r#"{{"schemaVersion":2,"artifactType":"{own}","config":{{"mediaType":"{config}","digest":"{HEX}","size":1}},
+                "layers":[{{"mediaType":"{tar}","digest":"{HEX}","size":1}},{{"mediaType":"{layer}","digest":"{HEX}","size":1}}]}}"#
+            );
+            let Document::Manifest(manifest) = parse(text.as_bytes(), None).unwrap() else {
+                panic!()
+            };
+            let instead = manifest.instead();
+            let right = match (&instead, expected) {
+                (Some(instead), Some(expected)) => instead.starts_with(expected),
+                (instead, expected) => instead.is_none() && expected.is_none(),
+            };
+            assert!(right, "{config} {layer}: {instead:?}");
+        }
     }
 }
