@@ -15,6 +15,13 @@ const SHOWN_MAX: usize = 8;
 /// How the name of an image without one is written by Docker.
 const NAMELESS: &str = "<none>";
 
+/// What a document turns out to be.
+enum Look {
+    Index(Index),
+    Image(Manifest),
+    Other(String),
+}
+
 /// What is chosen by.
 pub(super) struct Chooser<'a> {
     pub(super) archive: &'a ArchiveContent,
@@ -58,17 +65,31 @@ impl Chooser<'_> {
 
     /// What may be an image for this node, down to its manifest; or what it is instead.
     fn look_through(&self, mut choice: Choice) -> Result<Result<Found, Vec<String>>, Import> {
+        let mut problem = None;
         while let Some(step) = choice.take() {
-            let bytes = self.document(&step.digest)?;
-            match documents::parse(&bytes, None)? {
-                Document::Index(index) => choice.enter(&step, index),
-                Document::Manifest(manifest) => match self.instead(&step, &manifest)? {
-                    Some(what) => choice.instead(what),
-                    None => return Ok(Ok(Found::new(step, manifest))),
-                },
+            match self.look(&step) {
+                Ok(Look::Index(index)) => choice.enter(&step, index),
+                Ok(Look::Image(manifest)) => return Ok(Ok(Found::new(step, manifest))),
+                Ok(Look::Other(what)) => choice.instead(what),
+                // Of what only may be an image for this node another one may do.
+                Err(error) if !step.stated => {
+                    problem.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
             }
         }
-        Ok(Err(choice.into_there()))
+        problem.map_or_else(|| Ok(Err(choice.into_there())), Err)
+    }
+
+    fn look(&self, step: &Step) -> Result<Look, Import> {
+        let bytes = self.document(&step.digest)?;
+        Ok(match documents::parse(&bytes, None)? {
+            Document::Index(index) => Look::Index(index),
+            Document::Manifest(manifest) => match self.instead(step, &manifest)? {
+                Some(what) => Look::Other(what),
+                None => Look::Image(manifest),
+            },
+        })
     }
 
     fn instead(&self, step: &Step, manifest: &Manifest) -> Result<Option<String>, Import> {

@@ -75,11 +75,11 @@ fn parameters(text: &str) -> Vec<(String, String)> {
 pub fn token_address(realm: &str, service: Option<&str>, scope: Option<&str>) -> Option<Address> {
     let mut text = realm.to_owned();
     let mut joint = if realm.contains('?') { '&' } else { '?' };
-    for (name, value) in [("scope", scope), ("service", service)] {
-        if let Some(value) = value {
-            text.push_str(&format!("{joint}{name}={}", percent_encoded(value)));
-            joint = '&';
-        }
+    // A challenge names several scopes with spaces between them.
+    let scopes = scope.into_iter().flat_map(str::split_whitespace).map(|scope| ("scope", scope));
+    for (name, value) in scopes.chain(service.map(|service| ("service", service))) {
+        text.push_str(&format!("{joint}{name}={}", percent_encoded(value)));
+        joint = '&';
     }
     Address::parse(&text)
 }
@@ -127,5 +127,6 @@ mod tests {
         );
         assert_eq!(path("https://t/x?y=1", Some("a"), None), "/x?y=1&service=a");
         assert_eq!(path("https://t/x", None, None), "/x");
+        assert_eq!(path("https://t/x", None, Some("a:b  c:d")), "/x?scope=a%3Ab&scope=c%3Ad");
     }
 }

@@ -58,6 +58,12 @@ pub(super) struct Addresses {
     tried: Vec<Tried>,
 }
 
+impl From<Vec<SocketAddr>> for Addresses {
+    fn from(left: Vec<SocketAddr>) -> Self {
+        Self { left: left.into(), tried: Vec::new() }
+    }
+}
+
 impl Addresses {
     /// Looks a server's name up.
     pub(super) async fn of(origin: &Origin) -> io::Result<Self> {
@@ -65,7 +71,7 @@ impl Addresses {
         let found = timeout(PATIENCE, looking).await.map_err(|_elapsed| {
             io::Error::new(io::ErrorKind::TimedOut, "nobody says what addresses its name has")
         })??;
-        Ok(Self { left: in_turns(found).into(), tried: Vec::new() })
+        Ok(in_turns(found).into())
     }
 
     /// Whether there is another one to try.
@@ -165,10 +171,6 @@ mod tests {
         assert_eq!(in_turns(many).len(), ADDRESSES_MAX);
     }
 
-    fn addresses(left: &[SocketAddr]) -> Addresses {
-        Addresses { left: left.iter().copied().collect(), tried: Vec::new() }
-    }
-
     /// A listener that takes no connection any more, as a server behind a filter that drops packets, and what fills it.
     async fn silent() -> (tokio::net::TcpListener, Vec<TcpStream>) {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -193,7 +195,7 @@ mod tests {
         for all in [&[mute, good][..], &[mute, closed, mute, good], &[closed, good], &[good, mute]]
         {
             let begun = Instant::now();
-            let mut addresses = addresses(all);
+            let mut addresses = Addresses::from(all.to_vec());
             let (address, _) = addresses.connect().await.unwrap();
             assert_eq!(address, good, "{all:?}");
             assert!(begun.elapsed() < PATIENCE / 3, "{all:?}: {:?}", begun.elapsed());
@@ -204,7 +206,7 @@ mod tests {
     #[tokio::test]
     async fn where_none_answers_all_are_named() {
         let closed: [SocketAddr; 2] = ["127.0.0.1:1".parse().unwrap(), "[::1]:1".parse().unwrap()];
-        let mut addresses = addresses(&closed);
+        let mut addresses = Addresses::from(closed.to_vec());
         assert!(addresses.connect().await.is_none());
         addresses.note("10.0.0.1:1".parse().unwrap(), None);
         let text = addresses.problem().to_string();

@@ -281,7 +281,15 @@ impl Client {
             return Err(Http::PlainHttp { origin: origin.clone() });
         }
         let failed = |source| Http::Connect { origin: origin.clone(), source };
-        let mut addresses = Addresses::of(origin).await.map_err(failed)?;
+        self.connect_to(origin, Addresses::of(origin).await.map_err(failed)?).await
+    }
+
+    /// Goes on with the next address where nothing comes of a connection that was made.
+    async fn connect_to(
+        &self,
+        origin: &Origin,
+        mut addresses: Addresses,
+    ) -> Result<Connection, Http> {
         while let Some((address, tcp)) = addresses.connect().await {
             let patience = if addresses.is_empty() { PATIENCE } else { TLS_SOON };
             match self.begin(origin, tcp, patience).await {
@@ -289,7 +297,7 @@ impl Client {
                 other => return other,
             }
         }
-        Err(failed(addresses.problem()))
+        Err(Http::Connect { origin: origin.clone(), source: addresses.problem() })
     }
 
     /// Makes a connection of an open one.
@@ -403,5 +411,29 @@ impl Answer {
             }
         }
         Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server may take connections and say nothing more.
+    #[tokio::test]
+    async fn a_server_that_is_silent_after_tcp_is_left_for_its_next_address() {
+        let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (mute, closed) = (mute.local_addr().unwrap(), "127.0.0.1:1".parse().unwrap());
+        let client = Client::new(Arc::new(Trust::new(std::collections::BTreeMap::new())));
+        let origin = Origin { secure: true, host: "a.example".to_owned(), port: 443 };
+        let begun = std::time::Instant::now();
+        let addresses = Addresses::from(vec![mute, closed]);
+        let Err(error) = client.connect_to(&origin, addresses).await else { panic!() };
+        let text = ferrite_schema::chain(&error);
+        let silent = format!("{mute}: it took the connection and is silent");
+        for part in ["connect to https://a.example: ", &silent, "127.0.0.1:1: "] {
+            assert!(text.contains(part), "{text}");
+        }
+        let waited = begun.elapsed();
+        assert!(waited >= TLS_SOON && waited < PATIENCE, "{waited:?}");
     }
 }

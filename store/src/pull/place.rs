@@ -157,7 +157,8 @@ impl Asking<'_> {
         match bearer.or(challenges.first()) {
             Some(Challenge::Bearer { realm, service, scope }) => {
                 let own = repository(&self.at.path).map(|name| format!("repository:{name}:pull"));
-                let scope = scope.as_deref().or(own.as_deref());
+                let named = scope.as_deref().filter(|scope| !scope.trim().is_empty());
+                let scope = named.or(own.as_deref());
                 let address = challenge::token_address(realm, service.as_deref(), scope)
                     .ok_or_else(|| self.unusable("its token service has no address"))?;
                 self.token(address).await

@@ -63,6 +63,27 @@ fn what_is_not_said_is_no_reason_to_refuse() {
     ] {
         assert_eq!(run(&place(), &files, None).unwrap().layers, [layer.to_string()]);
     }
+    // Beside it, in an index of its own, things that are not there and no images.
+    let mut files = files();
+    let entry = |content: &[u8]| {
+        format!(r#"{{"digest":"{}","size":{}}}"#, Digest::of(content), content.len())
+    };
+    let list = [entry(b"gone"), entry(b"{}"), entry(&files[2].1)].join(",");
+    let inner = format!(r#"{{"schemaVersion":2,"manifests":[{list}]}}"#).into_bytes();
+    let top = String::from_utf8(files[1].1.clone()).unwrap();
+    let of_index = "application/vnd.oci.image.index.v1+json";
+    files[1].1 = top
+        .replace(&Digest::of(&files[2].1).to_string(), &Digest::of(&inner).to_string())
+        .replace("application/vnd.oci.image.manifest.v1+json", of_index)
+        .into_bytes();
+    for content in [inner.clone(), b"{}".to_vec()] {
+        files.push((format!("blobs/sha256/{}", Digest::of(&content).hex()), content));
+    }
+    let record = run(&place(), &files, None).unwrap();
+    assert_eq!(
+        (record.name.as_str(), record.indexes),
+        ("own:1", vec![Digest::of(&inner).to_string()])
+    );
     // Numbers that do not fit are said.
     let none = with(3, &format!(r#"["{layer}"]"#), "null");
     refused(&none, "its manifest has 1 layers, its configuration 0");
