@@ -5,14 +5,14 @@
 //! | `founding`, `beginning`, `growth`, `recovery` | who begins the cluster, whether etcd may be started, how many run it, what follows when most are lost: pure |
 //! | `ruin`, `recovering` | whether etcd's data is of no use; going on alone |
 //! | `member`, `etcd`, `terms`, `lead`, `space` | the life of a member: etcd, the cluster's own record, leading beside it, and what is done when its space is used up |
-//! | `hearing`, `tells` | what others say of themselves, one of them being this machine once more; what a leader says |
+//! | `hearing`, `proof`, `tells` | what others say of themselves, one of them being this machine once more, and who may say it of etcd; what a leader says |
 //! | `beacon`, `hints`, `places` | how nodes that look for their cluster hear of one another, and where etcd's peers are |
 //! | `dial`, `race`, `candidates`, `frames` | connections to other nodes, and in which order they are tried |
 //! | `meeting`, `relay` | what is answered to other nodes |
 //! | `outlook` | what a member tells every node |
 //! | `network` | this node's part in the cluster's network, and what it answers for |
 //! | `following`, `link`, `errand` | this node's way to the cluster, what it hears on it and does for it |
-//! | `instances` | units for the cluster, and what is said of them |
+//! | `instances`, `images` | units for the cluster, and what is said of them; images that machines give one another |
 //! | `kept`, `knowledge` | what is kept on STATE, and what is known of machines that want in |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +54,7 @@ mod frames;
 mod growth;
 mod hearing;
 mod hints;
+mod images;
 mod instances;
 mod kept;
 mod knowledge;
@@ -64,6 +65,7 @@ mod member;
 mod network;
 mod outlook;
 mod places;
+mod proof;
 mod race;
 mod recovering;
 mod recovery;
@@ -74,6 +76,7 @@ mod tells;
 mod terms;
 mod work;
 
+pub(crate) use images::means;
 pub(crate) use recovering::{NotOrdered, Remains, order, remains};
 pub(crate) use work::work;
 
@@ -122,6 +125,8 @@ pub struct Cluster {
     services: watch::Sender<Option<Heard>>,
     /// Public key of its end of the network, in base64; absent until it has one.
     mesh_key: OnceLock<String>,
+    /// What this machine has for others; absent until it is known.
+    shared: OnceLock<images::Shared>,
     /// The networks that it was in when that was last looked at.
     underlay: Mutex<Underlay>,
 }
@@ -204,6 +209,7 @@ impl Cluster {
             peers: watch::Sender::new(None),
             services: watch::Sender::new(None),
             mesh_key: OnceLock::new(),
+            shared: OnceLock::new(),
             underlay: Mutex::default(),
         }
     }

@@ -4,6 +4,7 @@
 extern crate self as ferrite_agent;
 
 pub mod api;
+mod archive;
 pub mod bounds;
 pub mod cluster;
 pub mod config;

@@ -96,8 +96,8 @@ fn three_machines_are_one_cluster_and_a_unit_outlives_one_of_them() -> Result<()
     let (alive, leader) = machines(&computer)?;
     assert_eq!(alive, NODES);
 
-    // One unit, on three machines, one each.
-    computer.ferrite(&["import", archive, "--name", "hello"])?;
+    // One unit, on three machines, one each. Those that have not its image get it from the one that has.
+    computer.ferrite(&["import", archive, "--name", "hello", "--machine", NODES[1]])?;
     computer.ferrite(&["unit", "start", "../configs/units/web.toml"])?;
     let before = places(&computer)?;
     assert_eq!(before.keys().collect::<Vec<_>>(), ["web@1", "web@2", "web@3"]);

@@ -1,7 +1,7 @@
 //! Requests about images that are answered bit by bit: a pull's progress, an exported archive.
 
 use std::convert::Infallible;
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,14 +21,11 @@ use utoipa::IntoParams;
 
 use super::error::Failure;
 use super::extract::Query;
+use crate::archive;
 use crate::node::Node;
 
 /// How often progress is told; a line per network packet would cost more than the packet.
 const TELL: Duration = Duration::from_millis(200);
-/// Pieces of an archive that wait for the network.
-const PIECES_MAX: usize = 8;
-/// Bytes of a piece.
-const PIECE_BYTES: usize = 256 * 1024;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -143,21 +140,8 @@ pub(super) async fn export(
         };
         Failure::new(status, ferrite_schema::chain(&error))
     })?;
-    let (pieces, queue) = mpsc::channel(PIECES_MAX);
     let length = plan.archive_bytes();
-    let work = move || {
-        let mut out = Pieces { pieces, pending: Vec::new() };
-        let result = plan.write(&mut out).and_then(|()| out.flush().map_err(Export::Write));
-        if let Err(error) = result {
-            tracing::warn!(error = ferrite_schema::chain(&error), "image-export-broke-off");
-            // A body that ends with an error is one that its reader takes for broken.
-            drop(out.pieces.blocking_send(Err(io::Error::other("the export broke off"))));
-        }
-    };
-    std::thread::Builder::new()
-        .name("export".to_owned())
-        .spawn(work)
-        .map_err(|error| Failure::internal(&error))?;
+    let queue = archive::begin(plan).map_err(|error| Failure::internal(&error))?;
     let body = stream::unfold(queue, |mut queue| async move {
         let piece: io::Result<Bytes> = queue.recv().await?;
         Some((piece, queue))
@@ -167,28 +151,4 @@ pub(super) async fn export(
         (header::CONTENT_LENGTH, length.to_string()),
     ];
     Ok((headers, Body::from_stream(body)).into_response())
-}
-
-/// A writer whose bytes become pieces of a body.
-struct Pieces {
-    pieces: mpsc::Sender<io::Result<Bytes>>,
-    pending: Vec<u8>,
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.pending.extend_from_slice(bytes);
-        if self.pending.len() >= PIECE_BYTES {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        let piece = Bytes::from(std::mem::take(&mut self.pending));
-        self.pieces.blocking_send(Ok(piece)).map_err(|_gone| io::ErrorKind::BrokenPipe.into())
-    }
 }

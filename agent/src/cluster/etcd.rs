@@ -165,8 +165,12 @@ pub(super) fn alone(mut arguments: Vec<String>) -> Vec<String> {
     arguments
 }
 
-/// Makes its folders and its certificate, which is another one with each start of the agent.
-pub(super) fn prepare(config: &ClusterConfig, whose: &Whose, now_s: u64) -> Result<(), Prepare> {
+/// Makes a certificate by which peers know this one.
+pub(super) fn certificate(
+    config: &ClusterConfig,
+    whose: &Whose,
+    now_s: u64,
+) -> Result<Identity, Prepare> {
     let (Some(MemberConfig { peer_issuer, .. }), Root::Certificate(root)) =
         (&config.member, &config.root)
     else {
@@ -177,14 +181,20 @@ pub(super) fn prepare(config: &ClusterConfig, whose: &Whose, now_s: u64) -> Resu
         key: peer_issuer.key.reveal().to_owned(),
     };
     let leaf = ferrite_pki::peer_leaf(&whose.id, &whose.named(&whose.machine), now_s);
-    let issued = Issuer::below(&above, root)?.issue(&leaf)?;
+    Ok(Issuer::below(&above, root)?.issue(&leaf)?)
+}
+
+/// Makes its folders and its certificate, which is another one with each start of the agent.
+pub(super) fn prepare(config: &ClusterConfig, whose: &Whose, now_s: u64) -> Result<(), Prepare> {
+    let issued = certificate(config, whose, now_s)?;
+    let authority = config.member.as_ref().ok_or(Prepare::Root)?.peer_issuer.certificate.as_str();
     let run = Path::new(RUN_DIR);
     for folder in [run, &run.join("socket"), &run.join("pki"), Path::new(DATA_DIR)] {
         durable::private_folder(folder)
             .map_err(|source| Prepare::Folder { path: folder.to_owned(), source })?;
     }
     let pki = run.join("pki");
-    durable::write(&pki.join(TRUSTED), above.certificate.as_bytes())?;
+    durable::write(&pki.join(TRUSTED), authority.as_bytes())?;
     // etcd reads both at each handshake: the key first, so that a moment has at worst a pair that does not fit.
     durable::write(&pki.join(KEY), issued.key.as_bytes())?;
     durable::write(&pki.join(CERTIFICATE), issued.certificate.as_bytes())?;

@@ -17,6 +17,7 @@ use super::errand::Instances;
 use super::instances::Supervised;
 use super::link::{self, End, Following, News, Own};
 use super::meeting::{self, Gone};
+use super::proof::Members;
 use super::race::{self, Pace};
 use super::relay::Guest;
 use super::{Cluster, Heard, at, now_s, reached};
@@ -212,7 +213,8 @@ impl Way<'_> {
         let own = Guest { machine: self.cluster.machine().clone(), serial: None };
         let meets = meeting::meet(self.cluster, &own, there);
         let welcomed = watch::Sender::new(None);
-        let runs = self.run(here, "this node", following, &welcomed);
+        let members = Members::told_by(self.cluster, self.cluster.machine());
+        let runs = self.run(here, "this node", following, (&welcomed, &members));
         tokio::pin!(runs, meets);
         // The other end may wait for etcd for long; nobody waits for it.
         let (end, said) = tokio::select! {
@@ -291,10 +293,13 @@ impl Way<'_> {
                 std::future::pending::<()>().await;
             }
         };
+        let members = Members::told_by(self.cluster, &reached.machine);
+        let proves = members.proves(&reached.machine, reached.address);
         let linked = async {
             tokio::select! {
-                end = self.run(reached.stream, address, following, welcomed) => end,
+                end = self.run(reached.stream, address, following, (welcomed, &members)) => end,
                 () = silent => End::Silent(patience),
+                never = proves => match never {},
             }
         };
         let end = unless_serving(&mut store, linked).await.unwrap_or(End::Nearer);
@@ -312,7 +317,7 @@ impl Way<'_> {
         stream: C,
         relay: &str,
         following: &mut Following,
-        welcomed: &watch::Sender<Option<(Instant, Duration)>>,
+        (welcomed, told): (&watch::Sender<Option<(Instant, Duration)>>, &Members<'_>),
     ) -> End
     where
         C: AsyncRead + AsyncWrite + fmt::Debug,
@@ -325,7 +330,7 @@ impl Way<'_> {
             self.cluster.linked.send_if_modified(|linked| !std::mem::replace(linked, true));
             self.node.stand(ABOUT.to_owned(), None);
         };
-        let mut members = |members: Vec<Member>, fresh: bool| self.heard(members, fresh);
+        let mut members = |members: Vec<Member>, fresh: bool| told.hears(members, fresh);
         let mut peers = |peers: PeersSnapshot| {
             self.cluster.peers.send_if_modified(|before| {
                 before.replace(peers.clone()).is_none_or(|before| before != peers)
@@ -371,18 +376,6 @@ impl Way<'_> {
             }
             _ => false,
         });
-    }
-
-    /// Who runs etcd, as a relay says.
-    fn heard(&self, members: Vec<Member>, fresh: bool) {
-        let own = self.cluster.machine();
-        if fresh && !members.is_empty() && members.iter().all(|member| member.machine != *own) {
-            self.cluster.removed.send_if_modified(|removed| {
-                let is = self.cluster.standing.borrow().as_ref().is_some_and(|one| one.member);
-                is && !std::mem::replace(removed, true)
-            });
-        }
-        self.cluster.know(members);
     }
 }
 

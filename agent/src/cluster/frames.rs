@@ -66,7 +66,27 @@ impl<S: AsyncRead> Hears<S> {
     }
 }
 
+impl<S: AsyncRead> Hears<S> {
+    /// The next bytes, once what comes is no messages any more; none at the end.
+    pub(super) async fn bytes(&mut self) -> Result<Vec<u8>, Broken> {
+        let rest = self.decoder.take_rest();
+        if !rest.is_empty() {
+            return Ok(rest);
+        }
+        let mut bytes = vec![0; READ_BYTES];
+        let count = self.stream.read(&mut bytes).await?;
+        bytes.truncate(count);
+        Ok(bytes)
+    }
+}
+
 impl<S: AsyncWrite> Says<S> {
+    /// Sends bytes that are no message.
+    pub(super) async fn pass(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        self.stream.write_all(bytes).await?;
+        Ok(self.stream.flush().await?)
+    }
+
     /// Sends a message, in as many frames as it takes.
     pub(super) async fn say(&mut self, message: &Message) -> Result<(), Broken> {
         for piece in encode_in_pieces(message)? {

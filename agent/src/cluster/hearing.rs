@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::hints::is_of_link;
+use super::proof::believed;
 use super::{Cluster, following, reached};
 
 /// What others have said, and who said nothing.
@@ -17,6 +18,8 @@ use super::{Cluster, following, reached};
 pub(super) struct Heard {
     pub(super) standings: BTreeMap<MachineId, Standing>,
     pub(super) addresses: BTreeMap<MachineId, IpAddr>,
+    /// Where each was reached, also by an address that means something on one link alone.
+    from: BTreeMap<MachineId, SocketAddr>,
     pub(super) silent: BTreeMap<String, String>,
 }
 
@@ -25,6 +28,19 @@ impl Heard {
     fn is_nearer(&self, standing: &Standing) -> bool {
         let before = self.standings.get(&standing.machine);
         before.is_none_or(|before| standing.answers || !before.answers)
+    }
+
+    /// The ones that serve the cluster, as far as that is believed.
+    pub(super) async fn serving(&self, cluster: &Cluster) -> Vec<&Standing> {
+        let mut serving = Vec::new();
+        for standing in self.standings.values().filter(|standing| standing.serves) {
+            if let Some(from) = self.from.get(&standing.machine)
+                && believed(cluster, standing, *from).await
+            {
+                serving.push(standing);
+            }
+        }
+        serving
     }
 }
 
@@ -47,6 +63,7 @@ pub(super) async fn hear_from(cluster: &Cluster, addresses: Vec<String>) -> Hear
                 if !is_of_link(from.ip()) {
                     heard.addresses.insert(standing.machine.clone(), from.ip());
                 }
+                heard.from.insert(standing.machine.clone(), from);
                 heard.standings.insert(standing.machine.clone(), standing);
             }
             Err(why) => {
@@ -56,12 +73,6 @@ pub(super) async fn hear_from(cluster: &Cluster, addresses: Vec<String>) -> Hear
         }
     }
     heard
-}
-
-/// Whether what a node says of etcd is believed: one that this node knows as a member. Any other with a certificate of the cluster
-/// could say that it serves, and end the members one after the other.
-pub(super) fn believed(cluster: &Cluster, other: &Standing) -> bool {
-    cluster.members().iter().any(|member| member.machine == other.machine)
 }
 
 type Answer = Result<(Standing, SocketAddr), String>;
@@ -99,8 +110,8 @@ pub(super) async fn living(cluster: &Cluster) -> Option<String> {
         let answers = ask(cluster, everywhere(cluster)).await;
         let mut led = false;
         for (address, answer) in &answers {
-            let Ok((standing, _)) = answer else { continue };
-            led |= standing.serves && believed(cluster, standing);
+            let Ok((standing, from)) = answer else { continue };
+            led = led || standing.serves && believed(cluster, standing, *from).await;
             if is_other(standing, (cluster.machine(), &cluster.about.boot), moved) {
                 let why = format!(
                     "machine {} is alive at {address}, and this is another one with its ID: a copy of its disk. Make STATE of the copy anew (`ferrite machine state recreate`)",

@@ -15,7 +15,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::frames::{Broken, Says, frames};
 use super::relay::{self, Guest, Relay};
-use super::{Cluster, member};
+use super::{Cluster, images, member};
 use crate::api::server::Visitor;
 
 /// What a node gets for its first word.
@@ -114,10 +114,10 @@ where
     let answered: Result<(), Broken> = match first {
         Message::Inquire(inquiry) => {
             let standing = cluster.standing.borrow().clone();
-            let copied = cluster.copied.borrow().is_some();
+            let copied = is_copy(cluster);
             let answered = match standing {
                 // Where it is must not be taken for where the other one is.
-                _ if copied => says.say(&refusal("this machine is a copy of another one")).await,
+                _ if copied => says.say(&refusal(COPY)).await,
                 Some(standing) => says.say(&Message::Standing(standing)).await,
                 None => {
                     let why = "this node does not know yet how it stands to the cluster";
@@ -162,12 +162,24 @@ where
             }
             refuse(&mut says, cluster.members()).await
         }
+        // Whatever it has may be another one's.
+        Message::SeekImage { .. } | Message::WantImage { .. } if is_copy(cluster) => {
+            says.say(&refusal(COPY)).await
+        }
+        Message::SeekImage { image } => images::say(cluster, &image, &mut says).await,
+        Message::WantImage { manifest } => images::give(cluster, manifest, &mut says).await,
         _ => says.say(&refusal("a node begins with `hello` or `inquire`")).await,
     };
     match answered {
         Ok(()) => None,
         Err(broken) => Some(Gone::Ended(ferrite_schema::chain(&broken))),
     }
+}
+
+const COPY: &str = "this machine is a copy of another one";
+
+fn is_copy(cluster: &Cluster) -> bool {
+    cluster.copied.borrow().is_some()
 }
 
 fn refusal(why: &str) -> Message {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrite_cluster::keys::Key;
-use ferrite_cluster::protocol::Standing;
 use ferrite_cluster::records::{Cluster as Record, decode, encode};
 use ferrite_cluster::store::{
     ClusterStore, Compare, Etcd, EtcdMember, Maintenance, Operation, Outcome, OwnStatus,
@@ -16,7 +15,6 @@ use ferrite_schema::cluster::MachineId;
 use ferrite_store::beside::beside;
 use tokio::time::Instant;
 
-use super::hearing::believed;
 use super::recovery::{self, MayNot, Overtaken, Phase, Recovery, Seen};
 use super::{Cluster, etcd, hearing};
 use crate::node::Node;
@@ -30,8 +28,7 @@ const NEWER_EVERY: Duration = Duration::from_secs(60);
 /// A member that serves the cluster, as far as that is heard.
 async fn served(cluster: &Cluster) -> Option<MachineId> {
     let heard = hearing::hear(cluster).await;
-    let serves = |other: &Standing| other.serves && believed(cluster, other);
-    heard.standings.into_values().find(serves).map(|other| other.machine)
+    heard.serving(cluster).await.first().map(|other| other.machine.clone())
 }
 
 /// What is left on this machine.
@@ -114,7 +111,7 @@ pub(crate) async fn order(cluster: &Arc<Cluster>, named: i64) -> Result<u64, Not
         other.machine != *cluster.machine() && other.answers && voters.contains(&other.machine)
     });
     let votes = voters.contains(cluster.machine());
-    let served = heard.standings.values().any(|other| other.serves && believed(cluster, other));
+    let served = !heard.serving(cluster).await.is_empty();
     recovery::may(&Seen {
         revision: status.revision.0,
         named,
@@ -251,12 +248,9 @@ pub(super) async fn raise(cluster: &Cluster, store: &Etcd) -> Result<(), String>
 /// given up, however many members it has.
 pub(super) async fn look_for_newer(cluster: &Cluster, epoch: u64) -> Result<(), String> {
     let heard = hearing::hear(cluster).await;
-    let newest = heard
-        .standings
-        .into_values()
-        .filter(|other| other.serves && other.epoch > Some(epoch) && believed(cluster, other))
-        .max_by_key(|other| other.epoch);
-    let Some(newest) = newest else { return Ok(()) };
+    let serving = heard.serving(cluster).await;
+    let newer = serving.into_iter().filter(|other| other.epoch > Some(epoch));
+    let Some(newest) = newer.max_by_key(|other| other.epoch) else { return Ok(()) };
     let why = format!(
         "the cluster was recovered without this machine (epoch {}, and its data is of {epoch}), as machine {} says",
         newest.epoch.unwrap_or(0),

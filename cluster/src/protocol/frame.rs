@@ -77,6 +77,11 @@ impl Decoder {
         Ok(Some(message))
     }
 
+    /// All that was given to it and is no message yet: what follows is none.
+    pub fn take_rest(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
+    }
+
     /// Bytes of a message that is not whole yet: a stream that ends with some was cut off.
     #[must_use]
     pub fn left_bytes(&self) -> usize {

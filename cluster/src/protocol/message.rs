@@ -26,6 +26,24 @@ pub enum Message {
     Inquire(Inquiry),
     /// The answer.
     Standing(Standing),
+    /// A first word, too: who has this image? It is answered by `image` or `refused`.
+    SeekImage {
+        /// Its name, or the digest of its manifest.
+        image: String,
+    },
+    /// A first word, too: the image with this manifest is wanted. It is answered by `image` and the archive, or by `refused`.
+    WantImage {
+        /// Digest of its manifest.
+        manifest: String,
+    },
+    /// The image is here.
+    Image {
+        /// What its name means.
+        digest: String,
+        /// So many bytes of an archive follow, an OCI layout, and they are no messages.
+        #[serde(default)]
+        archive_bytes: u64,
+    },
     /// A node's first word.
     Hello(Hello),
     /// A relay's first word to a node that it knows.

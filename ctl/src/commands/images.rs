@@ -18,7 +18,7 @@ use crate::output::{bytes, columns, printable};
 use crate::session::Session;
 
 /// Characters of a digest that people get to see.
-const DIGEST_CHARS: usize = 19;
+pub(super) const DIGEST_CHARS: usize = 19;
 
 pub(super) fn run(
     command: Option<ImagesCommand>,

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use ferrite_schema::api::{Stats, UnitState, UnitStatus};
 use ferrite_schema::unit::{self, Unit};
 
+use super::images::DIGEST_CHARS;
 use super::{cp, exec, fleet, unit_logs, unit_select, verdicts};
 use crate::cli::{Selection, UnitCommand, Until, WaitArguments};
 use crate::client::UnitVerb;
@@ -297,6 +298,15 @@ fn now_s() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// As much of an image's digest as a list has room for.
+fn short(image: &str) -> String {
+    let shown = |digest: &str| digest.chars().take(DIGEST_CHARS).collect::<String>();
+    match image.split_once('@') {
+        Some((name, digest)) => format!("{name}@{}", shown(digest)),
+        None => image.to_owned(),
+    }
+}
+
 /// That memory ran out is seen at once, among many units too.
 fn state_words(unit: &UnitStatus) -> String {
     let word = unit.state.word();
@@ -315,7 +325,7 @@ fn list_table(units: &[UnitStatus], now_s: u64) -> String {
                 unit.health.map(|health| health.word().to_owned()).unwrap_or_default(),
                 seconds(now_s.saturating_sub(unit.since_s)),
                 unit.restarts.to_string(),
-                unit.image.clone(),
+                short(&unit.image),
                 unit.ports.join(" "),
             ]
         })
@@ -336,7 +346,7 @@ fn files_table(units: &[UnitStatus]) -> String {
                 (false, false) => "should not run",
             };
             let state = if unit.template { String::new() } else { unit.state.word().to_owned() };
-            [unit.name.clone(), what.to_owned(), state, unit.image.clone()]
+            [unit.name.clone(), what.to_owned(), state, short(&unit.image)]
         })
         .collect();
     columns(["UNIT", "WISH", "STATE", "IMAGE"], &rows)

@@ -11,6 +11,7 @@ mod cosign;
 mod document;
 pub mod http;
 pub mod manifest;
+pub mod near;
 pub mod partial;
 pub mod place;
 mod problem;
@@ -20,7 +21,7 @@ pub mod rest;
 pub mod trust;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ferrite_schema::api::{LayerPhase, LayerProgress, PullProgress};
 use ferrite_schema::node_config::{NodeConfig, RegistryConfig, SignatureRule};
@@ -30,6 +31,7 @@ use tokio::sync::watch;
 
 use self::http::Client;
 use self::manifest::Found;
+use self::near::Nearby;
 use self::trust::Trust;
 use super::access::{self, Opened, Unusable};
 use super::beside::beside;
@@ -60,6 +62,7 @@ struct Shared {
     client: Client,
     trust: Arc<Trust>,
     policy: Policy,
+    nearby: OnceLock<Arc<dyn Nearby>>,
     jobs: Mutex<HashMap<String, Arc<Job>>>,
     /// A layer that two images share is downloaded once.
     blobs: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
@@ -104,6 +107,7 @@ impl Puller {
                 client: Client::new(Arc::clone(&trust)),
                 trust,
                 policy: Policy::new(settings.signatures),
+                nearby: OnceLock::new(),
                 jobs: Mutex::default(),
                 blobs: Mutex::default(),
             }),
@@ -171,6 +175,31 @@ impl Puller {
         self.pull_unless(name, false).await
     }
 
+    /// The digest that `name` means: of the image that is here, else of the one that its registry has. It is the manifest's, or
+    /// that of the index before it where a signature let the image in: that may be what was signed.
+    ///
+    /// # Errors
+    /// It is not here, and its registry does not say.
+    pub async fn resolve(&self, name: &str) -> Result<String, Pull> {
+        let reference = self.shared.images.reference(name)?;
+        if let Ok(record) = self.look(name).await {
+            let index = record.signed_by.and_then(|_| record.indexes.into_iter().next());
+            return Ok(index.unwrap_or(record.manifest));
+        }
+        self.shared.policy.check_name(&reference)?;
+        let found = self.search().find(&reference, name).await?;
+        let index = found.verdict.key().and_then(|_| found.indexes.first());
+        Ok(index.unwrap_or(&found.digest).to_string())
+    }
+
+    fn search(&self) -> manifest::Search<'_> {
+        manifest::Search {
+            client: &self.shared.client,
+            trust: &self.shared.trust,
+            policy: &self.shared.policy,
+        }
+    }
+
     /// How far the pull of `name` is, now and from now on.
     #[must_use]
     pub fn watch(&self, name: &str) -> watch::Receiver<PullProgress> {
@@ -205,6 +234,9 @@ impl Puller {
                 Ok(record) => return Ok(record),
                 Err(why) if why.is_final() => return Err(why.into()),
                 Err(why) => {
+                    if let Some(record) = self.near(&reference, name).await {
+                        return Ok(record);
+                    }
                     problem = Some(why).filter(|why| !matches!(why, Unusable::Absent { .. }))
                 }
             }
@@ -255,12 +287,7 @@ impl Puller {
         progress: &watch::Sender<PullProgress>,
     ) -> Result<Record, Pull> {
         self.shared.policy.check_name(reference)?;
-        let search = manifest::Search {
-            client: &self.shared.client,
-            trust: &self.shared.trust,
-            policy: &self.shared.policy,
-        };
-        let found = search.find(reference, name).await?;
+        let found = self.search().find(reference, name).await?;
         let config = self.blob(&found, &found.manifest.config, name, &|_| ()).await;
         config?;
         let images = &self.shared.images;

@@ -16,6 +16,7 @@ use crate::documents::MANIFEST_TYPES;
 
 mod choosing;
 mod limits;
+mod near;
 mod repair;
 mod shelf;
 mod signed;

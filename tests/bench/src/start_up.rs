@@ -117,15 +117,29 @@ fn run(functions: &[Function], addresses: impl Iterator<Item = u64>, base: u64) 
     addresses.filter_map(at).filter(|number| seen.insert(*number)).collect()
 }
 
-/// What the linker is told of a function: its name without what changes with every build. Code in C is not named: it comes
-/// in whole files.
+/// What the linker is told of a function: its name without what changes with every build, which are the digits that tell crates
+/// of one name apart (`Cs…_`, RFC 2603) and what LLVM adds. Code in C is not named: it comes in whole files.
 fn pattern(name: &str) -> Option<String> {
     let (stem, tail) = name.split_once(".llvm.").unwrap_or((name, ""));
-    if stem.starts_with("_R") {
-        return Some(format!("{stem}{}", if tail.is_empty() { "" } else { "*" }));
+    let mut rest = stem.strip_prefix("_R")?;
+    let mut pattern = "_R".to_owned();
+    while let Some((before, after)) = rest.split_once("Cs") {
+        pattern.push_str(before);
+        pattern.push_str("Cs");
+        let digits = after.find(|digit: char| !digit.is_ascii_alphanumeric());
+        rest = match digits {
+            Some(end) if after[end..].starts_with('_') => {
+                pattern.push('*');
+                &after[end..]
+            }
+            _ => after,
+        };
     }
-    let (path, hash) = stem.strip_suffix('E')?.rsplit_once("17h")?;
-    (stem.starts_with("_ZN") && hash.len() == 16).then(|| format!("{path}17h*"))
+    pattern.push_str(rest);
+    if !tail.is_empty() {
+        pattern.push('*');
+    }
+    Some(pattern)
 }
 
 /// The linker script that puts what was `run` first.
@@ -163,12 +177,12 @@ mod tests {
     use super::*;
 
     const NM: &str = "\
-0000000000001000 0000000000000010 t _ZN1a1b17h0123456789abcdefE
-0000000000001010 0000000000000010 T _ZN1a1c17h0123456789abcdeaE.llvm.77
-0000000000001020 0000000000008000 t _ZN1a1b17h0123456789abcde0E
-0000000000009020 0000000000000020 t _RNvCs1_1a1d
+0000000000001000 0000000000000010 t _RNvCsaB1_1a1b
+0000000000001010 0000000000000010 T _RNvCsaB1_1a1c.llvm.77
+0000000000001020 0000000000008000 t _RNvCsc2_1a1b
+0000000000009020 0000000000000020 t _RINvCsaB1_1a1dNtCsaB1_1a1eE
 0000000000009040 0000000000000020 t malloc
-0000000000009060 0000000000000020 r _ZN1a4data17h0123456789abcdeaE
+0000000000009060 0000000000000020 r _RNvCsaB1_1a4data
 ";
 
     #[test]
@@ -181,10 +195,23 @@ mod tests {
         assert_eq!(run, [0, 4, 1, 3]);
         let list = list(&functions, run);
         let names: Vec<_> = list.lines().filter(|line| line.starts_with("    ")).collect();
-        assert_eq!(
-            names,
-            ["    *(.text._ZN1a1c17h*)", "    *(.text._RNvCs1_1a1d)", "    *(.text._ZN1a1b17h*)"]
-        );
+        let expected = [
+            "    *(.text._RNvCs*_1a1c*)",
+            "    *(.text._RINvCs*_1a1dNtCs*_1a1eE)",
+            "    *(.text._RNvCs*_1a1b)",
+        ];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn a_name_that_only_looks_like_a_crates_stays() {
+        for (name, expected) in [
+            ("_RNvNtCs9_3foo6Csharp3run", Some("_RNvNtCs*_3foo6Csharp3run")),
+            ("_RNvCs9_3foo3xCs", Some("_RNvCs*_3foo3xCs")),
+            ("memcpy", None),
+        ] {
+            assert_eq!(pattern(name).as_deref(), expected, "{name}");
+        }
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub(super) async fn submit(
     known: Option<i64>,
 ) -> Result<ClusterUnit, Failure> {
     let name = unit.name.parse().unwrap();
-    let submitted = Submitted { unit, target, known };
+    let submitted = Submitted { unit, image: None, target, known };
     let picture = change(store, |picture| submitted.transaction(picture)).await?;
     Ok(shown_unit(&picture, &name).unwrap())
 }
@@ -278,6 +278,33 @@ async fn a_template_does_not_run_and_its_instances_do() {
     }
 }
 
+/// All instances run the image that its name meant when the unit was submitted last.
+#[tokio::test]
+async fn a_unit_keeps_its_images_digest_until_somebody_says_another_one() {
+    let store = Memory::new();
+    let (first, second) =
+        (format!("sha256:{}", "a".repeat(64)), format!("sha256:{}", "b".repeat(64)));
+    let submits = async |unit: Unit, image: Option<&String>| {
+        let name = unit.name.parse().unwrap();
+        let image = image.cloned();
+        let submitted = Submitted { unit, image, target: None, known: None };
+        let picture = change(&store, |picture| submitted.transaction(picture)).await.unwrap();
+        let shown = shown_unit(&picture, &name).unwrap();
+        (shown.image_digest, shown.revision)
+    };
+    let (digest, revision) = submits(web(None), Some(&first)).await;
+    assert_eq!(digest.as_ref(), Some(&first));
+    assert_eq!(submits(web(None), None).await, (digest, revision), "nobody says");
+    let other = Unit { image: "web:2".to_owned(), ..web(None) };
+    assert_eq!(submits(other.clone(), None).await.0, None, "another image");
+    assert_eq!(submits(other.clone(), Some(&first)).await.0.as_ref(), Some(&first));
+    assert_eq!(submits(other, Some(&second)).await.0.as_ref(), Some(&second), "it moved");
+    let template = json!({"name": "job@", "image": "job"});
+    submits(serde_json::from_value(template).unwrap(), Some(&first)).await;
+    let launch = UnitChange { target: Some(UnitTarget::Launched), replicas: None };
+    assert_eq!(alter(&store, "job@7", launch).await.unwrap().image_digest, Some(first));
+}
+
 #[test]
 fn documents_and_records_have_one_bound_for_replicas() {
     assert_eq!(REPLICAS_MAX, ferrite_cluster::records::REPLICAS_MAX);
@@ -288,7 +315,7 @@ fn documents_and_records_have_one_bound_for_replicas() {
 async fn who_is_overtaken_looks_again_and_gives_up_at_last() {
     let store = Memory::new();
     let name = "web".parse().unwrap();
-    let submitted = Submitted { unit: web(None), target: None, known: None };
+    let submitted = Submitted { unit: web(None), image: None, target: None, known: None };
     for (times, done) in [(3, true), (100, false)] {
         let left = std::cell::Cell::new(times);
         let overtaken = |picture: &Picture| {

@@ -1,6 +1,7 @@
 //! Requests about the cluster's units.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -9,6 +10,7 @@ use ferrite_cluster::names::UnitName;
 use ferrite_schema::api::{ApiError, ClusterUnit, UnitChange, UnitTarget};
 use ferrite_schema::unit::{self, Unit};
 use serde::Deserialize;
+use tokio::time::timeout;
 use utoipa::IntoParams;
 
 use super::write::change;
@@ -16,6 +18,7 @@ use crate::api::error::Failure;
 use crate::api::extract::{Document, Path, Query};
 use crate::api::peer::Peer;
 use crate::api::roles::sees_documents;
+use crate::cluster::means;
 use crate::node::Node;
 
 mod edit;
@@ -96,7 +99,8 @@ pub(in crate::api) async fn put(
         return Err(Failure::new(StatusCode::CONFLICT, why));
     }
     unit::check(&unit).map_err(|problem| Failure::bad_request(problem.to_string()))?;
-    let submitted = edit::Submitted { unit, target: query.target, known: query.revision };
+    let image = pinned(&node, &unit).await;
+    let submitted = edit::Submitted { unit, image, target: query.target, known: query.revision };
     let picture = change(&store, |picture| submitted.transaction(picture)).await?;
     shown::unit(&picture, &name).map(Json).ok_or_else(|| unknown(&name))
 }
@@ -138,6 +142,26 @@ pub(in crate::api) async fn remove(
     change(&store, |picture| edit::removed(picture, &name).map(Some).ok_or_else(|| unknown(&name)))
         .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// How long a registry is asked what an image's name means now. Where it does not say, each machine asks for itself, later.
+const RESOLVES_WITHIN: Duration = Duration::from_secs(5);
+
+/// The digest that the unit's image means now: on this machine, else in its registry, else on another machine. All instances run
+/// the same.
+async fn pinned(node: &Node, unit: &Unit) -> Option<String> {
+    if unit.image.contains('@') || unit.image.contains('%') {
+        return None;
+    }
+    match timeout(RESOLVES_WITHIN, node.puller.resolve(&unit.image)).await {
+        Ok(Ok(digest)) => return Some(digest),
+        Ok(Err(error)) => {
+            let error = ferrite_schema::chain(&error);
+            tracing::info!(error, image = unit.image, "image-not-resolved");
+        }
+        Err(_) => tracing::info!(image = unit.image, "image-not-resolved-in-time"),
+    }
+    means(node.cluster.as_ref()?, &unit.image).await
 }
 
 fn name_of(text: &str) -> Result<UnitName, Failure> {

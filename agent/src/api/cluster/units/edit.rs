@@ -21,6 +21,8 @@ const UNIT_LEVEL: u32 = 1;
 pub(in crate::api::cluster) struct Submitted {
     /// Its document.
     pub(in crate::api::cluster) unit: Unit,
+    /// The digest that its image's name means now; absent where nobody says.
+    pub(in crate::api::cluster) image: Option<String>,
     /// What should become of it.
     pub(in crate::api::cluster) target: Option<UnitTarget>,
     /// The revision that must have changed it last.
@@ -53,7 +55,14 @@ impl Submitted {
             (None, None) => Target::Inactive,
         };
         runs_itself(&name, target)?;
-        let spec = version(&self.unit)?;
+        let mut spec = version(&self.unit, self.image.clone())?;
+        if spec.image.is_none()
+            && let Some(before) = before.and_then(|before| kept(picture, before))
+            && (Spec { image: before.image.clone(), ..spec.clone() }) == *before
+        {
+            // What runs is not replaced because nobody can say now what its image's name means.
+            spec.image.clone_from(&before.image);
+        }
         let record = |spec| records::Unit {
             target,
             spec,
@@ -77,11 +86,12 @@ pub(in crate::api::cluster) fn altered(
     change: UnitChange,
 ) -> Result<Option<Transaction>, Failure> {
     let Some((revision, read)) = picture.units.get(name) else {
-        let unit = instance(picture, name)?;
+        let (unit, image) = instance(picture, name)?;
         let UnitChange { target, replicas } = change;
         let unit = Unit { replicas, ..unit };
         unit::check(&unit).map_err(|problem| Failure::bad_request(problem.to_string()))?;
-        return Submitted { unit, target, known: Some(Revision::NONE.0) }.transaction(picture);
+        let known = Some(Revision::NONE.0);
+        return Submitted { unit, image, target, known }.transaction(picture);
     };
     let before = understood(name, read)?;
     let mut after = before.clone();
@@ -109,8 +119,13 @@ pub(in crate::api::cluster) fn removed(picture: &Picture, name: &UnitName) -> Op
     })
 }
 
-/// The template's instance of this name.
-fn instance(picture: &Picture, name: &UnitName) -> Result<Unit, Failure> {
+/// The version that a unit has now, where it is understood.
+fn kept<'a>(picture: &'a Picture, record: &records::Unit) -> Option<&'a Spec> {
+    picture.specs.get(&record.spec)?.as_ref().ok()
+}
+
+/// The template's instance of this name, and what its image means where that is the template's.
+fn instance(picture: &Picture, name: &UnitName) -> Result<(Unit, Option<String>), Failure> {
     let unknown = || {
         let why = format!("the cluster has no unit {name}: `ferrite unit list` lists all");
         Failure::new(StatusCode::NOT_FOUND, why)
@@ -125,8 +140,11 @@ fn instance(picture: &Picture, name: &UnitName) -> Result<Unit, Failure> {
     let document = super::shown::document(picture, record).map_err(|why| {
         Failure::new(StatusCode::CONFLICT, format!("template {template} is not understood: {why}"))
     })?;
-    unit::instance(&document, name.as_str())
-        .map_err(|problem| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, problem.to_string()))
+    let unit = unit::instance(&document, name.as_str())
+        .map_err(|problem| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, problem.to_string()))?;
+    let image = kept(picture, record).and_then(|spec| spec.image.clone());
+    let image = image.filter(|_| unit.image == document.image);
+    Ok((unit, image))
 }
 
 fn understood<'a>(
@@ -161,7 +179,7 @@ fn countable(name: &UnitName, count: u32) -> Result<(), Failure> {
 }
 
 /// What is below a hash: the document without what is not part of its version.
-fn version(unit: &Unit) -> Result<Spec, Failure> {
+fn version(unit: &Unit, image: Option<String>) -> Result<Spec, Failure> {
     let placement = records::Placement {
         metadata: unit.placement.metadata.clone(),
         on_loss: unit.placement.on_loss.map(|on_loss| match on_loss {
@@ -172,7 +190,7 @@ fn version(unit: &Unit) -> Result<Spec, Failure> {
     };
     let plain = Unit { replicas: None, placement: unit::Placement::default(), ..unit.clone() };
     let unit = serde_json::to_value(&plain).map_err(|error| Failure::internal(&error))?;
-    Ok(Spec { level: UNIT_LEVEL, unit, image: None, placement, rest: Rest::new() })
+    Ok(Spec { level: UNIT_LEVEL, unit, image, placement, rest: Rest::new() })
 }
 
 fn hash_of(spec: &Spec) -> Result<SpecHash, Failure> {

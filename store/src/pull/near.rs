@@ -1,0 +1,136 @@
+//! Images that need no registry: what a digest names may be on this node under another name, or on a machine nearby.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ferrite_schema::reference::Reference;
+
+use super::Puller;
+use crate::beside::beside;
+use crate::digest::Digest;
+use crate::import;
+use crate::store::{ImageStore, Record, Store};
+
+/// Machines that may have an image. What they give is believed as far as its digest goes, and no further: nothing is asked of them
+/// that has none.
+pub trait Nearby: fmt::Debug + Send + Sync {
+    /// Brings the image with this manifest as an archive to `path`; `false` where nobody has it.
+    fn fetch<'a>(
+        &'a self,
+        manifest: &'a Digest,
+        path: &'a Path,
+    ) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
+}
+
+/// Distinguishes archives that come at the same time.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// An archive that comes; gone when this is dropped, whatever became of it.
+struct Arrival(PathBuf);
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        // What stays is removed at the next start.
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+impl Puller {
+    /// From now on, images with a digest may come from there.
+    pub fn look_nearby(&self, nearby: Arc<dyn Nearby>) {
+        // Whoever is asked first is asked from then on.
+        drop(self.shared.nearby.set(nearby));
+    }
+
+    /// The image that `name` means by its digest, without a registry. The rules hold for it as for any other.
+    pub(super) async fn near(&self, reference: &Reference, name: &str) -> Option<Record> {
+        let digest: Digest = reference.digest()?.parse().ok()?;
+        if self.adopted(reference, name).await {
+            let looked = self.look(name).await;
+            if let Ok(record) = looked {
+                return Some(record);
+            }
+        }
+        let nearby = self.shared.nearby.get()?;
+        self.shared.policy.check_import(reference).ok()?;
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let arrival = Arrival(self.shared.images.staging().join(format!("nearby-{number}")));
+        if !nearby.fetch(&digest, &arrival.0).await {
+            return None;
+        }
+        let (shared, own) = (Arc::clone(&self.shared), name.to_owned());
+        let stores = move || {
+            let stores = (&shared.images, &shared.layers);
+            import::import(&arrival.0, Some(&own), stores, &shared.policy)
+        };
+        match tokio::task::spawn_blocking(stores).await {
+            Ok(Ok(records)) => {
+                tracing::info!(image = name, "image-from-nearby");
+                records.into_iter().next()
+            }
+            Ok(Err(error)) => {
+                let error = ferrite_schema::chain(&error);
+                tracing::warn!(error, image = name, "image-from-nearby-refused");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Keeps an image that is here under this name, too, where its digest is the name's: nobody who removes the other name
+    /// removes this one.
+    async fn adopted(&self, reference: &Reference, name: &str) -> bool {
+        let (shared, own) = (Arc::clone(&self.shared), name.to_owned());
+        let reference = reference.clone();
+        let adopts = move || {
+            let Some(digest) = reference.digest() else { return false };
+            let found = match with_digest(&shared.images, digest, &reference) {
+                Ok(Some(found)) => found,
+                Ok(None) => return false,
+                Err(error) => {
+                    let error = ferrite_schema::chain(&error);
+                    tracing::warn!(error, image = own, "images-not-looked-through");
+                    return false;
+                }
+            };
+            let adopted = Record { name: own, key: Some(reference.to_string()), ..found };
+            shared.policy.check_stored(&adopted, &reference).is_ok()
+                && shared.images.put(&adopted).is_ok()
+        };
+        beside(adopts).await
+    }
+}
+
+/// An image with this digest; one of the same repository, where there is one: its signature was for that.
+fn with_digest(
+    images: &ImageStore,
+    digest: &str,
+    reference: &Reference,
+) -> Result<Option<Record>, Store> {
+    let (records, _) = images.records_read()?;
+    let mut found: Vec<Record> = records
+        .into_iter()
+        .map(|(record, _)| record)
+        .filter(|record| record.is_at(digest))
+        .collect();
+    let is_of = |record: &Record| {
+        images.reference(&record.name).is_ok_and(|own| own.name() == reference.name())
+    };
+    if let Some(same) = found.iter().position(is_of) {
+        return Ok(Some(found.swap_remove(same)));
+    }
+    Ok(found.pop().map(|record| Record { signed_by: None, ..record }))
+}
+
+/// The name of an image that is here and has this manifest, for a machine that asks.
+///
+/// # Errors
+/// The records cannot be read.
+pub fn name_of(images: &ImageStore, manifest: &str) -> Result<Option<String>, Store> {
+    let (records, _) = images.records_read()?;
+    let found = records.into_iter().find(|(record, _)| record.manifest == manifest);
+    Ok(found.map(|(record, _)| record.name))
+}

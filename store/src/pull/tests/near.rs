@@ -1,0 +1,128 @@
+//! Images that come from this node itself or from machines nearby.
+
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
+
+use ferrite_schema::api::ExportFormat;
+use ferrite_schema::node_config::SignaturePolicy;
+
+use super::*;
+use crate::export;
+
+/// Whoever is asked gives this image, whichever is wanted.
+#[derive(Debug)]
+struct Gives {
+    images: ImageStore,
+    name: String,
+    asked: AtomicUsize,
+}
+
+impl Nearby for Gives {
+    fn fetch<'a>(
+        &'a self,
+        _manifest: &'a Digest,
+        path: &'a Path,
+    ) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let plan =
+            export::plan(&self.images, &Policy::default(), &self.name, ExportFormat::Oci).unwrap();
+        plan.write(&mut fs::File::create(path).unwrap()).unwrap();
+        Box::pin(std::future::ready(true))
+    }
+}
+
+/// A registry that has nothing any more, a node that has its image, and that image's name with its digest.
+async fn left() -> (Server, Node, String) {
+    let (made, gone) = (Made::new(), Arc::new(AtomicBool::new(false)));
+    let empty = Arc::clone(&gone);
+    let answer = move |asked: &Asked| {
+        if empty.load(Ordering::Relaxed) { status(404) } else { made.answer(asked) }
+    };
+    let server = Server::start(answer).await;
+    let has = node(&[(&server, plain())]);
+    let record = has.pull(&server).await.unwrap();
+    gone.store(true, Ordering::Relaxed);
+    let pinned = format!("{}/team/app:1@{}", server.authority, record.manifest);
+    (server, has, pinned)
+}
+
+fn gives(node: &Node, name: &str) -> Arc<Gives> {
+    Arc::new(Gives {
+        images: node.images.clone(),
+        name: name.to_owned(),
+        asked: AtomicUsize::new(0),
+    })
+}
+
+#[tokio::test]
+async fn what_is_here_under_another_name_is_not_looked_for() {
+    let (server, node, pinned) = left().await;
+    let plain_name = format!("{}/team/app:1", server.authority);
+    let of_tag = node.puller.look(&plain_name).await.unwrap();
+    let record = node.puller.ensure(&pinned).await.unwrap();
+    assert_eq!((&record.name, &record.manifest), (&pinned, &of_tag.manifest));
+    node.images.forget(&plain_name).unwrap();
+    node.puller.look(&pinned).await.unwrap();
+    let digest = of_tag.manifest;
+    let moved = format!("{}/other/copy@{digest}", server.authority);
+    node.puller.ensure(&moved).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_machine_nearby_has_needs_no_registry() {
+    let (server, has, pinned) = left().await;
+    let wants = node(&[(&server, plain())]);
+    let near = gives(&has, &format!("{}/team/app:1", server.authority));
+    wants.puller.look_nearby(Arc::clone(&near) as Arc<dyn Nearby>);
+    let unpinned = format!("{}/team/app:1", server.authority);
+    wants.puller.ensure(&unpinned).await.unwrap_err();
+    assert_eq!(near.asked.load(Ordering::Relaxed), 0, "a tag is the registry's to explain");
+    let record = wants.puller.ensure(&pinned).await.unwrap();
+    assert_eq!((record.name, near.asked.load(Ordering::Relaxed)), (pinned.clone(), 1));
+    let layer = wants.layers.path(&record.layers[0].parse().unwrap());
+    assert_eq!(fs::metadata(layer.join("etc-file")).unwrap().len(), 300_000);
+    wants.puller.ensure(&pinned).await.unwrap();
+    assert_eq!(near.asked.load(Ordering::Relaxed), 1, "it is here now");
+    let staged = fs::read_dir(wants.images.staging()).unwrap().count();
+    assert_eq!(staged, 0, "the archive stays");
+}
+
+#[tokio::test]
+async fn another_image_than_was_asked_for_is_none() {
+    let (server, has, _) = left().await;
+    let wants = node(&[(&server, plain())]);
+    wants.puller.look_nearby(gives(&has, &format!("{}/team/app:1", server.authority)));
+    let other = format!("{}/team/app:1@sha256:{}", server.authority, "a".repeat(64));
+    wants.puller.ensure(&other).await.unwrap_err();
+    assert!(wants.images.list().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_signature_comes_from_registries_alone() {
+    let (server, has, pinned) = left().await;
+    let rule = SignatureRule {
+        name: server.authority.clone(),
+        policy: SignaturePolicy::Signed,
+        keys: Vec::new(),
+    };
+    let wants = node_with(&[(&server, plain())], vec![rule]);
+    let near = gives(&has, &format!("{}/team/app:1", server.authority));
+    wants.puller.look_nearby(Arc::clone(&near) as Arc<dyn Nearby>);
+    wants.puller.ensure(&pinned).await.unwrap_err();
+    assert_eq!(near.asked.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_name_means_what_is_here_and_else_what_its_registry_has() {
+    let made = Made::new();
+    let manifest = Digest::of(&made.manifest).to_string();
+    let server = Server::start(move |asked| made.answer(asked)).await;
+    let node = node(&[(&server, plain())]);
+    let name = format!("{}/team/app:1", server.authority);
+    assert_eq!(node.puller.resolve(&name).await.unwrap(), manifest);
+    assert!(node.images.list().unwrap().is_empty(), "asked, and not pulled");
+    node.pull(&server).await.unwrap();
+    drop(server);
+    assert_eq!(node.puller.resolve(&name).await.unwrap(), manifest);
+}
