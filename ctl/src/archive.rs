@@ -93,6 +93,10 @@ pub fn check(path: &Path) -> Result<(), ArchiveError> {
 }
 
 fn compression(start: &[u8]) -> Option<&'static str> {
+    // What zstd is to skip may come before what it is to decompress.
+    if let [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] = start {
+        return Some("zstd");
+    }
     let known: [(&[u8], &str); 4] = [
         (b"\x1f\x8b", "gzip"),
         (b"\x28\xb5\x2f\xfd", "zstd"),
@@ -169,6 +173,10 @@ mod tests {
             "it is a tar archive without an OCI image layout (no oci-layout)"
         );
         assert_eq!(outcome(b"\x1f\x8b\x08\x00rest"), "fine");
+        for first in 0x50..=0x5f {
+            assert_eq!(outcome(&[first, 0x2a, 0x4d, 0x18, 0, 0, 0, 0]), "fine", "{first:x}");
+        }
+        assert_eq!(outcome(&[0x60, 0x2a, 0x4d, 0x18]), "it is not a tar archive");
         assert_eq!(outcome(b"\xfd7zXZ\x00rest"), "it is compressed with xz");
         assert_eq!(outcome(&[0x55; 4096]), "it is not a tar archive");
         assert_eq!(outcome(b""), "it is not a tar archive");

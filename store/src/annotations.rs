@@ -36,7 +36,9 @@ impl<'de> Deserialize<'de> for Known {
                 let mut known = Annotations::new();
                 while let Some(key) = map.next_key::<String>()? {
                     if KNOWN_ANNOTATIONS.contains(&key.as_str()) {
-                        known.insert(key, map.next_value()?);
+                        if let Some(value) = map.next_value::<Option<String>>()? {
+                            known.insert(key, value);
+                        }
                     } else {
                         map.next_value::<IgnoredAny>()?;
                     }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::bounded::Bounded;
 use super::digest::{Digest, NotADigest};
 use super::documents::LAYERS_MAX;
+use super::platform::Platform;
 
 /// Most words of a command, and most variables: more than any image in use, less than the kernel takes.
 const WORDS_MAX: usize = 4096;
@@ -12,19 +13,18 @@ const WORDS_MAX: usize = 4096;
 /// An image's configuration.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ImageConfig {
-    /// What machines it is for; an index has chosen by this.
-    #[serde(rename = "architecture")]
-    _architecture: String,
-    #[serde(rename = "os")]
-    _os: String,
+    /// What machines it is for, where it says so.
+    architecture: Option<String>,
+    os: Option<String>,
+    variant: Option<String>,
     #[serde(default)]
     config: Option<Run>,
-    rootfs: RootFs,
+    rootfs: Option<RootFs>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 struct RootFs {
-    diff_ids: Bounded<String, LAYERS_MAX>,
+    diff_ids: Option<Bounded<String, LAYERS_MAX>>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -52,7 +52,16 @@ impl ImageConfig {
     /// # Errors
     /// One is none.
     pub fn tars(&self) -> Result<Vec<Digest>, NotADigest> {
-        self.rootfs.diff_ids.0.iter().map(|tar| tar.parse()).collect()
+        let tars = self.rootfs.as_ref().and_then(|rootfs| rootfs.diff_ids.as_ref());
+        tars.map_or(&[][..], |tars| &tars.0).iter().map(|tar| tar.parse()).collect()
+    }
+
+    /// What machines it is for, where it is not for this node's.
+    #[must_use]
+    pub fn elsewhere(&self) -> Option<Platform> {
+        let (os, variant) = (self.os.clone(), self.variant.clone());
+        let platform = Platform { architecture: self.architecture.clone(), os, variant };
+        Some(platform).filter(|platform| !platform.may_run())
     }
 
     /// Whose rights it runs with, if it says so.
@@ -111,6 +120,24 @@ mod tests {
         assert_eq!((config.env(), config.entrypoint()), (&["A=1".into()][..], &["/e".into()][..]));
         let rest = (config.working_dir(), config.stop_signal(), config.user());
         assert_eq!(rest, (Some("/w"), Some("9"), Some("u")));
+    }
+
+    #[test]
+    fn lists_that_are_null_are_empty_and_machines_need_not_be_named() {
+        for (text, elsewhere) in [
+            ("{}", None),
+            (r#"{"rootfs":null,"architecture":null,"os":""}"#, None),
+            (r#"{"rootfs":{"type":"layers","diff_ids":null}}"#, None),
+            (r#"{"rootfs":{"diff_ids":[]},"architecture":"amd64"}"#, None),
+            (r#"{"rootfs":{},"architecture":"386","os":"linux"}"#, None),
+            (r#"{"architecture":"arm64","os":"linux","variant":"v8"}"#, Some("linux/arm64/v8")),
+            (r#"{"architecture":"amd64","os":"windows"}"#, Some("windows/amd64")),
+        ] {
+            let config: ImageConfig = serde_json::from_str(text).unwrap();
+            assert_eq!(config.tars().unwrap(), [], "{text}");
+            let shown = config.elsewhere().map(|platform| platform.to_string());
+            assert_eq!(shown.as_deref(), elsewhere, "{text}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::annotations::{Annotations, IMAGE_NAME, Known, REF_NAME};
 use super::bounded::Bounded;
 use super::digest::{Digest, NotADigest};
+use super::platform::{Fit, Platform};
 
 /// Largest index, manifest or configuration.
 pub const DOCUMENT_MAX_BYTES: u64 = 4 << 20;
@@ -30,6 +31,20 @@ pub const MANIFEST_TYPES: [&str; 2] = [
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 ];
+
+/// Media types of images' configurations. The last ones are what registries and builders of former years made of them.
+pub const CONFIG_TYPES: [&str; 6] = [
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+    "",
+    "application/octet-stream",
+    "application/json",
+    "text/html",
+];
+/// What artifacts have that need no configuration.
+const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
+/// Longest media type that is shown.
+const SHOWN_MAX_CHARS: usize = 100;
 
 /// A document is not what an honest registry or archive gives.
 #[derive(Debug, thiserror::Error)]
@@ -68,24 +83,78 @@ pub struct Manifest {
     pub layers: Vec<Blob>,
     /// Annotations of the layers, in their order; signatures are kept there.
     pub annotations: Vec<Annotations>,
+    /// What it calls itself where it is no image.
+    pub artifact_type: Option<String>,
 }
 
-/// One of an index's documents.
+impl Manifest {
+    /// What it is instead of an image, as half a sentence. Layers that are called tars may be none; those that are called
+    /// something else are something else.
+    #[must_use]
+    pub fn instead(&self) -> Option<String> {
+        let own = self.artifact_type.as_deref().filter(|own| !own.is_empty());
+        let mut layers = self.layers.iter().map(|layer| layer.media_type.as_str());
+        let kind = self.config.media_type.as_str();
+        if !CONFIG_TYPES.contains(&kind) {
+            // An empty configuration says less than what lies beside it.
+            let first = layers.next().filter(|_| kind == EMPTY_TYPE);
+            return Some(artifact(own.or(first).unwrap_or(kind)));
+        }
+        let other = layers.find(|kind| {
+            let tar =
+                kind.contains("tar") || kind.contains("gzip") || kind.contains("octet-stream");
+            !kind.is_empty() && (!tar || kind.ends_with("+encrypted"))
+        })?;
+        Some(if other.ends_with("+encrypted") {
+            "an image with encrypted layers".to_owned()
+        } else {
+            artifact(own.unwrap_or(other))
+        })
+    }
+}
+
+/// What people call an artifact of this media type.
+fn artifact(kind: &str) -> String {
+    let word = match kind {
+        kind if kind.starts_with("application/vnd.cncf.helm.") => "a Helm chart",
+        kind if kind.starts_with("application/vnd.wasm.") => "a WebAssembly module",
+        kind if kind.starts_with("application/vnd.docker.plugin.") => "a plugin for Docker",
+        kind if kind.contains("in-toto") || kind.contains("attestation") => "an attestation",
+        kind if kind.contains("spdx") || kind.contains("cyclonedx") => "a bill of materials",
+        kind if kind.contains("sigstore") || kind.contains("cosign") => "a signature",
+        _ => "an artifact",
+    };
+    let kind: String = kind.chars().filter(|c| !c.is_control()).take(SHOWN_MAX_CHARS).collect();
+    format!("{word} ({kind})")
+}
+
+/// One of an index's documents that may be an image for this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The document.
     pub blob: Blob,
-    /// It is an index itself.
-    pub is_index: bool,
+    /// The index says that it is for this node.
+    pub stated: bool,
     /// Name of the image in it, where the index gives one.
-    pub name: Option<String>,
+    pub names: Vec<String>,
+    /// What else it is called: its tag, or the name once more.
+    pub tag: Option<String>,
+}
+
+/// What an index names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Index {
+    /// What may be for this node; what is said to be comes first.
+    pub entries: Vec<Entry>,
+    /// What else there is.
+    pub others: Vec<String>,
 }
 
 /// An index or a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Document {
-    /// Images to choose from: those that this machine can run.
-    Index(Vec<Entry>),
+    /// Images to choose from.
+    Index(Index),
     /// An image.
     Manifest(Manifest),
 }
@@ -105,31 +174,15 @@ struct Wire {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WireBlob {
-    #[serde(default)]
-    media_type: String,
-    digest: String,
-    size: u64,
+    media_type: Option<String>,
+    artifact_type: Option<String>,
+    digest: Option<String>,
+    size: Option<u64>,
     #[serde(default)]
     urls: Option<Bounded<String, URLS_MAX>>,
     platform: Option<Platform>,
     #[serde(default)]
     annotations: Option<Known>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Platform {
-    architecture: String,
-    os: String,
-    variant: Option<String>,
-}
-
-impl Platform {
-    /// Every x86-64 machine runs `v1`; later levels need what this one may lack.
-    fn fits(&self) -> bool {
-        self.os == "linux"
-            && self.architecture == "amd64"
-            && self.variant.as_deref().is_none_or(|variant| matches!(variant, "" | "v1"))
-    }
 }
 
 fn refuse(why: impl Into<String>) -> Refuse {
@@ -161,7 +214,14 @@ pub fn parse(bytes: &[u8], announced: Option<&str>) -> Result<Document, Refuse> 
     let is = |types: &[&str]| called.is_none_or(|name| types.contains(&name));
     match (wire.manifests, wire.config, wire.layers) {
         (Some(manifests), None, None) if is(&INDEX_TYPES) => index(manifests.0),
-        (None, Some(config), Some(layers)) if is(&MANIFEST_TYPES) => manifest(config, layers.0),
+        // Empty lists are `null` where Go wrote them.
+        (None, None, None) if called.is_some_and(|name| INDEX_TYPES.contains(&name)) => {
+            index(Vec::new())
+        }
+        (None, Some(config), layers) if is(&MANIFEST_TYPES) => {
+            let layers = layers.map_or_else(Vec::new, |layers| layers.0);
+            manifest(config, layers, wire.artifact_type)
+        }
         (Some(_), _, _) if wire.artifact_type.is_none() => {
             Err(refuse("it could be taken for an index and for a manifest"))
         }
@@ -170,139 +230,68 @@ pub fn parse(bytes: &[u8], announced: Option<&str>) -> Result<Document, Refuse> 
 }
 
 fn index(entries: Vec<WireBlob>) -> Result<Document, Refuse> {
-    let mut fitting = Vec::new();
+    let (mut stated, mut unstated, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for mut entry in entries {
-        let is_index = INDEX_TYPES.contains(&entry.media_type.as_str());
-        let fits = entry.platform.as_ref().is_none_or(Platform::fits);
-        let name = entry.annotations.take().and_then(|Known(mut all)| {
-            let full = all.remove(IMAGE_NAME);
-            full.or_else(|| all.remove(REF_NAME))
-        });
-        // Attestations and other artifacts are none of our business.
-        if fits && (is_index || MANIFEST_TYPES.contains(&entry.media_type.as_str())) {
-            fitting.push(Entry { blob: blob(&entry)?, is_index, name });
-        }
+        let kind = entry.media_type.as_deref().unwrap_or_default();
+        let document = [&INDEX_TYPES[..], &MANIFEST_TYPES[..], &[""]].concat().contains(&kind);
+        let own = entry.artifact_type.as_deref().unwrap_or_default();
+        let fit = entry.platform.as_ref().map_or(Fit::Unstated, Platform::fit);
+        let list = match fit {
+            // What builders say about an image is none of our business.
+            Fit::Unknown => continue,
+            Fit::Exact | Fit::Unstated | Fit::Other if !document => {
+                others.push(artifact(kind));
+                continue;
+            }
+            Fit::Exact | Fit::Unstated | Fit::Other if !CONFIG_TYPES.contains(&own) => {
+                others.push(artifact(own));
+                continue;
+            }
+            Fit::Other => {
+                others.push(entry.platform.as_ref().map(Platform::to_string).unwrap_or_default());
+                continue;
+            }
+            Fit::Exact => &mut stated,
+            Fit::Unstated => &mut unstated,
+        };
+        let mut annotations = entry.annotations.take().unwrap_or_default().0;
+        let mut named = |key| annotations.remove(key).filter(|name| !name.is_empty());
+        let (full, tag) = (named(IMAGE_NAME), named(REF_NAME));
+        let names = full.or_else(|| tag.clone()).into_iter().collect();
+        list.push(Entry { blob: blob(&entry)?, stated: fit == Fit::Exact, names, tag });
     }
-    Ok(Document::Index(fitting))
+    stated.append(&mut unstated);
+    Ok(Document::Index(Index { entries: stated, others }))
 }
 
-fn manifest(config: WireBlob, layers: Vec<WireBlob>) -> Result<Document, Refuse> {
+fn manifest(
+    config: WireBlob,
+    layers: Vec<WireBlob>,
+    artifact_type: Option<String>,
+) -> Result<Document, Refuse> {
     let config = blob(&config)?;
     let blobs = layers.iter().map(blob).collect::<Result<Vec<Blob>, Refuse>>()?;
     let annotations =
         layers.into_iter().map(|layer| layer.annotations.unwrap_or_default().0).collect();
-    Ok(Document::Manifest(Manifest { config, layers: blobs, annotations }))
+    Ok(Document::Manifest(Manifest { config, layers: blobs, annotations, artifact_type }))
 }
 
 fn blob(wire: &WireBlob) -> Result<Blob, Refuse> {
-    if wire.size > BLOB_MAX_BYTES {
-        return Err(refuse(format!(
-            "a blob of {} bytes is larger than {BLOB_MAX_BYTES}",
-            wire.size
-        )));
+    let digest = wire.digest.as_deref().ok_or_else(|| refuse("a blob of it has no digest"))?;
+    let size_bytes = wire.size.ok_or_else(|| refuse("a blob of it has no size"))?;
+    if size_bytes > BLOB_MAX_BYTES {
+        let why = format!("a blob of {size_bytes} bytes is larger than {BLOB_MAX_BYTES}");
+        return Err(refuse(why));
     }
     if wire.urls.as_ref().is_some_and(|urls| !urls.0.is_empty()) {
         return Err(refuse("a layer of it is to be fetched from an address of its own"));
     }
     Ok(Blob {
-        digest: wire.digest.parse()?,
-        size_bytes: wire.size,
-        media_type: wire.media_type.clone(),
+        digest: digest.parse()?,
+        size_bytes,
+        media_type: wire.media_type.clone().unwrap_or_default(),
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HEX: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-
-    fn refused(text: &str, announced: Option<&str>, expected: &str) {
-        let error = parse(text.as_bytes(), announced).unwrap_err();
-        assert!(
-            ferrite_schema::chain(&error).contains(expected),
-            "{}",
-            ferrite_schema::chain(&error)
-        );
-    }
-
-    #[test]
-    fn ambiguous_documents_are_refused() {
-        let both = format!(
-            r#"{{"schemaVersion":2,"manifests":[],"config":{{"digest":"{HEX}","size":1}},"layers":[]}}"#
-        );
-        refused(&both, None, "index and for a manifest");
-        let index = r#"{"schemaVersion":2,"manifests":[]}"#;
-        refused(index, Some(MANIFEST_TYPES[0]), "index and for a manifest");
-        let called =
-            format!(r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[]}}"#, INDEX_TYPES[0]);
-        refused(&called, Some(MANIFEST_TYPES[0]), "calls itself");
-        refused(&called, Some(INDEX_TYPES[1]), "calls itself");
-        assert_eq!(parse(called.as_bytes(), Some("text/plain")).unwrap(), Document::Index(vec![]));
-    }
-
-    #[test]
-    fn old_and_foreign_documents_are_refused() {
-        refused(r#"{"schemaVersion":1,"fsLayers":[]}"#, None, "schema 1");
-        refused(r#"{"schemaVersion":1,"manifests":[]}"#, None, "schemaVersion");
-        refused(r#"{"schemaVersion":2}"#, None, "neither");
-        refused("[]", None, "read the image's");
-        let layer = |more: &str| {
-            format!(
-                r#"{{"schemaVersion":2,"config":{{"digest":"{HEX}","size":1}},"layers":[{{"digest":"{HEX}"{more}}}]}}"#
-            )
-        };
-        refused(
-            &layer(r#","size":1,"urls":["https://evil.example/x"]"#),
-            None,
-            "address of its own",
-        );
-        refused(&layer(r#","size":99999999999999"#), None, "larger than");
-        refused(&layer(r#","size":-1"#), None, "read the image's");
-        parse(layer(r#","size":1"#).as_bytes(), None).unwrap();
-    }
-
-    #[test]
-    fn lists_without_end_are_refused_at_their_first_entry_too_many() {
-        let blob = |more: &str| format!(r#"{{"digest":"{HEX}","size":1{more}}}"#);
-        let layers = vec![blob(""); 30_000].join(",");
-        let text = format!(r#"{{"schemaVersion":2,"config":{},"layers":[{layers}"#, blob(""));
-        refused(&text, None, "more than 500 entries");
-        let text = format!(r#"{{"schemaVersion":2,"manifests":[{layers}"#);
-        refused(&text, None, "more than 1000 entries");
-        // Annotations that mean nothing here are not kept.
-        let many: Vec<String> = (0..50_000).map(|number| format!(r#""{number}":"""#)).collect();
-        let noted = format!(r#","annotations":{{{},"{REF_NAME}":"a"}}"#, many.join(","));
-        let text =
-            format!(r#"{{"schemaVersion":2,"config":{},"layers":[{}]}}"#, blob(""), blob(&noted));
-        let Document::Manifest(manifest) = parse(text.as_bytes(), None).unwrap() else { panic!() };
-        assert_eq!(manifest.annotations[0].len(), 1);
-    }
-
-    #[test]
-    fn digests_are_no_paths() {
-        let text = r#"{"schemaVersion":2,"layers":[],"config":{"digest":"sha256:../../etc/passwd","size":1}}"#;
-        refused(text, None, "only sha256");
-    }
-
-    #[test]
-    fn of_an_index_only_what_runs_here_counts() {
-        let entry = |kind: &str, platform: &str| {
-            format!(r#"{{"mediaType":"{kind}","digest":"{HEX}","size":7{platform}}}"#)
-        };
-        let platform = |os: &str, arch: &str, more: &str| {
-            format!(r#","platform":{{"os":"{os}","architecture":"{arch}"{more}}}"#)
-        };
-        let manifest = MANIFEST_TYPES[0];
-        let text = format!(
-            r#"{{"schemaVersion":2,"manifests":[{},{},{},{},{}]}}"#,
-            entry(manifest, &platform("linux", "arm64", "")),
-            entry(manifest, &platform("linux", "amd64", r#","variant":"v3""#)),
-            entry(manifest, &platform("linux", "amd64", "")),
-            entry(manifest, &platform("unknown", "unknown", "")),
-            entry("application/x", &platform("linux", "amd64", "")),
-        );
-        let Document::Index(entries) = parse(text.as_bytes(), None).unwrap() else { panic!() };
-        assert_eq!(entries.len(), 1);
-    }
-}
+mod tests;

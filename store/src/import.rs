@@ -6,30 +6,30 @@
 //! it needs is there, checked and flushed.
 
 mod archive;
+mod choose;
 mod docker;
 mod problem;
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 
 use ferrite_files::removal;
+use ferrite_schema::reference::Reference;
 
-use self::archive::{ArchiveContent, Found, parse, read_small};
+use self::archive::{ArchiveContent, Found, parse};
+use self::choose::{Chooser, real};
 use self::problem::refuse;
 use super::collect;
 use super::config::ImageConfig;
 use super::digest::Digest;
-use super::documents::{self, DOCUMENT_MAX_BYTES, Document, Entry};
 use super::layer::Layers;
+use super::platform::HERE;
 use super::signature::Policy;
 use super::store::{Claim, ImageStore, Record, Store};
 
 pub use self::problem::Import;
 
-/// Most indexes in one another.
-const INDEX_DEPTH_MAX: usize = 4;
-
-/// Imports the archive at `path` as `name`, or under the name that it gives itself.
+/// Imports the archive at `path` as `name`, or under all names that it gives itself: a record for each of them.
 ///
 /// # Errors
 /// The image is not in the store, and nothing of it is.
@@ -38,7 +38,7 @@ pub fn import(
     name: Option<&str>,
     (images, layers): (&ImageStore, &Layers),
     policy: &Policy,
-) -> Result<Record, Import> {
+) -> Result<Vec<Record>, Import> {
     if let Some(name) = name {
         policy.check_import(&images.reference(name).map_err(Store::Name)?)?;
     }
@@ -73,32 +73,25 @@ struct Adoption<'a> {
 
 impl Adoption<'_> {
     /// Follows the documents, moves the image's blobs into the store, unpacks its layers and names it.
-    fn run(mut self, name: Option<&str>, folder: &Path) -> Result<Record, Import> {
+    fn run(mut self, name: Option<&str>, folder: &Path) -> Result<Vec<Record>, Import> {
         let found = match (self.archive.layout, self.archive.index.clone()) {
-            (true, Some(index)) => self.choose(&index, name)?,
+            (true, Some(index)) => self.chooser(name).choose(&index)?,
             (true, None) => return Err(refuse("it holds no file `index.json`")),
-            (false, _) => docker::convert(&mut self.archive, name, folder)?,
+            (false, _) => docker::convert(&mut self.archive, (self.images, name), folder)?,
         };
-        let name = match (name, &found.name) {
-            (Some(name), _) => name.to_owned(),
-            (None, Some(own)) => own.clone(),
-            (None, None) => return Err(refuse("it does not name its image: give a name")),
-        };
-        let reference = self.images.reference(&name).map_err(Store::Name)?;
-        self.policy.check_import(&reference)?;
-        if let Some(digest) = reference.digest()
-            && !std::iter::once(&found.digest)
-                .chain(&found.indexes)
-                .any(|one| one.to_string() == digest)
+        let names = self.names(name, &found)?;
+        let config = self.chooser(name).document(&found.manifest.config.digest)?;
+        let config: ImageConfig = parse(&config, "configuration")?;
+        if !found.stated
+            && let Some(other) = config.elsewhere()
         {
-            let (wanted, found) = (digest.to_owned(), found.digest);
-            return Err(Import::RefuseName { name, wanted, found });
+            return Err(refuse(format!("its image is for {other}, and this node is {HERE}")));
         }
-        let config: ImageConfig =
-            parse(&self.document(&found.manifest.config.digest)?, "configuration")?;
         let tars = config.tars()?;
-        if tars.len() != found.manifest.layers.len() {
-            return Err(refuse("its manifest and configuration name different numbers of layers"));
+        let (blobs, named) = (found.manifest.layers.len(), tars.len());
+        if named != blobs {
+            let why = format!("its manifest has {blobs} layers, its configuration {named}");
+            return Err(refuse(why));
         }
         let mut needed = vec![found.digest, found.manifest.config.digest];
         needed.extend(found.manifest.layers.iter().map(|layer| layer.digest));
@@ -111,71 +104,77 @@ impl Adoption<'_> {
             self.layers.ensure(tar, &self.images.blob(&layer.digest))?;
             unpacked.push(tar.to_string());
         }
-        let record = Record {
-            name,
+        let record = |(name, reference): &(String, Reference)| Record {
+            name: name.clone(),
             manifest: found.digest.to_string(),
             config: found.manifest.config.digest.to_string(),
-            layers: unpacked,
+            layers: unpacked.clone(),
             size_bytes,
             blobs: needed.iter().skip(2).map(Digest::to_string).collect(),
             signed_by: None,
             key: Some(reference.to_string()),
             indexes: found.indexes.iter().map(Digest::to_string).collect(),
         };
-        self.images.put(&record)?;
-        Ok(record)
+        let records: Vec<Record> = names.iter().map(record).collect();
+        self.call(&records)?;
+        Ok(records)
     }
 
-    /// The manifest for this machine. Of several images the one that is called as it shall be called is meant.
-    fn choose(&self, index: &[u8], wanted: Option<&str>) -> Result<Found, Import> {
-        let mut name = None;
-        let mut indexes = Vec::new();
-        let mut bytes = index.to_vec();
-        let mut digest = Digest::of(&bytes);
-        for _ in 0..=INDEX_DEPTH_MAX {
-            match documents::parse(&bytes, None)? {
-                Document::Manifest(manifest) => {
-                    return Ok(Found { digest, manifest, name, indexes });
+    fn chooser<'a>(&'a self, wanted: Option<&'a str>) -> Chooser<'a> {
+        Chooser { archive: &self.archive, images: self.images, wanted }
+    }
+
+    /// Gives the image all its names, or none of them.
+    fn call(&self, records: &[Record]) -> Result<(), Store> {
+        let mut done = Vec::new();
+        for record in records {
+            let before = self.images.get(&record.name);
+            if let Err(error) = before.and_then(|before| {
+                self.images.put(record)?;
+                done.push((record, before));
+                Ok(())
+            }) {
+                for (record, before) in done {
+                    // Reported is why the import failed.
+                    drop(match before {
+                        Some(before) => self.images.put(&before),
+                        None => self.images.forget(&record.name).map(drop),
+                    });
                 }
-                Document::Index(entries) => {
-                    let entry = self.one_of(&entries, wanted)?;
-                    name = name.or(entry.name.clone());
-                    digest = entry.blob.digest;
-                    bytes = self.document(&digest)?;
-                    if entry.is_index {
-                        indexes.push(digest);
-                    }
-                }
+                return Err(error);
             }
         }
-        Err(refuse("its indexes lead on and on"))
+        Ok(())
     }
 
-    fn one_of<'e>(&self, entries: &'e [Entry], wanted: Option<&str>) -> Result<&'e Entry, Import> {
-        match entries {
-            [] => Err(refuse("it holds no image for linux/amd64")),
-            [only] => Ok(only),
-            several => {
-                let wanted = wanted.map(|name| self.images.key(name));
-                let called = |entry: &&Entry| {
-                    entry.name.as_deref().map(|name| self.images.key(name)) == wanted
-                };
-                several
-                    .iter()
-                    .find(|entry| wanted.is_some() && called(entry))
-                    .ok_or_else(|| refuse("it holds several images; export one"))
+    /// The names that the image gets: the given one, or all that the archive gives it.
+    fn names(
+        &self,
+        given: Option<&str>,
+        found: &Found,
+    ) -> Result<Vec<(String, Reference)>, Import> {
+        let names = given.map_or_else(|| real(found.names.clone()), |name| vec![name.to_owned()]);
+        let mut all: Vec<(String, Reference)> = Vec::new();
+        for name in names {
+            let reference = self.images.reference(&name).map_err(Store::Name)?;
+            self.policy.check_import(&reference)?;
+            if let Some(digest) = reference.digest()
+                && !std::iter::once(&found.digest)
+                    .chain(&found.indexes)
+                    .any(|one| one.to_string() == digest)
+            {
+                let (wanted, found) = (digest.to_owned(), found.digest);
+                return Err(Import::RefuseName { name, wanted, found });
+            }
+            // A full name may stand beside a tag that means no more than that.
+            if !all.iter().any(|(_, other)| *other == reference) {
+                all.push((name, reference));
             }
         }
-    }
-
-    fn document(&self, digest: &Digest) -> Result<Vec<u8>, Import> {
-        match self.archive.blobs.get(digest) {
-            Some((path, _)) => read_small(&mut File::open(path).map_err(Import::ReadArchive)?),
-            None if self.images.blob(digest).exists() => {
-                Ok(self.images.read_document(digest, DOCUMENT_MAX_BYTES)?)
-            }
-            None => Err(Import::FindBlob { digest: *digest }),
+        if all.is_empty() {
+            return Err(refuse("it does not name its image: give a name"));
         }
+        Ok(all)
     }
 
     /// Moves what is needed into the store; returns its size.

@@ -304,7 +304,10 @@ pub(super) fn decompress(blob: &Path) -> io::Result<Box<dyn Read>> {
     let file = BufReader::with_capacity(64 * 1024, open()?);
     Ok(match magic.get(..length).unwrap_or_default() {
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
-        [0x28, 0xb5, 0x2f, 0xfd] => Box::new(zstd::Decoder::with_buffer(file)?),
+        // A frame, or one to be skipped, of which there are sixteen kinds.
+        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
+            Box::new(zstd::Decoder::with_buffer(file)?)
+        }
         _ => Box::new(file),
     })
 }

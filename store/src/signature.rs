@@ -1,24 +1,19 @@
 //! Which images may be used: the node's rules, and whether a signature of cosign's counts by them. Where signatures come
 //! from is `pull::cosign`.
 
+mod bundle;
+mod key;
+
 use ferrite_schema::node_config::{SignaturePolicy, SignatureRule};
 use ferrite_schema::reference::Reference;
-use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
-use rustls::pki_types::SubjectPublicKeyInfoDer;
-use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 
+use self::key::{Key, signer};
 use super::digest::Digest;
 use super::store::Record;
 
 /// What payloads call themselves.
 const KIND: &str = "cosign container image signature";
-/// What stands before the point in the DER of a P-256 public key.
-const P256_PREFIX: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
-    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
-];
-
 /// The rules do not let an image in.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
@@ -97,13 +92,6 @@ pub struct Demand {
     reference: Reference,
     pattern: String,
     keys: Vec<Key>,
-}
-
-/// A public key: the curve's point, and the digest that it is known by.
-#[derive(Debug)]
-struct Key {
-    point: Vec<u8>,
-    digest: Digest,
 }
 
 #[derive(Debug, Deserialize)]
@@ -223,6 +211,14 @@ impl Demand {
         judge(payload, signature, digest, (&self.reference, &self.keys))
     }
 
+    /// The key that signed this bundle of cosign 3, which must be about the image with this digest.
+    ///
+    /// # Errors
+    /// What is wrong with it, as half a sentence.
+    pub fn judge_bundle(&self, bundle: &[u8], digest: &Digest) -> Result<Digest, &'static str> {
+        bundle::judge(bundle, digest, &self.keys)
+    }
+
     /// The refusal of an image without a signature that counts.
     #[must_use]
     pub fn unmet(self, why: String) -> Refused {
@@ -238,15 +234,8 @@ fn refuse(rule: &SignatureRule, reference: &Reference, why: &str) -> Refused {
 fn keys(rule: &SignatureRule) -> Result<Vec<Key>, Refused> {
     rule.keys
         .iter()
-        .map(|pem| read_key(pem).ok_or_else(|| Refused::ReadKey { pattern: rule.name.clone() }))
+        .map(|pem| Key::read(pem).ok_or_else(|| Refused::ReadKey { pattern: rule.name.clone() }))
         .collect()
-}
-
-fn read_key(pem: &str) -> Option<Key> {
-    let der = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes()).ok()?;
-    let point = der.strip_prefix(&P256_PREFIX[..])?.to_vec();
-    (point.len() == 65 && point.first() == Some(&4))
-        .then(|| Key { digest: Digest::of(&point), point })
 }
 
 /// The key that signed this payload, which must be about this image.
@@ -257,12 +246,8 @@ fn judge(
     (reference, keys): (&Reference, &[Key]),
 ) -> Result<Digest, &'static str> {
     // Only bytes that a trusted key signed are read.
-    let signer = keys.iter().find(|key| {
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &key.point)
-            .verify(payload, signature)
-            .is_ok()
-    });
-    let signer = signer.ok_or("no key of the rule made the one it has")?;
+    let signer =
+        signer(keys, payload, signature).ok_or("no key of the rule made the one it has")?;
     let payload: Payload =
         serde_json::from_slice(payload).map_err(|_json| "what is signed is not about an image")?;
     let critical = payload.critical;
@@ -279,3 +264,5 @@ fn judge(
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::make_key;

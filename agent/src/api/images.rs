@@ -12,7 +12,7 @@ use ferrite_schema::api::{ApiError, Image, Pruned};
 use ferrite_store::collect::{self, Collect};
 use ferrite_store::import::{self, Import};
 use ferrite_store::layer::Layer;
-use ferrite_store::store::Store;
+use ferrite_store::store::{Record, Store};
 use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
@@ -77,10 +77,16 @@ pub(super) async fn import(
         import::import(&upload.path, name, (&node.images, &node.layers), &policy)
     };
     match tokio::task::spawn_blocking(work).await {
-        Ok(Ok(record)) => Ok((StatusCode::CREATED, Json(record.summary()))),
+        Ok(Ok(records)) => Ok((StatusCode::CREATED, Json(imported(&records)))),
         Ok(Err(error)) => Err(Failure::new(status_of(&error), ferrite_schema::chain(&error))),
         Err(error) => Err(Failure::internal(&error)),
     }
+}
+
+/// An image with all names that it was imported under.
+fn imported(records: &[Record]) -> Image {
+    let also = records.iter().skip(1).map(|record| record.name.clone()).collect();
+    Image { also, ..records.first().map(Record::summary).unwrap_or_default() }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -357,7 +357,7 @@ mod tests {
     impl Place {
         fn import(&self, archive: &Path) -> Record {
             let stores = (&self.images, &self.layers);
-            import::import(archive, Some("hello:1"), stores, &Policy::default()).unwrap()
+            import::import(archive, Some("hello:1"), stores, &Policy::default()).unwrap().remove(0)
         }
     }
 

@@ -70,11 +70,10 @@ pub(super) fn show(
 }
 
 fn image_facts(image: &Image) -> String {
-    facts(&[
-        ("name", image.name.clone()),
-        ("digest", image.digest.clone()),
-        ("size", bytes(image.size_bytes)),
-    ])
+    let mut lines = vec![("name", image.name.clone())];
+    lines.extend(image.also.iter().map(|name| ("also", name.clone())));
+    lines.extend([("digest", image.digest.clone()), ("size", bytes(image.size_bytes))]);
+    facts(&lines)
 }
 
 fn bar(size_bytes: u64, visible: bool) -> ProgressBar {
@@ -87,5 +86,22 @@ fn bar(size_bytes: u64, visible: bool) -> ProgressBar {
     ) {
         Ok(style) => bar.with_style(style.progress_chars("=> ")),
         Err(_) => bar,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_names_of_an_image_are_shown() {
+        let one = |also: &[&str]| Image {
+            name: "own:1".to_owned(),
+            also: also.iter().map(|name| (*name).to_owned()).collect(),
+            ..Image::default()
+        };
+        assert!(!image_facts(&one(&[])).contains("also"));
+        let text = image_facts(&one(&["other:2", "third:3"]));
+        assert!(text.contains("other:2") && text.contains("third:3"), "{text}");
     }
 }

@@ -24,6 +24,9 @@ pub struct Image {
     /// When it was used last, seconds since the epoch.
     #[serde(default)]
     pub last_used_s: u64,
+    /// Other names that it got from the same archive.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
 }
 
 /// What was removed from the image store.

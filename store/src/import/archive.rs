@@ -9,6 +9,7 @@ use ferrite_archive::{Entry, Kind, Tar};
 use serde::de::DeserializeOwned;
 
 use super::problem::{Import, refuse};
+use crate::choice::Step;
 use crate::digest::{Digest, Hashing};
 use crate::documents::{DOCUMENT_MAX_BYTES, Manifest};
 use crate::layer;
@@ -45,13 +46,22 @@ pub(super) enum Place {
     Link(String),
 }
 
-/// An image in the archive: its manifest, and the name that it has there.
+/// An image in the archive: its manifest, and the names that it has there.
 pub(super) struct Found {
     pub(super) digest: Digest,
     pub(super) manifest: Manifest,
-    pub(super) name: Option<String>,
+    pub(super) names: Vec<String>,
     /// Indexes in the archive that led to it, without the archive's own, which no registry has.
     pub(super) indexes: Vec<Digest>,
+    /// An index says that it is for this node.
+    pub(super) stated: bool,
+}
+
+impl Found {
+    pub(super) fn new(step: Step, manifest: Manifest) -> Self {
+        let Step { digest, indexes, stated, names } = step;
+        Self { digest, manifest, names, indexes, stated }
+    }
 }
 
 pub(super) fn read(path: &Path, folder: &Path) -> Result<ArchiveContent, Import> {

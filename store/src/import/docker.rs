@@ -8,10 +8,12 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::archive::{ArchiveContent, BLOBS, Found, Place, parse};
+use super::choose::{Chooser, real};
 use super::problem::{Import, refuse};
 use crate::bounded::Bounded;
 use crate::digest::Digest;
 use crate::documents::{self, Document, LAYERS_MAX, MANIFEST_TYPES};
+use crate::store::ImageStore;
 
 /// Most images of an archive, and most names of one.
 const IMAGES_MAX: usize = 256;
@@ -25,31 +27,48 @@ struct Saved {
     config: String,
     #[serde(default)]
     repo_tags: Option<Bounded<String, TAGS_MAX>>,
-    layers: Bounded<String, LAYERS_MAX>,
+    #[serde(default)]
+    layers: Option<Bounded<String, LAYERS_MAX>>,
 }
 
 impl Saved {
-    fn tags(&self) -> &[String] {
-        self.repo_tags.as_ref().map_or(&[], |tags| &tags.0)
+    fn layers(&self) -> &[String] {
+        self.layers.as_ref().map_or(&[], |layers| &layers.0)
     }
+}
+
+/// An image with all of its names, also where each of them has an entry of its own.
+fn merged(saved: Vec<Saved>) -> Vec<(Saved, Vec<String>)> {
+    let mut images: Vec<(Saved, Vec<String>)> = Vec::new();
+    for mut one in saved {
+        let tags = real(one.repo_tags.take().map_or_else(Vec::new, |tags| tags.0));
+        let same = |(other, _): &&mut (Saved, Vec<String>)| {
+            other.config == one.config && other.layers() == one.layers()
+        };
+        match images.iter_mut().find(same) {
+            Some((_, names)) => names.extend(tags),
+            None => images.push((one, tags)),
+        }
+    }
+    images
 }
 
 /// The image in the archive, with a manifest that is put beside its blobs.
 pub(super) fn convert(
     archive: &mut ArchiveContent,
-    wanted: Option<&str>,
+    (images, wanted): (&ImageStore, Option<&str>),
     folder: &Path,
 ) -> Result<Found, Import> {
-    let Bounded(saved): Bounded<Saved, IMAGES_MAX> =
+    let saved: Option<Bounded<Saved, IMAGES_MAX>> =
         parse(archive.docker.as_deref().unwrap_or_default(), "manifest.json")?;
-    let called = |one: &&Saved| one.tags().iter().any(|tag| Some(tag.as_str()) == wanted);
-    let one = match saved.as_slice() {
+    let saved = merged(saved.map_or_else(Vec::new, |saved| saved.0));
+    let chooser = Chooser { archive, images, wanted };
+    let (one, names) = match saved.as_slice() {
         [] => return Err(refuse("it holds no image")),
         [only] => only,
-        several => several
-            .iter()
-            .find(called)
-            .ok_or_else(|| refuse("it holds several images; save one"))?,
+        several => several.iter().find(|(_, names)| chooser.is_wanted(names)).ok_or_else(|| {
+            chooser.several(several.iter().map(|(one, names)| (&names[..], one.config.clone())))
+        })?,
     };
     let blob = |path: &str| -> Result<(Digest, u64), Import> {
         let digest = find(archive, path)?;
@@ -59,7 +78,7 @@ pub(super) fn convert(
     let descriptor = |kind: &str, (digest, size): (Digest, u64)| json!({ "mediaType": kind, "digest": digest.to_string(), "size": size });
     let config = descriptor("application/vnd.oci.image.config.v1+json", blob(&one.config)?);
     let mut layers = Vec::new();
-    for layer in &one.layers.0 {
+    for layer in one.layers() {
         layers.push(descriptor("application/vnd.oci.image.layer.v1.tar", blob(layer)?));
     }
     let manifest = json!({
@@ -78,8 +97,8 @@ pub(super) fn convert(
         .map_err(|error| Import::Stage { path: error.path, source: error.source })?;
     let length = fs::metadata(&path).map_or(0, |meta| meta.len());
     archive.blobs.insert(digest, (path, length));
-    let name = one.tags().first().cloned();
-    Ok(Found { digest, manifest, name, indexes: Vec::new() })
+    let (names, indexes) = (names.clone(), Vec::new());
+    Ok(Found { digest, manifest, names, indexes, stated: false })
 }
 
 fn find(archive: &ArchiveContent, path: &str) -> Result<Digest, Import> {

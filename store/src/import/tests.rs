@@ -1,7 +1,11 @@
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 
 use super::*;
+
+mod foreign;
+mod names;
 
 struct Place {
     folder: tempfile::TempDir,
@@ -16,8 +20,12 @@ fn place() -> Place {
     Place { folder, images, layers }
 }
 
-fn import_it(place: &Place, archive: &Path, name: Option<&str>) -> Result<Record, Import> {
+fn import_all(place: &Place, archive: &Path, name: Option<&str>) -> Result<Vec<Record>, Import> {
     import(archive, name, (&place.images, &place.layers), &Policy::default())
+}
+
+fn import_it(place: &Place, archive: &Path, name: Option<&str>) -> Result<Record, Import> {
+    import_all(place, archive, name).map(|mut records| records.remove(0))
 }
 
 /// The files of an archive with one empty layer.
@@ -225,6 +233,11 @@ fn compressed_archives_are_archives() {
             gzip.finish().unwrap()
         },
         |bytes: Vec<u8>| zstd::encode_all(&bytes[..], 1).unwrap(),
+        // Behind something that zstd is to skip, and with something of the kind behind it.
+        |bytes: Vec<u8>| {
+            let skipped = b"\x5a\x2a\x4d\x18\x03\0\0\0abc";
+            [skipped, &zstd::encode_all(&bytes[..], 1).unwrap()[..], skipped].concat()
+        },
     ] {
         let place = place();
         let archive = archive_of(&place, &files(), compress);

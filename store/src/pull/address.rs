@@ -64,10 +64,11 @@ impl Address {
     /// Reads an absolute address. One that carries a user or a password is none: where they end up is not ours to say.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (secure, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
-            (Some(rest), _) => (true, rest),
-            (None, Some(rest)) => (false, rest),
-            (None, None) => return None,
+        let (scheme, rest) = text.split_once("://")?;
+        let secure = match scheme.to_ascii_lowercase().as_str() {
+            "https" => true,
+            "http" => false,
+            _ => return None,
         };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (host, path) = rest.split_at_checked(end)?;
@@ -78,25 +79,57 @@ impl Address {
         Some(Self { origin: Origin::of(host, secure)?, path }).filter(|_| clean)
     }
 
-    /// Where `location`, absolute or relative, leads from here.
+    /// Where `location`, absolute or relative, leads from here (RFC 3986, 5.2).
     #[must_use]
     pub fn join(&self, location: &str) -> Option<Self> {
-        if location.contains("://") {
+        if has_scheme(location) {
             return Self::parse(location);
         }
         let scheme = if self.origin.secure { "https" } else { "http" };
         if location.starts_with("//") {
             return Self::parse(&format!("{scheme}:{location}"));
         }
-        let base = self.path.split('?').next().unwrap_or_default();
-        let folder = base.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let path = if location.starts_with('/') {
-            location.to_owned()
-        } else {
-            format!("{folder}/{location}")
+        let location = location.split('#').next().unwrap_or_default();
+        let (base, base_query) = split_query(&self.path);
+        let (path, query) = split_query(location);
+        let (path, query) = match path {
+            "" => (base.to_owned(), query.or(base_query)),
+            path if path.starts_with('/') => (without_dots(path), query),
+            path => {
+                let folder = base.rsplit_once('/').map_or("", |(folder, _)| folder);
+                (without_dots(&format!("{folder}/{path}")), query)
+            }
         };
-        Self::parse(&format!("{}{path}", self.origin))
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        Self::parse(&format!("{}{path}{query}", self.origin))
     }
+}
+
+/// Whether a text begins with a scheme: what follows its first slash, or stands in a query, is none.
+fn has_scheme(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(scheme, _)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+    })
+}
+
+fn split_query(text: &str) -> (&str, Option<&str>) {
+    text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query)))
+}
+
+/// A path without `.` and `..`; above the top is the top.
+fn without_dots(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/').skip(1) {
+        match part {
+            "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    // What ends with a dot names a folder.
+    let folder = matches!(path.rsplit('/').next(), Some("." | ".."));
+    format!("/{}{}", parts.join("/"), if folder && !parts.is_empty() { "/" } else { "" })
 }
 
 impl fmt::Display for Address {
@@ -135,6 +168,16 @@ mod tests {
             ("/z", Some("https://a.example/z")),
             ("2", Some("https://a.example/v2/x/blobs/2")),
             ("http://a.example/z", Some("http://a.example/z")),
+            ("HTTPS://B.example/Z", Some("https://b.example/Z")),
+            ("../2", Some("https://a.example/v2/x/2")),
+            ("./2", Some("https://a.example/v2/x/blobs/2")),
+            ("../../../../2", Some("https://a.example/2")),
+            ("/a/./b/../c", Some("https://a.example/a/c")),
+            ("/a/..", Some("https://a.example/")),
+            ("..", Some("https://a.example/v2/x/")),
+            ("/a//b", Some("https://a.example/a//b")),
+            ("mailto:b", None),
+            ("/z:1", Some("https://a.example/z:1")),
             ("https://user:pass@b.example/", None),
             ("ftp://b.example/", None),
             ("https://b.example/a b", None),
@@ -143,6 +186,30 @@ mod tests {
             assert_eq!(
                 base.join(location).map(|to| to.to_string()).as_deref(),
                 expected,
+                "{location}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_stands_in_a_query_is_no_scheme_and_no_path() {
+        let base = Address::parse("https://a.example/v2/x/blobs/1?y").unwrap();
+        for (location, expected) in [
+            ("/z?u=https://b.example/", "/z?u=https://b.example/"),
+            ("2?u=a://b/../c", "/v2/x/blobs/2?u=a://b/../c"),
+            ("?u=1", "/v2/x/blobs/1?u=1"),
+            ("?u=https://b.example", "/v2/x/blobs/1?u=https://b.example"),
+            ("", "/v2/x/blobs/1?y"),
+            ("#z", "/v2/x/blobs/1?y"),
+            ("/z?a#b?c", "/z?a"),
+            ("/z?", "/z?"),
+            ("https://a.example?u=1", "/?u=1"),
+            ("https://a.example/z?u=http://b", "/z?u=http://b"),
+        ] {
+            let to = base.join(location).unwrap();
+            assert_eq!(
+                (to.origin, to.path.as_str()),
+                (base.origin.clone(), expected),
                 "{location}"
             );
         }

@@ -5,7 +5,8 @@ use std::path::Path;
 use hyper::{StatusCode, header};
 
 use super::partial::{Partial, WritePartial};
-use super::registry::{Place, Registry};
+use super::place::Place;
+use super::registry::Registry;
 use crate::beside::beside;
 use crate::digest::Digest;
 use crate::documents::Blob;

@@ -72,12 +72,14 @@ fn parameters(text: &str) -> Vec<(String, String)> {
 
 /// Where the token is asked for. `None` where the realm is no address.
 #[must_use]
-pub fn token_address(realm: &str, service: Option<&str>, scope: &str) -> Option<Address> {
+pub fn token_address(realm: &str, service: Option<&str>, scope: Option<&str>) -> Option<Address> {
     let mut text = realm.to_owned();
-    text.push(if realm.contains('?') { '&' } else { '?' });
-    text.push_str(&format!("scope={}", percent_encoded(scope)));
-    if let Some(service) = service {
-        text.push_str(&format!("&service={}", percent_encoded(service)));
+    let mut joint = if realm.contains('?') { '&' } else { '?' };
+    // A challenge names several scopes with spaces between them.
+    let scopes = scope.into_iter().flat_map(str::split_whitespace).map(|scope| ("scope", scope));
+    for (name, value) in scopes.chain(service.map(|service| ("service", service))) {
+        text.push_str(&format!("{joint}{name}={}", percent_encoded(value)));
+        joint = '&';
     }
     Address::parse(&text)
 }
@@ -118,7 +120,13 @@ mod tests {
 
     #[test]
     fn scopes_cannot_add_parameters() {
-        let address = token_address("https://t/x", Some("a&b=c"), "repository:a:pull&x=y").unwrap();
-        assert_eq!(address.path, "/x?scope=repository%3Aa%3Apull%26x%3Dy&service=a%26b%3Dc");
+        let path = |realm, service, scope| token_address(realm, service, scope).unwrap().path;
+        assert_eq!(
+            path("https://t/x", Some("a&b=c"), Some("repository:a:pull&x=y")),
+            "/x?scope=repository%3Aa%3Apull%26x%3Dy&service=a%26b%3Dc"
+        );
+        assert_eq!(path("https://t/x?y=1", Some("a"), None), "/x?y=1&service=a");
+        assert_eq!(path("https://t/x", None, None), "/x");
+        assert_eq!(path("https://t/x", None, Some("a:b  c:d")), "/x?scope=a%3Ab&scope=c%3Ad");
     }
 }

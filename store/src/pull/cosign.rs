@@ -1,25 +1,31 @@
 //! Signatures as cosign leaves them beside an image.
 //!
-//! cosign keeps the signature of the image `sha256:HEX` as an image with the tag `sha256-HEX.sig` beside it. Each of
-//! its layers is a *payload*, a JSON document that names the digest; an annotation of the layer holds the signature
-//! over the payload's bytes.
+//! Until version 2 cosign keeps the signature of the image `sha256:HEX` as an image with the tag `sha256-HEX.sig` beside it.
+//! Each of its layers is a *payload*, a JSON document that names the digest; an annotation of the layer holds the signature
+//! over the payload's bytes. From version 3 on it leaves a *bundle* (`signature::bundle`) in a manifest that refers to the
+//! image.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ferrite_schema::reference::Reference;
 
-use super::document;
+use super::place::Place;
 use super::problem::Pull;
-use super::registry::{Place, Registry, patiently};
+use super::registry::Registry;
+use super::{document, referrers};
 use crate::annotations::{Annotations, SIGNATURE};
 use crate::digest::Digest;
-use crate::documents::Document;
-use crate::signature::{Policy, Verdict};
+use crate::documents::{Document, Manifest};
+use crate::signature::{Demand, Policy, Verdict};
 
 /// Media type of payloads.
 const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+/// How media types of bundles begin.
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
 /// Largest payload.
 const PAYLOAD_MAX_BYTES: u64 = 64 * 1024;
+/// Largest bundle: entries of logs and time stamps make it larger.
+const BUNDLE_MAX_BYTES: u64 = 1 << 20;
 /// Most signatures of an image that are looked at.
 const SIGNATURES_MAX: usize = 64;
 
@@ -35,51 +41,83 @@ pub(super) async fn check(
     digests: &[Digest],
 ) -> Result<Verdict, Pull> {
     let Some(demand) = policy.demand(reference)? else { return Ok(Verdict::NotAsked) };
-    let mut why = "it has none";
+    let name = reference.to_string();
+    let mut search = Search { demand, place, name: &name, looks: 0, why: "it has none" };
     for digest in digests {
-        for (payload, signature) in signatures(reference, place, digest).await?.iter().flatten() {
-            match demand.judge(payload, signature, digest) {
-                Ok(key) => return Ok(Verdict::SignedBy(key)),
-                Err(reason) => why = reason,
-            }
+        let tagged = search.tagged(reference, digest).await?;
+        if let Some(key) = search.look(&tagged, digest).await? {
+            return Ok(Verdict::SignedBy(key));
+        }
+        let referring = referrers::signatures(place, digest, &name).await?;
+        if let Some(key) = search.look(&referring, digest).await? {
+            return Ok(Verdict::SignedBy(key));
         }
     }
-    Err(demand.unmet(why.to_owned()).into())
+    Err(search.demand.unmet(search.why.to_owned()).into())
 }
 
-/// Payloads and signatures beside the image; `None` where there are none.
-async fn signatures(
-    reference: &Reference,
-    place: &Place,
-    digest: &Digest,
-) -> Result<Option<Vec<(Vec<u8>, Vec<u8>)>>, Pull> {
-    let tag = format!("sha256-{}.sig", digest.hex());
-    let name = reference.with_tag(&tag).to_string();
-    let document = match document::ask(place, &tag, None, &name).await {
-        Ok((_, document)) => document,
-        Err(Pull::Registry { source: Registry::Missing { .. }, .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let Document::Manifest(manifest) = document else { return Ok(None) };
-    let mut found = Vec::new();
-    for (blob, annotations) in manifest.layers.iter().zip(&manifest.annotations) {
-        if blob.media_type != PAYLOAD
-            || blob.size_bytes > PAYLOAD_MAX_BYTES
-            || found.len() >= SIGNATURES_MAX
-        {
-            continue;
-        }
-        let Some(signature) = signature(annotations) else { continue };
-        let what = format!("blobs/{}", blob.digest);
-        let work = || async { Ok(place.get(&what, "", 0).await?.bytes(PAYLOAD_MAX_BYTES).await?) };
-        let payload = patiently(work)
-            .await
-            .map_err(|source| Pull::Registry { name: name.clone(), source })?;
-        if Digest::of(&payload) == blob.digest {
-            found.push((payload, signature));
+/// A look for a signature that counts.
+struct Search<'a> {
+    demand: Demand,
+    place: &'a Place,
+    name: &'a str,
+    /// Signatures that were looked at.
+    looks: usize,
+    /// Why the last one does not count.
+    why: &'static str,
+}
+
+impl Search<'_> {
+    /// What has the tag that signatures of this digest have.
+    async fn tagged(&self, reference: &Reference, digest: &Digest) -> Result<Vec<Manifest>, Pull> {
+        let tag = format!("sha256-{}.sig", digest.hex());
+        let name = reference.with_tag(&tag).to_string();
+        match document::ask(self.place, &tag, None, &name).await {
+            Ok((_, Document::Manifest(manifest))) => Ok(vec![manifest]),
+            Ok((_, Document::Index(_))) => Ok(Vec::new()),
+            Err(Pull::Registry { source: Registry::Missing { .. }, .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
         }
     }
-    Ok(Some(found))
+
+    /// The key of the first signature in these manifests that counts.
+    async fn look(
+        &mut self,
+        manifests: &[Manifest],
+        digest: &Digest,
+    ) -> Result<Option<Digest>, Pull> {
+        for manifest in manifests {
+            for (blob, annotations) in manifest.layers.iter().zip(&manifest.annotations) {
+                let is_bundle = blob.media_type.starts_with(BUNDLE);
+                let max_bytes = if is_bundle { BUNDLE_MAX_BYTES } else { PAYLOAD_MAX_BYTES };
+                if !(is_bundle || blob.media_type == PAYLOAD)
+                    || blob.size_bytes > max_bytes
+                    || self.looks >= SIGNATURES_MAX
+                {
+                    continue;
+                }
+                self.looks += 1;
+                let signed = document::small(self.place, &blob.digest, max_bytes, self.name).await;
+                let signed = match signed {
+                    Ok(signed) => signed,
+                    // It may have another one.
+                    Err(Pull::RefuseManifest { .. }) => continue,
+                    Err(Pull::Registry { source: Registry::Missing { .. }, .. }) => continue,
+                    Err(error) => return Err(error),
+                };
+                let judged = match (is_bundle, signature(annotations)) {
+                    (true, _) => self.demand.judge_bundle(&signed, digest),
+                    (false, Some(signature)) => self.demand.judge(&signed, &signature, digest),
+                    (false, None) => continue,
+                };
+                match judged {
+                    Ok(key) => return Ok(Some(key)),
+                    Err(why) => self.why = why,
+                }
+            }
+        }
+        Ok(None)
+    }
 }
 
 fn signature(annotations: &Annotations) -> Option<Vec<u8>> {

@@ -1,9 +1,11 @@
-//! One index or manifest from one place.
+//! One index, manifest or configuration from one place.
 
+use super::place::Place;
 use super::problem::Pull;
-use super::registry::{Place, patiently};
+use super::registry::patiently;
+use crate::config::ImageConfig;
 use crate::digest::Digest;
-use crate::documents::{self, DOCUMENT_MAX_BYTES, Document, INDEX_TYPES, MANIFEST_TYPES};
+use crate::documents::{self, Blob, DOCUMENT_MAX_BYTES, Document, INDEX_TYPES, MANIFEST_TYPES};
 
 /// Asks a place for an index or a manifest.
 ///
@@ -34,4 +36,36 @@ pub(super) async fn ask(
     let document = documents::parse(&bytes, kind.as_deref())
         .map_err(|source| Pull::Document { name: name.to_owned(), source })?;
     Ok((bytes, document))
+}
+
+/// A blob that is small enough for memory.
+///
+/// # Errors
+/// The place does not have it, or gives something else.
+pub(super) async fn small(
+    place: &Place,
+    digest: &Digest,
+    max_bytes: u64,
+    name: &str,
+) -> Result<Vec<u8>, Pull> {
+    let what = format!("blobs/{digest}");
+    let work = || async { Ok(place.get(&what, "", 0).await?.bytes(max_bytes).await?) };
+    let bytes =
+        patiently(work).await.map_err(|source| Pull::Registry { name: name.to_owned(), source })?;
+    let found = Digest::of(&bytes);
+    if found == *digest {
+        Ok(bytes)
+    } else {
+        Err(Pull::RefuseManifest { expected: *digest, found })
+    }
+}
+
+/// The configuration of an image that may not be the one that is wanted.
+///
+/// # Errors
+/// See [`small`].
+pub(super) async fn config(place: &Place, blob: &Blob, name: &str) -> Result<ImageConfig, Pull> {
+    let bytes = small(place, &blob.digest, DOCUMENT_MAX_BYTES, name).await?;
+    serde_json::from_slice(&bytes)
+        .map_err(|source| Pull::ReadConfig { name: name.to_owned(), source })
 }

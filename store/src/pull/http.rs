@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ferrite_schema::utc;
 use http_body_util::{BodyExt, Empty};
@@ -20,10 +20,12 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::address::{Address, Origin};
+use super::connect::{Addresses, PATIENCE};
+use super::rest::{self, Rest, Rests};
 use super::trust::{Trust, TrustProblem};
 
-/// Longest wait for TCP and TLS each.
-const CONNECT: Duration = Duration::from_secs(15);
+/// Longest wait for TLS where the server has another address that could be tried.
+const TLS_SOON: Duration = Duration::from_secs(5);
 /// Longest wait for an answer's head: registries that fetch from elsewhere first take their time.
 const HEAD: Duration = Duration::from_secs(60);
 /// Longest silence within an answer.
@@ -51,6 +53,14 @@ pub enum Http {
         origin: Origin,
         /// Why.
         source: io::Error,
+    },
+    /// It said that it wants to be left alone, and that is not over.
+    #[error("ask {origin}: {rest}")]
+    Resting {
+        /// The server.
+        origin: Origin,
+        /// Until when.
+        rest: Rest,
     },
     /// Its certificate is not trusted.
     #[error("check the certificate of {origin}{}", when(source))]
@@ -110,7 +120,10 @@ impl Http {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Exchange { .. } | Self::Silent { .. } => true,
+            Self::Connect { .. }
+            | Self::Resting { .. }
+            | Self::Exchange { .. }
+            | Self::Silent { .. } => true,
             Self::PlainHttp { .. }
             | Self::CheckCertificate { .. }
             | Self::Trust(_)
@@ -121,6 +134,9 @@ impl Http {
     }
 }
 
+/// What is sent as `Authorization` to each server: what convinced it, never its neighbour.
+pub type Known = HashMap<Origin, String>;
+
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub struct Ask<'a> {
@@ -130,8 +146,8 @@ pub struct Ask<'a> {
     pub accept: &'a str,
     /// First byte that is wanted; 0 for the whole.
     pub from_byte: u64,
-    /// `Authorization`, for this origin alone.
-    pub authorization: Option<String>,
+    /// Who is convinced by what.
+    pub known: &'a Known,
 }
 
 struct Connection {
@@ -145,6 +161,7 @@ struct Connection {
 pub struct Client {
     trust: Arc<Trust>,
     idle: Arc<Mutex<HashMap<Origin, Vec<Connection>>>>,
+    rests: Arc<Rests>,
 }
 
 impl std::fmt::Debug for Client {
@@ -161,6 +178,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Where it came from, after redirects.
     pub address: Address,
+    /// The server gives nothing, and wants to be left alone.
+    pub rest: Option<Rest>,
     body: Incoming,
     connection: Option<Connection>,
     client: Client,
@@ -176,16 +195,20 @@ impl Client {
     /// A client that trusts these.
     #[must_use]
     pub fn new(trust: Arc<Trust>) -> Self {
-        Self { trust, idle: Arc::default() }
+        Self { trust, idle: Arc::default(), rests: Arc::default() }
     }
 
-    /// Asks, and follows redirects. Credentials are dropped for good at the first step to another origin.
+    /// Asks, and follows redirects. Each server gets its own credentials alone, and none once it has sent us away: where it
+    /// is asked for then, another one says.
     ///
     /// # Errors
     /// There is no answer.
     pub async fn get(&self, mut ask: Ask<'_>) -> Result<Answer, Http> {
+        let mut left = Vec::new();
         for _ in 0..=REDIRECTS_MAX {
-            let answer = self.once(&ask).await?;
+            let origin = &ask.address.origin;
+            let authorization = ask.known.get(origin).filter(|_| !left.contains(origin));
+            let answer = self.once(&ask, authorization).await?;
             if !matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(answer);
             }
@@ -196,24 +219,32 @@ impl Client {
             if ask.address.origin.secure && !next.origin.secure {
                 return Err(refuse("it leads from TLS to plain HTTP"));
             }
-            if next.origin != ask.address.origin {
-                ask.authorization = None;
+            let before = std::mem::replace(&mut ask.address, next);
+            if before.origin != ask.address.origin {
+                left.push(before.origin);
             }
-            ask.address = next;
         }
         Err(Http::Redirect { address: ask.address, why: "it leads on and on" })
     }
 
-    async fn once(&self, ask: &Ask<'_>) -> Result<Answer, Http> {
+    async fn once(&self, ask: &Ask<'_>, authorization: Option<&String>) -> Result<Answer, Http> {
         let address = &ask.address;
+        if let Some(rest) = self.rests.of(&address.origin) {
+            return Err(Http::Resting { origin: address.origin.clone(), rest });
+        }
         let silent = |after| Http::Silent { address: address.clone(), after };
         let broke = |source| Http::Exchange { address: address.clone(), source };
         let mut connection = self.connection(&address.origin).await?;
-        let request = request(ask)?;
+        let request = request(ask, authorization)?;
         let response = timeout(HEAD, connection.sender.send_request(request)).await;
         let response = response.map_err(|_elapsed| silent(HEAD))?.map_err(broke)?;
         let (head, body) = response.into_parts();
+        let rest = rest::asked(head.status, &head.headers, SystemTime::now());
+        if let Some(rest) = rest {
+            self.rests.keep(&address.origin, rest);
+        }
         Ok(Answer {
+            rest,
             status: head.status,
             headers: head.headers,
             address: address.clone(),
@@ -250,9 +281,33 @@ impl Client {
             return Err(Http::PlainHttp { origin: origin.clone() });
         }
         let failed = |source| Http::Connect { origin: origin.clone(), source };
-        let slow = |_elapsed| failed(io::ErrorKind::TimedOut.into());
-        let connecting = TcpStream::connect((origin.host.as_str(), origin.port));
-        let tcp = timeout(CONNECT, connecting).await.map_err(slow)?.map_err(failed)?;
+        self.connect_to(origin, Addresses::of(origin).await.map_err(failed)?).await
+    }
+
+    /// Goes on with the next address where nothing comes of a connection that was made.
+    async fn connect_to(
+        &self,
+        origin: &Origin,
+        mut addresses: Addresses,
+    ) -> Result<Connection, Http> {
+        while let Some((address, tcp)) = addresses.connect().await {
+            let patience = if addresses.is_empty() { PATIENCE } else { TLS_SOON };
+            match self.begin(origin, tcp, patience).await {
+                Err(Http::Connect { source, .. }) => addresses.note(address, Some(source)),
+                other => return other,
+            }
+        }
+        Err(Http::Connect { origin: origin.clone(), source: addresses.problem() })
+    }
+
+    /// Makes a connection of an open one.
+    async fn begin(
+        &self,
+        origin: &Origin,
+        tcp: TcpStream,
+        patience: Duration,
+    ) -> Result<Connection, Http> {
+        let failed = |source| Http::Connect { origin: origin.clone(), source };
         tcp.set_nodelay(true).map_err(failed)?;
         if !origin.secure {
             return start(tcp).await.map_err(|error| failed(io::Error::other(error)));
@@ -260,7 +315,9 @@ impl Client {
         let name = ServerName::try_from(origin.host.clone())
             .map_err(|error| failed(io::Error::other(error)))?;
         let connector = TlsConnector::from(self.trust.tls(origin)?);
-        let tls = timeout(CONNECT, connector.connect(name, tcp)).await.map_err(slow)?;
+        let tls = timeout(patience, connector.connect(name, tcp)).await.map_err(|_elapsed| {
+            failed(io::Error::new(io::ErrorKind::TimedOut, "it took the connection and is silent"))
+        })?;
         let tls = tls.map_err(|source| match source.get_ref().and_then(|e| e.downcast_ref()) {
             Some(rustls::Error::InvalidCertificate(_)) => {
                 Http::CheckCertificate { origin: origin.clone(), source }
@@ -298,7 +355,7 @@ where
     Ok(Connection { sender, _task: task })
 }
 
-fn request(ask: &Ask<'_>) -> Result<Request<Empty<Bytes>>, Http> {
+fn request(ask: &Ask<'_>, authorization: Option<&String>) -> Result<Request<Empty<Bytes>>, Http> {
     let mut request = Request::get(&ask.address.path)
         .header(header::HOST, ask.address.origin.authority())
         .header(header::USER_AGENT, concat!("ferrite/", env!("CARGO_PKG_VERSION")))
@@ -306,7 +363,7 @@ fn request(ask: &Ask<'_>) -> Result<Request<Empty<Bytes>>, Http> {
     if ask.from_byte > 0 {
         request = request.header(header::RANGE, format!("bytes={}-", ask.from_byte));
     }
-    if let Some(words) = &ask.authorization {
+    if let Some(words) = authorization {
         request = request.header(header::AUTHORIZATION, words);
     }
     request.body(Empty::new()).map_err(|source| Http::Ask { address: ask.address.clone(), source })
@@ -354,5 +411,29 @@ impl Answer {
             }
         }
         Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server may take connections and say nothing more.
+    #[tokio::test]
+    async fn a_server_that_is_silent_after_tcp_is_left_for_its_next_address() {
+        let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (mute, closed) = (mute.local_addr().unwrap(), "127.0.0.1:1".parse().unwrap());
+        let client = Client::new(Arc::new(Trust::new(std::collections::BTreeMap::new())));
+        let origin = Origin { secure: true, host: "a.example".to_owned(), port: 443 };
+        let begun = std::time::Instant::now();
+        let addresses = Addresses::from(vec![mute, closed]);
+        let Err(error) = client.connect_to(&origin, addresses).await else { panic!() };
+        let text = ferrite_schema::chain(&error);
+        let silent = format!("{mute}: it took the connection and is silent");
+        for part in ["connect to https://a.example: ", &silent, "127.0.0.1:1: "] {
+            assert!(text.contains(part), "{text}");
+        }
+        let waited = begun.elapsed();
+        assert!(waited >= TLS_SOON && waited < PATIENCE, "{waited:?}");
     }
 }

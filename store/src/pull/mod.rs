@@ -6,14 +6,18 @@
 pub mod address;
 pub mod blob;
 pub mod challenge;
+mod connect;
 mod cosign;
 mod document;
 pub mod http;
 pub mod manifest;
 pub mod near;
 pub mod partial;
+pub mod place;
 mod problem;
+mod referrers;
 pub mod registry;
+pub mod rest;
 pub mod trust;
 
 use std::collections::{BTreeMap, HashMap};
@@ -35,6 +39,7 @@ use super::config::ImageConfig;
 use super::digest::Digest;
 use super::documents::{Blob, DOCUMENT_MAX_BYTES, Manifest, Refuse};
 use super::layer::{Layer, Layers};
+use super::platform::HERE;
 use super::signature::{Policy, Refused};
 use super::store::{ImageStore, Record};
 
@@ -293,8 +298,16 @@ impl Puller {
         let tars = config.tars().map_err(Refuse::Digest);
         let tars = tars.map_err(|source| Pull::Document { name: name.to_owned(), source })?;
         let unfit = |why| Pull::Unfit { name: name.to_owned(), why };
-        if tars.len() != found.manifest.layers.len() {
-            return Err(unfit("its manifest and configuration name different numbers of layers"));
+        if !found.stated
+            && let Some(other) = config.elsewhere()
+        {
+            return Err(unfit(format!("it is for {other}, and this node is {HERE}")));
+        }
+        let (blobs, named) = (found.manifest.layers.len(), tars.len());
+        if named != blobs {
+            return Err(unfit(format!(
+                "its manifest has {blobs} layers, its configuration {named}"
+            )));
         }
         self.announce(&found.manifest, &tars, progress);
         let mut running = FuturesUnordered::new();

@@ -67,9 +67,9 @@ impl Puller {
             import::import(&arrival.0, Some(&own), stores, &shared.policy)
         };
         match tokio::task::spawn_blocking(stores).await {
-            Ok(Ok(record)) => {
+            Ok(Ok(records)) => {
                 tracing::info!(image = name, "image-from-nearby");
-                Some(record)
+                records.into_iter().next()
             }
             Ok(Err(error)) => {
                 let error = ferrite_schema::chain(&error);

@@ -63,7 +63,7 @@ pub enum Pull {
         /// Its name.
         name: String,
         /// Why.
-        why: &'static str,
+        why: String,
     },
     /// A blob of it cannot be had.
     #[error("pull image {name}")]

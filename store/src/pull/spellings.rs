@@ -9,7 +9,7 @@ use ferrite_schema::node_config::{RegistryConfig, SignaturePolicy, SignatureRule
 use ferrite_schema::reference::{Reference, is_registry};
 
 use super::http::Client;
-use super::registry::places;
+use super::place::places;
 use super::trust::Trust;
 use crate::signature::Policy;
 

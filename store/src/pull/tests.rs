@@ -14,8 +14,13 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::documents::MANIFEST_TYPES;
 
+mod choosing;
+mod limits;
 mod near;
 mod repair;
+mod shelf;
+mod signed;
+mod tokens;
 
 type Answer = Response<Full<Bytes>>;
 

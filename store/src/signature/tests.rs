@@ -3,9 +3,10 @@ use base64::engine::general_purpose::STANDARD;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 
+use super::key::P256_PREFIX;
 use super::*;
 
-fn make_key() -> (EcdsaKeyPair, String) {
+pub(crate) fn make_key() -> (EcdsaKeyPair, String) {
     let random = SystemRandom::new();
     let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
     let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
@@ -29,7 +30,7 @@ fn a_signature_counts_for_its_image_and_its_repository_alone() {
     let random = SystemRandom::new();
     let digest = Digest::of(b"manifest");
     let reference: Reference = "quay.example/team/app:1".parse().unwrap();
-    let key = |pem: &str| read_key(pem).unwrap();
+    let key = |pem: &str| Key::read(pem).unwrap();
     let check = |signed: &[u8], shown: &[u8], pem: &str| {
         let signature = pair.sign(&random, signed).unwrap();
         judge(shown, signature.as_ref(), &digest, (&reference, &[key(pem)]))
@@ -49,9 +50,9 @@ fn a_signature_counts_for_its_image_and_its_repository_alone() {
 #[test]
 fn keys_are_p256_in_pem() {
     let (_, pem) = make_key();
-    assert!(read_key(&pem).is_some());
-    assert!(read_key("").is_none());
-    assert!(read_key(&pem.replace("MFkw", "MFkx")).is_none());
+    assert!(Key::read(&pem).is_some());
+    assert!(Key::read("").is_none());
+    assert!(Key::read(&pem.replace("MFkw", "MFkx")).is_none());
 }
 
 fn rule(name: &str, policy: SignaturePolicy, keys: Vec<String>) -> SignatureRule {
@@ -61,7 +62,7 @@ fn rule(name: &str, policy: SignaturePolicy, keys: Vec<String>) -> SignatureRule
 #[test]
 fn the_first_rule_counts_for_names_imports_and_what_is_stored() {
     let (_, pem) = make_key();
-    let key = read_key(&pem).unwrap().digest;
+    let key = Key::read(&pem).unwrap().digest;
     let policy = Policy::new(vec![
         rule("docker.io/library/*", SignaturePolicy::Accept, vec![]),
         rule("quay.example/*", SignaturePolicy::Signed, vec![pem]),
