@@ -6,6 +6,8 @@ pub mod beside;
 mod bounded;
 pub mod collect;
 pub mod config;
+#[cfg(test)]
+mod differential;
 pub mod digest;
 pub mod documents;
 pub mod export;
@@ -15,5 +17,6 @@ pub mod layer;
 mod pipeline;
 pub mod pull;
 pub mod signature;
+pub mod stack;
 pub mod store;
 pub mod unpack;

@@ -15,6 +15,7 @@ use super::*;
 use crate::documents::MANIFEST_TYPES;
 
 mod repair;
+mod stacks;
 
 type Answer = Response<Full<Bytes>>;
 
