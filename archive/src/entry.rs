@@ -32,6 +32,8 @@ pub struct Entry {
     pub mtime_ns: i64,
     /// Bytes of the file when it is unpacked.
     pub size: u64,
+    /// Major and minor number of a device.
+    pub device: (u32, u32),
     /// Where its data go; `None` for a file without holes.
     pub extents: Option<Vec<Extent>>,
     /// Extended attributes, as PAX headers hold them.

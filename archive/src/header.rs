@@ -11,6 +11,7 @@
 //! | 156 | 1 | type |
 //! | 157 | 100 | link name |
 //! | 257 | 8 | magic and version |
+//! | 329, 337 | 8 | major and minor number of a device |
 //! | 345 | 155 | prefix of the name (ustar) |
 //! | 386 | 96 | extents of a sparse file (GNU) |
 //! | 482 | 1 | more extents follow (GNU) |
@@ -147,6 +148,16 @@ impl<'a> Header<'a> {
         let wrong = || refused("an owner is not a number");
         let uid = number(self.field(108, 8)).ok_or_else(wrong)?;
         Ok((uid, number(self.field(116, 8)).ok_or_else(wrong)?))
+    }
+
+    /// Major and minor number of a device.
+    ///
+    /// # Errors
+    /// Not numbers, or larger than a device's can be.
+    pub fn device(&self) -> Result<(u32, u32), TarProblem> {
+        let read = |at| number(self.field(at, 8)).and_then(|number| u32::try_from(number).ok());
+        let wrong = || refused("a device's number is not a number");
+        Ok((read(329).ok_or_else(wrong)?, read(337).ok_or_else(wrong)?))
     }
 
     /// Bytes of data behind the header.

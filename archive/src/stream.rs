@@ -217,6 +217,11 @@ impl<R: BufRead> Tar<R> {
             mtime_s: mtime.0,
             mtime_ns: mtime.1,
             size: data_bytes,
+            // Old archives have anything in these fields of what is no device.
+            device: match kind {
+                Kind::Char | Kind::Block => header.device()?,
+                _ => (0, 0),
+            },
             extents: None,
             xattrs: pax.xattrs,
         };

@@ -68,18 +68,32 @@ pub fn remove(path: &Path) -> Result<(), RemoveTree> {
             Err(Errno::NOENT) => return Ok(()),
             other => other.map_err(|errno| failed(name.to_bytes(), errno))?,
         };
-    match one(parent.as_fd(), &name).map_err(|errno| failed(name.to_bytes(), errno))? {
+    inside(parent.as_fd(), &name).map_err(|(entry, errno)| failed(entry.to_bytes(), errno))
+}
+
+/// Removes the entry `name` of the open folder `parent`, of whatever type; nothing being there is fine.
+///
+/// # Errors
+/// Something stays. All that could be removed is gone nevertheless.
+pub fn remove_at(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    inside(parent, name).map_err(|(_entry, errno)| errno.into())
+}
+
+/// Removes an entry; on failure says what stays first, and why.
+fn inside(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), (CString, Errno)> {
+    let failed = |errno: Errno| (name.to_owned(), errno);
+    match one(parent, name).map_err(failed)? {
         Looked::Gone => return Ok(()),
         Looked::Folder => {}
     }
-    let top = enter(parent.as_fd(), &name).map_err(|errno| failed(name.to_bytes(), errno))?;
+    let top = enter(parent, name).map_err(failed)?;
     let mut remover = Remover { top: top.as_fd(), lift: None, moved: false, next: 0, stuck: None };
     remover.empty();
-    match (remover.stuck, one(parent.as_fd(), &name)) {
+    match (remover.stuck, one(parent, name)) {
         (_, Ok(Looked::Gone)) => Ok(()),
-        (Some((entry, errno)), _) => Err(failed(entry.to_bytes(), errno)),
-        (None, Ok(Looked::Folder)) => Err(failed(name.to_bytes(), Errno::NOTEMPTY)),
-        (None, Err(errno)) => Err(failed(name.to_bytes(), errno)),
+        (Some(stuck), _) => Err(stuck),
+        (None, Ok(Looked::Folder)) => Err(failed(Errno::NOTEMPTY)),
+        (None, Err(errno)) => Err(failed(errno)),
     }
 }
 

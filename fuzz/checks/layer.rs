@@ -6,6 +6,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 
 use ferrite_archive::{Kind, Tar};
+use ferrite_store::unpack::below::Below;
 use ferrite_store::unpack::{self, Limits};
 
 /// Small, so that a run is quick.
@@ -19,7 +20,7 @@ pub(crate) fn check(data: &[u8]) {
     fs::create_dir(&layer).expect("a folder");
     fs::write(folder.path().join("outside"), "secret").expect("a file");
     let root = File::open(&layer).expect("the folder");
-    drop(unpack::unpack(data, root.as_fd(), &LIMITS));
+    drop(unpack::unpack(data, root.as_fd(), &Below::default(), &LIMITS));
     assert_eq!(fs::read(folder.path().join("outside")).expect("the file"), b"secret");
     assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 2, "outside");
     assert!(!layer.is_symlink());

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use ferrite_store::layer::Layers;
+use ferrite_store::stack::Stack;
 
 fn main() -> anyhow::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -12,5 +13,7 @@ fn main() -> anyhow::Result<()> {
         bail!("usage: unpack BLOB FOLDER DIFF_ID");
     };
     let layers = Layers::open(Path::new(folder));
-    layers.ensure(&digest.parse()?, Path::new(blob)).context("unpack")
+    let stack = Stack::new(vec![digest.parse()?]);
+    let step = stack.steps().next().context("one layer")?;
+    layers.ensure(&step, Path::new(blob)).context("unpack")
 }

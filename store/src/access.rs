@@ -11,6 +11,7 @@ use crate::digest::{Digest, NotADigest};
 use crate::documents::{self, DOCUMENT_MAX_BYTES, Document, Manifest, Refuse};
 use crate::layer::Layers;
 use crate::signature::{self, Policy};
+use crate::stack::Stack;
 use crate::store::{ImageStore, Lease, Record, Store};
 
 /// An image cannot be used as it is on the node.
@@ -136,8 +137,8 @@ pub struct Opened {
     pub manifest_bytes: Vec<u8>,
     /// Its configuration.
     pub config: ImageConfig,
-    /// Digests of its layers' tars, bottom first.
-    pub tars: Vec<Digest>,
+    /// Its layers.
+    pub stack: Stack,
     /// Keeps it from being collected.
     pub lease: Lease,
 }
@@ -177,7 +178,7 @@ pub fn open(images: &ImageStore, policy: &Policy, name: &str) -> Result<Opened, 
     {
         return Err(unfit("its record, its manifest and its configuration name different layers"));
     }
-    Ok(Opened { record, manifest, manifest_bytes, config, tars, lease })
+    Ok(Opened { record, manifest, manifest_bytes, config, stack: Stack::new(tars), lease })
 }
 
 /// Refuses a record that is not one of this name.
@@ -205,12 +206,12 @@ impl Opened {
     /// # Errors
     /// One is not here to its end.
     pub fn folders(&self, layers: &Layers) -> Result<Vec<PathBuf>, Unusable> {
-        let missing = self.tars.iter().find(|tar| !layers.is_whole(tar));
+        let missing = self.stack.steps().find(|step| !layers.is_whole(step.folder));
         match missing {
-            Some(digest) => {
-                Err(Unusable::Layer { name: self.record.name.clone(), digest: *digest })
+            Some(step) => {
+                Err(Unusable::Layer { name: self.record.name.clone(), digest: *step.tar })
             }
-            None => Ok(self.tars.iter().map(|tar| layers.path(tar)).collect()),
+            None => Ok(self.stack.folders().iter().map(|folder| layers.path(folder)).collect()),
         }
     }
 }

@@ -76,7 +76,7 @@ pub enum Collect {
 pub struct Needs {
     /// Units by the full name of the image that they name.
     pub units: BTreeMap<String, Vec<String>>,
-    /// Layers that a shim has mounted or is about to.
+    /// Folders of layers that a shim has mounted or is about to.
     pub layers: BTreeSet<Digest>,
     /// Remembers who began to use what since the first look.
     _census: Option<Arc<Census>>,
@@ -134,6 +134,7 @@ fn mounted(request: &Path) -> io::Result<Vec<Digest>> {
 /// Everything that a record stands for.
 struct Parts {
     blobs: BTreeSet<Digest>,
+    /// Their folders' names.
     layers: BTreeSet<Digest>,
 }
 
@@ -160,7 +161,7 @@ fn parts(images: &ImageStore, record: &Record) -> Result<Parts, Store> {
             blobs.extend(manifest.layers.iter().map(|blob| blob.digest));
         }
     }
-    let layers = record.layers.iter().map(|layer| layer.parse()).collect::<Result<_, _>>()?;
+    let layers = record.stack()?.folders().iter().copied().collect();
     Ok(Parts { blobs, layers })
 }
 
@@ -307,7 +308,8 @@ pub fn sweep(images: &ImageStore, layers: &Layers, needs: &Needs) -> Result<u64,
         for (record, _) in images.records_by_use()? {
             let parts = parts(images, &record)?;
             keep.blobs.extend(parts.blobs);
-            keep.layers.extend(parts.layers);
+            // What is not whole, or was unpacked by an older version, is of no use but to who has it mounted.
+            keep.layers.extend(parts.layers.iter().filter(|layer| layers.is_whole(layer)));
         }
         let mut freed = 0_u64;
         let mut doomed = Vec::new();

@@ -25,6 +25,7 @@ use super::digest::Digest;
 use super::layer::Layers;
 use super::platform::HERE;
 use super::signature::Policy;
+use super::stack::Stack;
 use super::store::{Claim, ImageStore, Record, Store};
 
 pub use self::problem::Import;
@@ -96,19 +97,18 @@ impl Adoption<'_> {
         let mut needed = vec![found.digest, found.manifest.config.digest];
         needed.extend(found.manifest.layers.iter().map(|layer| layer.digest));
         let size_bytes = self.keep(&needed)?;
-        let mut unpacked = Vec::new();
-        for (layer, tar) in found.manifest.layers.iter().zip(&tars) {
-            if !self.layers.is_whole(tar) {
-                self.made.layers.insert(*tar);
+        let stack = Stack::new(tars);
+        for (layer, step) in found.manifest.layers.iter().zip(stack.steps()) {
+            if !self.layers.is_whole(step.folder) {
+                self.made.layers.insert(*step.folder);
             }
-            self.layers.ensure(tar, &self.images.blob(&layer.digest))?;
-            unpacked.push(tar.to_string());
+            self.layers.ensure(&step, &self.images.blob(&layer.digest))?;
         }
         let record = |(name, reference): &(String, Reference)| Record {
             name: name.clone(),
             manifest: found.digest.to_string(),
             config: found.manifest.config.digest.to_string(),
-            layers: unpacked.clone(),
+            layers: stack.tars().iter().map(Digest::to_string).collect(),
             size_bytes,
             blobs: needed.iter().skip(2).map(Digest::to_string).collect(),
             signed_by: None,

@@ -1,7 +1,8 @@
-//! Unpacked layers: one folder per layer, named by the digest of its tar, made once and shared by all images.
+//! Unpacked layers: one folder per layer and what lies below it, named as [`Stack`](super::stack::Stack) says, made once
+//! and shared by all images.
 //!
-//! A layer is unpacked into `tmp-…`, its file system flushed, and only then renamed to its digest: a power cut
-//! leaves a whole layer or none.
+//! A layer is unpacked into `tmp-…`, its file system flushed, and only then renamed: a power cut leaves a whole layer or
+//! none.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
@@ -19,6 +20,8 @@ use rustix::fs::XattrFlags;
 
 use super::digest::Digest;
 use super::pipeline::{self, Pipeline};
+use super::stack::Step;
+use super::unpack::below::Below;
 use super::unpack::{Limits, Unpack};
 
 /// Largest tar of a layer, largest file and most entries. Larger than any image in use, smaller than what fills a node.
@@ -34,7 +37,8 @@ const UNFINISHED: &str = "tmp-";
 
 /// Attribute that only a layer has which was unpacked to its end: the bytes of its files, and when its root was last
 /// changed. Containers do not see `trusted` ones. Ordinary users, who run tests, may not set those and have the other.
-const MARKS: [&str; 2] = ["trusted.ferrite.bytes", "user.ferrite.bytes"];
+/// It was `trusted.ferrite.bytes` when layers were unpacked without a look at what lies below: those are unpacked again.
+const MARKS: [&str; 2] = ["trusted.ferrite.layer", "user.ferrite.layer"];
 /// Longest mark.
 const MARK_MAX_BYTES: usize = 80;
 
@@ -132,7 +136,7 @@ impl Layers {
         self.root.join(format!("{UNFINISHED}{what}{now}-{process}-{number}"))
     }
 
-    /// The folder of a layer.
+    /// The folder of a layer, by its name.
     #[must_use]
     pub fn path(&self, digest: &Digest) -> PathBuf {
         self.root.join(digest.hex())
@@ -157,11 +161,10 @@ impl Layers {
         let path = self.path(digest);
         let Ok(meta) = fs::symlink_metadata(&path) else { return false };
         let changed = Changed { s: meta.mtime(), ns: meta.mtime_nsec() };
-        meta.is_dir()
-            && Mark::of(&path).is_some_and(|mark| mark.changed.is_none_or(|then| then == changed))
+        meta.is_dir() && Mark::of(&path).is_some_and(|mark| mark.changed == changed)
     }
 
-    /// Digests of all layers that are here.
+    /// Names of all layers that are here.
     ///
     /// # Errors
     /// The folder cannot be read.
@@ -184,26 +187,35 @@ impl Layers {
         Ok(folder)
     }
 
-    /// Unpacks `blob`, compressed or not, unless the layer is there.
+    /// Unpacks `blob`, compressed or not, unless the layer is there. Those below it must be.
     ///
     /// # Errors
     /// The layer is not there, and nothing of it is left.
-    pub fn ensure(&self, digest: &Digest, blob: &Path) -> Result<(), Layer> {
-        if self.is_whole(digest) {
+    pub fn ensure(&self, step: &Step<'_>, blob: &Path) -> Result<(), Layer> {
+        if self.is_whole(step.folder) {
             return Ok(());
         }
-        self.set_aside(digest)?;
+        self.set_aside(step.folder)?;
         let folder = self.unfinished("");
-        let result = self.fill(digest, blob, &folder);
+        let result = self.fill(step, blob, &folder);
         if result.is_err() {
             // Reported is why the layer failed.
             self.throw_away(&folder);
             // Another import unpacked the same layer meanwhile: its work is as good.
-            if self.is_whole(digest) {
+            if self.is_whole(step.folder) {
                 return Ok(());
             }
         }
         result
+    }
+
+    /// What lies below a layer.
+    fn below(&self, step: &Step<'_>) -> Result<Below, Layer> {
+        let mut below = Below::default();
+        for path in step.below.iter().map(|name| self.path(name)) {
+            below.add(&path).map_err(|source| Layer::Prepare { path, source })?;
+        }
+        Ok(below)
     }
 
     /// Makes room for a layer where something else has its name. What was there is removed at the next start: a
@@ -219,28 +231,29 @@ impl Layers {
         }
     }
 
-    fn fill(&self, digest: &Digest, blob: &Path, folder: &Path) -> Result<(), Layer> {
+    fn fill(&self, step: &Step<'_>, blob: &Path, folder: &Path) -> Result<(), Layer> {
+        let (digest, below) = (step.tar, self.below(step)?);
         let prepare = |source| Layer::Prepare { path: folder.to_owned(), source };
         fs::create_dir(folder).map_err(prepare)?;
         let root = File::open(folder).map_err(prepare)?;
-        // Layers without an entry for their root get this one.
+        // The lowest layer may have no entry for its root.
         rustix::fs::fchmod(&root, rustix::fs::Mode::from_raw_mode(0o755))
             .map_err(|errno| prepare(errno.into()))?;
         let decompressing = |source| Layer::Decompress { digest: *digest, source };
         let tar = decompress(blob).map_err(decompressing)?;
         let blob_bytes = fs::metadata(blob).map_err(decompressing)?.len();
-        let (found, bytes) =
-            pipeline::run(tar, root.as_fd(), &limits(blob_bytes)).map_err(|error| match error {
-                Pipeline::Decompress(source) => decompressing(source),
-                Pipeline::Unpack(source) => Layer::Unpack { digest: *digest, source },
-                Pipeline::Begin(source) => prepare(source),
-            })?;
+        let unpacked = pipeline::run(tar, root.as_fd(), &below, &limits(blob_bytes));
+        let (found, bytes) = unpacked.map_err(|error| match error {
+            Pipeline::Decompress(source) => decompressing(source),
+            Pipeline::Unpack(source) => Layer::Unpack { digest: *digest, source },
+            Pipeline::Begin(source) => prepare(source),
+        })?;
         if found != *digest {
             return Err(Layer::RefuseContent { expected: *digest, found });
         }
         Mark::set(&root, bytes).map_err(prepare)?;
         rustix::fs::syncfs(&root).map_err(|errno| prepare(errno.into()))?;
-        let place = self.path(digest);
+        let place = self.path(step.folder);
         if fs::symlink_metadata(&place).is_ok_and(|meta| !meta.is_dir()) {
             // No layer, whatever it is.
             self.throw_away(&place);
@@ -260,8 +273,7 @@ struct Changed {
 #[derive(Debug)]
 struct Mark {
     bytes: u64,
-    /// Older versions did not note it.
-    changed: Option<Changed>,
+    changed: Changed,
 }
 
 impl Mark {
@@ -272,10 +284,7 @@ impl Mark {
         let text = std::str::from_utf8(text.get(..length)?).ok()?;
         let mut words = text.split(' ').map(str::parse::<i64>);
         let bytes = u64::try_from(words.next()?.ok()?).ok()?;
-        let changed = match (words.next(), words.next()) {
-            (Some(s), Some(ns)) => Some(Changed { s: s.ok()?, ns: ns.ok()? }),
-            _ => None,
-        };
+        let changed = Changed { s: words.next()?.ok()?, ns: words.next()?.ok()? };
         Some(Self { bytes, changed })
     }
 
@@ -315,6 +324,7 @@ pub(super) fn decompress(blob: &Path) -> io::Result<Box<dyn Read>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stack::Stack;
 
     fn tar() -> Vec<u8> {
         let mut builder = tar::Builder::new(Vec::new());
@@ -337,8 +347,12 @@ mod tests {
         let layers = Layers::open(&folder.path().join("layers"));
         let blob = folder.path().join("blob");
         fs::write(&blob, compressed).unwrap();
-        let result = layers.ensure(digest, &blob);
+        let result = lowest(&layers, digest, &blob);
         (folder, layers, result)
+    }
+
+    fn lowest(layers: &Layers, digest: &Digest, blob: &Path) -> Result<(), Layer> {
+        layers.ensure(&Stack::new(vec![*digest]).steps().next().unwrap(), blob)
     }
 
     #[test]
@@ -408,25 +422,32 @@ mod tests {
             assert!(layers.is_whole(&digest), "{what}");
             spoil(&layers.path(&digest));
             assert!(!layers.is_whole(&digest), "{what}");
-            layers.ensure(&digest, &folder.path().join("blob")).unwrap();
+            lowest(&layers, &digest, &folder.path().join("blob")).unwrap();
             assert!(layers.is_whole(&digest), "{what}");
             assert_eq!(fs::read(layers.path(&digest).join("a")).unwrap(), b"abc", "{what}");
         }
     }
 
     #[test]
-    fn a_layer_of_an_older_version_is_whole_by_its_bytes_alone() {
-        let (_folder, layers, result) = ensure(&tar(), &Digest::of(&tar()));
+    fn a_layer_that_an_older_version_unpacked_is_unpacked_again() {
+        let (folder, layers, result) = ensure(&tar(), &Digest::of(&tar()));
         result.unwrap();
         let path = layers.path(&Digest::of(&tar()));
+        fs::write(path.join("b"), "not hidden by what lies below").unwrap();
+        let meta = fs::metadata(&path).unwrap();
+        let mark = format!("3 {} {}", meta.mtime(), meta.mtime_nsec());
         for name in MARKS {
             // The one of the two that is there.
             if rustix::fs::lgetxattr(&path, name, &mut [0_u8; MARK_MAX_BYTES][..]).is_ok() {
-                rustix::fs::setxattr(&path, name, b"3", XattrFlags::REPLACE).unwrap();
+                rustix::fs::removexattr(&path, name).unwrap();
             }
         }
+        let older = "user.ferrite.bytes";
+        rustix::fs::setxattr(&path, older, mark.as_bytes(), XattrFlags::empty()).unwrap();
+        assert!(!layers.is_whole(&Digest::of(&tar())));
+        lowest(&layers, &Digest::of(&tar()), &folder.path().join("blob")).unwrap();
         assert!(layers.is_whole(&Digest::of(&tar())));
-        assert_eq!(layers.bytes(&Digest::of(&tar())), 3);
+        assert!(path.join("a").exists() && !path.join("b").exists());
     }
 
     #[test]

@@ -7,6 +7,8 @@ mod bounded;
 pub mod choice;
 pub mod collect;
 pub mod config;
+#[cfg(test)]
+mod differential;
 pub mod digest;
 pub mod documents;
 pub mod export;
@@ -17,5 +19,6 @@ mod pipeline;
 pub mod platform;
 pub mod pull;
 pub mod signature;
+pub mod stack;
 pub mod store;
 pub mod unpack;

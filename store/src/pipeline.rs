@@ -8,6 +8,7 @@ use std::thread;
 use rustix::fs::Mode;
 
 use super::digest::{Digest, Hashing};
+use super::unpack::below::Below;
 use super::unpack::{self, Limits, Unpack};
 
 /// Bytes of a piece: large against a system call, small against a processor's cache.
@@ -29,10 +30,11 @@ pub(super) enum Pipeline {
     Begin(#[source] io::Error),
 }
 
-/// Applies the tar that `reader` gives; returns its digest and the bytes of its files.
+/// Applies the tar that `reader` gives to a folder over `below`; returns its digest and the bytes of its files.
 pub(super) fn run(
     reader: impl Read,
     root: BorrowedFd<'_>,
+    below: &Below,
     limits: &Limits,
 ) -> Result<(Digest, u64), Pipeline> {
     let (full, filled) = sync_channel(PIECES);
@@ -45,7 +47,7 @@ pub(super) fn run(
         let work = move || {
             own_umask()?;
             let pieces = Pieces { filled, used, current: Vec::new(), at: 0 };
-            Ok(unpack::unpack(pieces, root, limits)?)
+            Ok(unpack::unpack(pieces, root, below, limits)?)
         };
         let unpacking = thread::Builder::new().name("unpack".to_owned());
         let unpacking = unpacking.spawn_scoped(scope, work).map_err(Pipeline::Begin)?;

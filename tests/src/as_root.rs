@@ -1,6 +1,6 @@
 //! Tests of single crates that need root: those with `::as_root::` in their path.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -18,6 +18,26 @@ pub const CRATES: [(&str, &str); 4] = [
     ("ferrite-sys", "sys"),
     ("ferrite-units", "units"),
 ];
+
+/// Programs of other people that the tests compare us with.
+const OTHERS: [&str; 2] = ["/usr/bin/skopeo", "/usr/bin/umoci"];
+
+/// Files that must be in an image for [`OTHERS`] to run: where they are here and there.
+///
+/// # Errors
+/// One of them is missing.
+pub fn others() -> Result<Vec<(PathBuf, String)>> {
+    let mut files: Vec<String> = OTHERS.map(str::to_owned).into();
+    let lines = succeed(Command::new("ldd").args(OTHERS))?;
+    // `NAME => PATH (ADDRESS)`, or `PATH (ADDRESS)`.
+    let libraries =
+        lines.split_whitespace().filter(|word| word.starts_with('/') && !word.ends_with(':'));
+    files.extend(libraries.map(str::to_owned));
+    files.sort();
+    files.dedup();
+    let found = files.into_iter().map(|file| Ok((Path::new(&file).canonicalize()?, file)));
+    found.collect()
+}
 
 /// The test programs of the crates' libraries, as cargo built them for this run.
 ///

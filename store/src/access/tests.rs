@@ -23,7 +23,8 @@ fn place(change: impl FnOnce(&mut Record)) -> Place {
         digest
     };
     let layer = keep(&tar);
-    layers.ensure(&layer, &images.blob(&layer)).unwrap();
+    let stack = Stack::new(vec![layer]);
+    layers.ensure(&stack.steps().next().unwrap(), &images.blob(&layer)).unwrap();
     let config = format!(
         r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{layer}"]}}}}"#
     );

@@ -1,4 +1,5 @@
 use super::*;
+use crate::stack::Stack;
 use crate::store::empty_record;
 
 struct Place {
@@ -22,17 +23,16 @@ impl Place {
             self.images.write_document(&digest, text.as_bytes()).unwrap();
             digest.to_string()
         };
-        let layers = words.iter().map(|word| {
-            let digest = Digest::of(format!("tar of {word}").as_bytes());
-            fs::create_dir_all(self.layers.path(&digest).join("etc")).unwrap();
-            fs::write(self.layers.path(&digest).join("etc/file"), vec![1; 5000]).unwrap();
-            digest.to_string()
-        });
+        let (stack, blob) = (stack(words), self.folder.path().join("tar"));
+        for (step, word) in stack.steps().zip(words) {
+            fs::write(&blob, tar(word)).unwrap();
+            self.layers.ensure(&step, &blob).unwrap();
+        }
         let record = Record {
             name: name.to_owned(),
             manifest: document(&format!("manifest of {name}")),
             config: document(&format!("config of {name}")),
-            layers: layers.collect(),
+            layers: stack.tars().iter().map(Digest::to_string).collect(),
             blobs: words.iter().map(|word| document(word)).collect(),
             ..empty_record()
         };
@@ -50,8 +50,9 @@ impl Place {
         file.set_modified(then).unwrap();
     }
 
-    fn has_layer(&self, word: &str) -> bool {
-        self.layers.path(&Digest::of(format!("tar of {word}").as_bytes())).exists()
+    /// Whether the uppermost of these layers is here.
+    fn has_layer(&self, words: &[&str]) -> bool {
+        self.layers.path(stack(words).folders().last().unwrap()).exists()
     }
 
     fn has_blob(&self, word: &str) -> bool {
@@ -61,6 +62,23 @@ impl Place {
     fn names(&self) -> Vec<String> {
         self.images.list().unwrap().into_iter().map(|image| image.name).collect()
     }
+}
+
+/// A layer with one file.
+fn tar(word: &str) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(5000);
+    header.set_mode(0o644);
+    // Whoever runs the test: anybody else's files are root's alone to make.
+    header.set_uid(rustix::process::geteuid().as_raw().into());
+    header.set_gid(rustix::process::getegid().as_raw().into());
+    builder.append_data(&mut header, word, &[1; 5000][..]).unwrap();
+    builder.into_inner().unwrap()
+}
+
+fn stack(words: &[&str]) -> Stack {
+    Stack::new(words.iter().map(|word| Digest::of(&tar(word))).collect())
 }
 
 fn units(place: &Place, units: &[(&str, &str)]) -> Needs {
@@ -81,8 +99,8 @@ fn what_images_share_stays_with_the_one_that_stays() {
     let pruned = remove(&place.images, &place.layers, &needs, "docker.io/library/one").unwrap();
     assert!(pruned.freed_bytes >= 5000);
     assert_eq!(place.names(), ["two"]);
-    assert!(place.has_layer("base") && place.has_blob("base") && place.has_blob("only-two"));
-    assert!(!place.has_layer("only-one") && !place.has_blob("only-one"));
+    assert!(place.has_layer(&["base"]) && place.has_blob("base") && place.has_blob("only-two"));
+    assert!(!place.has_layer(&["base", "only-one"]) && !place.has_blob("only-one"));
     let again = remove(&place.images, &place.layers, &needs, "one");
     assert!(matches!(again, Err(Collect::Find { .. })));
 }
@@ -94,7 +112,7 @@ fn what_units_or_shims_use_is_never_collected() {
     let running = place.image("running", &["b"]);
     let folder = place.folder.path().join("run/web");
     fs::create_dir_all(&folder).unwrap();
-    let layer = place.layers.path(&running.layers[0].parse().unwrap());
+    let layer = place.layers.path(&running.stack().unwrap().folders()[0]);
     let request = serde_json::json!({ "layers": [layer] }).to_string();
     fs::write(folder.join(shim::REQUEST), request).unwrap();
     let needs = units(&place, &[("web", "docker.io/library/named:latest")]);
@@ -102,7 +120,7 @@ fn what_units_or_shims_use_is_never_collected() {
     assert!(matches!(refused, Err(Collect::InUse { .. })));
     let pruned = prune(&place.images, &place.layers, &needs, || false).unwrap();
     assert_eq!(pruned.images, ["running"]);
-    assert!(place.has_layer("a") && place.has_layer("b") && !place.has_blob("b"));
+    assert!(place.has_layer(&["a"]) && place.has_layer(&["b"]) && !place.has_blob("b"));
 }
 
 #[test]
@@ -130,10 +148,34 @@ fn nothing_is_swept_under_a_pull() {
     assert!(matches!(sweep(&place.images, &place.layers, &needs), Err(Collect::Busy)));
     // A name may go; the rest follows later.
     remove(&place.images, &place.layers, &needs, "one").unwrap();
-    assert!(place.has_layer("a"));
+    assert!(place.has_layer(&["a"]));
     drop(busy);
     sweep(&place.images, &place.layers, &needs).unwrap();
-    assert!(!place.has_layer("a") && !place.has_blob("a"));
+    assert!(!place.has_layer(&["a"]) && !place.has_blob("a"));
+}
+
+/// Before layers were unpacked with a look below, each had the name of its own tar, and another mark.
+#[test]
+fn layers_that_an_older_version_unpacked_go_unless_a_container_runs_on_them() {
+    let place = place();
+    place.image("one", &["base", "top", "more"]);
+    let old = |word: &str| place.layers.path(&stack(&[word]).folders()[0]);
+    removal::remove(&old("base")).unwrap();
+    for word in ["base", "top", "more"] {
+        fs::create_dir_all(old(word)).unwrap();
+    }
+    let folder = place.folder.path().join("run/web");
+    fs::create_dir_all(&folder).unwrap();
+    let request = serde_json::json!({ "layers": [old("base"), old("top")] }).to_string();
+    fs::write(folder.join(shim::REQUEST), request).unwrap();
+    sweep(&place.images, &place.layers, &units(&place, &[])).unwrap();
+    assert!(old("base").exists() && old("top").exists() && !old("more").exists());
+    assert!(place.has_layer(&["base", "top"]) && place.has_layer(&["base", "top", "more"]));
+    fs::remove_file(folder.join(shim::REQUEST)).unwrap();
+    sweep(&place.images, &place.layers, &units(&place, &[])).unwrap();
+    assert!(!old("base").exists() && !old("top").exists());
+    assert!(place.has_layer(&["base", "top", "more"]) && place.has_blob("base"));
+    assert_eq!(place.names(), ["one"], "it is unpacked again from its blobs");
 }
 
 #[test]
@@ -146,7 +188,7 @@ fn an_interrupted_collection_leaves_nothing_that_a_start_does_not_remove() {
     let place = place();
     let record = place.image("one", &["a"]);
     let doomed = place.layers.doom(&record.layers[0].parse().unwrap()).unwrap();
-    assert!(doomed.exists() && !place.has_layer("a"));
+    assert!(doomed.exists() && !place.has_layer(&["a"]));
     Layers::open(&place.folder.path().join("layers")).clean();
     assert!(!doomed.exists());
 }
@@ -165,7 +207,7 @@ fn a_unit_that_starts_while_the_collector_works_keeps_its_layers() {
     let request = |place: &Place, layer: &str| {
         let folder = place.folder.path().join("run/unit");
         fs::create_dir_all(&folder).unwrap();
-        let layer = place.layers.path(&Digest::of(format!("tar of {layer}").as_bytes()));
+        let layer = place.layers.path(&stack(&[layer]).folders()[0]);
         let text = serde_json::json!({ "layers": [layer] }).to_string();
         fs::write(folder.join(shim::REQUEST), text).unwrap();
     };
@@ -202,7 +244,7 @@ fn a_unit_that_starts_while_the_collector_works_keeps_its_layers() {
                     _ => {}
                 }
                 if moment >= begin {
-                    assert!(place.has_layer("base"), "lease from {begin} to {end}, at {moment}");
+                    assert!(place.has_layer(&["base"]), "lease from {begin} to {end}, at {moment}");
                 }
                 if lease.is_some() {
                     assert_eq!(place.names(), ["one"], "lease from {begin} to {end}, at {moment}");
@@ -234,7 +276,7 @@ fn an_image_is_not_removed_under_the_hands_of_who_uses_it() {
     drop(stale);
     let needs = units(&place, &[]);
     assert_eq!(remove(&place.images, &place.layers, &needs, "one").unwrap().images, ["one"]);
-    assert!(!place.has_layer("base"));
+    assert!(!place.has_layer(&["base"]));
 }
 
 #[test]

@@ -97,8 +97,8 @@ fn an_image_is_imported_under_the_given_or_its_own_name() {
     assert_eq!(run(&place, &files(), None).unwrap().name, "own:1");
     let record = run(&place, &files(), Some("given:2")).unwrap();
     assert_eq!(place.images.get("given:2").unwrap(), Some(record.clone()));
-    for layer in &record.layers {
-        assert!(place.layers.path(&layer.parse().unwrap()).is_dir());
+    for folder in record.stack().unwrap().folders() {
+        assert!(place.layers.path(folder).is_dir());
     }
     assert_eq!(place.images.list().unwrap().len(), 2);
 }
@@ -207,6 +207,10 @@ fn what_docker_saves_is_imported_and_exported_again() {
     let archive = archive_of(&place, &docker_files(), |bytes| bytes);
     let record = import_it(&place, &archive, None).unwrap();
     assert_eq!((record.name.as_str(), record.layers.len()), ("saved:1", 2));
+    // The same layer twice is two folders: overlayfs takes none twice.
+    let stack = record.stack().unwrap();
+    assert!(stack.folders().iter().all(|folder| place.layers.is_whole(folder)));
+    assert_eq!(place.layers.here().unwrap().len(), 2);
     for format in
         [ferrite_schema::api::ExportFormat::Oci, ferrite_schema::api::ExportFormat::Docker]
     {

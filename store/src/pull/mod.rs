@@ -27,7 +27,7 @@ use ferrite_schema::api::{LayerPhase, LayerProgress, PullProgress};
 use ferrite_schema::node_config::{NodeConfig, RegistryConfig, SignatureRule};
 use ferrite_schema::reference::Reference;
 use futures_util::stream::{FuturesUnordered, TryStreamExt};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use self::http::Client;
 use self::manifest::Found;
@@ -41,12 +41,21 @@ use super::documents::{Blob, DOCUMENT_MAX_BYTES, Manifest, Refuse};
 use super::layer::{Layer, Layers};
 use super::platform::HERE;
 use super::signature::{Policy, Refused};
+use super::stack::{Stack, Step};
 use super::store::{ImageStore, Record};
 
 pub use self::problem::Pull;
 
-/// Layers of one image that are on their way at a time.
+/// Layers of one image that are downloaded at a time.
 const PARALLEL_MAX: usize = 4;
+
+/// Whose turn it is among the layers of an image.
+#[derive(Clone, Copy)]
+struct Turns<'a> {
+    downloads: &'a Semaphore,
+    /// How many are unpacked, from the lowest on.
+    unpacked: &'a watch::Sender<usize>,
+}
 
 /// A pull that somebody wants.
 #[derive(Debug)]
@@ -264,11 +273,9 @@ impl Puller {
         let (shared, own) = (Arc::clone(&self.shared), name.to_owned());
         let work = move || {
             let opened = shared.open(&own)?;
-            for (tar, blob) in opened.tars.iter().zip(&opened.manifest.layers) {
+            for (step, blob) in opened.stack.steps().zip(&opened.manifest.layers) {
                 let blob = shared.images.blob(&blob.digest);
-                if !shared.layers.is_whole(tar)
-                    && let Err(error) = shared.layers.ensure(tar, &blob)
-                {
+                if let Err(error) = shared.layers.ensure(&step, &blob) {
                     let error = ferrite_schema::chain(&error);
                     tracing::warn!(error, image = own, "layer-not-unpacked-again");
                     return Err(problem);
@@ -309,17 +316,30 @@ impl Puller {
                 "its manifest has {blobs} layers, its configuration {named}"
             )));
         }
-        self.announce(&found.manifest, &tars, progress);
-        let mut running = FuturesUnordered::new();
-        for (index, (blob, tar)) in found.manifest.layers.iter().zip(&tars).enumerate() {
-            if running.len() >= PARALLEL_MAX {
-                running.try_next().await?;
-            }
-            running.push(self.layer(&found, (index, blob, *tar), name, progress));
-        }
+        let stack = Stack::new(tars);
+        self.announce(&found.manifest, &stack, progress);
+        self.layers(&found, &stack, name, progress).await?;
+        self.keep(name, &found, stack.tars()).await
+    }
+
+    /// Downloads some layers at a time, and unpacks each when those below it are.
+    async fn layers(
+        &self,
+        found: &Found,
+        stack: &Stack,
+        name: &str,
+        progress: &watch::Sender<PullProgress>,
+    ) -> Result<(), Pull> {
+        let (downloads, unpacked) = (Semaphore::new(PARALLEL_MAX), watch::Sender::new(0));
+        let turns = Turns { downloads: &downloads, unpacked: &unpacked };
+        let layers = found.manifest.layers.iter().zip(stack.steps()).enumerate();
+        let mut running: FuturesUnordered<_> = layers
+            .map(|(index, (blob, step))| {
+                self.layer(found, (index, blob, step), name, (progress, turns))
+            })
+            .collect();
         while running.try_next().await?.is_some() {}
-        drop(running);
-        self.keep(name, &found, &tars).await
+        Ok(())
     }
 
     async fn keep(&self, name: &str, found: &Found, tars: &[Digest]) -> Result<Record, Pull> {
@@ -348,14 +368,9 @@ impl Puller {
         Ok(record)
     }
 
-    fn announce(
-        &self,
-        manifest: &Manifest,
-        tars: &[Digest],
-        progress: &watch::Sender<PullProgress>,
-    ) {
-        let layers = manifest.layers.iter().zip(tars).map(|(blob, tar)| {
-            let here = self.shared.layers.is_whole(tar);
+    fn announce(&self, manifest: &Manifest, stack: &Stack, progress: &watch::Sender<PullProgress>) {
+        let layers = manifest.layers.iter().zip(stack.folders()).map(|(blob, folder)| {
+            let here = self.shared.layers.is_whole(folder);
             LayerProgress {
                 digest: blob.digest.to_string(),
                 size_bytes: blob.size_bytes,
@@ -369,9 +384,9 @@ impl Puller {
     async fn layer(
         &self,
         found: &Found,
-        (index, blob, tar): (usize, &Blob, Digest),
+        (index, blob, step): (usize, &Blob, Step<'_>),
         name: &str,
-        progress: &watch::Sender<PullProgress>,
+        (progress, turns): (&watch::Sender<PullProgress>, Turns<'_>),
     ) -> Result<(), Pull> {
         let set = |phase, done_bytes| {
             progress.send_modify(|progress| {
@@ -382,24 +397,32 @@ impl Puller {
             });
         };
         let downloaded = |bytes| set(LayerPhase::Downloading, bytes);
+        // In the order in which they were asked for; nobody closes it.
+        let turn = turns.downloads.acquire().await;
         self.blob(found, blob, name, &downloaded).await?;
+        drop(turn);
+        // Its sender is there as long as this future.
+        drop(turns.unpacked.subscribe().wait_for(|count| *count >= index).await);
         set(LayerPhase::Unpacking, blob.size_bytes);
-        if !self.unpack(blob, tar, name).await? {
+        if !self.unpack(blob, step, name).await? {
             // What the disk has under the blob's name is not the blob any more.
             self.blob(found, blob, name, &downloaded).await?;
             set(LayerPhase::Unpacking, blob.size_bytes);
-            self.unpack(blob, tar, name).await?;
+            self.unpack(blob, step, name).await?;
         }
+        turns.unpacked.send_replace(index + 1);
         set(LayerPhase::Done, blob.size_bytes);
         Ok(())
     }
 
     /// Unpacks a layer; `false` where its blob turned out to be wrong and was removed.
-    async fn unpack(&self, blob: &Blob, tar: Digest, name: &str) -> Result<bool, Pull> {
+    async fn unpack(&self, blob: &Blob, step: Step<'_>, name: &str) -> Result<bool, Pull> {
         let (shared, digest) = (Arc::clone(&self.shared), blob.digest);
+        let (tar, folder, below) = (*step.tar, *step.folder, step.below.to_vec());
         let work = move || {
             let path = shared.images.blob(&digest);
-            match shared.layers.ensure(&tar, &path) {
+            let step = Step { tar: &tar, folder: &folder, below: &below };
+            match shared.layers.ensure(&step, &path) {
                 Ok(()) => Ok(true),
                 Err(Layer::Prepare { path, source }) => Err(Layer::Prepare { path, source }),
                 Err(error) => match shared.images.is_right(&digest) {

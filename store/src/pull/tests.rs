@@ -20,6 +20,7 @@ mod near;
 mod repair;
 mod shelf;
 mod signed;
+mod stacks;
 mod tokens;
 
 type Answer = Response<Full<Bytes>>;

@@ -17,7 +17,7 @@ pub struct Claim {
     pub names: BTreeSet<String>,
     /// Blobs.
     pub blobs: BTreeSet<Digest>,
-    /// Layers.
+    /// Folders of layers.
     pub layers: BTreeSet<Digest>,
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ledger::Claim;
 use crate::digest::{Digest, NotADigest};
+use crate::stack::Stack;
 
 /// An image that can be run: everything it names is in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,12 +41,21 @@ impl Record {
         self.manifest == digest || self.indexes.iter().any(|index| index == digest)
     }
 
+    /// Its layers.
+    ///
+    /// # Errors
+    /// One is not named by a digest.
+    pub fn stack(&self) -> Result<Stack, NotADigest> {
+        let tars: Result<_, _> = self.layers.iter().map(|layer| layer.parse()).collect();
+        Ok(Stack::new(tars?))
+    }
+
     /// Everything that it stands for, but for its name.
     pub(super) fn claim(&self) -> Result<Claim, NotADigest> {
         let blobs = [&self.manifest, &self.config].into_iter().chain(&self.blobs);
         Ok(Claim {
             blobs: blobs.map(|blob| blob.parse()).collect::<Result<_, _>>()?,
-            layers: self.layers.iter().map(|layer| layer.parse()).collect::<Result<_, _>>()?,
+            layers: self.stack()?.folders().iter().copied().collect(),
             ..Claim::default()
         })
     }

@@ -55,7 +55,8 @@ pub(super) fn record(key: &str, value: &[u8]) -> Vec<u8> {
 pub(super) fn apply(parts: &[Vec<u8>]) -> (tempfile::TempDir, Result<u64, Unpack>) {
     let folder = tempfile::tempdir().unwrap();
     let bytes = parts.concat();
-    let result = unpack(&bytes[..], File::open(folder.path()).unwrap().as_fd(), &LIMITS);
+    let root = File::open(folder.path()).unwrap();
+    let result = unpack(&bytes[..], root.as_fd(), &Below::default(), &LIMITS);
     (folder, result)
 }
 

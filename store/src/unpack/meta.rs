@@ -5,6 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use ferrite_archive::Entry;
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 
+use super::below::Attributes;
 use super::problem::Problem;
 
 /// Largest value of an extended attribute that the kernel takes.
@@ -46,6 +47,20 @@ impl<'a> Meta<'a> {
             mtime: Timespec { tv_sec: entry.mtime_s, tv_nsec: entry.mtime_ns },
             xattrs,
         })
+    }
+
+    /// What a folder below is like.
+    pub(super) fn like(folder: &'a Attributes) -> Self {
+        let stat = &folder.stat;
+        let taken = folder.xattrs.iter().filter(|(name, _)| is_taken(name));
+        let (tv_sec, tv_nsec) = (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0));
+        Self {
+            uid: Uid::from_raw(stat.st_uid),
+            gid: Gid::from_raw(stat.st_gid),
+            mode: Mode::from_raw_mode(stat.st_mode),
+            mtime: Timespec { tv_sec, tv_nsec },
+            xattrs: taken.map(|(name, value)| (name.as_slice(), value.as_slice())).collect(),
+        }
     }
 
     /// The same with another mode.
@@ -91,10 +106,12 @@ impl<'a> Meta<'a> {
     }
 }
 
-/// User attributes and file capabilities. Others (overlayfs's own under either of its prefixes, security modules') are
-/// not the image's to set.
-fn is_taken(name: &[u8]) -> bool {
-    let of_user = name.starts_with(b"user.") && !name.starts_with(b"user.overlay.");
+/// User attributes and file capabilities. Others (overlayfs's own under either of its prefixes, security modules', the
+/// store's marks) are not the image's to set.
+pub(super) fn is_taken(name: &[u8]) -> bool {
+    let of_others = [&b"user.overlay."[..], b"user.ferrite."];
+    let of_user =
+        name.starts_with(b"user.") && !of_others.iter().any(|prefix| name.starts_with(prefix));
     of_user || name == b"security.capability"
 }
 

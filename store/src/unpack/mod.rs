@@ -1,14 +1,17 @@
-//! Applies a layer's tar to a folder, as overlayfs wants it, without ever leaving that folder.
+//! Applies a layer's tar to a folder, as overlayfs wants it over the layers below, without ever leaving that folder.
 //!
-//! The tar is hostile input. Every parent folder is opened by `openat2(RESOLVE_IN_ROOT)` below the layer's
-//! root, so neither `..` nor a symlink of the layer leads out; the last component is never followed. Owner,
+//! The tar is hostile input. Every way to a folder is walked by our own steps, each of which opens a name itself and follows
+//! no link, so neither `..` nor a symlink of any layer leads out; the last name of an entry is never followed. Owner,
 //! mode, set-id bits and mtime are kept: an image's `su` must work, and containers run with `no_new_privs` unless their
-//! unit says otherwise. Whiteouts become overlayfs's: a character device 0/0, or the `opaque` attribute; nothing in
-//! the tar becomes one otherwise. Device nodes are left out: containers get their own `/dev`, and their root is mounted
-//! `nodev`.
+//! unit says otherwise. What an entry does not name stays as it is below. Whiteouts become overlayfs's: a character device
+//! 0/0 where there is something to hide, or the `opaque` attribute; nothing in the tar becomes one otherwise. Other devices
+//! are made, so that what counts on them is right, and dead: whatever layers are seen through is mounted `nodev`.
 
+pub mod below;
+mod folders;
 mod meta;
 mod names;
+mod open;
 mod problem;
 mod target;
 
@@ -21,6 +24,7 @@ use std::path::{Path, PathBuf};
 use ferrite_archive::content::NotWritten;
 use ferrite_archive::{Entry, Kind, Tar, TarProblem};
 
+use self::below::Below;
 use self::meta::Meta;
 use self::names::Role;
 use self::problem::Problem;
@@ -69,14 +73,19 @@ pub enum Unpack {
     },
 }
 
-/// Applies the tar that `reader` gives to the empty folder `root`, and reads `reader` to its end. Returns the bytes of
-/// its files. Modes are right where the calling thread's umask is 0.
+/// Applies the tar that `reader` gives to the empty folder `root`, which is to lie over `below`, and reads `reader` to its
+/// end. Returns the bytes of its files. Modes are right where the calling thread's umask is 0.
 ///
 /// # Errors
 /// The folder then holds a part of the layer and must be thrown away.
-pub fn unpack(reader: impl BufRead, root: BorrowedFd<'_>, limits: &Limits) -> Result<u64, Unpack> {
+pub fn unpack(
+    reader: impl BufRead,
+    root: BorrowedFd<'_>,
+    below: &Below,
+    limits: &Limits,
+) -> Result<u64, Unpack> {
     let mut tar = Tar::new(Capped { inner: reader, left: limits.tar_max_bytes });
-    let result = apply(&mut tar, root, limits);
+    let result = apply(&mut tar, root, below, limits);
     result.map_err(|error| match error {
         Unpack::ReadTar(TarProblem::Read(source))
             if source.get_ref().is_some_and(|inner| inner.is::<Exhausted>()) =>
@@ -90,9 +99,10 @@ pub fn unpack(reader: impl BufRead, root: BorrowedFd<'_>, limits: &Limits) -> Re
 fn apply<R: BufRead>(
     tar: &mut Tar<R>,
     root: BorrowedFd<'_>,
+    below: &Below,
     limits: &Limits,
 ) -> Result<u64, Unpack> {
-    let mut target = Target::new(root);
+    let mut target = Target::new(root, below).map_err(|problem| named(problem, b"."))?;
     let (mut count, mut bytes) = (0_u64, 0_u64);
     while let Some(entry) = tar.next_entry()? {
         count += 1;
@@ -103,19 +113,23 @@ fn apply<R: BufRead>(
             return Err(Unpack::TooMuch { limit: limits.file_max_bytes, what: "bytes of a file" });
         }
         bytes = bytes.saturating_add(tar.data_left());
-        one(tar, &mut target, &entry).map_err(|problem| match problem {
-            Problem::Refused(why) => Unpack::RefuseEntry { path: shown(&entry.path), why },
-            Problem::Failed(NotWritten::Disk(source)) => {
-                Unpack::CreateEntry { path: shown(&entry.path), source }
-            }
-            Problem::Failed(NotWritten::Tar(problem)) => Unpack::ReadTar(problem),
-        })?;
+        one(tar, &mut target, &entry).map_err(|problem| named(problem, &entry.path))?;
     }
     target
         .finish_folders()
         .map_err(|(path, source)| Unpack::CreateEntry { path: shown(&path), source })?;
     tar.drain()?;
     Ok(bytes)
+}
+
+fn named(problem: Problem, path: &[u8]) -> Unpack {
+    match problem {
+        Problem::Refused(why) => Unpack::RefuseEntry { path: shown(path), why },
+        Problem::Failed(NotWritten::Disk(source)) => {
+            Unpack::CreateEntry { path: shown(path), source }
+        }
+        Problem::Failed(NotWritten::Tar(problem)) => Unpack::ReadTar(problem),
+    }
 }
 
 fn shown(path: &[u8]) -> PathBuf {
@@ -135,21 +149,23 @@ fn one<R: BufRead>(
             _ => Err(Problem::Refused("it would replace the root")),
         };
     };
-    let role = names::role(name)?;
+    let role = names::role(name, folder)?;
+    if matches!(role, Role::Ignored) {
+        return Ok(());
+    }
     target.enter(folder)?;
     match role {
-        Role::Plain => {}
+        Role::Plain | Role::Ignored => {}
         Role::Opaque => return target.set_opaque(),
         Role::Whiteout(hidden) => return target.whiteout(hidden),
-        Role::Ignored => return Ok(()),
     }
     match entry.kind {
         Kind::File => target.file(name, &meta, entry, tar),
-        Kind::Folder => target.folder(name, folder, &meta),
+        Kind::Folder => target.folder(name, &meta),
         Kind::Symlink => target.symlink(name, &entry.link, &meta),
         Kind::Link => target.hard_link(name, &names::components(&entry.link)?, &parts),
         Kind::Fifo => target.fifo(name, &meta),
-        Kind::Char | Kind::Block => Ok(()),
+        Kind::Char | Kind::Block => target.device(name, entry, &meta),
         Kind::GnuSparse | Kind::GnuLongName | Kind::GnuLongLink | Kind::Pax | Kind::PaxGlobal => {
             Err(Problem::Refused("it is of an unknown type"))
         }

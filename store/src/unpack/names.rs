@@ -7,10 +7,12 @@ pub(super) const OPAQUE: &str = "trusted.overlay.opaque";
 
 /// Prefix of names that stand for a removal.
 const WHITEOUT: &[u8] = b".wh.";
+/// Prefix of names that are aufs's own.
+const AUFS: &[u8] = b".wh..wh.";
 /// Name that stands for a folder that hides everything below.
 const WHITEOUT_OPAQUE: &[u8] = b".wh..wh..opq";
 /// Longest path in a layer; `PATH_MAX`.
-const PATH_MAX_BYTES: usize = 4096;
+pub(super) const PATH_MAX_BYTES: usize = 4096;
 
 /// What is done with an entry, by its name.
 pub(super) enum Role<'a> {
@@ -38,7 +40,10 @@ pub(super) fn components(path: &[u8]) -> Result<Vec<&[u8]>, Problem> {
     Ok(parts)
 }
 
-pub(super) fn role(name: &[u8]) -> Result<Role<'_>, Problem> {
+pub(super) fn role<'a>(name: &'a [u8], folder: &[&[u8]]) -> Result<Role<'a>, Problem> {
+    if folder.iter().any(|part| part.starts_with(AUFS)) {
+        return Ok(Role::Ignored);
+    }
     if name == WHITEOUT_OPAQUE {
         return Ok(Role::Opaque);
     }

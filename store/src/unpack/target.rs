@@ -1,142 +1,68 @@
-//! The folder that a layer is unpacked into: every change to it is made here.
+//! The folder that a layer is unpacked into: every entry is made here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 
-use ferrite_archive::{Entry, Tar, content};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, XattrFlags};
+use ferrite_archive::{Entry, Kind, Tar, content};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::meta::{Meta, Owner, times};
-use super::names::OPAQUE;
+use super::below::{Below, Lies};
+use super::folders::{Folder, Folders, Missing};
+use super::meta::{Meta, Owner};
+use super::open::{self, Is, joined};
 use super::problem::Problem;
 
-/// Most folders that are kept open: entries come folder by folder, so few are enough.
-const OPEN_MAX: usize = 256;
-
-/// Bytes of all folders' paths, which are kept to the end: a hundred times an honest layer's. A small blob can hold
-/// gigabytes of them.
-const PATHS_MAX_BYTES: usize = 64 * 1024 * 1024;
-
-/// What is set on a folder when nothing changes in it any more.
-struct Finish {
-    mtime: Timespec,
-    /// Mode of a folder that hands its group on: set earlier, it would do so to the layer's own files.
-    mode: Option<Mode>,
-}
+/// Most names that are remembered of devices which cannot be made.
+const LEFT_OUT_MAX: usize = 100_000;
 
 /// The folder being filled.
 pub(super) struct Target<'a> {
-    root: BorrowedFd<'a>,
+    folders: Folders<'a>,
     /// Whom new files belong to anyway.
     own: Owner,
     /// The parent folder of the current entry.
-    parent: Option<Rc<OwnedFd>>,
-    parent_path: Vec<u8>,
-    /// Folders that are open, by the path as the tar writes it. What a path leads to changes only where something is
-    /// replaced; then all are forgotten.
-    open: HashMap<Vec<u8>, Rc<OwnedFd>>,
-    finish: BTreeMap<Vec<u8>, Finish>,
-    /// Bytes of the paths in it.
-    finish_bytes: usize,
+    parent: Option<Rc<Folder>>,
+    /// Paths of devices that were not made.
+    left_out: BTreeSet<Vec<u8>>,
 }
 
 impl<'a> Target<'a> {
-    pub(super) fn new(root: BorrowedFd<'a>) -> Self {
-        Self {
-            root,
-            own: (rustix::process::geteuid(), rustix::process::getegid()),
-            parent: None,
-            parent_path: Vec::new(),
-            open: HashMap::new(),
-            finish: BTreeMap::new(),
-            finish_bytes: 0,
-        }
+    pub(super) fn new(root: BorrowedFd<'a>, below: &'a Below) -> Result<Self, Problem> {
+        let own = (rustix::process::geteuid(), rustix::process::getegid());
+        let folders = Folders::new(root, below, own)?;
+        Ok(Self { folders, own, parent: None, left_out: BTreeSet::new() })
     }
 
-    /// Makes the parent of what follows the folder, creating what lacks.
+    /// Makes the folder the parent of what follows, creating what lacks.
     pub(super) fn enter(&mut self, folder: &[&[u8]]) -> Result<(), Problem> {
-        let path = folder.join(&b'/');
-        if self.parent.is_some() && self.parent_path == path {
-            return Ok(());
-        }
-        let fd = match self.open.get(&path) {
-            Some(fd) => Rc::clone(fd),
-            None => {
-                let fd = match open_in_root(self.root, &path) {
-                    Err(Errno::NOENT) => self.create_folders(folder)?,
-                    other => other?,
-                };
-                self.keep_open(path.clone(), fd)
-            }
-        };
-        self.parent = Some(fd);
-        self.parent_path = path;
+        self.parent = Some(self.folders.find(folder, Missing::Make)?);
         Ok(())
     }
 
-    fn keep_open(&mut self, path: Vec<u8>, fd: OwnedFd) -> Rc<OwnedFd> {
-        if self.open.len() >= OPEN_MAX {
-            self.open.clear();
-        }
-        let fd = Rc::new(fd);
-        self.open.insert(path, Rc::clone(&fd));
-        fd
-    }
-
-    fn create_folders(&self, folder: &[&[u8]]) -> Result<OwnedFd, Problem> {
-        let mut current = open_in_root(self.root, b"")?;
-        let mut path: Vec<u8> = Vec::new();
-        for part in folder {
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(part);
-            current = match open_in_root(self.root, &path) {
-                Err(Errno::NOENT) => {
-                    rustix::fs::mkdirat(&current, *part, Mode::from_raw_mode(0o755))?;
-                    open_in_root(self.root, &path)?
-                }
-                other => other?,
-            };
-        }
-        Ok(current)
-    }
-
-    fn parent(&self) -> Result<Rc<OwnedFd>, Problem> {
+    fn parent(&self) -> Result<Rc<Folder>, Problem> {
         self.parent.clone().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound).into())
     }
 
-    /// Runs `make`; where something has the name already, that is removed first.
+    /// Runs `make`; where the layer has something of this name already, that is removed first.
     fn replacing<T>(
         &mut self,
         name: &[u8],
         make: impl Fn(BorrowedFd<'_>) -> Result<T, Errno>,
     ) -> Result<T, Problem> {
         let parent = self.parent()?;
-        match make(parent.as_fd()) {
+        let made = match make(parent.fd.as_fd()) {
             Err(Errno::EXIST) => {
-                self.make_room(name)?;
-                Ok(make(parent.as_fd())?)
+                self.folders.remove(&parent, name)?;
+                make(parent.fd.as_fd())?
             }
-            other => Ok(other?),
-        }
-    }
-
-    /// Removes what an earlier entry of the same layer made under this name.
-    fn make_room(&mut self, name: &[u8]) -> Result<(), Problem> {
-        // A path that led through what is removed leads elsewhere now.
-        self.open.clear();
-        match rustix::fs::unlinkat(self.parent()?, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(Errno::ISDIR) => {
-                Err(Problem::Refused("it would replace a folder of its own layer"))
-            }
-            Err(error) => Err(error.into()),
-        }
+            other => other?,
+        };
+        self.folders.own(&parent.path);
+        Ok(made)
     }
 
     pub(super) fn file<R: BufRead>(
@@ -161,82 +87,36 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
-    pub(super) fn folder(
-        &mut self,
-        name: &[u8],
-        folder: &[&[u8]],
-        meta: &Meta<'_>,
-    ) -> Result<(), Problem> {
+    pub(super) fn folder(&mut self, name: &[u8], meta: &Meta<'_>) -> Result<(), Problem> {
         let parent = self.parent()?;
         let private = Mode::from_raw_mode(0o700);
-        let mut hides = false;
-        match rustix::fs::mkdirat(&*parent, name, private) {
+        match rustix::fs::mkdirat(&parent.fd, name, private) {
             Ok(()) => {}
-            Err(Errno::EXIST) => match self.existing(name)? {
-                Some((FileType::Directory, _)) => {}
-                other => {
-                    hides = other == Some((FileType::CharacterDevice, 0));
-                    self.make_room(name)?;
-                    rustix::fs::mkdirat(&*parent, name, private)?;
+            Err(Errno::EXIST) => match open::look(&parent.fd, name)? {
+                Some(Is::Folder) => {}
+                _ => {
+                    self.folders.remove(&parent, name)?;
+                    rustix::fs::mkdirat(&parent.fd, name, private)?;
+                    self.folders.hide_what_is_below(&parent, name)?;
                 }
             },
             Err(error) => return Err(error.into()),
         }
-        let fd = open_folder(parent.as_fd(), name)?;
-        let mut path = folder.join(&b'/');
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        path.extend_from_slice(name);
-        self.begin_folder(fd.as_fd(), path.clone(), meta)?;
-        if hides {
-            rustix::fs::fsetxattr(&fd, OPAQUE, b"y", XattrFlags::empty())?;
-        }
-        self.keep_open(path, fd);
-        Ok(())
-    }
-
-    fn begin_folder(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        path: Vec<u8>,
-        meta: &Meta<'_>,
-    ) -> Result<(), Problem> {
-        let hands_on = meta.mode.contains(Mode::SGID);
-        let now = meta.with_mode(meta.mode.difference(Mode::SGID));
-        now.set(fd, self.own)?;
-        let mode = hands_on.then_some(meta.mode);
-        self.finish_bytes = self.finish_bytes.saturating_add(path.len());
-        if self.finish_bytes > PATHS_MAX_BYTES {
-            return Err(Problem::Refused("the paths of the layer's folders fill too much memory"));
-        }
-        self.finish.insert(path, Finish { mtime: meta.mtime, mode });
+        let fd = open::folder(&parent.fd, name)?;
+        let path = joined(&parent.path, name);
+        self.folders.begin(&fd, &path, meta)?;
+        self.folders.own(&path);
         Ok(())
     }
 
     pub(super) fn set_root(&mut self, meta: &Meta<'_>) -> Result<(), Problem> {
-        let fd = open_folder(self.root, b".")?;
-        self.begin_folder(fd.as_fd(), Vec::new(), meta)
+        let root = self.folders.root()?;
+        let fd = open::folder(&root.fd, b".")?;
+        self.folders.begin(&fd, b"", meta)
     }
 
-    /// Sets what filling folders would have changed.
-    pub(super) fn finish_folders(&mut self) -> Result<(), (Vec<u8>, io::Error)> {
-        for (path, finish) in &self.finish {
-            let set = || -> Result<(), Errno> {
-                let fd = match open_in_root(self.root, path) {
-                    // A symlink on the way was replaced since: the folder has its owner and mode, and a wrong time.
-                    Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
-                    other => other?,
-                };
-                if let Some(mode) = finish.mode {
-                    let folder = open_folder(fd.as_fd(), b".")?;
-                    rustix::fs::fchmod(&folder, mode)?;
-                }
-                rustix::fs::utimensat(&fd, c"", &times(&finish.mtime), AtFlags::EMPTY_PATH)
-            };
-            set().map_err(|errno| (path.clone(), errno.into()))?;
-        }
-        Ok(())
+    pub(super) fn finish_folders(&self) -> Result<(), (Vec<u8>, io::Error)> {
+        self.folders.finish()
     }
 
     pub(super) fn symlink(
@@ -249,14 +129,51 @@ impl<'a> Target<'a> {
             return Err(Problem::Refused("it is a symlink to nothing"));
         }
         self.replacing(name, |parent| rustix::fs::symlinkat(link, parent, name))?;
-        meta.set_unfollowed(&*self.parent()?, name, self.own)
+        meta.set_unfollowed(&self.parent()?.fd, name, self.own)
     }
 
     pub(super) fn fifo(&mut self, name: &[u8], meta: &Meta<'_>) -> Result<(), Problem> {
-        self.replacing(name, |parent| {
-            rustix::fs::mknodat(parent, name, FileType::Fifo, meta.mode, 0)
-        })?;
-        meta.set_unfollowed(&*self.parent()?, name, self.own)
+        self.node(name, (FileType::Fifo, 0), meta)
+    }
+
+    /// Makes a device, which nobody can use: layers and containers' roots are mounted `nodev`.
+    pub(super) fn device(
+        &mut self,
+        name: &[u8],
+        entry: &Entry,
+        meta: &Meta<'_>,
+    ) -> Result<(), Problem> {
+        let (major, minor) = entry.device;
+        let device = rustix::fs::makedev(major, minor);
+        let made = match entry.kind {
+            Kind::Block => self.node(name, (FileType::BlockDevice, device), meta),
+            // It would be a whiteout of overlayfs's.
+            _ if device == 0 => Err(Errno::PERM.into()),
+            _ => self.node(name, (FileType::CharacterDevice, device), meta),
+        };
+        match made {
+            Err(problem) if problem.is_not_permitted() => {
+                if self.left_out.len() >= LEFT_OUT_MAX {
+                    return Err(Problem::Refused("it is one of too many devices"));
+                }
+                self.left_out.insert(joined(&self.parent()?.path, name));
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn node(
+        &mut self,
+        name: &[u8],
+        (kind, device): (FileType, u64),
+        meta: &Meta<'_>,
+    ) -> Result<(), Problem> {
+        self.replacing(name, |parent| rustix::fs::mknodat(parent, name, kind, meta.mode, device))?;
+        let parent = self.parent()?;
+        meta.set_unfollowed(&parent.fd, name, self.own)?;
+        // A change of the owner took set-id bits away.
+        Ok(rustix::fs::chmodat(open::folder(&parent.fd, b".")?, name, meta.mode, AtFlags::empty())?)
     }
 
     pub(super) fn hard_link(
@@ -268,68 +185,48 @@ impl<'a> Target<'a> {
         if target == parts {
             return Err(Problem::Refused("it is a hard link to itself"));
         }
-        let (target_name, folder) =
+        let (target, folder) =
             target.split_last().ok_or(Problem::Refused("it is a hard link to the root"))?;
-        let path = folder.join(&b'/');
-        let target_parent = match self.open.get(&path) {
-            Some(fd) => Rc::clone(fd),
-            None => Rc::new(open_in_root(self.root, &path)?),
+        let place = self.folders.find(folder, Missing::Refuse)?;
+        let absent = Err(Problem::Refused("it is a hard link to something that is not there"));
+        let no_file = Err(Problem::Refused("it is a hard link to a folder"));
+        let from = match open::look(&place.fd, target)? {
+            Some(Is::Folder) => return no_file,
+            Some(Is::Whiteout) => return absent,
+            Some(Is::Link | Is::Other) => None,
+            None => match self.folders.below.child(&place.below, target)? {
+                Lies::Folder(_) => return no_file,
+                Lies::Nothing if self.left_out.contains(&joined(&place.path, target)) => {
+                    return Ok(());
+                }
+                Lies::Nothing => return absent,
+                Lies::Other { layer, .. } => Some(self.folders.below.holder(&place.below, layer)?),
+            },
         };
-        let stat = rustix::fs::statat(&*target_parent, *target_name, AtFlags::SYMLINK_NOFOLLOW)?;
-        if !matches!(
-            FileType::from_raw_mode(stat.st_mode),
-            FileType::RegularFile | FileType::Symlink
-        ) {
-            return Err(Problem::Refused("it is a hard link to something that is not a file"));
-        }
+        let from = from.as_ref().unwrap_or(&place.fd);
         self.replacing(name, |parent| {
-            rustix::fs::linkat(&*target_parent, *target_name, parent, name, AtFlags::empty())
+            rustix::fs::linkat(from, *target, parent, name, AtFlags::empty())
         })
     }
 
-    /// Type and device number of what has this name already.
-    fn existing(&self, name: &[u8]) -> Result<Option<(FileType, u64)>, Problem> {
-        match rustix::fs::statat(self.parent()?, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some((FileType::from_raw_mode(stat.st_mode), stat.st_rdev))),
-            Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
+    /// Hides what lower layers have under a name. What this layer has stays, and hides them.
     pub(super) fn whiteout(&mut self, hidden: &[u8]) -> Result<(), Problem> {
         let parent = self.parent()?;
-        match self.existing(hidden)? {
-            // A whiteout is about lower layers: what this layer has stays, and hides them.
-            Some((FileType::Directory, _)) => {
-                let fd = open_folder(parent.as_fd(), hidden)?;
-                rustix::fs::fsetxattr(&fd, OPAQUE, b"y", XattrFlags::empty())?;
+        let path = joined(&parent.path, hidden);
+        match open::look(&parent.fd, hidden)? {
+            Some(Is::Folder) if self.folders.is_own(&path) => {
+                let folder = self.folders.at(&path)?;
+                return self.folders.hide_below(&folder);
             }
-            Some(_) => {}
-            None => {
-                let kind = FileType::CharacterDevice;
-                rustix::fs::mknodat(&*parent, hidden, kind, Mode::empty(), 0)?;
-            }
+            Some(Is::Folder) => self.folders.remove(&parent, hidden)?,
+            Some(_) => return Ok(()),
+            None => {}
         }
-        Ok(())
+        self.folders.white_out(&parent, hidden)
     }
 
-    pub(super) fn set_opaque(&self) -> Result<(), Problem> {
-        let fd = open_folder(self.parent()?.as_fd(), b".")?;
-        rustix::fs::fsetxattr(&fd, OPAQUE, b"y", XattrFlags::empty())?;
-        Ok(())
+    pub(super) fn set_opaque(&mut self) -> Result<(), Problem> {
+        let parent = self.parent()?;
+        self.folders.hide_below(&parent)
     }
-}
-
-/// Opens a folder below `root` for use as a parent; symlinks on the way stay below it.
-fn open_in_root(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
-    let path = if path.is_empty() { b"." } else { path };
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)
-}
-
-/// Opens the folder `name` itself, which is not a symlink, for changes to it.
-fn open_folder(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, name, flags, Mode::empty())
 }

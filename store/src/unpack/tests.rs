@@ -18,19 +18,38 @@ impl Tar {
         Self(Builder::new(Vec::new()))
     }
 
+    pub(super) fn device(
+        mut self,
+        kind: EntryType,
+        name: &str,
+        (major, minor): (u32, u32),
+    ) -> Self {
+        let mut header = Self::header(kind, name, "", 0);
+        header.set_device_major(major).unwrap();
+        header.set_device_minor(minor).unwrap();
+        header.set_cksum();
+        self.0.append(&header, &b""[..]).unwrap();
+        self
+    }
+
     pub(super) fn add(mut self, kind: EntryType, name: &str, link: &str, content: &[u8]) -> Self {
+        let mut header = Self::header(kind, name, link, content.len() as u64);
+        header.set_cksum();
+        self.0.append(&header, content).unwrap();
+        self
+    }
+
+    fn header(kind: EntryType, name: &str, link: &str, size: u64) -> Header {
         let mut header = Header::new_ustar();
         header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
         header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
         header.set_entry_type(kind);
-        header.set_size(content.len() as u64);
+        header.set_size(size);
         header.set_mode(if kind.is_dir() { 0o750 } else { 0o4755 });
         header.set_uid(1000);
         header.set_gid(1001);
         header.set_mtime(12345);
-        header.set_cksum();
-        self.0.append(&header, content).unwrap();
-        self
+        header
     }
 
     pub(super) fn file(self, name: &str, content: &[u8]) -> Self {
@@ -49,6 +68,10 @@ impl Tar {
         self.add(EntryType::Link, name, target, b"")
     }
 
+    pub(super) fn bytes(self) -> Vec<u8> {
+        self.0.into_inner().unwrap()
+    }
+
     /// Applies it to `layer` in a folder that also holds `outside/secret`.
     pub(super) fn apply(self) -> (TempDir, PathBuf, Result<u64, Unpack>) {
         let bytes = self.0.into_inner().unwrap();
@@ -57,7 +80,8 @@ impl Tar {
         fs::write(folder.path().join("outside/secret"), "secret").unwrap();
         let layer = folder.path().join("layer");
         fs::create_dir(&layer).unwrap();
-        let result = unpack(&bytes[..], File::open(&layer).unwrap().as_fd(), &LIMITS);
+        let result =
+            unpack(&bytes[..], File::open(&layer).unwrap().as_fd(), &Below::default(), &LIMITS);
         assert_eq!(fs::read_to_string(folder.path().join("outside/secret")).unwrap(), "secret");
         assert_eq!(fs::read_dir(folder.path().join("outside")).unwrap().count(), 1);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "something was made outside");
@@ -110,7 +134,8 @@ fn what_is_cut_or_no_tar_is_refused() {
     let root = File::open(folder.path()).unwrap();
     let mut noise = Vec::new();
     noise.write_all(&[7; 1024]).unwrap();
-    assert!(matches!(unpack(&noise[..], root.as_fd(), &LIMITS), Err(Unpack::ReadTar(_))));
+    let result = unpack(&noise[..], root.as_fd(), &Below::default(), &LIMITS);
+    assert!(matches!(result, Err(Unpack::ReadTar(_))));
     let bytes = Tar::new().file("a", &[1; 2000]).0.into_inner().unwrap();
-    assert!(unpack(&bytes[..1000], root.as_fd(), &LIMITS).is_err());
+    assert!(unpack(&bytes[..1000], root.as_fd(), &Below::default(), &LIMITS).is_err());
 }
