@@ -15,12 +15,11 @@ pub(super) type Outcome = Result<Tree, String>;
 /// What all make of the same image.
 pub(super) struct Outcomes {
     pub(super) ours: Outcome,
-    /// umoci, and skopeo into containers-storage.
-    pub(super) others: [(Engine, Outcome); 2],
+    pub(super) others: Vec<(Engine, Outcome)>,
 }
 
-/// Unpacks the stacks as one image by all of us.
-pub(super) fn run(stacks: &[Stack], at_root: bool) -> Outcomes {
+/// Unpacks the stacks as one image by ourselves and these.
+pub(super) fn run(stacks: &[Stack], at_root: bool, engines: &[Engine]) -> Outcomes {
     let folder = tempfile::tempdir().unwrap();
     let tars = made::tars(stacks, at_root);
     let layout = folder.path().join("layout");
@@ -28,12 +27,12 @@ pub(super) fn run(stacks: &[Stack], at_root: bool) -> Outcomes {
     let ours = seen::unpacked(&tars, &folder.path().join("ours"));
     let ours = ours.map_err(|error| ferrite_schema::chain(&error));
     let ours = ours.map(|layers| seen::mounted(&layers, &folder.path().join("ours")));
-    let others = [
-        (Engine::Umoci, umoci(&layout, &folder.path().join("umoci"))),
-        (Engine::Storage, storage(&layout, &folder.path().join("storage"))),
-    ];
-    let kept = ferrite_files::removal::remove(folder.path());
-    kept.unwrap();
+    let other = |engine: &Engine| match engine {
+        Engine::Umoci => (*engine, umoci(&layout, &folder.path().join("umoci"))),
+        Engine::Storage => (*engine, storage(&layout, &folder.path().join("storage"))),
+    };
+    let others = engines.iter().map(other).collect();
+    ferrite_files::removal::remove(folder.path()).unwrap();
     Outcomes { ours, others }
 }
 

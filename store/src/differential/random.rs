@@ -202,14 +202,16 @@ struct Maker {
     dice: Dice,
     model: Model,
     stack: Stack,
-    /// Ways through links that lead to nothing, which not everybody takes, may be.
-    dangling: bool,
+    /// What not everybody takes may be: links that lead to nothing on a way, and a name twice in a layer.
+    odd: bool,
+    /// Paths of this layer, and whether something is there or hidden.
+    named: BTreeSet<(Vec<u8>, bool)>,
 }
 
 /// The stack of a seed.
-pub(super) fn stack(seed: u64, dangling: bool) -> Stack {
+pub(super) fn stack(seed: u64, odd: bool) -> Stack {
     let (model, stack) = (Model::default(), Stack::default());
-    let mut maker = Maker { dice: Dice(seed), model, stack, dangling };
+    let mut maker = Maker { dice: Dice(seed), model, stack, odd, named: BTreeSet::new() };
     let count = 2 + maker.dice.below(4);
     for _ in 0..count {
         let layer = match maker.dice.below(20) {
@@ -222,17 +224,19 @@ pub(super) fn stack(seed: u64, dangling: bool) -> Stack {
             _ => maker.layer(),
         };
         maker.stack.layers.push(layer);
+        maker.named.clear();
     }
     maker.stack
 }
 
 /// A stack of these layers; `None` where there is something in it that not everybody takes.
-pub(super) fn stack_of(layers: &[Vec<Item>], dangling: bool) -> Option<Stack> {
+pub(super) fn stack_of(layers: &[Vec<Item>], odd: bool) -> Option<Stack> {
     let (model, stack) = (Model::default(), Stack::default());
-    let mut maker = Maker { dice: Dice(0), model, stack, dangling };
+    let mut maker = Maker { dice: Dice(0), model, stack, odd, named: BTreeSet::new() };
     for layer in layers {
         layer.iter().try_for_each(|item| maker.note(item))?;
         maker.stack.layers.push(layer.clone());
+        maker.named.clear();
     }
     Some(maker.stack)
 }
@@ -243,6 +247,7 @@ impl Maker {
         let mut items = Vec::new();
         if self.dice.percent(30) {
             let like = self.like(&FOLDER_MODES);
+            self.named.insert((Vec::new(), false));
             items.push(Item { path: Vec::new(), what: What::Folder, like });
         }
         for _ in 0..4 * count {
@@ -260,6 +265,7 @@ impl Maker {
             return again;
         }
         (self.model, self.stack.other_than) = (model, others);
+        self.named.clear();
         Vec::new()
     }
 
@@ -298,7 +304,7 @@ impl Maker {
         let (way, name) = split(&path);
         let parent = match self.model.folder(way) {
             Some(parent) => parent,
-            None if self.dangling && self.dice.percent(20) => way.to_vec(),
+            None if self.odd && self.dice.percent(20) => way.to_vec(),
             None => return None,
         };
         let place = join(&parent, name);
@@ -324,6 +330,11 @@ impl Maker {
             73..92 => (What::Whiteout, bare),
             _ => (What::Opaque, bare),
         };
+        let folder = if what == What::Opaque { &place } else { &parent };
+        let is_nowhere = !folder.is_empty() && !self.model.nodes.contains_key(folder);
+        if matches!(what, What::Whiteout | What::Opaque) && is_nowhere && !self.dice.percent(3) {
+            return None;
+        }
         let item = Item { path, what, like };
         self.note(&item)?;
         Some(item)
@@ -337,11 +348,23 @@ impl Maker {
         let way = if opaque { &item.path[..] } else { way };
         let parent = match self.model.folder(way) {
             Some(parent) => parent,
-            None if self.dangling && !opaque => way.to_vec(),
+            None if self.odd && !opaque => way.to_vec(),
             None => return None,
         };
         let place = if opaque { parent.clone() } else { join(&parent, name) };
         let like = &item.like;
+        let hides = matches!(item.what, What::Whiteout | What::Opaque);
+        let is_nowhere = hides && !parent.is_empty() && !self.model.nodes.contains_key(&parent);
+        let is_touched = self.model.is_touched(&place, !opaque, layer);
+        let is_folder = item.what == What::Folder;
+        if !self.odd {
+            // containers-storage takes no name twice, and sets the times of named folders at the end.
+            let is_new = self.named.insert((item.path.clone(), hides));
+            let through_link = parent != way && (is_folder || opaque);
+            if !is_new || through_link || is_nowhere || is_touched && !is_folder {
+                return None;
+            }
+        }
         match &item.what {
             What::Folder => self.model.put(&place, Is::Folder, like, layer),
             What::Symlink(target) => self.model.put(&place, Is::Link(target.clone()), like, layer),
@@ -349,11 +372,11 @@ impl Maker {
                 self.model.put(&place, Is::Other, like, layer);
             }
             What::Whiteout | What::Opaque => {
-                if !parent.is_empty() && !self.model.nodes.contains_key(&parent) {
+                if is_nowhere {
                     // It makes no folder for a whiteout; Docker, containerd and podman do.
                     self.stack.other_than.insert(Engine::Umoci);
                 }
-                if self.model.is_touched(&place, !opaque, layer) || opaque && parent != way {
+                if is_touched || opaque && parent != way {
                     // It removes what the layer itself has, too, and finds no opaque marks by links.
                     self.stack.other_than.insert(Engine::Storage);
                 }
