@@ -4,13 +4,14 @@
 //! A layer is unpacked into `tmp-…`, its file system flushed, and only then renamed: a power cut leaves a whole layer or
 //! none.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ferrite_files::quarantine::Quarantine;
@@ -72,6 +73,14 @@ pub enum Layer {
         /// Why.
         source: Unpack,
     },
+    /// A layer below it is gone.
+    #[error("unpack layer {digest}: the layer {below} below it is not here to its end any more")]
+    Below {
+        /// Digest of the layer's tar.
+        digest: Digest,
+        /// Name of the other one's folder.
+        below: Digest,
+    },
     /// The tar is another than the image's configuration says.
     #[error("refuse layer {expected}: its content has the digest {found}")]
     RefuseContent {
@@ -89,6 +98,8 @@ pub struct Layers {
     quarantine: Quarantine,
     /// Folders that earlier agents left half filled or half removed.
     left: Arc<[PathBuf]>,
+    /// Layers that somebody unpacks: who wants the same one meanwhile waits.
+    turns: Arc<Mutex<HashMap<Digest, Arc<Mutex<()>>>>>,
     problems: Arc<[String]>,
 }
 
@@ -103,7 +114,7 @@ impl Layers {
         let unfinished =
             |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(UNFINISHED);
         let left = entries.filter(unfinished).map(|entry| entry.path()).collect();
-        Self { root: root.to_owned(), quarantine, left, problems }
+        Self { root: root.to_owned(), quarantine, left, turns: Arc::default(), problems }
     }
 
     /// What was wrong when it was opened.
@@ -192,6 +203,12 @@ impl Layers {
     /// # Errors
     /// The layer is not there, and nothing of it is left.
     pub fn ensure(&self, step: &Step<'_>, blob: &Path) -> Result<(), Layer> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(turns.entry(*step.folder).or_default())
+        };
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_whole(step.folder) {
             return Ok(());
         }
@@ -201,10 +218,6 @@ impl Layers {
         if result.is_err() {
             // Reported is why the layer failed.
             self.throw_away(&folder);
-            // Another import unpacked the same layer meanwhile: its work is as good.
-            if self.is_whole(step.folder) {
-                return Ok(());
-            }
         }
         result
     }
@@ -250,6 +263,10 @@ impl Layers {
         })?;
         if found != *digest {
             return Err(Layer::RefuseContent { expected: *digest, found });
+        }
+        // Where one below went away meanwhile, this one may be another than it should be.
+        if let Some(gone) = step.below.iter().find(|below| !self.is_whole(below)) {
+            return Err(Layer::Below { digest: *digest, below: *gone });
         }
         Mark::set(&root, bytes).map_err(prepare)?;
         rustix::fs::syncfs(&root).map_err(|errno| prepare(errno.into()))?;
@@ -308,16 +325,32 @@ fn limits(blob_bytes: u64) -> Limits {
 /// Opens a blob; its first bytes, not what a document calls it, say how it is compressed.
 pub(super) fn decompress(blob: &Path) -> io::Result<Box<dyn Read>> {
     let open = || io::Result::Ok(open_file(blob)?.ok_or(io::ErrorKind::NotFound)?);
-    let mut magic = [0; 4];
-    let length = open()?.read(&mut magic)?;
+    let compression = compression(&mut open()?)?;
     let file = BufReader::with_capacity(64 * 1024, open()?);
+    Ok(match compression {
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        Compression::Zstd => Box::new(zstd::Decoder::with_buffer(file)?),
+        Compression::None => Box::new(file),
+    })
+}
+
+/// How a blob or an archive is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+/// As the first bytes say.
+pub(super) fn compression(file: &mut impl Read) -> io::Result<Compression> {
+    let mut magic = [0; 4];
+    let length = file.read(&mut magic)?;
     Ok(match magic.get(..length).unwrap_or_default() {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
+        [0x1f, 0x8b, ..] => Compression::Gzip,
         // A frame, or one to be skipped, of which there are sixteen kinds.
-        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
-            Box::new(zstd::Decoder::with_buffer(file)?)
-        }
-        _ => Box::new(file),
+        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Compression::Zstd,
+        _ => Compression::None,
     })
 }
 

@@ -7,7 +7,6 @@ use std::fmt;
 use std::hash::BuildHasher;
 use std::io;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use ferrite_store::beside::beside;
 use ferrite_store::digest::Digest;
 use ferrite_store::export;
 use ferrite_store::pull::Puller;
-use ferrite_store::pull::near::{self, Nearby};
+use ferrite_store::pull::near::{self, Answer as Taken, Nearby, Take};
 use ferrite_store::store::ImageStore;
 use futures_util::{StreamExt, stream};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -38,6 +37,9 @@ const ARCHIVE_MAX_BYTES: u64 = 16 << 30;
 /// How long somebody who has an image may be busy with others, and how long nothing may come of an archive.
 const TURN: Duration = Duration::from_secs(120);
 const SILENCE: Duration = Duration::from_secs(30);
+/// Slower than this nobody gives one, after a first while.
+const BYTES_PER_S_MIN: u64 = 64 << 10;
+const FIRST: Duration = Duration::from_secs(60);
 /// How many machines are asked who has an image, and how many at once.
 const ASKED_MAX: usize = 128;
 const ASKED_AT_ONCE: usize = 8;
@@ -130,8 +132,9 @@ impl Shared {
             let found = found.map_err(|error| NotGiven::Unusable(ferrite_schema::chain(&error)))?;
             return found.map(|_| image.to_owned()).ok_or(NotGiven::Absent);
         }
-        let looked = self.puller.look(image).await;
-        looked.map(|record| record.manifest).map_err(|_unusable| NotGiven::Absent)
+        let (puller, name) = (self.puller.clone(), image.to_owned());
+        let opened = beside(move || puller.open(&name).map(|opened| opened.record.manifest)).await;
+        opened.map_err(|_unusable| NotGiven::Absent)
     }
 
     async fn plan(&self, manifest: String) -> Result<export::Plan, NotGiven> {
@@ -154,14 +157,10 @@ impl Shared {
 struct Machines(Weak<Cluster>);
 
 impl Nearby for Machines {
-    fn fetch<'a>(
-        &'a self,
-        manifest: &'a Digest,
-        path: &'a Path,
-    ) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+    fn fetch<'a>(&'a self, manifest: &'a Digest, path: &'a Path, take: Take<'a>) -> Taken<'a> {
         Box::pin(async move {
             match self.0.upgrade() {
-                Some(cluster) => fetch(&cluster, &manifest.to_string(), path).await,
+                Some(cluster) => fetch(&cluster, &manifest.to_string(), path, take).await,
                 None => false,
             }
         })
@@ -268,14 +267,15 @@ async fn ask(
 }
 
 /// Brings an image from the first machine that has it and gives it.
-async fn fetch(cluster: &Cluster, manifest: &str, path: &Path) -> bool {
+async fn fetch(cluster: &Cluster, manifest: &str, path: &Path, take: Take<'_>) -> bool {
     let Some(mut answers) = seek(cluster, manifest) else { return false };
     while let Some((addresses, found)) = answers.next().await {
         if found.as_deref() != Some(manifest) {
             continue;
         }
         match fetch_from(cluster, &addresses, manifest, path).await {
-            Ok(()) => return true,
+            Ok(()) if take().await => return true,
+            Ok(()) => {}
             Err(error) => {
                 let error = ferrite_schema::chain(&error);
                 tracing::warn!(error, addresses = addresses.join(","), "image-not-given");
@@ -296,7 +296,9 @@ async fn fetch_from(
     let answer = timeout(TURN, ask(&identity, addresses, &message)).await;
     let (answer, mut hears) = answer.map_err(|_elapsed| NotHad::Silent)??;
     let Message::Image { archive_bytes, .. } = answer else { return Err(NotHad::Answer) };
-    receive(&mut hears, archive_bytes, path).await
+    let within = FIRST + Duration::from_secs(archive_bytes / BYTES_PER_S_MIN);
+    let received = timeout(within, receive(&mut hears, archive_bytes, path)).await;
+    received.map_err(|_elapsed| NotHad::Silent)?
 }
 
 /// Keeps an archive that comes.

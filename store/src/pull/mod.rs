@@ -21,6 +21,7 @@ pub mod rest;
 pub mod trust;
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ferrite_schema::api::{LayerPhase, LayerProgress, PullProgress};
@@ -191,7 +192,8 @@ impl Puller {
     /// It is not here, and its registry does not say.
     pub async fn resolve(&self, name: &str) -> Result<String, Pull> {
         let reference = self.shared.images.reference(name)?;
-        if let Ok(record) = self.look(name).await {
+        let (shared, own) = (Arc::clone(&self.shared), name.to_owned());
+        if let Ok(record) = beside(move || shared.open(&own).map(|opened| opened.record)).await {
             let index = record.signed_by.and_then(|_| record.indexes.into_iter().next());
             return Ok(index.unwrap_or(record.manifest));
         }
@@ -271,7 +273,9 @@ impl Puller {
             other => return other,
         };
         let (shared, own) = (Arc::clone(&self.shared), name.to_owned());
+        let in_use = self.shared.images.begin_use();
         let work = move || {
+            let _in_use = in_use;
             let opened = shared.open(&own)?;
             for (step, blob) in opened.stack.steps().zip(&opened.manifest.layers) {
                 let blob = shared.images.blob(&blob.digest);
@@ -408,7 +412,11 @@ impl Puller {
             // What the disk has under the blob's name is not the blob any more.
             self.blob(found, blob, name, &downloaded).await?;
             set(LayerPhase::Unpacking, blob.size_bytes);
-            self.unpack(blob, step, name).await?;
+            if !self.unpack(blob, step, name).await? {
+                let why = io::Error::other("its blob is wrong again after it was downloaded anew");
+                let source = Layer::Decompress { digest: *step.tar, source: why };
+                return Err(Pull::Layer { name: name.to_owned(), source });
+            }
         }
         turns.unpacked.send_replace(index + 1);
         set(LayerPhase::Done, blob.size_bytes);
@@ -419,12 +427,15 @@ impl Puller {
     async fn unpack(&self, blob: &Blob, step: Step<'_>, name: &str) -> Result<bool, Pull> {
         let (shared, digest) = (Arc::clone(&self.shared), blob.digest);
         let (tar, folder, below) = (*step.tar, *step.folder, step.below.to_vec());
+        // It goes on where the pull is dropped, and so must what it needs.
+        let in_use = self.shared.images.begin_use();
         let work = move || {
+            let _in_use = in_use;
             let path = shared.images.blob(&digest);
             let step = Step { tar: &tar, folder: &folder, below: &below };
             match shared.layers.ensure(&step, &path) {
                 Ok(()) => Ok(true),
-                Err(Layer::Prepare { path, source }) => Err(Layer::Prepare { path, source }),
+                Err(error @ (Layer::Prepare { .. } | Layer::Below { .. })) => Err(error),
                 Err(error) => match shared.images.is_right(&digest) {
                     Ok(false) => {
                         tracing::warn!(%digest, "blob-changed-on-disk");

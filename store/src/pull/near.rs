@@ -1,6 +1,7 @@
 //! Images that need no registry: what a digest names may be on this node under another name, or on a machine nearby.
 
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,17 +13,20 @@ use super::Puller;
 use crate::beside::beside;
 use crate::digest::Digest;
 use crate::import;
+use crate::layer::{Compression, compression};
 use crate::store::{ImageStore, Record, Store};
+
+/// Says whether the archive that came is the image. Where it is not, the next machine is asked.
+pub type Take<'a> = &'a (dyn Fn() -> Answer<'a> + Sync);
+/// Whether it was so.
+pub type Answer<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
 
 /// Machines that may have an image. What they give is believed as far as its digest goes, and no further: nothing is asked of them
 /// that has none.
 pub trait Nearby: fmt::Debug + Send + Sync {
-    /// Brings the image with this manifest as an archive to `path`; `false` where nobody has it.
-    fn fetch<'a>(
-        &'a self,
-        manifest: &'a Digest,
-        path: &'a Path,
-    ) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
+    /// Brings the image with this manifest as an archive to `path`, from one machine after the other until it is taken; `false`
+    /// where nobody has it.
+    fn fetch<'a>(&'a self, manifest: &'a Digest, path: &'a Path, take: Take<'a>) -> Answer<'a>;
 }
 
 /// Distinguishes archives that come at the same time.
@@ -48,36 +52,44 @@ impl Puller {
     /// The image that `name` means by its digest, without a registry. The rules hold for it as for any other.
     pub(super) async fn near(&self, reference: &Reference, name: &str) -> Option<Record> {
         let digest: Digest = reference.digest()?.parse().ok()?;
-        if self.adopted(reference, name).await {
-            let looked = self.look(name).await;
-            if let Ok(record) = looked {
-                return Some(record);
-            }
+        if self.adopted(reference, name).await
+            && let Ok(record) = self.mended(name).await
+        {
+            return Some(record);
         }
         let nearby = self.shared.nearby.get()?;
         self.shared.policy.check_import(reference).ok()?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let arrival = Arrival(self.shared.images.staging().join(format!("nearby-{number}")));
-        if !nearby.fetch(&digest, &arrival.0).await {
+        let take = || -> Answer<'_> { Box::pin(self.took(&arrival.0, name)) };
+        if !nearby.fetch(&digest, &arrival.0, &take).await {
             return None;
         }
+        tracing::info!(image = name, "image-from-nearby");
+        self.look(name).await.ok()
+    }
+
+    /// Imports an archive that somebody nearby gave; `false` where it is not the image.
+    async fn took(&self, archive: &Path, name: &str) -> bool {
         let (shared, own) = (Arc::clone(&self.shared), name.to_owned());
-        let stores = move || {
+        let archive = archive.to_owned();
+        let imports = move || {
+            // What it takes on the disk is known before it comes.
+            let compressed = File::open(&archive).and_then(|mut file| compression(&mut file));
+            if compressed.is_ok_and(|compression| compression != Compression::None) {
+                return Err("it is compressed".to_owned());
+            }
             let stores = (&shared.images, &shared.layers);
-            import::import(&arrival.0, Some(&own), stores, &shared.policy)
+            let imported = import::import(&archive, Some(&own), stores, &shared.policy);
+            imported.map(drop).map_err(|error| ferrite_schema::chain(&error))
         };
-        match tokio::task::spawn_blocking(stores).await {
-            Ok(Ok(records)) => {
-                tracing::info!(image = name, "image-from-nearby");
-                records.into_iter().next()
-            }
-            Ok(Err(error)) => {
-                let error = ferrite_schema::chain(&error);
-                tracing::warn!(error, image = name, "image-from-nearby-refused");
-                None
-            }
-            Err(_) => None,
-        }
+        let refused = match tokio::task::spawn_blocking(imports).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error,
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(error = refused, image = name, "image-from-nearby-refused");
+        false
     }
 
     /// Keeps an image that is here under this name, too, where its digest is the name's: nobody who removes the other name

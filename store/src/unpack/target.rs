@@ -18,6 +18,9 @@ use super::problem::Problem;
 
 /// Most names that are remembered of devices which cannot be made.
 const LEFT_OUT_MAX: usize = 100_000;
+/// Largest numbers of a device that the kernel takes whole.
+const MAJOR_MAX: u32 = 0xfff;
+const MINOR_MAX: u32 = 0xf_ffff;
 
 /// The folder being filled.
 pub(super) struct Target<'a> {
@@ -146,9 +149,11 @@ impl<'a> Target<'a> {
         let (major, minor) = entry.device;
         let device = rustix::fs::makedev(major, minor);
         let made = match entry.kind {
-            Kind::Block => self.node(name, (FileType::BlockDevice, device), meta),
-            // It would be a whiteout of overlayfs's.
-            _ if device == 0 => Err(Errno::PERM.into()),
+            Kind::Block if major <= MAJOR_MAX && minor <= MINOR_MAX => {
+                self.node(name, (FileType::BlockDevice, device), meta)
+            }
+            // It would be a whiteout of overlayfs's, also where the kernel takes only the lower bits of a number.
+            _ if device == 0 || major > MAJOR_MAX || minor > MINOR_MAX => Err(Errno::PERM.into()),
             _ => self.node(name, (FileType::CharacterDevice, device), meta),
         };
         match made {

@@ -1,7 +1,6 @@
 //! Images that come from this node itself or from machines nearby.
 
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 
 use ferrite_schema::api::ExportFormat;
@@ -9,26 +8,30 @@ use ferrite_schema::node_config::SignaturePolicy;
 
 use super::*;
 use crate::export;
+use crate::pull::near::{Answer as Taken, Take};
 
 /// Whoever is asked gives this image, whichever is wanted.
 #[derive(Debug)]
 struct Gives {
     images: ImageStore,
-    name: String,
+    names: Vec<String>,
     asked: AtomicUsize,
 }
 
 impl Nearby for Gives {
-    fn fetch<'a>(
-        &'a self,
-        _manifest: &'a Digest,
-        path: &'a Path,
-    ) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        let plan =
-            export::plan(&self.images, &Policy::default(), &self.name, ExportFormat::Oci).unwrap();
-        plan.write(&mut fs::File::create(path).unwrap()).unwrap();
-        Box::pin(std::future::ready(true))
+    fn fetch<'a>(&'a self, _manifest: &'a Digest, path: &'a Path, take: Take<'a>) -> Taken<'a> {
+        Box::pin(async move {
+            for name in &self.names {
+                self.asked.fetch_add(1, Ordering::Relaxed);
+                let file = fs::File::create(path).unwrap();
+                let plan = export::plan(&self.images, &Policy::default(), name, ExportFormat::Oci);
+                plan.unwrap().write(&mut &file).unwrap();
+                if take().await {
+                    return true;
+                }
+            }
+            false
+        })
     }
 }
 
@@ -47,10 +50,10 @@ async fn left() -> (Server, Node, String) {
     (server, has, pinned)
 }
 
-fn gives(node: &Node, name: &str) -> Arc<Gives> {
+fn gives(node: &Node, names: &[&str]) -> Arc<Gives> {
     Arc::new(Gives {
         images: node.images.clone(),
-        name: name.to_owned(),
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
         asked: AtomicUsize::new(0),
     })
 }
@@ -73,7 +76,7 @@ async fn what_is_here_under_another_name_is_not_looked_for() {
 async fn what_a_machine_nearby_has_needs_no_registry() {
     let (server, has, pinned) = left().await;
     let wants = node(&[(&server, plain())]);
-    let near = gives(&has, &format!("{}/team/app:1", server.authority));
+    let near = gives(&has, &[&format!("{}/team/app:1", server.authority)]);
     wants.puller.look_nearby(Arc::clone(&near) as Arc<dyn Nearby>);
     let unpinned = format!("{}/team/app:1", server.authority);
     wants.puller.ensure(&unpinned).await.unwrap_err();
@@ -92,7 +95,7 @@ async fn what_a_machine_nearby_has_needs_no_registry() {
 async fn another_image_than_was_asked_for_is_none() {
     let (server, has, _) = left().await;
     let wants = node(&[(&server, plain())]);
-    wants.puller.look_nearby(gives(&has, &format!("{}/team/app:1", server.authority)));
+    wants.puller.look_nearby(gives(&has, &[&format!("{}/team/app:1", server.authority)]));
     let other = format!("{}/team/app:1@sha256:{}", server.authority, "a".repeat(64));
     wants.puller.ensure(&other).await.unwrap_err();
     assert!(wants.images.list().unwrap().is_empty());
@@ -107,7 +110,7 @@ async fn a_signature_comes_from_registries_alone() {
         keys: Vec::new(),
     };
     let wants = node_with(&[(&server, plain())], vec![rule]);
-    let near = gives(&has, &format!("{}/team/app:1", server.authority));
+    let near = gives(&has, &[&format!("{}/team/app:1", server.authority)]);
     wants.puller.look_nearby(Arc::clone(&near) as Arc<dyn Nearby>);
     wants.puller.ensure(&pinned).await.unwrap_err();
     assert_eq!(near.asked.load(Ordering::Relaxed), 0);
@@ -125,4 +128,44 @@ async fn a_name_means_what_is_here_and_else_what_its_registry_has() {
     node.pull(&server).await.unwrap();
     drop(server);
     assert_eq!(node.puller.resolve(&name).await.unwrap(), manifest);
+}
+
+/// Who lies, or has a disk that does, keeps nobody else from being asked.
+#[tokio::test]
+async fn where_one_gives_another_image_the_next_one_is_asked() {
+    let (server, has, pinned) = left().await;
+    let right = format!("{}/team/app:1", server.authority);
+    let wrong = other_image(&has);
+    let wants = node(&[(&server, plain())]);
+    let near = gives(&has, &[&wrong, &right, &wrong]);
+    wants.puller.look_nearby(Arc::clone(&near) as Arc<dyn Nearby>);
+    assert_eq!(wants.puller.ensure(&pinned).await.unwrap().name, pinned);
+    assert_eq!(near.asked.load(Ordering::Relaxed), 2);
+    let names: Vec<_> = wants.images.list().unwrap().into_iter().map(|one| one.name).collect();
+    assert_eq!(names, [pinned]);
+}
+
+/// An image without a file, beside the one that is there.
+fn other_image(node: &Node) -> String {
+    let layer = tar::Builder::new(Vec::new()).into_inner().unwrap();
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
+        Digest::of(&layer)
+    );
+    let list = r#"[{"Config":"c.json","RepoTags":["other:1"],"Layers":["l.tar"]}]"#;
+    let path = node.images.staging().join("other.tar");
+    let mut builder = tar::Builder::new(fs::File::create(&path).unwrap());
+    for (name, content) in
+        [("manifest.json", list.as_bytes()), ("c.json", config.as_bytes()), ("l.tar", &layer)]
+    {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, content).unwrap();
+    }
+    builder.finish().unwrap();
+    let stores = (&node.images, &node.layers);
+    crate::import::import(&path, None, stores, &Policy::default()).unwrap();
+    fs::remove_file(path).unwrap();
+    "other:1".to_owned()
 }
