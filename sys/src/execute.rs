@@ -117,7 +117,7 @@ fn set_broken_pipe(action: libc::sighandler_t) -> libc::sighandler_t {
 mod tests {
     use std::fs;
     use std::io;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
     use std::os::unix::process::CommandExt;
     use std::process::Command;
 
@@ -125,6 +125,14 @@ mod tests {
 
     fn words(words: &[&str]) -> Vec<CString> {
         words.iter().map(|word| CString::new(*word).unwrap()).collect()
+    }
+
+    /// Writes a file by another process: what is open for writing here, a process that another test starts has open for a
+    /// moment, too, and then it is no program.
+    fn write(path: &str, text: &str, mode: &str) {
+        let script = "printf %s \"$1\" > \"$0\" && chmod \"$2\" \"$0\"";
+        let words = ["-c", script, path, text, mode];
+        assert!(Command::new("/bin/sh").args(words).status().unwrap().success());
     }
 
     /// What a process says that executes these in its place.
@@ -141,10 +149,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = |name: &str| folder.path().join(name).display().to_string();
         fs::create_dir(place("folder")).unwrap();
-        fs::write(place("unmarked"), "#!/bin/sh\necho wrong\n").unwrap();
         symlink("circle", place("circle")).unwrap();
-        fs::write(place("script"), "#!/bin/sh\necho $0 $1 $A $B\n").unwrap();
-        fs::set_permissions(place("script"), fs::Permissions::from_mode(0o700)).unwrap();
+        write(&place("unmarked"), "#!/bin/sh\necho wrong\n", "644");
+        write(&place("script"), "#!/bin/sh\necho $0 $1 $A $B\n", "700");
         let names = ["absent", "folder", "unmarked", "unmarked/below", "circle", "script"];
         let places: Vec<String> = names.iter().map(|name| place(name)).collect();
         let candidates: Vec<&str> = places.iter().map(String::as_str).collect();
@@ -161,13 +168,9 @@ mod tests {
     fn what_the_kernel_refuses_is_run_by_nobody() {
         let folder = tempfile::tempdir().unwrap();
         let place = |name: &str| folder.path().join(name).display().to_string();
-        let write = |name: &str, bytes: &[u8], mode: u32| {
-            fs::write(place(name), bytes).unwrap();
-            fs::set_permissions(place(name), fs::Permissions::from_mode(mode)).unwrap();
-        };
-        write("garbage", b"echo from the shell\n", 0o755);
-        write("orphan", b"#!/no/such/interpreter\n", 0o755);
-        write("unmarked", b"#!/bin/sh\n", 0o644);
+        write(&place("garbage"), "echo from the shell\n", "755");
+        write(&place("orphan"), "#!/no/such/interpreter\n", "755");
+        write(&place("unmarked"), "#!/bin/sh\n", "644");
         for (names, errno, at) in [
             (&["garbage"][..], Errno::NOEXEC, "garbage"),
             (&["orphan"], Errno::NOENT, "orphan"),
