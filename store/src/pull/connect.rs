@@ -84,9 +84,18 @@ impl Addresses {
         self.tried.push(Tried { address, why });
     }
 
-    /// Why none was of use.
+    /// Why none was of use. Where a server refused it, and no address was silent, its kind says so: another try soon does no better.
     pub(super) fn problem(self) -> io::Error {
-        io::Error::other(Unreached(self.tried))
+        use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, NetworkUnreachable, Other};
+        let kind = |tried: &Tried| tried.why.as_ref().map_or(Other, io::Error::kind);
+        let kinds: Vec<io::ErrorKind> = self.tried.iter().map(kind).collect();
+        // A family that this node does not have says nothing about the server.
+        let at_once = |kind: &io::ErrorKind| {
+            matches!(kind, ConnectionRefused | NetworkUnreachable | AddrNotAvailable)
+        };
+        let refused = kinds.contains(&ConnectionRefused) && kinds.iter().all(at_once);
+        let kind = if refused { ConnectionRefused } else { Other };
+        io::Error::new(kind, Unreached(self.tried))
     }
 
     /// The first connection that is there. An address that was begun with and is overtaken is not lost.
@@ -169,6 +178,25 @@ mod tests {
         check(&["1.1.1.1:1", "2.2.2.2:1", "[::1]:1"], &["1.1.1.1:1", "[::1]:1", "2.2.2.2:1"]);
         let many = (1..=40).map(|last| SocketAddr::from(([10, 0, 0, last], 1)));
         assert_eq!(in_turns(many).len(), ADDRESSES_MAX);
+    }
+
+    #[test]
+    fn a_server_that_refuses_is_told_from_one_that_cannot_be_reached() {
+        use io::ErrorKind::{ConnectionRefused, NetworkUnreachable, Other, TimedOut};
+        for (whys, expected) in [
+            (vec![], Other),
+            (vec![Some(ConnectionRefused)], ConnectionRefused),
+            (vec![Some(NetworkUnreachable), Some(ConnectionRefused)], ConnectionRefused),
+            (vec![Some(NetworkUnreachable)], Other),
+            (vec![Some(ConnectionRefused), None], Other),
+            (vec![Some(TimedOut), Some(ConnectionRefused)], Other),
+        ] {
+            let mut addresses = Addresses::from(Vec::new());
+            for why in &whys {
+                addresses.note(SocketAddr::from(([10, 0, 0, 1], 1)), why.map(io::Error::from));
+            }
+            assert_eq!(addresses.problem().kind(), expected, "{whys:?}");
+        }
     }
 
     /// A listener that takes no connection any more, as a server behind a filter that drops packets, and what fills it.
