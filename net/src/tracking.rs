@@ -44,8 +44,13 @@ const DESTINATION_PORT: u16 = 3;
 /// `IPPROTO_TCP`, `IPPROTO_UDP`.
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+/// Port at which the bridge's own address answers for names.
+const RESOLVER: u16 = 53;
 /// Connections in one request: a socket's buffer holds some 200 KiB.
 const AT_ONCE: usize = 500;
+/// Connections that are remembered here at a time, and how often as many are looked for: a unit can make as many as it likes.
+const IN_MEMORY_MAX: usize = 8 * AT_ONCE;
+const ROUNDS_MAX: usize = 100;
 /// `ENOENT`: it has ended by itself.
 const NO_SUCH: i32 = 2;
 
@@ -127,6 +132,10 @@ impl Published {
 
     /// Where somebody is led who begins to speak to this port of the node.
     fn target(&self, transport: u8, (address, port): End) -> Option<End> {
+        // The resolver of units is asked before anything that is published.
+        if port == RESOLVER && self.networks.iter().any(|(own, _)| *own == address) {
+            return None;
+        }
         let targets = self.ports.get(&(transport, port))?;
         let target = targets.iter().find(|target| ports::covers(&target.port, address))?;
         let own = target.addresses.iter().find(|own| own.is_ipv4() == address.is_ipv4())?;
@@ -160,19 +169,33 @@ fn is_in(address: IpAddr, network: IpAddr, prefix: u8) -> bool {
 /// The kernel does not tell of them, or keeps some.
 pub(crate) fn follow(published: &Published) -> Result<usize, NetlinkProblem> {
     let socket = Socket::open(Family::Netfilter)?;
+    let mut forgotten = 0;
+    for _ in 0..ROUNDS_MAX {
+        let stale = stale(&socket, published)?;
+        for some in stale.chunks(AT_ONCE) {
+            forget(&socket, some)?;
+        }
+        forgotten += stale.len();
+        if stale.len() < IN_MEMORY_MAX {
+            break;
+        }
+    }
+    Ok(forgotten)
+}
+
+/// The connections that are to be forgotten, as the kernel says them; no more than are kept in memory at a time.
+fn stale(socket: &Socket, published: &Published) -> Result<Vec<Vec<u8>>, NetlinkProblem> {
     let mut batch = Batch::default();
     batch.request("look at the connections", (GET, DUMP), &[0; HEADER_BYTES], |_| {});
     let mut stale = Vec::new();
     socket.ask_each(batch, |message| {
         let connection = connection(message);
-        if connection.is_some_and(|connection| published.is_stale(&connection)) {
+        let is_stale = connection.is_some_and(|connection| published.is_stale(&connection));
+        if is_stale && stale.len() < IN_MEMORY_MAX {
             stale.push(message.to_vec());
         }
     })?;
-    for some in stale.chunks(AT_ONCE) {
-        forget(&socket, some)?;
-    }
-    Ok(stale.len())
+    Ok(stale)
 }
 
 fn forget(socket: &Socket, messages: &[Vec<u8>]) -> Result<(), NetlinkProblem> {

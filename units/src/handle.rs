@@ -36,6 +36,16 @@ pub enum Refusal {
         /// The names in it.
         circle: Vec<String>,
     },
+    /// A start would take more units along than anybody means: templates that require instances of templates.
+    #[error(
+        "{name} requires, one after the other, more than {most} units: look at what its template requires"
+    )]
+    TooMany {
+        /// The one that was asked for.
+        name: String,
+        /// Most units of one start.
+        most: usize,
+    },
     /// A template does not run.
     #[error("{name} is a template; ask for an instance of it, such as {name}1")]
     Template {

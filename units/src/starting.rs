@@ -9,6 +9,9 @@ use ferrite_schema::unit::{self, Unit, template};
 use crate::graph::{self, Edges};
 use crate::handle::Refusal;
 
+/// Most units that one start takes along. Two templates that require two instances each would be as many as names have room for.
+const UNITS_MAX: usize = 500;
+
 /// A unit that is on the node.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Known<'a> {
@@ -60,6 +63,9 @@ pub(crate) fn plan(name: &str, all: &Everyone<'_>) -> Result<Plan, Refusal> {
         };
         for required in &unit.requires {
             if !order.contains(required) {
+                if order.len() >= UNITS_MAX {
+                    return Err(Refusal::TooMany { name: name.to_owned(), most: UNITS_MAX });
+                }
                 order.push(required.clone());
             }
         }
@@ -153,6 +159,7 @@ mod tests {
         let missing = unit("web@", "requires = [\"db@%i\", \"absent\"]");
         let (db, back) = (unit("db@", ""), unit("db@", "requires = [\"web@%i\"]"));
         let longer = unit("web@", "requires = [\"web@%i1\"]");
+        let doubles = unit("web@", "requires = [\"web@%ia\", \"web@%ib\"]");
         let on_going = unit("web@", "requires = [\"db@%i\", \"log\"]");
         let log = unit("log", "");
         let going = || Known { removing: true, ..local(&log) };
@@ -160,6 +167,7 @@ mod tests {
             (vec![local(&missing), local(&db)], "requires absent, which is not on this node"),
             (vec![local(&missing), local(&back)], "requires absent"),
             (vec![local(&longer)], "make web@1"),
+            (vec![local(&doubles)], "more than 500 units"),
             (vec![local(&on_going), local(&db), going()], "unit log is being forgotten"),
         ] {
             let refused = plan("web@1", &everyone(all)).unwrap_err().to_string();

@@ -30,6 +30,7 @@ fn published() -> Published {
         vec![
             port(514, 5140, Protocol::Udp, None),
             port(53, 53, Protocol::Udp, Some("192.0.2.1")),
+            port(53, 53, Protocol::Udp, Some("10.120.0.1")),
             port(8080, 80, Protocol::Tcp, Some("0.0.0.0")),
         ],
     );
