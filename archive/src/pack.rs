@@ -110,11 +110,7 @@ struct At {
 impl At {
     fn below(&self, name: &[u8]) -> Self {
         let name = OsStr::from_bytes(name);
-        Self {
-            called: self.called.join(name),
-            shown: self.shown.join(name),
-            depth: self.depth + 1,
-        }
+        Self { called: self.called.join(name), shown: self.shown.join(name), depth: self.depth + 1 }
     }
 
     fn unread(&self, source: impl Into<io::Error>) -> Pack {
@@ -289,7 +285,10 @@ fn extents(file: &File, size: u64) -> Option<Vec<Extent>> {
             Err(_) => return None,
         };
         let hole = rustix::fs::seek(file, SeekFrom::Hole(data)).ok()?.min(size);
-        all.push(Extent { offset: data, bytes: hole.checked_sub(data).filter(|bytes| *bytes > 0)? });
+        all.push(Extent {
+            offset: data,
+            bytes: hole.checked_sub(data).filter(|bytes| *bytes > 0)?,
+        });
         offset = hole;
     }
     let is_whole = all.iter().any(|piece| piece.bytes == size);

@@ -251,15 +251,17 @@ mod tests {
         while !peer.is_full() {
             peer.send(Kind::Stdout, &[0; 1000]);
         }
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let dripping = std::thread::spawn(move || {
-            let mut byte = [0; 1024];
-            while other.read(&mut byte).is_ok_and(|count| count > 0) {
-                std::thread::park_timeout(Duration::from_millis(50));
+            let mut little = [0; 1024];
+            while stopped.recv_timeout(Duration::from_millis(50)).is_err() {
+                other.read_exact(&mut little).unwrap();
             }
         });
         let begin = Instant::now();
         drop(peer.finish(Some(begin + Duration::from_millis(300))));
         assert!(begin.elapsed() < Duration::from_secs(5));
+        stop.send(()).unwrap();
         dripping.join().unwrap();
     }
 

@@ -125,10 +125,10 @@ mod tests {
 
     #[test]
     fn who_writes_on_for_ever_is_not_heard_to_the_end() {
-        for (kind, (reader, mut writer)) in
-            [(Stream::Pipe, pipe()), (Stream::Terminal, terminal())]
+        for (kind, (reader, mut writer)) in [(Stream::Pipe, pipe()), (Stream::Terminal, terminal())]
         {
-            let flood = std::thread::spawn(move || while writer.write_all(&[b'y'; 4096]).is_ok() {});
+            let flood =
+                std::thread::spawn(move || while writer.write_all(&[b'y'; 4096]).is_ok() {});
             let (found, reader) = all(reader, kind);
             assert!(found.len() <= REST_MAX_BYTES, "{kind:?}: {}", found.len());
             drop(reader);

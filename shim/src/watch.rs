@@ -105,6 +105,9 @@ pub fn watch(held: Held) -> Result<Finished, Watch> {
 fn begin(held: Held, cgroup: Cgroup) -> Result<Loop, (Watch, Cgroup)> {
     let make = || -> Result<(Log, Input, Vec<u8>), Watch> {
         let log = Log::open(Path::new(&held.log_dir), LIMITS)?;
+        if !held.beside {
+            log.note_run();
+        }
         let wait = |error: rustix::io::Errno| Watch::Wait(error.into());
         let stdin = match held.stdin {
             Some(stdin) => Some(stdin),

@@ -62,8 +62,9 @@ fn side(text: &str) -> Side<'_> {
 async fn fetch(client: &Client, (name, path): (&str, &str), to: &Path) -> Result<(), Failure> {
     // What cannot be written is said before anything is asked for.
     let destination = Destination::open(to, Path::new(path))?;
-    let mut interrupts = Interrupts::catch()?;
     let stream = client.files(name, &FilesRequest::Get { path: path.to_owned() }).await?;
+    // Until now there was nothing to clean up.
+    let mut interrupts = Interrupts::catch()?;
     receive(stream, destination, (name, to), interrupts.one()).await
 }
 

@@ -35,6 +35,7 @@ fn terminal() -> Streams {
 }
 
 /// A program that runs as a container would, with a cgroup that is not there, and the other ends of its output.
+#[expect(clippy::zombie_processes, reason = "the watch collects it")]
 fn held(folder: &TempDir, script: &str, streams: Streams) -> (Held, Vec<OwnedFd>) {
     let copy = |fd: &OwnedFd| Stdio::from(fd.try_clone().unwrap());
     let tty = streams.stderr.is_none();
@@ -63,6 +64,7 @@ fn held(folder: &TempDir, script: &str, streams: Streams) -> (Held, Vec<OwnedFd>
         listener,
         cgroup: place("no-such-cgroup"),
         log_dir: place("log"),
+        beside: false,
     };
     (held, kept)
 }

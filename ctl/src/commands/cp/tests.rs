@@ -58,9 +58,8 @@ async fn fetched(
     says(&mut other, Kind::Stdout, &archive[..count.min(archive.len())]).await;
     let destination = Destination::open(folder, Path::new("/srv/x"))?;
     let received = receive(FrameStream::with(client), destination, ("web", folder), interrupt);
-    let (received, ()) = tokio::time::timeout(SOON, async { tokio::join!(received, node(other)) })
-        .await
-        .unwrap();
+    let (received, ()) =
+        tokio::time::timeout(SOON, async { tokio::join!(received, node(other)) }).await.unwrap();
     received
 }
 
