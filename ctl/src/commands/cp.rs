@@ -103,9 +103,9 @@ async fn take(
 ) -> Result<Option<End>, Failure> {
     while let Some(frame) = incoming.next().await? {
         match frame.kind {
+            Kind::Exit => return Ok(serde_json::from_slice(&frame.payload).ok()),
             // Whoever unpacks gave up, and says why.
             Kind::Stdout if sender.send(frame.payload).await.is_err() => return Ok(None),
-            Kind::Exit => return Ok(serde_json::from_slice(&frame.payload).ok()),
             _ => {}
         }
     }
