@@ -18,6 +18,8 @@ use rustix::io::Errno;
 use crate::content::NotWritten;
 use crate::{Entry, Kind, Tar, TarProblem};
 
+pub(crate) use self::place::named;
+
 /// Deepest nesting of folders: what removes or copies them again has finite descriptors.
 pub const DEPTH_MAX: usize = 257;
 /// Most entries of a copy, against archives that would use up all inodes.

@@ -5,34 +5,37 @@
 //! no names of users are looked up. Nothing that is copied in gets set-id bits.
 
 use std::ffi::OsStr;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use ferrite_archive::extract::{self, Extract, Top};
+use ferrite_archive::extract::{self, Extract};
+use ferrite_archive::pack::{self, Pack, Top};
 use ferrite_schema::api::Exit;
 use ferrite_schema::shim::{REQUEST, Request};
 use ferrite_schema::stream::{self, Decoder, End, FilesRequest, Kind};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::thread::ThreadNameSpaceType;
 
 use super::exec::enter;
 
-/// Deepest nesting of folders that is copied.
-const DEPTH_MAX: usize = 256;
+/// Bytes of what is sent at once.
+const PIECE_BYTES: usize = 64 * 1024;
 /// Exit status of a copy that failed.
 const FAILED: u8 = 1;
 
 /// A copy was not made.
 #[derive(Debug, thiserror::Error)]
 enum CopyProblem {
+    #[error("enter the container")]
+    Enter(#[source] io::Error),
     #[error(transparent)]
-    Files(io::Error),
-    #[error(transparent)]
-    Put(Extract),
+    Get(Pack),
+    #[error("copy to {path}")]
+    Put { path: String, source: Extract },
 }
 
 /// Serves one copy.
@@ -47,14 +50,15 @@ pub fn run() -> anyhow::Result<()> {
     let request: FilesRequest = serde_json::from_slice(&line)?;
     let mut decoder = Decoder::default();
     decoder.feed(reader.buffer());
-    let copied = enter_files().map_err(CopyProblem::Files).and_then(|()| match &request {
+    let copied = enter_files().map_err(CopyProblem::Enter).and_then(|()| match &request {
         FilesRequest::Get { path } => {
-            get(Path::new(path), Outgoing(&control)).map_err(CopyProblem::Files)
+            get(Path::new(path), Outgoing(&control)).map_err(CopyProblem::Get)
         }
         FilesRequest::Put { path } => {
             let payload = Vec::new();
             let incoming = Incoming { stream: &control, decoder, payload, closed: false };
-            put(Path::new(path), incoming).map_err(CopyProblem::Put)
+            put(Path::new(path), incoming)
+                .map_err(|source| CopyProblem::Put { path: path.clone(), source })
         }
     });
     let end = match copied {
@@ -83,84 +87,21 @@ fn open(path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     rustix::fs::openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
 
-fn get(path: &Path, out: Outgoing<'_>) -> io::Result<()> {
-    let mut builder = tar::Builder::new(out);
-    match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) => {
-            let parent = open(parent, OFlags::PATH | OFlags::DIRECTORY)?;
-            add(&mut builder, &parent, name.as_ref(), Path::new(name), 0)?;
-        }
-        _ => {
-            let root = open(Path::new("/"), OFlags::PATH | OFlags::DIRECTORY)?;
-            add(&mut builder, &root, Path::new("."), Path::new("."), 0)?;
-        }
-    }
-    builder.finish()
-}
-
-fn add<W: Write>(
-    builder: &mut tar::Builder<W>,
-    parent: &OwnedFd,
-    name: &Path,
-    path: &Path,
-    depth: usize,
-) -> io::Result<()> {
-    if depth > DEPTH_MAX {
-        let why =
-            format!("copy {}: folders in one another deeper than {DEPTH_MAX}", path.display());
-        return Err(io::Error::other(why));
-    }
-    let seen = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    let no_follow = OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match FileType::from_raw_mode(seen.st_mode) {
-        FileType::Directory => {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | no_follow;
-            let folder = rustix::fs::openat(parent, name, flags, Mode::empty())?;
-            let mut header = header(&rustix::fs::fstat(&folder)?, tar::EntryType::Directory, 0);
-            builder.append_data(&mut header, path, io::empty())?;
-            for entry in Dir::read_from(&folder)? {
-                let entry = entry?;
-                let bytes = entry.file_name().to_bytes();
-                if bytes != b"." && bytes != b".." {
-                    let name = PathBuf::from(OsStr::from_bytes(bytes));
-                    add(builder, &folder, &name, &path.join(&name), depth + 1)?;
-                }
-            }
-        }
-        FileType::RegularFile => {
-            let flags = OFlags::RDONLY | OFlags::NONBLOCK | no_follow;
-            let file = rustix::fs::openat(parent, name, flags, Mode::empty())?;
-            let opened = rustix::fs::fstat(&file)?;
-            if FileType::from_raw_mode(opened.st_mode) != FileType::RegularFile {
-                return Err(Errno::AGAIN.into());
-            }
-            let bytes = u64::try_from(opened.st_size).unwrap_or_default();
-            let mut header = header(&opened, tar::EntryType::Regular, bytes);
-            // A file that shrinks or grows meanwhile still has the length that was said.
-            let content = std::fs::File::from(file).chain(io::repeat(0)).take(bytes);
-            builder.append_data(&mut header, path, content)?;
-        }
-        FileType::Symlink => {
-            let target = rustix::fs::readlinkat(parent, name, Vec::new())?;
-            let target = target.to_string_lossy().into_owned();
-            let mut header = header(&seen, tar::EntryType::Symlink, 0);
-            builder.append_link(&mut header, path, target)?;
-        }
-        // Devices, pipes and sockets are not content.
-        _ => {}
-    }
-    Ok(())
-}
-
-fn header(status: &Stat, kind: tar::EntryType, bytes: u64) -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_mode(status.st_mode & 0o7777);
-    header.set_uid(status.st_uid.into());
-    header.set_gid(status.st_gid.into());
-    header.set_mtime(u64::try_from(status.st_mtime).unwrap_or_default());
-    header.set_size(bytes);
-    header
+fn get(path: &Path, out: Outgoing<'_>) -> Result<(), Pack> {
+    let (parent, name) = match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => (parent, name),
+        _ => (Path::new("/"), OsStr::new(".")),
+    };
+    let opened = open(parent, OFlags::PATH | OFlags::DIRECTORY);
+    let folder = opened.map_err(|errno| Pack::Read {
+        // What is missing is often a folder on the way.
+        path: parent.to_owned(),
+        source: errno.into(),
+    })?;
+    let top = Top { parent: folder.as_fd(), name, called: Path::new(name), shown: path };
+    // A frame for each piece.
+    let mut out = BufWriter::with_capacity(PIECE_BYTES, out);
+    pack::pack(&top, &mut out)
 }
 
 /// Into `path` where that is a folder; otherwise the copy gets its name.
@@ -178,7 +119,7 @@ fn put(path: &Path, source: Incoming<'_>) -> Result<(), Extract> {
     };
     // Folders and files get the modes that they are sent with.
     rustix::process::umask(Mode::empty());
-    let top = Top::One { sent: None, placed: renamed };
+    let top = extract::Top::One { sent: None, placed: renamed };
     // What follows the archive's end is read too, so that the sender can finish.
     extract::extract(BufReader::new(source), base.as_fd(), &top)
 }

@@ -46,6 +46,7 @@ pub(super) fn become_keeper(running: &Running, request: &Request, cgroup: &str) 
             tty: request.tty,
             cgroup: cgroup.to_owned(),
             log_dir: request.log_dir.clone(),
+            beside: request.beside,
         };
         Ok(serde_json::to_string(&custody)?)
     };

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use ferrite_archive::extract::Extract;
+use ferrite_archive::pack::Pack;
 use ferrite_image::build::BuildError;
 use ferrite_image::kernel::ObtainKernel;
 use ferrite_image::kernel::build::BuildKernel;
@@ -107,6 +108,10 @@ pub enum Failure {
     CopyRoot { path: PathBuf },
     #[error("copy to {path}: the node sent nothing of that name")]
     CopyNothing { path: PathBuf },
+    #[error("copy to {path}: it was interrupted, and nothing of it was kept")]
+    CopyInterrupted { path: PathBuf },
+    #[error(transparent)]
+    Packed(#[from] Pack),
     #[error("copy to {path}")]
     Copied { path: PathBuf, source: Extract },
     #[error("read {path}")]
@@ -199,6 +204,8 @@ impl Failure {
             | Self::Read { .. }
             | Self::CopyOver { .. }
             | Self::CopyNothing { .. }
+            | Self::CopyInterrupted { .. }
+            | Self::Packed(_)
             | Self::Copied { .. }
             | Self::Command { .. }
             | Self::KernelNotCached { .. }
@@ -282,6 +289,8 @@ impl Failure {
             | Self::SomeFailed { .. }
             | Self::OfOneMachine { .. }
             | Self::CopyNothing { .. }
+            | Self::CopyInterrupted { .. }
+            | Self::Packed(_)
             | Self::Copied { .. }
             | Self::KernelArguments { .. }
             | Self::Read { .. }

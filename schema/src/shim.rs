@@ -22,6 +22,18 @@ pub const LINE_MAX_BYTES: usize = 4096;
 pub const LOG_CURRENT: &str = "current.jsonl";
 /// The log file before it.
 pub const LOG_PREVIOUS: &str = "previous.jsonl";
+/// Which runs of a unit's program there were last, in the unit's log folder: a run that wrote nothing is in no log.
+pub const LOG_RUNS: &str = "runs.json";
+
+/// The last runs of a unit's program, each by when it began, as [`crate::api::LogLine`] names them. Commands before and after
+/// it are none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRuns {
+    /// The latest one.
+    pub latest: u64,
+    /// The one before it; absent where that is not known.
+    pub before: Option<u64>,
+}
 
 /// How a container went.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +102,9 @@ pub struct Custody {
     pub cgroup: String,
     /// Folder for its log.
     pub log_dir: String,
+    /// It is a command before or after the unit's program; see [`Request::beside`].
+    #[serde(default)]
+    pub beside: bool,
 }
 
 /// Environment variable that carries [`Custody`] as JSON.

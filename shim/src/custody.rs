@@ -61,6 +61,8 @@ pub struct Held {
     pub cgroup: String,
     /// Folder for its log.
     pub log_dir: String,
+    /// It is a command before or after the unit's program.
+    pub beside: bool,
 }
 
 /// Takes what the environment names, and keeps only the capability to send signals: this process lives as long
@@ -88,6 +90,7 @@ pub fn take() -> Result<Held, TakeOver> {
         listener: UnixListener::from(listener),
         cgroup: custody.cgroup,
         log_dir: custody.log_dir,
+        beside: custody.beside,
     };
     held.listener.set_nonblocking(true).map_err(TakeOver::Socket)?;
     drop_capabilities().map_err(TakeOver::DropCapabilities)?;

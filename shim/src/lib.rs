@@ -11,4 +11,5 @@ pub mod custody;
 pub mod input;
 pub mod log;
 pub mod peer;
+pub mod rest;
 pub mod watch;

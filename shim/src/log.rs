@@ -9,11 +9,15 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ferrite_files::small::read_small;
 use ferrite_schema::api::{LogLine, Stream};
-use ferrite_schema::shim::{LOG_CURRENT as CURRENT, LOG_PREVIOUS as PREVIOUS};
+use ferrite_schema::shim::{LOG_CURRENT as CURRENT, LOG_PREVIOUS as PREVIOUS, LOG_RUNS, LogRuns};
 
 /// Size at which a file is rotated, and longest line. Two files of this size per unit are what STATE pays at most.
 pub const LIMITS: Limits = Limits { file_max_bytes: 8 << 20, line_max_bytes: 16 << 10 };
+
+/// More than two numbers take.
+const RUNS_MAX_BYTES: u64 = 4096;
 
 /// Bounds of a log.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +71,25 @@ impl Log {
         Ok(Self { folder: folder.to_owned(), file, bytes, limits, partial, lost: 0, run: now_us() })
     }
 
+    /// Remembers this run as the latest of the unit's program, beside the log: one that writes nothing is a run as well.
+    pub fn note_run(&self) {
+        let path = self.folder.join(LOG_RUNS);
+        let known = read_small(&path, RUNS_MAX_BYTES).ok().flatten();
+        let known: Option<LogRuns> = known.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let runs = LogRuns { latest: self.run, before: known.map(|known| known.latest) };
+        let next = self.folder.join(format!("{LOG_RUNS}.next"));
+        let note = || -> io::Result<()> {
+            let mut file =
+                File::options().mode(0o600).create(true).write(true).truncate(true).open(&next)?;
+            file.write_all(&serde_json::to_vec(&runs)?)?;
+            fs::rename(&next, &path)
+        };
+        if note().is_err() {
+            // What is out of date would hide runs; without it, the log says which runs wrote something.
+            drop(fs::remove_file(&path));
+        }
+    }
+
     /// Takes what the container wrote to one of its streams.
     pub fn take(&mut self, stream: Stream, bytes: &[u8]) {
         let time_us = now_us();
@@ -78,14 +101,19 @@ impl Log {
                 Stream::Stdout => stdout,
                 Stream::Stderr => stderr,
             };
-            if *byte == b'\n' || partial.len() >= self.limits.line_max_bytes {
-                frame(&mut out, (self.run, time_us), stream, partial);
+            if *byte == b'\n' {
+                frame(&mut out, self.run, LineOf { time_us, stream, goes_on: false }, partial);
                 count += 1;
                 partial.clear();
+                continue;
             }
-            if *byte != b'\n' {
-                partial.push(*byte);
+            if partial.len() >= self.limits.line_max_bytes {
+                let rest = partial.split_off(whole_characters(partial));
+                frame(&mut out, self.run, LineOf { time_us, stream, goes_on: true }, partial);
+                count += 1;
+                *partial = rest;
             }
+            partial.push(*byte);
         }
         self.write(&out, count);
     }
@@ -97,7 +125,8 @@ impl Log {
         for (stream, partial) in [Stream::Stdout, Stream::Stderr].into_iter().zip(&mut self.partial)
         {
             if !partial.is_empty() {
-                frame(&mut out, (self.run, now_us()), stream, partial);
+                let of = LineOf { time_us: now_us(), stream, goes_on: false };
+                frame(&mut out, self.run, of, partial);
                 count += 1;
                 partial.clear();
             }
@@ -115,7 +144,8 @@ impl Log {
         if self.lost > 0 {
             let notice = format!("ferrite: {} lines before this one could not be kept", self.lost);
             let mut framed = Vec::new();
-            frame(&mut framed, (self.run, now_us()), Stream::Stderr, notice.as_bytes());
+            let of = LineOf { time_us: now_us(), stream: Stream::Stderr, goes_on: false };
+            frame(&mut framed, self.run, of, notice.as_bytes());
             if self.append(&framed).is_ok() {
                 self.lost = 0;
             }
@@ -166,12 +196,37 @@ fn whole_lines(file: &File) -> io::Result<u64> {
     Ok(0)
 }
 
-fn frame(out: &mut Vec<u8>, (run, time_us): (u64, u64), stream: Stream, line: &[u8]) {
-    let line = LogLine { time_us, stream, run, line: String::from_utf8_lossy(line).into_owned() };
+/// What is said of a line.
+struct LineOf {
+    time_us: u64,
+    stream: Stream,
+    goes_on: bool,
+}
+
+fn frame(out: &mut Vec<u8>, run: u64, of: LineOf, line: &[u8]) {
+    let LineOf { time_us, stream, goes_on: partial } = of;
+    let line = String::from_utf8_lossy(line).into_owned();
+    let line = LogLine { time_us, stream, run, line, partial };
     // Serialising strings and numbers into memory cannot fail; a line that did would be left out.
     if serde_json::to_writer(&mut *out, &line).is_ok() {
         out.push(b'\n');
     }
+}
+
+/// Where a line that is too long is cut: before a character of which only the beginning is there.
+fn whole_characters(bytes: &[u8]) -> usize {
+    let whole = bytes.len();
+    let begun = bytes.iter().rev().take(3).position(|byte| byte & 0b1100_0000 != 0b1000_0000);
+    let Some(at) = begun.and_then(|back| whole.checked_sub(back + 1)) else { return whole };
+    let length = match bytes.get(at) {
+        Some(0b1100_0000..=0b1101_1111) => 2,
+        Some(0b1110_0000..=0b1110_1111) => 3,
+        Some(0b1111_0000..=0b1111_0111) => 4,
+        // A whole character, or none at all.
+        Some(_) | None => return whole,
+    };
+    // A line that is nothing but the beginning of a character has to be cut somewhere.
+    if at > 0 && at + length > whole { at } else { whole }
 }
 
 fn now_us() -> u64 {
@@ -216,9 +271,69 @@ mod tests {
         let limits = Limits { line_max_bytes: 4, ..LIMITS };
         let mut log = Log::open(folder.path(), limits).unwrap();
         log.take(Stream::Stdout, b"12345678\n9\n");
-        let found: Vec<_> =
-            lines(&folder.path().join(CURRENT)).into_iter().map(|line| line.line).collect();
-        assert_eq!(found, ["1234", "5678", "9"]);
+        let found: Vec<_> = lines(&folder.path().join(CURRENT))
+            .into_iter()
+            .map(|line| (line.line, line.partial))
+            .collect();
+        let expected = [("1234", true), ("5678", false), ("9", false)];
+        assert_eq!(found, expected.map(|(line, partial)| (line.to_owned(), partial)));
+        let text = fs::read_to_string(folder.path().join(CURRENT)).unwrap();
+        assert_eq!(text.lines().filter(|line| line.contains("partial")).count(), 1);
+    }
+
+    #[test]
+    fn long_lines_are_cut_between_characters() {
+        for before in 0..12 {
+            let folder = tempfile::tempdir().unwrap();
+            let limits = Limits { line_max_bytes: 4, ..LIMITS };
+            let mut log = Log::open(folder.path(), limits).unwrap();
+            let text = format!("{}a\u{e4}\u{20ac}\u{1f600}\u{1f600}", "x".repeat(before));
+            // However it is cut on its way here.
+            let (first, rest) = text.as_bytes().split_at(before.min(5));
+            log.take(Stream::Stdout, first);
+            log.take(Stream::Stdout, rest);
+            log.take(Stream::Stdout, b"\n");
+            let found = lines(&folder.path().join(CURRENT));
+            let whole: String = found.iter().map(|line| line.line.as_str()).collect();
+            assert_eq!(whole, text);
+            let (last, pieces) = found.split_last().unwrap();
+            assert!(!last.partial && pieces.iter().all(|piece| piece.partial), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_characters_are_cut_all_the_same() {
+        for bytes in [&[0xff; 9][..], &[0x80; 9], &[0xf0; 9], &[0xf0, 0x80, 0x80, 0xf0, 0xf0]] {
+            let folder = tempfile::tempdir().unwrap();
+            let limits = Limits { line_max_bytes: 4, ..LIMITS };
+            let mut log = Log::open(folder.path(), limits).unwrap();
+            log.take(Stream::Stdout, bytes);
+            log.finish();
+            let found = lines(&folder.path().join(CURRENT));
+            assert!(found.iter().all(|line| !line.line.is_empty()), "{found:?}");
+            assert!(log.partial.iter().all(|partial| partial.len() <= 4));
+        }
+    }
+
+    #[test]
+    fn the_last_two_runs_are_known_whatever_they_wrote() {
+        let folder = tempfile::tempdir().unwrap();
+        let known = || -> LogRuns {
+            serde_json::from_slice(&fs::read(folder.path().join(LOG_RUNS)).unwrap()).unwrap()
+        };
+        let first = Log::open(folder.path(), LIMITS).unwrap();
+        first.note_run();
+        assert_eq!(known(), LogRuns { latest: first.run, before: None });
+        let second = Log { run: first.run + 1, ..Log::open(folder.path(), LIMITS).unwrap() };
+        second.note_run();
+        assert_eq!(known(), LogRuns { latest: second.run, before: Some(first.run) });
+        fs::write(folder.path().join(LOG_RUNS), "torn").unwrap();
+        second.note_run();
+        assert_eq!(known(), LogRuns { latest: second.run, before: None });
+        // Where it cannot be noted, nothing is better than what is wrong.
+        fs::create_dir(folder.path().join(format!("{LOG_RUNS}.next"))).unwrap();
+        second.note_run();
+        assert!(!folder.path().join(LOG_RUNS).exists());
     }
 
     #[test]

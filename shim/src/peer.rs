@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use ferrite_schema::shim::{Command, LINE_MAX_BYTES};
 use ferrite_schema::stream::{self, Decoder, Frame, Kind};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 
 /// With more than this on its way to an attached peer, the container's output waits for it.
 const OUT_MAX_BYTES: usize = 256 * 1024;
@@ -49,7 +51,7 @@ impl Peer {
         Ok(Self { stream, mode, out: Vec::new(), progress: Instant::now() })
     }
 
-    /// Takes a connection that carries frames from its beginning, of which `arrived` was read already.
+    /// Takes a connection that carries frames from its beginning, of which `arrived` was read already: see [`Self::arrived`].
     ///
     /// # Errors
     /// It cannot be made non-blocking.
@@ -122,17 +124,31 @@ impl Peer {
         Ok(())
     }
 
-    /// Sends what is left, waiting for the peer for a bounded time, and gives the socket back.
+    /// Sends what is left, for as long as the peer takes some of it and until `deadline` at most, and gives the socket
+    /// back.
     #[must_use]
-    pub fn finish(mut self) -> UnixStream {
-        let sent = self
-            .stream
-            .set_nonblocking(false)
-            .and_then(|()| self.stream.set_write_timeout(Some(PATIENCE)))
-            .and_then(|()| self.stream.write_all(&self.out));
-        // It is gone or asleep: either way nobody reads.
-        drop(sent);
+    pub fn finish(mut self, deadline: Option<Instant>) -> UnixStream {
+        // Where it is gone or asleep, nobody reads.
+        while self.flush().is_ok() && self.wants_to_write() {
+            let until = self.progress + PATIENCE;
+            let until = deadline.map_or(until, |deadline| deadline.min(until));
+            let left = until.saturating_duration_since(Instant::now());
+            let (Ok(wait), false) = (Timespec::try_from(left), left.is_zero()) else { break };
+            let mut fds = [PollFd::new(&self.stream, PollFlags::OUT)];
+            match rustix::event::poll(&mut fds, Some(&wait)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => break,
+            }
+        }
         self.stream
+    }
+
+    /// Hands out what came before anything was read here: nothing more may ever come that would wake a reader for it.
+    ///
+    /// # Errors
+    /// It talks nonsense.
+    pub fn arrived(&mut self) -> io::Result<Vec<Request>> {
+        self.take(&[])
     }
 
     /// Reads once and hands out what is complete.
@@ -208,6 +224,45 @@ mod tests {
         assert!(peer.is_attached());
         drop(other);
         assert!(peer.read().is_err());
+    }
+
+    #[test]
+    fn what_came_with_the_request_is_handed_out_before_anything_is_read() {
+        let (own, _other) = UnixStream::pair().unwrap();
+        let mut bytes = Vec::new();
+        stream::encode(&mut bytes, Kind::Stdin, b"hi");
+        stream::encode(&mut bytes, Kind::CloseStdin, b"");
+        let mut peer = Peer::attached(own, &bytes).unwrap();
+        let kinds = |requests: Vec<Request>| -> Vec<Kind> {
+            let kind = |request| match request {
+                Request::Frame(frame) => frame.kind,
+                Request::Command(command) => panic!("{command:?}"),
+            };
+            requests.into_iter().map(kind).collect()
+        };
+        assert_eq!(kinds(peer.arrived().unwrap()), [Kind::Stdin, Kind::CloseStdin]);
+        assert_eq!(kinds(peer.arrived().unwrap()), []);
+    }
+
+    #[test]
+    fn one_who_takes_a_little_at_a_time_does_not_hold_up_the_end() {
+        let (own, mut other) = UnixStream::pair().unwrap();
+        let mut peer = Peer::attached(own, b"").unwrap();
+        while !peer.is_full() {
+            peer.send(Kind::Stdout, &[0; 1000]);
+        }
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let dripping = std::thread::spawn(move || {
+            let mut little = [0; 1024];
+            while stopped.recv_timeout(Duration::from_millis(50)).is_err() {
+                other.read_exact(&mut little).unwrap();
+            }
+        });
+        let begin = Instant::now();
+        drop(peer.finish(Some(begin + Duration::from_millis(300))));
+        assert!(begin.elapsed() < Duration::from_secs(5));
+        stop.send(()).unwrap();
+        dripping.join().unwrap();
     }
 
     #[test]

@@ -17,7 +17,8 @@ use crate::cgroup::Cgroup;
 use crate::custody::Held;
 use crate::input::Input;
 use crate::log::{LIMITS, Log, OpenLog};
-use crate::peer::{Peer, Request};
+use crate::peer::{PATIENCE, Peer, Request};
+use crate::rest;
 
 /// Most connections at a time: the agent and its successor while the kernel still tears down the first, and people
 /// who are attached.
@@ -64,7 +65,8 @@ struct Loop {
     chunk: Vec<u8>,
 }
 
-/// Watches the container until it ended and everything it wrote is in the log.
+/// Watches the container until it ended and what it wrote is in the log. Its end is the end of its processes, whoever
+/// else has its streams open.
 ///
 /// # Errors
 /// It cannot be watched; it is killed.
@@ -76,11 +78,9 @@ pub fn watch(held: Held) -> Result<Finished, Watch> {
     })?;
     let ended = state.until_end();
     let oom_killed = state.cgroup.oom_killed();
-    // Whatever the container's init left behind ends with it. What cannot be killed keeps its streams open, and
-    // the next start will say so.
-    if state.cgroup.clear().is_ok() {
-        state.drain();
-    }
+    // Whatever the container's init left behind ends with it. The next start says what cannot be killed.
+    drop(state.cgroup.clear());
+    state.drain();
     state.accept();
     let (outcome, end) = match ended {
         Ok(exit) => {
@@ -93,9 +93,11 @@ pub fn watch(held: Held) -> Result<Finished, Watch> {
         }
     };
     let end = serde_json::to_vec(&end)?;
+    // For all of them together: until then nobody knows of the end.
+    let deadline = Instant::now() + PATIENCE;
     let finish = |mut peer: Peer| {
         peer.send(Kind::Exit, &end);
-        peer.finish()
+        peer.finish(Some(deadline))
     };
     Ok(Finished { outcome, connections: state.peers.into_iter().map(finish).collect() })
 }
@@ -103,6 +105,9 @@ pub fn watch(held: Held) -> Result<Finished, Watch> {
 fn begin(held: Held, cgroup: Cgroup) -> Result<Loop, (Watch, Cgroup)> {
     let make = || -> Result<(Log, Input, Vec<u8>), Watch> {
         let log = Log::open(Path::new(&held.log_dir), LIMITS)?;
+        if !held.beside {
+            log.note_run();
+        }
         let wait = |error: rustix::io::Errno| Watch::Wait(error.into());
         let stdin = match held.stdin {
             Some(stdin) => Some(stdin),
@@ -112,6 +117,11 @@ fn begin(held: Held, cgroup: Cgroup) -> Result<Loop, (Watch, Cgroup)> {
             None => None,
         };
         let input = Input::new(stdin).map_err(wait)?;
+        // The container can read from the other end too, and take what this was woken for.
+        for fd in std::iter::once(&held.stdout).chain(&held.stderr) {
+            let flags = rustix::fs::fcntl_getfl(fd).map_err(wait)?;
+            rustix::fs::fcntl_setfl(fd, flags | rustix::fs::OFlags::NONBLOCK).map_err(wait)?;
+        }
         let mut greeting =
             serde_json::to_vec(&Notice::Started { pid: held.pid.as_raw_nonzero().get() })?;
         greeting.push(b'\n');
@@ -230,20 +240,21 @@ impl Loop {
         }
     }
 
-    /// Everything that could write to the streams is dead, so they end.
+    /// Takes what the container wrote before it ended. Its streams may have been handed to others, who hold them open.
     fn drain(&mut self) {
-        // The master of a terminal was made non-blocking for what is written to it.
-        if let (true, Some(master)) = (self.tty, &self.stdout)
-            && let Ok(flags) = rustix::fs::fcntl_getfl(master)
-        {
-            rustix::fs::fcntl_setfl(master, flags - rustix::fs::OFlags::NONBLOCK)
-                .unwrap_or_default();
-        }
-        while self.stdout.is_some() {
-            self.read(Stream::Stdout);
-        }
-        while self.stderr.is_some() {
-            self.read(Stream::Stderr);
+        let first = if self.tty { rest::Stream::Terminal } else { rest::Stream::Pipe };
+        let sources = [
+            (self.stdout.take(), first, Stream::Stdout, Kind::Stdout),
+            (self.stderr.take(), rest::Stream::Pipe, Stream::Stderr, Kind::Stderr),
+        ];
+        for (fd, of, stream, kind) in sources {
+            let Some(fd) = fd else { continue };
+            rest::read(&fd, of, &mut self.chunk, |bytes| {
+                self.log.take(stream, bytes);
+                for peer in &mut self.peers {
+                    peer.send(kind, bytes);
+                }
+            });
         }
         self.log.finish();
     }
@@ -365,3 +376,6 @@ pub fn exit_of(status: &WaitIdStatus) -> Exit {
         (None, None) => Exit::Status { code: u8::MAX },
     }
 }
+
+#[cfg(test)]
+mod tests;

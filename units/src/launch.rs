@@ -183,6 +183,8 @@ fn request(
         cgroup: format!("{}/{}", places.unit_cgroup, unit.name),
         shim_cgroup: text(&places.shim_cgroup),
         log_dir: text(&places.logs.join(&unit.name)),
+        // The supervisor knows.
+        beside: false,
         stop_signal: stop_signal(unit, config)?,
     })
 }

@@ -11,6 +11,7 @@ pub mod health;
 pub mod ids;
 pub mod launch;
 pub mod machine;
+pub mod naming;
 pub mod proof;
 pub mod readiness;
 pub mod record;

@@ -87,6 +87,7 @@ fn request(folder: &Path, layer: &Path, places: &Places) -> Result<Request, Stri
         shim_cgroup: text(&places.shim_cgroup),
         log_dir: text(&folder.join("log")),
         stop_signal: Signal::SIGTERM as i32,
+        beside: false,
     })
 }
 

@@ -18,7 +18,8 @@ use tokio::task::JoinSet;
 use super::graph::{self, Other};
 use super::handle::{Message, Stopping};
 use super::launch::Places;
-use super::machine::Event;
+use super::machine::{Effect, Event};
+use super::naming;
 use super::readiness::{self, Seen, Settled};
 use super::record::{self, Record};
 use super::store::UnitStore;
@@ -232,6 +233,10 @@ impl Supervisor {
         let mut status = status::status(entry, record.map(|record| record.manifest));
         if let Some(objection) = self.objection(entry) {
             status::note_objection(&mut status, &objection);
+        }
+        if entry.system.is_none() {
+            let units = self.entries.values().filter(|other| other.system.is_none());
+            status.notes.extend(naming::notes(&entry.unit, units.map(|other| &other.unit)));
         }
         status
     }

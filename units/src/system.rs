@@ -86,6 +86,7 @@ impl SystemUnit {
             shim_cgroup: text(&places.shim_cgroup),
             log_dir: text(&places.logs.join(&self.name)),
             stop_signal: self.stop_signal,
+            beside: false,
         })
     }
 }

@@ -226,7 +226,8 @@ mod tests {
     fn lines(numbers: &[u64]) -> String {
         let line = |number: &u64| {
             let stream = if *number < 5 { api::Stream::Stderr } else { api::Stream::Stdout };
-            let line = LogLine { time_us: *number, stream, run: 1, line: String::new() };
+            let line =
+                LogLine { time_us: *number, stream, run: 1, line: String::new(), partial: false };
             serde_json::to_string(&line).unwrap() + "\n"
         };
         numbers.iter().map(line).collect()

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::error::Failure;
 use super::extract::{BODY_MAX_BYTES, Path, is_json};
 use crate::node::Node;
-use crate::streams::{STREAMS_MAX, Streams};
+use crate::streams::{STREAMS_MAX, Streams, between};
 
 impl From<ExecProblem> for Failure {
     fn from(problem: ExecProblem) -> Self {
@@ -144,16 +144,15 @@ impl Heard {
 pub(super) fn carry(
     streams: &Streams,
     upgrade: OnUpgrade,
-    mut inner: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    inner: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     place: impl Send + 'static,
 ) -> Result<Response, Failure> {
     let carried = streams.carry(async move {
         let _held = place;
         match upgrade.await {
             Ok(upgraded) => {
-                let mut outer = TokioIo::new(upgraded);
-                // Whichever side breaks, both are closed, and each side's peer sees that.
-                drop(tokio::io::copy_bidirectional(&mut outer, &mut inner).await);
+                // Whichever side goes, both are closed, and each side's peer sees that.
+                between(TokioIo::new(upgraded), inner).await;
             }
             Err(error) => tracing::debug!(%error, "api-stream-not-upgraded"),
         }

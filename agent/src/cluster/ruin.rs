@@ -83,6 +83,7 @@ mod tests {
             stream: Stream::Stderr,
             run: *run,
             line: (*text).to_owned(),
+            partial: false,
         };
         runs.iter().map(line).collect()
     }

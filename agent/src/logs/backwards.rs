@@ -1,7 +1,7 @@
 //! Reads a log from its end: the last lines, without what is before them.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
+use std::io;
 use std::os::unix::fs::FileExt;
 
 use ferrite_schema::api::LogLine;
@@ -11,20 +11,51 @@ use super::filter::Filter;
 /// Read at once.
 const BLOCK_BYTES: u64 = 64 * 1024;
 
-/// Where the last `wanted` lines of `file` begin that `filter` takes, and how many there are if there are fewer.
+/// Where the last `wanted` lines of `file` begin that `filter` takes, and how many there are if there are fewer. The pieces of
+/// a line that was too long are one line, unless a line of the other stream came between them.
 ///
 /// # Errors
 /// The file cannot be read.
 pub fn last_lines(file: &File, filter: &Filter, wanted: u64) -> io::Result<(u64, u64)> {
-    let end = file.metadata()?.len();
+    let (mut first, mut found) = (file.metadata()?.len(), 0);
     if wanted == 0 {
-        return Ok((end, 0));
+        return Ok((first, found));
     }
-    let mut found = 0;
+    visit(file, |offset, line| {
+        if !line.partial && found == wanted {
+            return false;
+        }
+        if filter.takes(&line) {
+            first = offset;
+            found += u64::from(!line.partial);
+        }
+        true
+    })?;
+    Ok((first, found))
+}
+
+/// The last line of `file` that `filter` takes, or the last piece of one.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn last_line(file: &File, filter: &Filter) -> io::Result<Option<LogLine>> {
+    let mut last = None;
+    visit(file, |_, line| {
+        last = Some(line).filter(|line| filter.takes(line));
+        last.is_none()
+    })?;
+    Ok(last)
+}
+
+/// Shows the lines of `file` with their places, the last one first, for as long as that is asked for. What cannot be understood
+/// is left out.
+fn visit(file: &File, mut see: impl FnMut(u64, LogLine) -> bool) -> io::Result<()> {
+    let mut see = |offset: u64, line: &[u8]| {
+        serde_json::from_slice(line).map_or(true, |line| see(offset, line))
+    };
     // The beginning of the line that the block before ends with.
     let mut rest: Vec<u8> = Vec::new();
-    let mut first = end;
-    let mut offset = end;
+    let mut offset = file.metadata()?.len();
     while offset > 0 {
         let start = offset.saturating_sub(BLOCK_BYTES);
         let mut block = vec![0; usize::try_from(offset - start).unwrap_or(0)];
@@ -33,12 +64,8 @@ pub fn last_lines(file: &File, filter: &Filter, wanted: u64) -> io::Result<(u64,
         let mut until = block.len();
         while let Some(newline) = block.get(..until).and_then(memrchr) {
             let line = block.get(newline + 1..until).unwrap_or_default();
-            if takes(filter, line) {
-                found += 1;
-                first = start + newline as u64 + 1;
-                if found == wanted {
-                    return Ok((first, found));
-                }
+            if !see(start + newline as u64 + 1, line) {
+                return Ok(());
             }
             until = newline;
         }
@@ -46,31 +73,8 @@ pub fn last_lines(file: &File, filter: &Filter, wanted: u64) -> io::Result<(u64,
         rest = block;
         offset = start;
     }
-    if takes(filter, &rest) {
-        found += 1;
-        first = 0;
-    }
-    Ok((first, found))
-}
-
-/// The last line of `file` that `filter` takes.
-///
-/// # Errors
-/// The file cannot be read.
-pub fn last_line(file: &File, filter: &Filter) -> io::Result<Option<LogLine>> {
-    let (offset, found) = last_lines(file, filter, 1)?;
-    if found == 0 {
-        return Ok(None);
-    }
-    let mut reader = BufReader::new(file);
-    reader.seek(SeekFrom::Start(offset))?;
-    let mut line = Vec::new();
-    reader.read_until(b'\n', &mut line)?;
-    Ok(serde_json::from_slice(&line).ok())
-}
-
-fn takes(filter: &Filter, line: &[u8]) -> bool {
-    !line.is_empty() && filter.takes_bytes(line)
+    see(0, &rest);
+    Ok(())
 }
 
 fn memrchr(bytes: &[u8]) -> Option<usize> {
@@ -91,7 +95,7 @@ mod tests {
         for number in 0..lines {
             let stream = if number % 2 == 0 { Stream::Stdout } else { Stream::Stderr };
             let line = "x".repeat(width);
-            let line = LogLine { time_us: number, stream, run: number / 10, line };
+            let line = LogLine { time_us: number, stream, run: number / 10, line, partial: false };
             text.push_str(&serde_json::to_string(&line).unwrap());
             text.push('\n');
         }
@@ -126,5 +130,26 @@ mod tests {
         check(10, 1, errors, 2, &[7, 9]);
         check(30, 40_000, Filter { run: Some(1), ..errors }, 3, &[15, 17, 19]);
         check(10, 1, Filter { since_us: Some(9), ..all }, 5, &[9]);
+    }
+
+    #[test]
+    fn pieces_of_a_line_are_one_line() {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut pieces = vec![];
+        // Whole, three pieces, whole, two pieces of one that has no end yet.
+        for (time_us, partial) in (0..).zip([false, true, true, false, false, true, true]) {
+            let line = String::new();
+            let line = LogLine { time_us, stream: Stream::Stdout, run: time_us, line, partial };
+            pieces.push(serde_json::to_string(&line).unwrap() + "\n");
+        }
+        file.write_all(pieces.concat().as_bytes()).unwrap();
+        let from = |piece: usize| pieces[..piece].concat().len() as u64;
+        let last = |wanted| last_lines(&file, &Filter::default(), wanted).unwrap();
+        assert_eq!(last(1), (from(4), 1));
+        assert_eq!(last(2), (from(1), 2));
+        assert_eq!(last(9), (0, 3));
+        assert_eq!(last_line(&file, &Filter::default()).unwrap().unwrap().run, 6);
+        let whole = Filter { not_run: Some(6), ..Filter::default() };
+        assert_eq!(last_line(&file, &whole).unwrap().unwrap().run, 5);
     }
 }

@@ -26,7 +26,7 @@ impl<E: Into<NotWritten>> From<E> for Problem {
 }
 
 /// A kind of file, as people call it.
-pub(super) const fn named(kind: FileType) -> &'static str {
+pub(crate) const fn named(kind: FileType) -> &'static str {
     match kind {
         FileType::RegularFile => "a file",
         FileType::Directory => "a folder",

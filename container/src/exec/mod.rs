@@ -45,6 +45,6 @@ pub fn run() -> anyhow::Result<()> {
         }
     };
     peer.send(Kind::Exit, &serde_json::to_vec(&end)?);
-    drop(peer.finish());
+    drop(peer.finish(None));
     Ok(())
 }

@@ -8,6 +8,7 @@ use ferrite_schema::api::Exit;
 use ferrite_schema::stream::{Frame, Kind};
 use ferrite_shim::input::Input;
 use ferrite_shim::peer::{Peer, Request};
+use ferrite_shim::rest;
 use ferrite_shim::watch::exit_of;
 use ferrite_sys::signal;
 use rustix::event::{PollFd, PollFlags};
@@ -43,13 +44,7 @@ pub(super) fn relay(started: Started, peer: &mut Peer) -> io::Result<Option<Exit
         rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?;
     }
     let mut relay = Relay { pid, pidfd, peer, input: Input::new(stdin)?, stdout, stderr, tty };
-    let exit = loop {
-        match relay.turn() {
-            Ok(None) => {}
-            Ok(Some(exit)) => break Some(exit),
-            Err(_) => break None,
-        }
-    };
+    let exit = relay.until_end().ok();
     if exit.is_none() {
         relay.kill();
         child.wait()?;
@@ -71,16 +66,33 @@ fn streams(child: &mut Child, terminal: Option<OwnedFd>) -> io::Result<Streams> 
 }
 
 impl Relay<'_> {
+    /// The exit; an error where the peer is gone.
+    fn until_end(&mut self) -> io::Result<Exit> {
+        // The socket does not wake anybody for what came with the request.
+        let arrived = self.peer.arrived()?;
+        self.take(arrived);
+        loop {
+            if let Some(exit) = self.turn()? {
+                return Ok(exit);
+            }
+        }
+    }
+
+    fn take(&mut self, requests: Vec<Request>) {
+        for request in requests {
+            if let Request::Frame(frame) = request {
+                self.hear(&frame);
+            }
+        }
+    }
+
     /// Waits for something and handles it; the exit, once it is there.
     fn turn(&mut self) -> io::Result<Option<Exit>> {
         let ready = self.poll()?;
         self.peer.flush()?;
         if ready.peer {
-            for request in self.peer.read()? {
-                if let Request::Frame(frame) = request {
-                    self.hear(&frame);
-                }
-            }
+            let requests = self.peer.read()?;
+            self.take(requests);
         }
         self.input.flush();
         if ready.stdout {
@@ -93,8 +105,7 @@ impl Relay<'_> {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
             let status = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), options)?;
             if let Some(status) = status {
-                // What it wrote is there to be read; what others hold open may go on for ever.
-                while self.read(Kind::Stdout) || self.read(Kind::Stderr) {}
+                self.read_the_rest();
                 return Ok(Some(exit_of(&status)));
             }
         }
@@ -136,21 +147,31 @@ impl Relay<'_> {
         Ok(ready)
     }
 
-    /// Passes a chunk on; false at the end and where nothing is there.
-    fn read(&mut self, kind: Kind) -> bool {
+    /// Passes a chunk on; the end closes the stream.
+    fn read(&mut self, kind: Kind) {
         let source = if kind == Kind::Stderr { &mut self.stderr } else { &mut self.stdout };
-        let Some(fd) = source else { return false };
+        let Some(fd) = source else { return };
         let mut chunk = [0; CHUNK_BYTES];
         match rustix::io::read(&*fd, &mut chunk) {
             Ok(count) if count > 0 => {
                 self.peer.send(kind, chunk.get(..count).unwrap_or_default());
-                true
             }
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => false,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
             // Also how a terminal ends that nobody has open any more.
-            Ok(_) | Err(_) => {
-                *source = None;
-                false
+            Ok(_) | Err(_) => *source = None,
+        }
+    }
+
+    /// What the command wrote is there to be read; what others hold open may go on for ever.
+    fn read_the_rest(&mut self) {
+        let first = if self.tty { rest::Stream::Terminal } else { rest::Stream::Pipe };
+        let mut chunk = [0; CHUNK_BYTES];
+        for (fd, of, kind) in [
+            (self.stdout.take(), first, Kind::Stdout),
+            (self.stderr.take(), rest::Stream::Pipe, Kind::Stderr),
+        ] {
+            if let Some(fd) = fd {
+                rest::read(&fd, of, &mut chunk, |bytes| self.peer.send(kind, bytes));
             }
         }
     }
@@ -201,3 +222,6 @@ struct Ready {
     stderr: bool,
     peer: bool,
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,7 @@ fn request() -> Request {
         shim_cgroup: "/x".to_owned(),
         log_dir: "/y".to_owned(),
         stop_signal: 15,
+        beside: false,
     }
 }
 

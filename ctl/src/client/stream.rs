@@ -1,17 +1,23 @@
 //! A connection that became a stream of frames: see `ferrite_schema::stream`.
 
+use std::fmt;
 use std::io;
 
-use ferrite_schema::stream::{Decoder, Frame, Kind, encode};
+use ferrite_schema::stream::{Decoder, Frame, Kind, encode, encode_size};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::task::JoinSet;
 
 use super::error::ClientError;
 
 /// Read at once.
 const CHUNK_BYTES: usize = 32 * 1024;
+
+/// Both directions of a connection.
+trait Wire: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + fmt::Debug + Send + Unpin> Wire for T {}
 
 /// Both directions of a stream. Dropping them closes the connection.
 #[derive(Debug)]
@@ -25,17 +31,22 @@ pub struct FrameStream {
 /// Frames from the node.
 #[derive(Debug)]
 pub struct Incoming {
-    reader: ReadHalf<TokioIo<Upgraded>>,
+    reader: ReadHalf<Box<dyn Wire>>,
     decoder: Decoder,
     act: String,
     node: String,
     _connection: JoinSet<()>,
 }
 
-/// Frames to the node.
+/// Frames to the node: they are queued, and sent by [`Self::advance`] beside what comes from it, since who only sends while
+/// the other only sends waits for ever.
 #[derive(Debug)]
 pub struct Outgoing {
-    writer: WriteHalf<TokioIo<Upgraded>>,
+    writer: WriteHalf<Box<dyn Wire>>,
+    waiting: Vec<u8>,
+    /// Something was written that may wait in the connection.
+    unflushed: bool,
+    broken: bool,
 }
 
 impl FrameStream {
@@ -44,12 +55,22 @@ impl FrameStream {
         node: String,
         (upgraded, connection): (Upgraded, JoinSet<()>),
     ) -> Self {
-        let (reader, writer) = tokio::io::split(TokioIo::new(upgraded));
+        Self::over(act, node, (Box::new(TokioIo::new(upgraded)), connection))
+    }
+
+    fn over(act: String, node: String, (wire, connection): (Box<dyn Wire>, JoinSet<()>)) -> Self {
+        let (reader, writer) = tokio::io::split(wire);
         let decoder = Decoder::default();
         Self {
             incoming: Incoming { reader, decoder, act, node, _connection: connection },
-            outgoing: Outgoing { writer },
+            outgoing: Outgoing { writer, waiting: Vec::new(), unflushed: false, broken: false },
         }
+    }
+
+    /// A stream with a node that a test plays.
+    #[cfg(test)]
+    pub(crate) fn with(node: tokio::io::DuplexStream) -> Self {
+        Self::over("test".to_owned(), "node".to_owned(), (Box::new(node), JoinSet::new()))
     }
 }
 
@@ -85,22 +106,46 @@ impl Incoming {
 }
 
 impl Outgoing {
-    /// Sends bytes that [`encode`] and its siblings made.
-    ///
-    /// # Errors
-    /// The connection broke, which the other direction says as well.
-    pub async fn send(&mut self, frames: &[u8]) -> io::Result<()> {
-        self.writer.write_all(frames).await?;
-        self.writer.flush().await
+    /// Puts a frame behind those that wait.
+    pub fn queue(&mut self, kind: Kind, payload: &[u8]) {
+        if !self.broken {
+            encode(&mut self.waiting, kind, payload);
+        }
     }
 
-    /// Sends one frame.
-    ///
-    /// # Errors
-    /// See [`Self::send`].
-    pub async fn send_frame(&mut self, kind: Kind, payload: &[u8]) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        encode(&mut bytes, kind, payload);
-        self.send(&bytes).await
+    /// Puts a terminal's new size behind what waits.
+    pub fn queue_size(&mut self, size: (u16, u16)) {
+        if !self.broken {
+            encode_size(&mut self.waiting, size);
+        }
+    }
+
+    /// Nothing waits to be sent, so that more may come.
+    #[must_use]
+    pub const fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && !self.unflushed
+    }
+
+    /// Sends some of what waits. It may be dropped at any time, and called again. Where the connection broke, what is queued
+    /// is thrown away: the other direction says why.
+    pub async fn advance(&mut self) {
+        if self.send().await.is_err() {
+            self.broken = true;
+            self.waiting.clear();
+            self.unflushed = false;
+        }
+    }
+
+    async fn send(&mut self) -> io::Result<()> {
+        while !self.waiting.is_empty() {
+            match self.writer.write(&self.waiting).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => drop(self.waiting.drain(..count)),
+            }
+            self.unflushed = true;
+        }
+        self.writer.flush().await?;
+        self.unflushed = false;
+        Ok(())
     }
 }

@@ -2,14 +2,20 @@
 
 mod destination;
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, BufReader, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
+use ferrite_archive::pack::{self, Pack, Top};
 use ferrite_schema::stream::{End, FilesRequest, Kind};
+use rustix::fs::{Mode, OFlags};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::client::{Client, FrameStream};
+use crate::client::{Client, FrameStream, Incoming};
 use crate::failure::Failure;
 use crate::session::Session;
 
@@ -56,27 +62,32 @@ fn side(text: &str) -> Side<'_> {
 async fn fetch(client: &Client, (name, path): (&str, &str), to: &Path) -> Result<(), Failure> {
     // What cannot be written is said before anything is asked for.
     let destination = Destination::open(to, Path::new(path))?;
-    let FrameStream { mut incoming, outgoing: _outgoing } =
-        client.files(name, &FilesRequest::Get { path: path.to_owned() }).await?;
+    let stream = client.files(name, &FilesRequest::Get { path: path.to_owned() }).await?;
+    // Until now there was nothing to clean up.
+    let mut interrupts = Interrupts::catch()?;
+    receive(stream, destination, (name, to), interrupts.one()).await
+}
+
+/// However this ends, nothing stays here but a whole copy.
+async fn receive(
+    stream: FrameStream,
+    destination: Destination,
+    (name, to): (&str, &Path),
+    interrupt: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    let FrameStream { mut incoming, outgoing: _outgoing } = stream;
     let (sender, receiver) = mpsc::channel(PIECES);
     let unpacking =
         std::thread::spawn(move || destination.stage(BufReader::new(Pieces::new(receiver))));
-    let end = loop {
-        let Some(frame) = incoming.next().await? else { break None };
-        match frame.kind {
-            Kind::Stdout => match sender.send(frame.payload).await {
-                Ok(()) => {}
-                // Whoever unpacks gave up, and says why below.
-                Err(_) => break None,
-            },
-            Kind::Exit => break serde_json::from_slice(&frame.payload).ok(),
-            _ => {}
-        }
+    let came = tokio::select! {
+        end = take(&mut incoming, sender) => Some(end),
+        () = interrupt => None,
     };
-    drop(sender);
+    // Its pieces end here in any case. What it made meanwhile goes with it.
     let staged = unpacking.join().unwrap_or_else(|_panic| {
         Err(Failure::Write { path: to.to_owned(), source: io::ErrorKind::Other.into() })
     });
+    let end = came.ok_or_else(|| Failure::CopyInterrupted { path: to.to_owned() })??;
     match (&end, staged) {
         // The node's reason comes first: what came before it is no whole copy.
         (Some(End::Refused { .. } | End::Detached), _) | (None, Ok(_)) => ended(name, end),
@@ -85,34 +96,55 @@ async fn fetch(client: &Client, (name, path): (&str, &str), to: &Path) -> Result
     }
 }
 
-async fn send(client: &Client, from: &Path, (name, path): (&str, &str)) -> Result<(), Failure> {
-    let failed = |source| Failure::Read { path: from.to_owned(), source };
-    fs::symlink_metadata(from).map_err(failed)?;
-    let FrameStream { mut incoming, mut outgoing } =
-        client.files(name, &FilesRequest::Put { path: path.to_owned() }).await?;
-    let (sender, mut receiver) = mpsc::channel(PIECES);
-    let source = from.to_owned();
-    let packing = std::thread::spawn(move || pack(&source, Sink(sender)));
-    while let Some(piece) = receiver.recv().await {
-        if outgoing.send_frame(Kind::Stdin, &piece).await.is_err() {
-            // The other direction says why.
-            break;
-        }
-    }
-    drop(receiver);
-    let packed = packing.join().unwrap_or_else(|_panic| Err(io::ErrorKind::Other.into()));
-    if packed.is_ok() {
-        drop(outgoing.send_frame(Kind::CloseStdin, &[]).await);
-    }
-    let mut end = None;
+/// Passes on what the node sends, until it says how it went or nobody takes it any more.
+async fn take(
+    incoming: &mut Incoming,
+    sender: mpsc::Sender<Vec<u8>>,
+) -> Result<Option<End>, Failure> {
     while let Some(frame) = incoming.next().await? {
-        if frame.kind == Kind::Exit {
-            end = serde_json::from_slice(&frame.payload).ok();
-            break;
+        match frame.kind {
+            Kind::Exit => return Ok(serde_json::from_slice(&frame.payload).ok()),
+            // Whoever unpacks gave up, and says why.
+            Kind::Stdout if sender.send(frame.payload).await.is_err() => return Ok(None),
+            _ => {}
         }
     }
-    ended(name, end)?;
-    packed.map_err(failed)
+    Ok(None)
+}
+
+async fn send(client: &Client, from: &Path, (name, path): (&str, &str)) -> Result<(), Failure> {
+    let source = Source::open(from)?;
+    let stream = client.files(name, &FilesRequest::Put { path: path.to_owned() }).await?;
+    deliver(stream, source, name).await
+}
+
+/// Sends while it listens: a node that refuses the copy says so at once, and reads no more.
+async fn deliver(stream: FrameStream, source: Source, name: &str) -> Result<(), Failure> {
+    let FrameStream { mut incoming, mut outgoing } = stream;
+    let (sender, mut pieces) = mpsc::channel(PIECES);
+    // It ends at its end, or when nobody takes its pieces.
+    let mut packing = Some(std::thread::spawn(move || source.pack(Sink(sender))));
+    loop {
+        tokio::select! {
+            frame = incoming.next() => match frame? {
+                Some(frame) if frame.kind == Kind::Exit => {
+                    return ended(name, serde_json::from_slice(&frame.payload).ok());
+                }
+                Some(_) => {}
+                None => return ended(name, None),
+            },
+            () = outgoing.advance(), if !outgoing.is_idle() => {}
+            piece = pieces.recv(), if packing.is_some() && outgoing.is_idle() => match piece {
+                Some(piece) => outgoing.queue(Kind::Stdin, &piece),
+                None => {
+                    if let Some(Ok(packed)) = packing.take().map(JoinHandle::join) {
+                        packed?;
+                        outgoing.queue(Kind::CloseStdin, &[]);
+                    }
+                }
+            },
+        }
+    }
 }
 
 fn ended(name: &str, end: Option<End>) -> Result<(), Failure> {
@@ -124,19 +156,57 @@ fn ended(name: &str, end: Option<End>) -> Result<(), Failure> {
     Err(Failure::Unit { name: name.to_owned(), what })
 }
 
-fn pack(from: &Path, sink: impl Write) -> io::Result<()> {
-    let mut builder = tar::Builder::new(io::BufWriter::with_capacity(PIECE_BYTES, sink));
-    builder.follow_symlinks(false);
-    let whole = fs::canonicalize(
-        from.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new(".")),
-    )?;
-    let name = from.file_name().map_or_else(|| PathBuf::from("."), PathBuf::from);
-    if fs::symlink_metadata(from)?.is_dir() {
-        builder.append_dir_all(&name, from)?;
-    } else {
-        builder.append_path_with_name(whole.join(&name), &name)?;
+/// Signals that end a copy.
+struct Interrupts([Signal; 3]);
+
+impl Interrupts {
+    /// Catches them from now on, for as long as the program runs.
+    fn catch() -> Result<Self, Failure> {
+        let catch = |kind| signal(kind).map_err(|source| Failure::Runtime { source });
+        let kinds = (SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup());
+        Ok(Self([catch(kinds.0)?, catch(kinds.1)?, catch(kinds.2)?]))
     }
-    builder.into_inner()?.flush()
+
+    /// Waits for one.
+    async fn one(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+/// What is copied from here.
+struct Source {
+    parent: OwnedFd,
+    name: OsString,
+    shown: PathBuf,
+}
+
+impl Source {
+    /// Looks at it, so that what is missing is said before anything is asked for.
+    fn open(from: &Path) -> Result<Self, Failure> {
+        let failed = |source| Failure::Read { path: from.to_owned(), source };
+        fs::symlink_metadata(from).map_err(failed)?;
+        let parent = from.parent().filter(|path| !path.as_os_str().is_empty());
+        let (parent, name) = match from.file_name() {
+            Some(name) => (parent.unwrap_or(Path::new(".")), name),
+            // The root of this computer, `.` or `..`.
+            None => (from, OsStr::new(".")),
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(parent, flags, Mode::empty());
+        let folder = folder.map_err(|errno| failed(errno.into()))?;
+        Ok(Self { parent: folder, name: name.to_owned(), shown: from.to_owned() })
+    }
+
+    fn pack(&self, sink: Sink) -> Result<(), Pack> {
+        let called = Path::new(&self.name);
+        let top = Top { parent: self.parent.as_fd(), name: &self.name, called, shown: &self.shown };
+        pack::pack(&top, io::BufWriter::with_capacity(PIECE_BYTES, sink))
+    }
 }
 
 /// Pieces that arrive, as something to read.
@@ -181,14 +251,4 @@ impl Write for Sink {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sides() {
-        assert!(matches!(side("web:/etc"), Side::Container("web", "/etc")));
-        for text in ["./web:/etc", "web", "/etc", "web:etc"] {
-            assert!(matches!(side(text), Side::Here(_)), "{text}");
-        }
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ mod terminal;
 use std::io::{self, Read, Write};
 
 use ferrite_schema::api::Exit;
-use ferrite_schema::stream::{End, ExecRequest, Frame, Kind, encode_size};
+use ferrite_schema::stream::{End, ExecRequest, Frame, Kind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -83,7 +83,18 @@ struct Talk<'a, 'run> {
 }
 
 impl Talk<'_, '_> {
-    async fn through(mut self, stream: FrameStream) -> Result<(), Failure> {
+    async fn through(self, stream: FrameStream) -> Result<(), Failure> {
+        // Restored when it is dropped, however this ends.
+        let _raw = if self.shape.tty && self.shape.input { Raw::enter() } else { None };
+        let input = self.shape.input.then(read_input);
+        self.carry(stream, input).await
+    }
+
+    async fn carry(
+        mut self,
+        stream: FrameStream,
+        mut input: Option<mpsc::Receiver<Vec<u8>>>,
+    ) -> Result<(), Failure> {
         let FrameStream { mut incoming, mut outgoing } = stream;
         let signals = |kind| signal(kind).map_err(|source| Failure::Runtime { source });
         let mut resized = signals(SignalKind::window_change())?;
@@ -92,16 +103,14 @@ impl Talk<'_, '_> {
         } else {
             (Some(signals(SignalKind::interrupt())?), Some(signals(SignalKind::terminate())?))
         };
-        // Restored when it is dropped, however this ends.
-        let _raw = if self.shape.tty && self.shape.input { Raw::enter() } else { None };
         let mut keys = Keys::new(self.shape.detachable && self.shape.tty);
-        let mut input = self.shape.input.then(read_input);
         if self.shape.detachable
             && let Some(size) = terminal::size()
         {
-            send_size(&mut outgoing, size).await;
+            outgoing.queue_size(size);
         }
         loop {
+            // While something is sent, what comes is read: a command may wait for that before it reads on.
             tokio::select! {
                 frame = incoming.next() => match frame? {
                     Some(frame) => {
@@ -111,26 +120,24 @@ impl Talk<'_, '_> {
                     }
                     None => return Err(self.broken("the node closed the stream")),
                 },
-                chunk = next(&mut input) => {
-                    // Where it cannot be sent, the other direction says why.
-                    match chunk {
-                        Some(chunk) => match keys.type_in(&chunk) {
-                            Typed::Pass(bytes) => drop(outgoing.send_frame(Kind::Stdin, &bytes).await),
-                            Typed::Detach => return Ok(()),
-                        },
-                        None => {
-                            input = None;
-                            drop(outgoing.send_frame(Kind::CloseStdin, &[]).await);
-                        }
+                () = outgoing.advance(), if !outgoing.is_idle() => {}
+                chunk = next(&mut input), if outgoing.is_idle() => match chunk {
+                    Some(chunk) => match keys.type_in(&chunk) {
+                        Typed::Pass(bytes) => outgoing.queue(Kind::Stdin, &bytes),
+                        Typed::Detach => return Ok(()),
+                    },
+                    None => {
+                        input = None;
+                        outgoing.queue(Kind::CloseStdin, &[]);
                     }
                 },
                 _ = resized.recv(), if self.shape.tty => {
                     if let Some(size) = terminal::size() {
-                        send_size(&mut outgoing, size).await;
+                        outgoing.queue_size(size);
                     }
                 }
-                () = caught(&mut interrupts) => drop(outgoing.send_frame(Kind::Signal, &[2]).await),
-                () = caught(&mut terminations) => drop(outgoing.send_frame(Kind::Signal, &[15]).await),
+                () = caught(&mut interrupts) => outgoing.queue(Kind::Signal, &[2]),
+                () = caught(&mut terminations) => outgoing.queue(Kind::Signal, &[15]),
             }
         }
     }
@@ -167,12 +174,6 @@ impl Talk<'_, '_> {
     fn broken(&self, what: &str) -> Failure {
         Failure::Unit { name: self.name.to_owned(), what: format!("cannot be heard: {what}") }
     }
-}
-
-async fn send_size(outgoing: &mut crate::client::Outgoing, size: (u16, u16)) {
-    let mut bytes = Vec::new();
-    encode_size(&mut bytes, size);
-    drop(outgoing.send(&bytes).await);
 }
 
 fn write(sink: &mut dyn Write, bytes: &[u8]) -> Result<(), OutputError> {
@@ -217,5 +218,61 @@ async fn caught(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrite_schema::stream::{Decoder, encode};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::cli::Globals;
+    use crate::output::Format;
+
+    const SOON: std::time::Duration = std::time::Duration::from_secs(60);
+    const MUCH_BYTES: usize = 1 << 20;
+
+    /// A command that writes much before it reads anything, and then ends when its input does.
+    async fn writes_first(mut stream: tokio::io::DuplexStream) -> usize {
+        let mut frames = Vec::new();
+        encode(&mut frames, Kind::Stdout, &vec![b'o'; MUCH_BYTES]);
+        stream.write_all(&frames).await.unwrap();
+        let (mut decoder, mut chunk, mut read) = (Decoder::default(), vec![0; 4096], 0);
+        loop {
+            let count = stream.read(&mut chunk).await.unwrap();
+            decoder.feed(&chunk[..count]);
+            while let Some(frame) = decoder.frame().unwrap() {
+                read += frame.payload.len();
+                if frame.kind == Kind::CloseStdin {
+                    let end = End::Ended { exit: Exit::Status { code: 7 } };
+                    frames.clear();
+                    encode(&mut frames, Kind::Exit, &serde_json::to_vec(&end).unwrap());
+                    stream.write_all(&frames).await.unwrap();
+                    return read;
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_waits_for_nobody_who_sends() {
+        let (client, node) = tokio::io::duplex(4096);
+        let node = tokio::spawn(writes_first(node));
+        let (sender, input) = mpsc::channel(INPUT_CHUNKS);
+        tokio::spawn(async move {
+            for _ in 0..MUCH_BYTES / CHUNK_BYTES {
+                sender.send(vec![b'i'; CHUNK_BYTES]).await.unwrap();
+            }
+        });
+        let globals = Globals { context: None, machine: None, output: Format::Table };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut session = Session { globals: &globals, out: &mut out, err: &mut err };
+        let shape = Shape { tty: false, input: true, detachable: false };
+        let talk = Talk { name: "x", shape, session: &mut session };
+        let carried = talk.carry(FrameStream::with(client), Some(input));
+        let failure = tokio::time::timeout(SOON, carried).await.unwrap().unwrap_err();
+        assert!(matches!(failure, Failure::Command { code: 7 }), "{failure}");
+        assert_eq!((out.len(), node.await.unwrap()), (MUCH_BYTES, MUCH_BYTES));
     }
 }

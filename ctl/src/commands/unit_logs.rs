@@ -35,6 +35,40 @@ struct Style {
     prefixes: Vec<String>,
 }
 
+/// Most that is put together of a line that was too long for one: what never ends must be seen all the same.
+const JOINED_MAX_BYTES: usize = 1 << 20;
+
+/// Lines of which only the beginning came, by unit and stream.
+#[derive(Default)]
+struct Joining(Vec<(usize, LogLine)>);
+
+impl Joining {
+    /// Takes a line or a piece of one; gives back what is whole now, with the time of its first piece.
+    fn take(&mut self, index: usize, line: LogLine) -> Vec<(usize, LogLine)> {
+        let mut whole = Vec::new();
+        let begun =
+            self.0.iter().position(|(of, begun)| (*of, begun.stream) == (index, line.stream));
+        let line = match begun.map(|at| self.0.remove(at).1) {
+            Some(mut begun) if begun.run == line.run => {
+                begun.line.push_str(&line.line);
+                LogLine { partial: line.partial, ..begun }
+            }
+            // The run ended in the middle of it.
+            Some(begun) => {
+                whole.push((index, begun));
+                line
+            }
+            None => line,
+        };
+        if line.partial && line.line.len() < JOINED_MAX_BYTES {
+            self.0.push((index, line));
+        } else {
+            whole.push((index, line));
+        }
+        whole
+    }
+}
+
 /// Shows what units wrote. For people the two streams go to ours; programs get one JSON document per line.
 pub(super) fn run(arguments: &LogsArguments, session: &mut Session<'_>) -> Result<(), Failure> {
     let written = session.clients_of_units(&arguments.names)?;
@@ -70,6 +104,7 @@ pub(super) fn run(arguments: &LogsArguments, session: &mut Session<'_>) -> Resul
         for (client, name) in &written {
             sources.push(client.unit_logs(name, &options).await?);
         }
+        let mut joining = Joining::default();
         let mut show = |index: usize, line: &LogLine| {
             let name = names.get(index).map_or("", String::as_str);
             let sink = match (style.format, line.stream) {
@@ -80,15 +115,23 @@ pub(super) fn run(arguments: &LogsArguments, session: &mut Session<'_>) -> Resul
             };
             write(sink, &style, index, &Named { unit: name, line })
         };
+        // Programs get the pieces, which are marked.
+        let mut join = |index: usize, line: LogLine| match style.format {
+            Format::Json | Format::Yaml => show(index, &line),
+            Format::Table => {
+                joining.take(index, line).iter().try_for_each(|(index, line)| show(*index, line))
+            }
+        };
         if arguments.follow {
-            as_they_come(sources, &mut show).await
+            as_they_come(sources, &mut join).await?;
         } else {
-            by_time(sources, &mut show).await
+            by_time(sources, &mut join).await?;
         }
+        Ok(joining.0.iter().try_for_each(|(index, line)| show(*index, line))?)
     })
 }
 
-type Show<'a> = dyn FnMut(usize, &LogLine) -> Result<(), OutputError> + 'a;
+type Show<'a> = dyn FnMut(usize, LogLine) -> Result<(), OutputError> + 'a;
 
 /// Shows lines as soon as they arrive, until all units are at rest.
 async fn as_they_come(sources: Vec<Lines<LogLine>>, show: &mut Show<'_>) -> Result<(), Failure> {
@@ -101,7 +144,7 @@ async fn as_they_come(sources: Vec<Lines<LogLine>>, show: &mut Show<'_>) -> Resu
     let mut all = futures_util::stream::select_all(streams);
     while let Some(next) = all.next().await {
         let (index, line) = next?;
-        show(index, &line)?;
+        show(index, line)?;
     }
     Ok(())
 }
@@ -123,7 +166,7 @@ async fn by_time(mut sources: Vec<Lines<LogLine>>, show: &mut Show<'_>) -> Resul
             return Ok(());
         };
         if let Some(line) = std::mem::replace(head, source.next().await?) {
-            show(index, &line)?;
+            show(index, line)?;
         }
     }
 }
@@ -178,7 +221,7 @@ fn write(
 
 #[cfg(test)]
 mod tests {
-    use super::{Named, Style, prefixes, write};
+    use super::{JOINED_MAX_BYTES, Joining, Named, Style, prefixes, write};
     use crate::output::Format;
     use ferrite_schema::api::{LogLine, Stream};
 
@@ -188,6 +231,7 @@ mod tests {
             stream: Stream::Stderr,
             run: 2,
             line: "hello: world".to_owned(),
+            partial: false,
         };
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let visible = (false, false);
@@ -195,6 +239,31 @@ mod tests {
         let mut sink = Vec::new();
         write(&mut sink, &style, 0, &Named { unit: &names[0], line: &line }).unwrap();
         assert_eq!(String::from_utf8(sink).unwrap(), expected);
+    }
+
+    fn piece(stream: Stream, run: u64, line: &str, partial: bool) -> LogLine {
+        LogLine { time_us: 0, stream, run, line: line.to_owned(), partial }
+    }
+
+    #[test]
+    fn pieces_of_a_line_become_one_again() {
+        use Stream::{Stderr, Stdout};
+        let mut joining = Joining::default();
+        let mut taken = |index, stream, run, text: &str, partial| -> Vec<String> {
+            let whole = joining.take(index, piece(stream, run, text, partial));
+            whole.into_iter().map(|(index, line)| format!("{index} {}", line.line)).collect()
+        };
+        assert_eq!(taken(0, Stdout, 1, "whole", false), ["0 whole"]);
+        assert_eq!(taken(0, Stdout, 1, "be", true), [""; 0]);
+        assert_eq!(taken(0, Stderr, 1, "between", false), ["0 between"]);
+        assert_eq!(taken(1, Stdout, 1, "other", true), [""; 0]);
+        assert_eq!(taken(0, Stdout, 1, "g", true), [""; 0]);
+        assert_eq!(taken(0, Stdout, 1, "un", false), ["0 begun"]);
+        // Another run does not go on with it.
+        assert_eq!(taken(1, Stdout, 2, "new", false), ["1 other", "1 new"]);
+        assert_eq!(taken(0, Stdout, 1, &"x".repeat(JOINED_MAX_BYTES), true).len(), 1);
+        assert_eq!(taken(0, Stdout, 1, "last", true), [""; 0]);
+        assert_eq!(joining.0.len(), 1);
     }
 
     #[test]
@@ -223,8 +292,7 @@ mod tests {
         for (visible, expected) in
             [((false, true), shown), ((true, false), text), ((false, false), text)]
         {
-            let line =
-                LogLine { time_us: 0, stream: Stream::Stderr, run: 1, line: text.to_owned() };
+            let line = piece(Stream::Stderr, 1, text, false);
             let prefixes = vec![String::new()];
             let style = Style { format: Format::Table, timestamps: false, visible, prefixes };
             let mut sink = Vec::new();

@@ -7,7 +7,7 @@ use ferrite_schema::unit::Protocol;
 
 use super::answer::{Code, RECORDS_MAX, Record, Reply};
 use super::catalogue::{Catalogue, Service, hostname, is_number};
-use super::message::{A, AAAA, ANY, PTR, Query, SOA, SRV};
+use super::message::{A, AAAA, ANY, LABEL_MAX_BYTES, PTR, Query, SOA, SRV};
 
 /// Names that exist because others are below them.
 const BETWEEN: [&str; 4] = ["service", "machine", "_tcp", "_udp"];
@@ -21,7 +21,9 @@ pub(crate) struct Names {
     domain: String,
     network: (Ipv4Addr, u8),
     ipv6: Option<Ipv6Addr>,
-    units: BTreeMap<String, Unit>,
+    /// By their labels: those of their own and those that are made of names. Units whose names differ in large and small
+    /// letters alone, or in what is no part of a hostname, have one label together.
+    units: BTreeMap<String, BTreeMap<String, Unit>>,
     catalogue: Option<Catalogue>,
 }
 
@@ -66,18 +68,27 @@ impl Names {
     /// Gives a unit its name, and one that fits where a name must be a hostname: `web-1` for `web@1`, and nothing else
     /// than `github-com` for `github.com`. Programs try every name that is not found, whatever its dots, below the domains
     /// of `/etc/resolv.conf` too, of which ours is the first.
+    ///
+    /// Who asks for a label that several units have gets all of them, but none whose label is made where it is another's own.
     pub(crate) fn insert(&mut self, name: &str, ipv4: Ipv4Addr, ipv6: Option<Ipv6Addr>) {
         let unit = Unit { name: name.to_owned(), ipv4, ipv6 };
         let own = name.to_ascii_lowercase();
-        self.units.entry(hostname(&own)).or_insert_with(|| unit.clone());
+        let mut call = |label| {
+            let units: &mut BTreeMap<String, Unit> = self.units.entry(label).or_default();
+            units.insert(name.to_owned(), unit.clone());
+        };
+        call(hostname(&own));
         if !own.contains('.') {
-            self.units.insert(own, unit);
+            call(own);
         }
     }
 
     /// Forgets a unit's names.
     pub(crate) fn remove(&mut self, name: &str) {
-        self.units.retain(|_, unit| unit.name != name);
+        self.units.retain(|_, units| {
+            units.remove(name);
+            !units.is_empty()
+        });
     }
 
     /// Learns what the cluster answers for, and gives back what was known before.
@@ -178,18 +189,21 @@ impl Names {
         if let Some(own) = known.and_then(|known| known.called(label)) {
             return Some(Found::addresses(own, kind));
         }
-        let unit = self.units.get(label);
-        if let Some(own) = unit.filter(|unit| unit.name.eq_ignore_ascii_case(label)) {
-            return Some(Found::addresses(own.addresses(), kind));
+        let units = self.units.get(label).into_iter().flat_map(BTreeMap::values);
+        let (own, others): (Vec<&Unit>, Vec<&Unit>) =
+            units.partition(|unit| unit.name.eq_ignore_ascii_case(label));
+        let all = |units: &[&Unit]| {
+            Found::addresses(units.iter().flat_map(|unit| unit.addresses()), kind)
+        };
+        if !own.is_empty() {
+            return Some(all(&own));
         }
         if let Some(made) = known.and_then(|known| known.made(label)) {
             return Some(Found::addresses(made, kind));
         }
-        let unready = |unit: &Unit| known.is_some_and(|known| known.knows(&unit.name));
-        unit.map(|unit| match unready(unit) {
-            true => Found::default(),
-            false => Found::addresses(unit.addresses(), kind),
-        })
+        let is_ready = |unit: &&Unit| !known.is_some_and(|known| known.knows(&unit.name));
+        let ready: Vec<&Unit> = others.iter().copied().filter(is_ready).collect();
+        (!others.is_empty()).then(|| all(&ready))
     }
 
     fn served_by(&self, protocol: &str, service: &Service, kind: u16) -> Found {
@@ -212,14 +226,15 @@ impl Names {
 
     /// Whose address is it? A unit of this node alone comes before what the cluster says.
     fn whose(&self, address: IpAddr, kind: u16) -> Option<Found> {
-        let unit = self.units.values().find(|unit| unit.addresses().any(|own| own == address));
+        let mut units = self.units.values().flat_map(BTreeMap::values);
+        let unit = units.find(|unit| unit.addresses().any(|own| own == address));
         let known = self.catalogue.as_ref();
         let own = unit.filter(|unit| !known.is_some_and(|known| known.knows(&unit.name)));
         let known = known.filter(|_| own.is_none());
         let mut names: Vec<String> =
             known.into_iter().flat_map(|known| known.whose(address)).map(str::to_owned).collect();
         if names.is_empty() {
-            names.push(unit?.label());
+            names.extend(unit?.label());
         }
         let names = names.iter().filter(|_| kind == PTR);
         let answers = names.map(|name| Record::Name(format!("{name}.{}", self.domain))).collect();
@@ -260,10 +275,11 @@ impl Unit {
         [Some(IpAddr::V4(self.ipv4)), ipv6].into_iter().flatten()
     }
 
-    /// What stands before the domain in the name that its addresses lead back to.
-    fn label(&self) -> String {
+    /// What stands before the domain in the name that its addresses lead back to. One that is too long has none.
+    fn label(&self) -> Option<String> {
         let own = self.name.to_ascii_lowercase();
-        if own.contains('.') { hostname(&own) } else { own }
+        let label = if own.contains('.') { hostname(&own) } else { own };
+        (label.len() <= LABEL_MAX_BYTES).then_some(label)
     }
 }
 
@@ -377,5 +393,56 @@ mod tests {
         assert_eq!(names.answer(&query), Answer::AskOthers);
         names.remove("job@1");
         assert_eq!(names.units.len(), 1);
+    }
+
+    fn addresses(names: &Names, label: &str) -> Vec<u8> {
+        let query = parse(&ask(1, label, A)).unwrap();
+        let Answer::Own(Reply { answers, .. }) = names.answer(&query) else { return Vec::new() };
+        let last = |record: &Record| match record {
+            Record::Ipv4(address) => address.octets()[3],
+            other => panic!("{other:?}"),
+        };
+        let mut found: Vec<u8> = answers.iter().map(last).collect();
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn units_that_share_a_label_are_found_together() {
+        for units in [["A", "a"], ["a", "A"]] {
+            let mut names = names();
+            for (last, unit) in (1..).zip(units) {
+                names.insert(unit, Ipv4Addr::new(10, 120, 0, last), None);
+            }
+            assert_eq!(addresses(&names, "a"), [1, 2]);
+            assert_eq!(addresses(&names, "A.ferrite.local"), [1, 2]);
+            // The first one again, as after a restart, with another address.
+            names.insert(units[0], Ipv4Addr::new(10, 120, 0, 3), None);
+            assert_eq!(addresses(&names, "a"), [2, 3]);
+            names.remove(units[0]);
+            assert_eq!(addresses(&names, "a"), [2]);
+            names.remove(units[1]);
+            assert_eq!(addresses(&names, "a"), [0_u8; 0]);
+        }
+        for units in [["x.y", "x@y"], ["x@y", "x.y"]] {
+            let mut names = names();
+            for (last, unit) in (1..).zip(units) {
+                names.insert(unit, Ipv4Addr::new(10, 120, 0, last), None);
+            }
+            assert_eq!(addresses(&names, "x-y"), [1, 2]);
+            names.insert("x-y", Ipv4Addr::new(10, 120, 0, 3), None);
+            assert_eq!(addresses(&names, "x-y"), [3]);
+            names.remove("x-y");
+            names.remove(units[1]);
+            assert_eq!(addresses(&names, "x-y"), [1]);
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_for_dns_is_no_answer() {
+        let mut names = names();
+        names.insert(&"l".repeat(64), Ipv4Addr::new(10, 120, 0, 7), None);
+        let query = parse(&ask(1, "7.0.120.10.in-addr.arpa", PTR)).unwrap();
+        assert_eq!(names.answer(&query), own(&[]));
     }
 }

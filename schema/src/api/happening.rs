@@ -27,6 +27,9 @@ pub struct LogLine {
     pub run: u64,
     /// The line, without its end; bytes that are not UTF-8 are replaced.
     pub line: String,
+    /// It goes on in the next one of the same stream and run: it was too long for one. Absent where it does not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
 }
 
 /// What sort of thing happened.

@@ -63,6 +63,9 @@ pub struct Request {
     pub log_dir: String,
     /// Signal that asks it to stop, for whoever watches over it.
     pub stop_signal: i32,
+    /// It is a command before or after the unit's program, and no run of that.
+    #[serde(default)]
+    pub beside: bool,
 }
 
 /// User and group IDs of the node that stand for 0 and up in a container.

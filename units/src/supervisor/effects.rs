@@ -173,6 +173,7 @@ impl Supervisor {
                     prepared.await.map_err(|error| ferrite_schema::chain(&error))?;
                 let addresses = addresses(&files.network);
                 request.network = files.network;
+                request.beside = kind != RunKind::Main;
                 let own = std::mem::replace(&mut request.mounts, files.mounts);
                 request.mounts.extend(own);
                 let started = shims::start(&folder, run, &request).await;
