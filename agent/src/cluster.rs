@@ -298,6 +298,20 @@ impl Cluster {
         self.members.send_replace(members);
     }
 
+    /// There is a cluster, and who runs etcd in it is not known: that is remembered, too.
+    fn exists(&self) {
+        if matches!(self.folder.members(), Ok(None))
+            && let Err(error) = self.folder.keep_members(&[])
+        {
+            tracing::error!(error = ferrite_schema::chain(&error), "members-not-kept");
+        }
+        self.standing.send_modify(|standing| {
+            if let Some(standing) = standing {
+                standing.knows = true;
+            }
+        });
+    }
+
     /// What came of an attempt to reach an address: who was there, or nobody who is believed.
     fn tried(&self, address: &str, reached: Option<(SocketAddr, &MachineId)>) {
         let now = Instant::now();

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use super::graph::{self, Other};
 use super::handle::{Message, Stopping};
 use super::launch::Places;
-use super::machine::{Effect, Event};
+use super::machine::Event;
 use super::naming;
 use super::readiness::{self, Seen, Settled};
 use super::record::{self, Record};

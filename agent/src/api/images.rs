@@ -204,7 +204,7 @@ fn status_of(error: &Import) -> StatusCode {
             Layer::Decompress { .. } | Layer::Unpack { .. } | Layer::RefuseContent { .. },
         ) => StatusCode::UNPROCESSABLE_ENTITY,
         Import::Policy(_) => StatusCode::FORBIDDEN,
-        Import::Stage { .. } | Import::Layer(Layer::Prepare { .. }) => {
+        Import::Stage { .. } | Import::Layer(Layer::Prepare { .. } | Layer::Below { .. }) => {
             StatusCode::INSUFFICIENT_STORAGE
         }
         Import::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -38,6 +38,7 @@ const HEARD_OF_MAX: usize = 256;
 /// What an in-process link holds.
 const INSIDE_BYTES: usize = 256 * 1024;
 const ABOUT: &str = "cluster link";
+const ABOUT_MEMBERS: &str = "cluster members";
 
 /// Keeps this node linked. Never ends.
 pub(super) async fn follow(cluster: &Arc<Cluster>, node: &Node) {
@@ -294,7 +295,8 @@ impl Way<'_> {
             }
         };
         let members = Members::told_by(self.cluster, &reached.machine);
-        let proves = members.proves(&reached.machine, reached.address);
+        let stands = |why| self.node.stand(ABOUT_MEMBERS.to_owned(), why);
+        let proves = members.proves((&reached.machine, reached.address), stands);
         let linked = async {
             tokio::select! {
                 end = self.run(reached.stream, address, following, (welcomed, &members)) => end,
@@ -308,6 +310,7 @@ impl Way<'_> {
     }
 
     fn ended(&self) {
+        self.node.stand(ABOUT_MEMBERS.to_owned(), None);
         self.cluster.linked.send_if_modified(|linked| std::mem::replace(linked, false));
         lapse(self.cluster);
     }

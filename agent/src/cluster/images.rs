@@ -23,7 +23,7 @@ use futures_util::{StreamExt, stream};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
 
 use super::dial::{Dial, Identity, PATIENCE, Reached};
@@ -37,9 +37,17 @@ const ARCHIVE_MAX_BYTES: u64 = 16 << 30;
 /// How long somebody who has an image may be busy with others, and how long nothing may come of an archive.
 const TURN: Duration = Duration::from_secs(120);
 const SILENCE: Duration = Duration::from_secs(30);
-/// Slower than this nobody gives one, after a first while.
-const BYTES_PER_S_MIN: u64 = 64 << 10;
-const FIRST: Duration = Duration::from_secs(60);
+/// So much of it comes in this time at least, or it is given up: by the one that takes it, and, a piece at a time, by the one that
+/// gives it.
+const WINDOW: Duration = Duration::from_secs(30);
+const WINDOW_BYTES_MIN: u64 = 1 << 20;
+const PIECE_WITHIN: Duration = Duration::from_secs(5);
+/// What is left free on STATE when an archive and what is made of it are there.
+const FREE_BYTES: u64 = 256 << 20;
+/// Images that are fetched from others at a time.
+const FETCHES_MAX: usize = 4;
+/// How long others are asked who has one: a registry waits for that.
+const SEEKS_WITHIN: Duration = Duration::from_secs(5);
 /// How many machines are asked who has an image, and how many at once.
 const ASKED_MAX: usize = 128;
 const ASKED_AT_ONCE: usize = 8;
@@ -61,7 +69,8 @@ impl fmt::Debug for Shared {
 
 /// From now on machines of the cluster give this one images, and it gives them its own.
 pub(super) fn share(cluster: &Arc<Cluster>, images: ImageStore, puller: Puller) {
-    puller.look_nearby(Arc::new(Machines(Arc::downgrade(cluster))));
+    let fetches = Semaphore::new(FETCHES_MAX);
+    puller.look_nearby(Arc::new(Machines { cluster: Arc::downgrade(cluster), fetches }));
     let shared = Shared { images, puller, gives: Semaphore::new(GIVES_MAX) };
     // Its agent begins it once.
     drop(cluster.shared.set(shared));
@@ -117,7 +126,7 @@ where
     says.say(&Message::Image { digest: manifest, archive_bytes }).await?;
     let mut pieces = archive::begin(plan)?;
     while let Some(piece) = pieces.recv().await {
-        let sent = timeout(SILENCE, says.pass(&piece?)).await;
+        let sent = timeout(PIECE_WITHIN, says.pass(&piece?)).await;
         sent.map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
     }
     Ok(())
@@ -154,12 +163,17 @@ impl Shared {
 
 /// The machines of the cluster, as they may have images.
 #[derive(Debug)]
-struct Machines(Weak<Cluster>);
+struct Machines {
+    cluster: Weak<Cluster>,
+    fetches: Semaphore,
+}
 
 impl Nearby for Machines {
     fn fetch<'a>(&'a self, manifest: &'a Digest, path: &'a Path, take: Take<'a>) -> Taken<'a> {
         Box::pin(async move {
-            match self.0.upgrade() {
+            // Nobody closes it.
+            let _turn = self.fetches.acquire().await;
+            match self.cluster.upgrade() {
                 Some(cluster) => fetch(&cluster, &manifest.to_string(), path, take).await,
                 None => false,
             }
@@ -182,19 +196,27 @@ enum NotHad {
     Silent,
     #[error("its archive has {0} bytes, and {ARCHIVE_MAX_BYTES} are the most")]
     TooLarge(u64),
+    #[error(
+        "there is no room for it: it needs {needed} bytes with what is made of it, and {free} are free"
+    )]
+    NoRoom { needed: u64, free: u64 },
     #[error("its archive ends early")]
     CutOff,
     #[error("keep its archive")]
     Keep(#[source] io::Error),
 }
 
-/// What a name means to the machines that have an image of it; the first one that answers counts.
+/// What a name means to members that have an image of it; the first one that answers counts. Others are not asked: whoever says what
+/// a name means says what all machines run.
 pub(crate) async fn means(cluster: &Cluster, name: &str) -> Option<String> {
+    let members = cluster.members();
+    let is_member = |machine: &MachineId| members.iter().any(|one| one.machine == *machine);
     let asks = async {
-        let mut answers = seek(cluster, name)?;
+        let mut answers = seek(cluster, name, is_member)?;
         loop {
             if let (_, Some(digest)) = answers.next().await? {
-                return Some(digest);
+                let digest: Digest = digest.parse().ok()?;
+                return Some(digest.to_string());
             }
         }
     };
@@ -202,23 +224,29 @@ pub(crate) async fn means(cluster: &Cluster, name: &str) -> Option<String> {
 }
 
 type Addresses = Vec<String>;
+/// Another machine, and where it is.
+type Other = (MachineId, Addresses);
 
 /// Asks other machines who has an image; answers come as they come.
-fn seek(
+fn seek<A>(
     cluster: &Cluster,
     image: &str,
-) -> Option<impl stream::Stream<Item = (Addresses, Option<String>)> + Unpin + use<>> {
+    asked: A,
+) -> Option<impl stream::Stream<Item = (Other, Option<String>)> + Unpin + use<A>>
+where
+    A: Fn(&MachineId) -> bool,
+{
     let identity = cluster.identity.borrow().clone()?;
-    let asks = others(cluster).into_iter().map(move |addresses| {
+    let asks = others(cluster, asked).into_iter().map(move |(machine, addresses)| {
         let (identity, image) = (identity.clone(), image.to_owned());
         async move {
             let message = Message::SeekImage { image };
-            let answer = timeout(PATIENCE, ask(&identity, &addresses, &message)).await;
+            let answer = timeout(PATIENCE, ask(&identity, &machine, &addresses, &message)).await;
             let digest = match answer {
                 Ok(Ok((Message::Image { digest, .. }, _))) => Some(digest),
                 Ok(_) | Err(_) => None,
             };
-            (addresses, digest)
+            ((machine, addresses), digest)
         }
     });
     let asks: Vec<_> = asks.collect();
@@ -226,19 +254,20 @@ fn seek(
 }
 
 /// Where other machines are, each one's addresses, in this node's own order: not all ask the same first.
-fn others(cluster: &Cluster) -> Vec<Addresses> {
+fn others(cluster: &Cluster, asked: impl Fn(&MachineId) -> bool) -> Vec<Other> {
     let chance = RandomState::new();
     let peers = cluster.peers.borrow();
     let peers = peers.iter().flat_map(|told| &told.peers);
     let own = |machine: &MachineId| machine == cluster.machine();
-    let mut others: Vec<(u64, Addresses)> = peers
-        .filter(|(machine, peer)| !own(machine) && !peer.addresses.is_empty())
+    let mut others: Vec<(u64, Other)> = peers
+        .filter(|(machine, peer)| !own(machine) && asked(machine) && !peer.addresses.is_empty())
         .map(|(machine, peer)| {
-            (chance.hash_one(machine), peer.addresses.iter().map(|one| at(*one)).collect())
+            let addresses = peer.addresses.iter().map(|one| at(*one)).collect();
+            (chance.hash_one(machine), (machine.clone(), addresses))
         })
         .collect();
     others.sort_unstable();
-    others.into_iter().map(|(_, addresses)| addresses).take(ASKED_MAX).collect()
+    others.into_iter().map(|(_, other)| other).take(ASKED_MAX).collect()
 }
 
 type Talk = Hears<TlsStream<TcpStream>>;
@@ -246,12 +275,15 @@ type Talk = Hears<TlsStream<TcpStream>>;
 /// Asks the machine at one of these addresses.
 async fn ask(
     identity: &Identity,
+    machine: &MachineId,
     addresses: &[String],
     message: &Message,
 ) -> Result<(Message, Talk), NotHad> {
     let mut last = NotHad::Silent;
     for address in addresses {
         match identity.reach(address, PATIENCE).await {
+            // Somebody else has its address now.
+            Ok(reached) if reached.machine != *machine => last = NotHad::Answer,
             Ok(Reached { stream, .. }) => {
                 let (mut hears, mut says) = frames(stream);
                 says.say(message).await?;
@@ -268,17 +300,24 @@ async fn ask(
 
 /// Brings an image from the first machine that has it and gives it.
 async fn fetch(cluster: &Cluster, manifest: &str, path: &Path, take: Take<'_>) -> bool {
-    let Some(mut answers) = seek(cluster, manifest) else { return false };
-    while let Some((addresses, found)) = answers.next().await {
-        if found.as_deref() != Some(manifest) {
-            continue;
+    let Some(mut answers) = seek(cluster, manifest, |_| true) else { return false };
+    let mut have = Vec::new();
+    let asks = async {
+        while let Some((other, found)) = answers.next().await {
+            if found.as_deref() == Some(manifest) {
+                have.push(other);
+            }
         }
-        match fetch_from(cluster, &addresses, manifest, path).await {
+    };
+    // Those that have not answered by then are not waited for.
+    drop(timeout(SEEKS_WITHIN, asks).await);
+    for other in have {
+        match fetch_from(cluster, &other, manifest, path).await {
             Ok(()) if take().await => return true,
             Ok(()) => {}
             Err(error) => {
                 let error = ferrite_schema::chain(&error);
-                tracing::warn!(error, addresses = addresses.join(","), "image-not-given");
+                tracing::warn!(error, machine = %other.0, "image-not-given");
             }
         }
     }
@@ -287,18 +326,25 @@ async fn fetch(cluster: &Cluster, manifest: &str, path: &Path, take: Take<'_>) -
 
 async fn fetch_from(
     cluster: &Cluster,
-    addresses: &[String],
+    (machine, addresses): &Other,
     manifest: &str,
     path: &Path,
 ) -> Result<(), NotHad> {
     let identity = cluster.identity.borrow().clone().ok_or(NotHad::Silent)?;
     let message = Message::WantImage { manifest: manifest.to_owned() };
-    let answer = timeout(TURN, ask(&identity, addresses, &message)).await;
+    let answer = timeout(TURN, ask(&identity, machine, addresses, &message)).await;
     let (answer, mut hears) = answer.map_err(|_elapsed| NotHad::Silent)??;
     let Message::Image { archive_bytes, .. } = answer else { return Err(NotHad::Answer) };
-    let within = FIRST + Duration::from_secs(archive_bytes / BYTES_PER_S_MIN);
-    let received = timeout(within, receive(&mut hears, archive_bytes, path)).await;
-    received.map_err(|_elapsed| NotHad::Silent)?
+    receive(&mut hears, archive_bytes, path).await
+}
+
+/// Whether an archive, its blobs and about as much of its layers find room.
+fn has_room(archive_bytes: u64, path: &Path) -> Result<(), NotHad> {
+    let folder = path.parent().unwrap_or(path);
+    let stat = rustix::fs::statvfs(folder).map_err(|errno| NotHad::Keep(errno.into()))?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let needed = archive_bytes.saturating_mul(3).saturating_add(FREE_BYTES);
+    if free < needed { Err(NotHad::NoRoom { needed, free }) } else { Ok(()) }
 }
 
 /// Keeps an archive that comes.
@@ -310,9 +356,17 @@ async fn receive<S: AsyncRead>(
     if archive_bytes > ARCHIVE_MAX_BYTES {
         return Err(NotHad::TooLarge(archive_bytes));
     }
+    has_room(archive_bytes, path)?;
     let mut file = tokio::fs::File::create(path).await.map_err(NotHad::Keep)?;
     let mut left = archive_bytes;
+    let (mut since, mut in_window) = (Instant::now(), 0_u64);
     while left > 0 {
+        if since.elapsed() >= WINDOW {
+            if in_window < WINDOW_BYTES_MIN {
+                return Err(NotHad::Silent);
+            }
+            (since, in_window) = (Instant::now(), 0);
+        }
         let bytes = timeout(SILENCE, hears.bytes()).await.map_err(|_elapsed| NotHad::Silent)??;
         let come = bytes.len().try_into().unwrap_or(u64::MAX);
         if come == 0 {
@@ -323,6 +377,7 @@ async fn receive<S: AsyncRead>(
         let bytes = bytes.get(..usize::try_from(taken).unwrap_or(0)).unwrap_or_default();
         file.write_all(bytes).await.map_err(NotHad::Keep)?;
         left -= taken;
+        in_window += taken;
     }
     file.flush().await.map_err(NotHad::Keep)
 }

@@ -1,7 +1,7 @@
 //! Who may say something of etcd. Every machine of the cluster has a certificate by which it is a node, and could say that it
 //! serves, or who the members are: those that believed it would give their data up one after the other. So it counts only from
 //! members that this node knows, and from machines that show, where etcd's peers meet, a certificate of the peers' own authority:
-//! only members have one. Workers have nothing that could be given up, and nothing to compare with.
+//! only machines that may run etcd can have one. Workers have nothing that could be given up, and nothing to compare with.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -23,6 +23,8 @@ use super::{Cluster, etcd, now_s};
 /// What another one gets to show its certificate, and how long after it is asked once more.
 const PATIENCE: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_secs(5);
+/// A relay that has just begun may not be there yet: people are told after so many times.
+const VAIN_MAX: u32 = 3;
 
 /// It is not known to run etcd.
 #[derive(Debug, thiserror::Error)]
@@ -157,23 +159,38 @@ impl<'node> Members<'node> {
 
     /// The relay says who they are.
     pub(super) fn hears(&self, members: Vec<Member>, fresh: bool) {
-        if let Some((members, fresh)) = self.said(|said| said.hears(members, fresh)) {
-            self.take(members, fresh);
+        match self.said(|said| said.hears(members, fresh)) {
+            Some((members, fresh)) => self.take(members, fresh),
+            // Whoever its members are: this node must not begin another one.
+            None => self.cluster.exists(),
         }
     }
 
     /// Has the relay at this address show that it may say so, until it has. Never ends.
-    pub(super) async fn proves(&self, machine: &MachineId, address: SocketAddr) -> Infallible {
+    /// `stands` is told why not, for people, and when that is over.
+    pub(super) async fn proves(
+        &self,
+        (machine, address): (&MachineId, SocketAddr),
+        stands: impl Fn(Option<String>),
+    ) -> Infallible {
+        let mut vain = 0;
         while !self.said(|said| said.proven) {
             match shows(self.cluster, machine, address).await {
                 Ok(()) => {
+                    stands(None);
                     if let Some((members, fresh)) = self.said(Said::is_proven) {
                         self.take(members, fresh);
                     }
                 }
                 Err(why) => {
+                    vain += 1;
                     let why = ferrite_schema::chain(&why);
-                    tracing::warn!(relay = %machine, why, "members-not-believed");
+                    if vain == VAIN_MAX {
+                        tracing::warn!(relay = %machine, why, "members-not-believed");
+                        stands(Some(format!(
+                            "this node does not know who runs etcd: machine {machine} says so, and does not show that it may: {why}"
+                        )));
+                    }
                     tokio::time::sleep(AGAIN).await;
                 }
             }

@@ -299,6 +299,11 @@ async fn a_unit_keeps_its_images_digest_until_somebody_says_another_one() {
     assert_eq!(submits(other.clone(), None).await.0, None, "another image");
     assert_eq!(submits(other.clone(), Some(&first)).await.0.as_ref(), Some(&first));
     assert_eq!(submits(other, Some(&second)).await.0.as_ref(), Some(&second), "it moved");
+    let runs = Unit { image: "web:3".to_owned(), ..web(None) };
+    assert_eq!(submits(runs.clone(), None).await.0, None);
+    let launched = UnitChange { target: Some(UnitTarget::Launched), replicas: None };
+    alter(&store, "web", launched).await.unwrap();
+    assert_eq!(submits(runs, Some(&first)).await.0, None, "what runs is not replaced for it");
     let template = json!({"name": "job@", "image": "job"});
     submits(serde_json::from_value(template).unwrap(), Some(&first)).await;
     let launch = UnitChange { target: Some(UnitTarget::Launched), replicas: None };

@@ -154,7 +154,13 @@ async fn pinned(node: &Node, unit: &Unit) -> Option<String> {
         return None;
     }
     match timeout(RESOLVES_WITHIN, node.puller.resolve(&unit.image)).await {
-        Ok(Ok(digest)) => return Some(digest),
+        Ok(Ok(digest)) => {
+            // What is here now is kept under that name, too: the other one may mean something else soon.
+            if node.puller.look(&unit.image).await.is_ok() {
+                drop(node.puller.ensure(&format!("{}@{digest}", unit.image)).await);
+            }
+            return Some(digest);
+        }
         Ok(Err(error)) => {
             let error = ferrite_schema::chain(&error);
             tracing::info!(error, image = unit.image, "image-not-resolved");

@@ -56,12 +56,14 @@ impl Submitted {
         };
         runs_itself(&name, target)?;
         let mut spec = version(&self.unit, self.image.clone())?;
-        if spec.image.is_none()
-            && let Some(before) = before.and_then(|before| kept(picture, before))
-            && (Spec { image: before.image.clone(), ..spec.clone() }) == *before
+        if let Some(before) = before
+            && let Some(version) = kept(picture, before)
+            && (Spec { image: version.image.clone(), ..spec.clone() }) == *version
+            && (spec.image.is_none()
+                || version.image.is_none() && before.target != Target::Inactive)
         {
-            // What runs is not replaced because nobody can say now what its image's name means.
-            spec.image.clone_from(&before.image);
+            // What runs is not replaced because nobody can say now what its image's name means, or because somebody can now.
+            spec.image.clone_from(&version.image);
         }
         let record = |spec| records::Unit {
             target,
