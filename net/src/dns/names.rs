@@ -390,8 +390,11 @@ mod tests {
         let query = parse(&ask(1, "job-1", A)).unwrap();
         assert_eq!(names.answer(&query), own(&[Record::Ipv4(WEB.0)]));
         names.remove("job-1");
-        assert_eq!(names.answer(&query), Answer::AskOthers);
+        // Free again, it is what is made of the other's.
+        let job = own(&[Record::Ipv4(Ipv4Addr::new(10, 120, 0, 9))]);
+        assert_eq!(names.answer(&query), job);
         names.remove("job@1");
+        assert_eq!(names.answer(&query), Answer::AskOthers);
         assert_eq!(names.units.len(), 1);
     }
 
