@@ -9,11 +9,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, FileType, Mode, Timespec, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, Timespec, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::below::{Below, Lies, Parts, xattrs};
-use super::meta::{self, Meta, Owner};
+use super::meta::{self, Meta};
 use super::names::{OPAQUE, PATH_MAX_BYTES};
 use super::open::{self, Is, joined};
 use super::problem::Problem;
@@ -66,8 +66,6 @@ enum Way {
 pub(super) struct Folders<'a> {
     root: BorrowedFd<'a>,
     pub(super) below: &'a Below,
-    /// Whom new files belong to anyway.
-    own: Owner,
     /// Folders that are open, by their ways without links. What is seen there changes only where a folder is removed
     /// or made opaque; then all are forgotten.
     open: HashMap<Vec<u8>, Rc<Folder>>,
@@ -79,11 +77,10 @@ pub(super) struct Folders<'a> {
 
 impl<'a> Folders<'a> {
     /// The folder `root`, which is empty, over the layers below; it gets what their root is like.
-    pub(super) fn new(root: BorrowedFd<'a>, below: &'a Below, own: Owner) -> Result<Self, Problem> {
+    pub(super) fn new(root: BorrowedFd<'a>, below: &'a Below) -> Result<Self, Problem> {
         let mut folders = Self {
             root,
             below,
-            own,
             open: HashMap::new(),
             known: BTreeMap::new(),
             known_bytes: 0,
@@ -251,7 +248,10 @@ impl<'a> Folders<'a> {
             rustix::fs::fremovexattr(fd, name.as_slice())?;
         }
         let hands_on = meta.mode.contains(Mode::SGID);
-        meta.with_mode(meta.mode.difference(Mode::SGID)).set(fd.as_fd(), self.own)?;
+        // It may be somebody's already: as it was below, or as an earlier entry said.
+        let stat = rustix::fs::fstat(fd)?;
+        let owner = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+        meta.with_mode(meta.mode.difference(Mode::SGID)).set(fd.as_fd(), owner)?;
         let mode = hands_on.then_some(meta.mode);
         let is_own = self.known.get(path).is_some_and(|known| known.is_own);
         self.note(path, Known { mtime: Some(meta.mtime), mode, is_own })

@@ -153,7 +153,11 @@ fn one<R: BufRead>(
     if matches!(role, Role::Ignored) {
         return Ok(());
     }
-    target.enter(folder)?;
+    match target.enter(folder) {
+        // Under what is no folder there is nothing to hide.
+        Err(problem) if !matches!(role, Role::Plain) && problem.is_no_folder() => return Ok(()),
+        other => other?,
+    }
     match role {
         Role::Plain | Role::Ignored => {}
         Role::Opaque => return target.set_opaque(),

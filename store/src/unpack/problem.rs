@@ -9,6 +9,12 @@ pub(super) enum Problem {
 }
 
 impl Problem {
+    /// A name on the way is no folder's.
+    pub(super) fn is_no_folder(&self) -> bool {
+        matches!(self, Self::Failed(NotWritten::Disk(error))
+            if error.kind() == std::io::ErrorKind::NotADirectory)
+    }
+
     /// The kernel lets ordinary users not do it.
     pub(super) fn is_not_permitted(&self) -> bool {
         matches!(self, Self::Failed(NotWritten::Disk(error))

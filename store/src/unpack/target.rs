@@ -36,7 +36,7 @@ pub(super) struct Target<'a> {
 impl<'a> Target<'a> {
     pub(super) fn new(root: BorrowedFd<'a>, below: &'a Below) -> Result<Self, Problem> {
         let own = (rustix::process::geteuid(), rustix::process::getegid());
-        let folders = Folders::new(root, below, own)?;
+        let folders = Folders::new(root, below)?;
         Ok(Self { folders, own, parent: None, left_out: BTreeSet::new() })
     }
 
