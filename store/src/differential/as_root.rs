@@ -96,8 +96,13 @@ fn judge(
     begun_s: i64,
 ) -> Vec<String> {
     let taken = outcomes.others.iter().any(|(_, outcome)| outcome.is_ok());
+    // Where containers-storage alone takes it, a whiteout has hidden something of its own layer there, which the specification does
+    // not say.
+    let by_umoci =
+        outcomes.others.iter().any(|(engine, outcome)| *engine == Engine::Umoci && outcome.is_ok());
     match (&outcomes.ours, taken) {
         (Err(_), false) => Vec::new(),
+        (Err(_), true) if !by_umoci => Vec::new(),
         (Err(error), true) => vec![format!("we refuse it: {error}")],
         (Ok(_), false) => vec!["we take it alone".to_owned()],
         (Ok(ours), true) => {

@@ -48,6 +48,22 @@ impl fmt::Debug for Node {
     }
 }
 
+impl Node {
+    /// What a folder names and does not have.
+    fn absent() -> Self {
+        Self {
+            kind: FileType::Unknown,
+            mode: 0,
+            owner: (0, 0),
+            mtime: (0, 0),
+            device: 0,
+            content: Vec::new(),
+            xattrs: BTreeMap::new(),
+            same_as: Vec::new(),
+        }
+    }
+}
+
 /// All that is below a folder, by its path from there; the folder itself is the empty path.
 pub(crate) type Tree = BTreeMap<Vec<u8>, Node>;
 
@@ -56,7 +72,11 @@ pub(crate) fn tree(root: &Path) -> Tree {
     let (mut found, mut first, mut left) = (BTreeMap::new(), BTreeMap::new(), vec![Vec::new()]);
     while let Some(path) = left.pop() {
         let place = root.join(std::ffi::OsStr::from_bytes(&path));
-        let meta = fs::symlink_metadata(&place).unwrap();
+        let Ok(meta) = fs::symlink_metadata(&place) else {
+            // A folder says that it is there, and it is not: a whiteout that hides nothing.
+            found.insert(path, (Node::absent(), (0, 0)));
+            continue;
+        };
         if meta.is_dir() {
             for entry in fs::read_dir(&place).unwrap() {
                 let name = entry.unwrap().file_name();

@@ -19,6 +19,7 @@ mod referrers;
 pub mod registry;
 pub mod rest;
 pub mod trust;
+mod without;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;

@@ -327,25 +327,26 @@ impl<'a> Folders<'a> {
         if folder.below.is_empty() || is_root && self.root_is_opaque {
             return Ok(());
         }
-        // Folders that were made only because of what is below go with it.
-        let inside = joined(&folder.path, b"");
-        let inside = if is_root { Vec::new() } else { inside };
-        let direct = |path: &[u8]| -> Option<Vec<u8>> {
-            let name = path.get(inside.len()..)?;
-            (!name.is_empty() && !name.contains(&b'/')).then(|| name.to_vec())
-        };
+        // Folders that were made only because of what is below go with it, and nothing in them is the layer's own.
+        let inside = if is_root { Vec::new() } else { joined(&folder.path, b"") };
         let others = self.known.range(inside.clone()..);
         let others = others.take_while(|(path, _)| path.starts_with(&inside));
-        let others = others.filter(|(_, known)| !known.is_own);
-        let names: Vec<_> = others.filter_map(|(path, _)| direct(path)).collect();
-        for name in names {
-            self.remove(folder, &name)?;
+        let others: Vec<_> =
+            others.filter(|(_, known)| !known.is_own).map(|(path, _)| path.clone()).collect();
+        for path in others.iter().filter(|path| !others.contains(&above(path).to_vec())) {
+            let parent = above(path);
+            let name = path.get(parent.len()..).unwrap_or_default();
+            let name = name.strip_prefix(b"/").unwrap_or(name).to_vec();
+            let fd = open::itself(self.root, parent)?;
+            let parent = Folder { fd, path: parent.to_vec(), below: Parts::default() };
+            self.remove(&parent, &name)?;
         }
         if is_root {
             self.root_is_opaque = true;
             self.hide_each(folder)?;
         } else {
             set_opaque(&folder.fd, b".")?;
+            take_whiteouts_away(folder.fd.as_fd())?;
         }
         self.open.clear();
         Ok(())
@@ -355,7 +356,10 @@ impl<'a> Folders<'a> {
     fn hide_each(&self, root: &Folder) -> Result<(), Problem> {
         for name in self.below.names(&root.below)? {
             match open::look(&root.fd, &name)? {
-                Some(Is::Folder) => self.hide_what_is_below(root, &name)?,
+                Some(Is::Folder) => {
+                    self.hide_what_is_below(root, &name)?;
+                    take_whiteouts_away(open::itself(root.fd.as_fd(), &name)?.as_fd())?;
+                }
                 Some(_) => {}
                 None => self.white_out(root, &name)?,
             }
@@ -392,6 +396,34 @@ impl<'a> Folders<'a> {
         }
         Ok(())
     }
+}
+
+/// The folder that a path is in; the root's is the root.
+fn above(path: &[u8]) -> &[u8] {
+    let end = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    path.get(..end).unwrap_or_default()
+}
+
+/// Takes away what the layer has hidden in a folder, and in those in it: nothing lies below any more, and overlayfs shows marks that
+/// hide nothing.
+fn take_whiteouts_away(folder: BorrowedFd<'_>) -> Result<(), Problem> {
+    let mut left = vec![Vec::new()];
+    while let Some(path) = left.pop() {
+        let fd = open::folder(open::itself(folder, &path)?, b".")?;
+        for entry in rustix::fs::Dir::read_from(&fd)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") {
+                continue;
+            }
+            match open::look(&fd, name)? {
+                Some(Is::Whiteout) => rustix::fs::unlinkat(&fd, name, AtFlags::empty())?,
+                Some(Is::Folder) => left.push(joined(&path, name)),
+                Some(Is::Link | Is::Other) | None => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 fn refuse(missing: Missing) -> Result<(), Problem> {
