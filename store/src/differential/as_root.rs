@@ -19,8 +19,9 @@ const TOGETHER: u64 = 64;
 /// Of so many seeds one has its stack at the root of an image of its own.
 const ALONE_EVERY: u64 = 25;
 
+/// In an emulated machine a stack takes about a second.
 fn count() -> u64 {
-    if std::env::var_os("FERRITE_LONG").is_some() { 100_000 } else { 1_000 }
+    if std::env::var_os("FERRITE_LONG").is_some() { 100_000 } else { 200 }
 }
 
 /// `FERRITE_SEED` has it look at others.
