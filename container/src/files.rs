@@ -90,7 +90,8 @@ fn open(path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
 fn get(path: &Path, out: Outgoing<'_>) -> Result<(), Pack> {
     let (parent, name) = match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => (parent, name),
-        _ => (Path::new("/"), OsStr::new(".")),
+        // The root, or a path that ends in `..`.
+        _ => (path, OsStr::new(".")),
     };
     let opened = open(parent, OFlags::PATH | OFlags::DIRECTORY);
     let folder = opened.map_err(|errno| Pack::Read {

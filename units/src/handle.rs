@@ -233,12 +233,14 @@ impl Units {
     }
 
     /// The documents of all units: each as it was submitted, and the one that it runs by where that is another.
-    pub async fn documents(&self) -> Vec<Unit> {
+    ///
+    /// # Errors
+    /// The agent goes down: what units use is not known then.
+    pub async fn documents(&self) -> Result<Vec<Unit>, Refusal> {
         let (reply, answer) = oneshot::channel();
-        match self.queue.send(Message::Documents(reply)).await {
-            Ok(()) => answer.await.unwrap_or_default(),
-            Err(_) => Vec::new(),
-        }
+        let message = Message::Documents(reply);
+        self.queue.send(message).await.map_err(|_closed| Refusal::GoingDown)?;
+        answer.await.map_err(|_closed| Refusal::GoingDown)
     }
 
     /// Gets a unit's image, so that its start does not wait for it; makes an instance of its template.

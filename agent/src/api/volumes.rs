@@ -19,7 +19,7 @@ use crate::node::Node;
     responses((status = 200, description = "The named volumes", body = Vec<Volume>), (status = "default", description = "Refused or not possible", body = ApiError)),
 )]
 pub(super) async fn list(State(node): State<Arc<Node>>) -> Result<Json<Vec<Volume>>, Failure> {
-    let users = volumes::users(&node.units.documents().await);
+    let users = volumes::users(&node.units.documents().await?);
     done(tokio::task::spawn_blocking(move || node.volumes.list(&users)).await)
 }
 
@@ -34,7 +34,7 @@ pub(super) async fn remove(
     State(node): State<Arc<Node>>,
     Path(name): Path<String>,
 ) -> Result<Json<Volume>, Failure> {
-    let users = volumes::users(&node.units.documents().await);
+    let users = volumes::users(&node.units.documents().await?);
     done(tokio::task::spawn_blocking(move || node.volumes.remove(&name, &users)).await)
 }
 

@@ -137,9 +137,14 @@ async fn deliver(stream: FrameStream, source: Source, name: &str) -> Result<(), 
             piece = pieces.recv(), if packing.is_some() && outgoing.is_idle() => match piece {
                 Some(piece) => outgoing.queue(Kind::Stdin, &piece),
                 None => {
-                    if let Some(Ok(packed)) = packing.take().map(JoinHandle::join) {
-                        packed?;
-                        outgoing.queue(Kind::CloseStdin, &[]);
+                    match packing.take().map(JoinHandle::join) {
+                        Some(Ok(packed)) => {
+                            packed?;
+                            outgoing.queue(Kind::CloseStdin, &[]);
+                        }
+                        // It broke off here; nobody waits for the rest.
+                        Some(Err(_)) => return ended(name, None),
+                        None => {}
                     }
                 }
             },

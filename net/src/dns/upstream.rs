@@ -31,8 +31,9 @@ pub(crate) struct Upstream {
     resolv_conf: PathBuf,
     /// The resolver's own addresses, which it must not ask.
     own: Vec<IpAddr>,
-    /// Which of them answer.
-    health: Mutex<Health>,
+    /// Which of them answer packets, and which connections: many that are well take none.
+    packets: Mutex<Health>,
+    connections: Mutex<Health>,
 }
 
 /// How servers are asked.
@@ -53,7 +54,7 @@ struct Said {
 impl Upstream {
     /// Servers of the configuration, or else those in a file, but never the resolver's own addresses.
     pub(crate) fn new(configured: Vec<IpAddr>, resolv_conf: PathBuf, own: Vec<IpAddr>) -> Self {
-        Self { configured, resolv_conf, own, health: Mutex::default() }
+        Self { configured, resolv_conf, own, ..Self::default() }
     }
 
     pub(super) fn servers(&self) -> Vec<SocketAddr> {
@@ -85,7 +86,7 @@ impl Upstream {
         query: &Query,
         packet: &[u8],
     ) -> Option<Vec<u8>> {
-        let mut left = self.health().ordered(servers, Instant::now());
+        let mut left = self.health(transport).ordered(servers, Instant::now());
         let mut failure = None;
         for _round in 0..transport.rounds() {
             let mut again = Vec::new();
@@ -93,11 +94,11 @@ impl Upstream {
                 let asked = Instant::now();
                 let said = timeout(ANSWER_MAX, transport.ask(server, query, packet)).await;
                 let Ok(Ok(said)) = said else {
-                    self.health().silent(server, asked, Instant::now());
+                    self.health(transport).silent(server, asked, Instant::now());
                     again.push(server);
                     continue;
                 };
-                self.health().heard(server, Instant::now());
+                self.health(transport).heard(server, Instant::now());
                 match said.worth {
                     Worth::Answer => return Some(said.message),
                     Worth::Failure { lasts } => {
@@ -113,8 +114,12 @@ impl Upstream {
         failure.map(|failure| query.failure(&failure))
     }
 
-    fn health(&self) -> MutexGuard<'_, Health> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    fn health(&self, transport: Transport) -> MutexGuard<'_, Health> {
+        let health = match transport {
+            Transport::Packet => &self.packets,
+            Transport::Connection => &self.connections,
+        };
+        health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

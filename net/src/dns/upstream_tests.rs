@@ -236,6 +236,27 @@ async fn a_silent_server_costs_a_wait_once() {
     }
 }
 
+/// The first one of a list may know names that the others do not.
+#[tokio::test]
+async fn a_server_that_takes_no_connections_stays_the_first_for_packets() {
+    let (listener, socket) = super::dig::sockets().await;
+    let first = socket.local_addr().unwrap();
+    drop(listener);
+    let next = Server::begin(good).await;
+    let (packet, query) = question();
+    let (upstream, servers) = (Upstream::default(), [first, next.address]);
+    let by_connection = upstream.ask(&servers, Transport::Connection, &query, &packet).await;
+    assert_eq!((by_connection, next.asked()), (good(&packet), 1));
+    let answers = async {
+        let mut buffer = [0; 512];
+        let (length, client) = socket.recv_from(&mut buffer).await.unwrap();
+        socket.send_to(&good(&buffer[..length]).unwrap(), client).await.unwrap();
+    };
+    let asks = upstream.ask(&servers, Transport::Packet, &query, &packet);
+    let (by_packet, ()) = tokio::join!(asks, answers);
+    assert_eq!((by_packet, next.asked()), (good(&packet), 1));
+}
+
 #[tokio::test]
 async fn an_answer_that_is_too_long_for_a_packet_is_said_to_be() {
     let (packet, query) = question();

@@ -9,6 +9,7 @@ use axum::{Extension, Json};
 use ferrite_cluster::names::UnitName;
 use ferrite_schema::api::{ApiError, ClusterUnit, UnitChange, UnitTarget};
 use ferrite_schema::unit::{self, Unit};
+use ferrite_store::pull::Pull;
 use serde::Deserialize;
 use tokio::time::timeout;
 use utoipa::IntoParams;
@@ -146,6 +147,7 @@ pub(in crate::api) async fn remove(
 
 /// How long a registry is asked what an image's name means now. Where it does not say, each machine asks for itself, later.
 const RESOLVES_WITHIN: Duration = Duration::from_secs(5);
+const KEEPS_WITHIN: Duration = Duration::from_secs(2);
 
 /// The digest that the unit's image means now: on this machine, else in its registry, else on another machine. All instances run
 /// the same.
@@ -153,14 +155,17 @@ async fn pinned(node: &Node, unit: &Unit) -> Option<String> {
     if unit.image.contains('@') || unit.image.contains('%') {
         return None;
     }
-    match timeout(RESOLVES_WITHIN, node.puller.resolve(&unit.image)).await {
-        Ok(Ok(digest)) => {
-            // What is here now is kept under that name, too: the other one may mean something else soon.
-            if node.puller.look(&unit.image).await.is_ok() {
-                drop(node.puller.ensure(&format!("{}@{digest}", unit.image)).await);
-            }
-            return Some(digest);
+    let resolves = async {
+        let digest = node.puller.resolve(&unit.image).await?;
+        // What is here now is kept under that name, too: the other one may mean something else soon.
+        if node.puller.look(&unit.image).await.is_ok() {
+            let keeps = node.puller.ensure(&format!("{}@{digest}", unit.image));
+            drop(timeout(KEEPS_WITHIN, keeps).await);
         }
+        Ok::<_, Pull>(digest)
+    };
+    match timeout(RESOLVES_WITHIN, resolves).await {
+        Ok(Ok(digest)) => return Some(digest),
         Ok(Err(error)) => {
             let error = ferrite_schema::chain(&error);
             tracing::info!(error, image = unit.image, "image-not-resolved");
