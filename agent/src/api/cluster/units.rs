@@ -159,8 +159,8 @@ async fn pinned(node: &Node, unit: &Unit) -> Option<String> {
         let digest = node.puller.resolve(&unit.image).await?;
         // What is here now is kept under that name, too: the other one may mean something else soon.
         if node.puller.look(&unit.image).await.is_ok() {
-            let keeps = node.puller.ensure(&format!("{}@{digest}", unit.image));
-            drop(timeout(KEEPS_WITHIN, keeps).await);
+            let pinned = format!("{}@{digest}", unit.image);
+            drop(timeout(KEEPS_WITHIN, node.puller.ensure(&pinned)).await);
         }
         Ok::<_, Pull>(digest)
     };
