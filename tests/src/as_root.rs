@@ -47,6 +47,14 @@ pub fn programs() -> Result<Vec<(&'static str, PathBuf)>> {
     // The same words as in `scripts/test`: nothing is built a second time.
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--release", "--locked", "--workspace", "--all-targets"]);
+    // What cargo tells a test program is nothing to build by: a build script that looks at it would be run again, and all be built
+    // that depends on it.
+    let told = |name: &str| {
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name == "OUT_DIR"
+    };
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(told)) {
+        cargo.env_remove(name);
+    }
     let lines = succeed(cargo.arg("--message-format=json").current_dir(checkout()))?;
     let artifacts: Vec<Value> =
         lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
