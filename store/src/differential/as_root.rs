@@ -21,7 +21,7 @@ const ALONE_EVERY: u64 = 25;
 
 /// In an emulated machine a stack takes about a second.
 fn count() -> u64 {
-    if std::env::var_os("FERRITE_LONG").is_some() { 100_000 } else { 200 }
+    if std::env::var_os("FERRITE_LONG").is_some() { 100_000 } else { 100 }
 }
 
 /// `FERRITE_SEED` has it look at others.
