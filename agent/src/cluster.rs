@@ -12,7 +12,8 @@
 //! | `outlook` | what a member tells every node |
 //! | `network` | this node's part in the cluster's network, and what it answers for |
 //! | `following`, `link`, `errand` | this node's way to the cluster, what it hears on it and does for it |
-//! | `instances`, `images` | units for the cluster, and what is said of them; images that machines give one another |
+//! | `instances` | units for the cluster, and what is said of them |
+//! | `images`, `fetching` | images that this machine gives others, and those that others have |
 //! | `kept`, `knowledge` | what is kept on STATE, and what is known of machines that want in |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +49,7 @@ mod candidates;
 mod dial;
 mod errand;
 mod etcd;
+mod fetching;
 mod following;
 mod founding;
 mod frames;
@@ -76,7 +78,7 @@ mod tells;
 mod terms;
 mod work;
 
-pub(crate) use images::means;
+pub(crate) use fetching::means;
 pub(crate) use recovering::{NotOrdered, Remains, order, remains};
 pub(crate) use work::work;
 

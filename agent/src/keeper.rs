@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferrite_schema::api::Origin;
 use ferrite_schema::names;
 use ferrite_schema::node_config::{COLLECT_BELOW_PERCENT, COLLECT_UNTIL_PERCENT, ImagesConfig};
 use ferrite_store::collect::{self, Collect, Needs, free_percent};
@@ -21,13 +20,15 @@ const LOOK: Duration = Duration::from_secs(30);
 pub async fn needs(node: &Node) -> Result<Needs, Collect> {
     // Before the units are asked: whoever begins after that is counted as well.
     let census = node.images.census();
-    let all = node.units.list().await.into_iter();
-    // The node's own units run from the OS's image.
-    let units = all.filter(|unit| unit.origin != Origin::System);
-    let units: Vec<(String, String)> = units.map(|unit| (unit.name, unit.image)).collect();
+    let documents = node.units.documents().await;
+    let units: Vec<_> = documents.units.into_iter().map(|unit| (unit.name, unit.image)).collect();
     let images = node.images.clone();
     let run = Path::new(names::RUN_DIR).join("units");
-    let work = move || Needs::new(&images, census, &units, &run);
+    let work = move || {
+        let mut needs = Needs::new(&images, census, &units, &run)?;
+        needs.unknown = documents.unknown;
+        Ok(needs)
+    };
     // The task is joined here and does not panic; without an answer nothing would be needed, so it is asked again.
     match tokio::task::spawn_blocking(work).await {
         Ok(needs) => needs,

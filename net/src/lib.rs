@@ -31,4 +31,5 @@ const BRIDGE: &str = "ferrite0";
 /// What the names of the node's ends of units' cables begin with.
 const LINK_PREFIX: &str = "ferrite-";
 
+pub use dns::naming;
 pub use netlink::NetlinkProblem;

@@ -15,6 +15,7 @@ use ferrite_schema::unit::{Port, Protocol};
 use super::netlink::{Attributes, Batch, DUMP, Family, NetlinkProblem, Socket, attributes};
 use super::nftables::{Ground, Member};
 use super::ports;
+use super::underlay::in_network;
 
 #[cfg(test)]
 mod tests;
@@ -147,19 +148,7 @@ impl Published {
     }
 
     fn is_of_units(&self, address: IpAddr) -> bool {
-        self.networks.iter().any(|(own, prefix)| is_in(address, *own, *prefix))
-    }
-}
-
-fn is_in(address: IpAddr, network: IpAddr, prefix: u8) -> bool {
-    let same = |a: u128, b: u128, bits: u32| {
-        let shift = bits.saturating_sub(prefix.into());
-        a.checked_shr(shift) == b.checked_shr(shift)
-    };
-    match (address, network) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => same(a.to_bits().into(), b.to_bits().into(), 32),
-        (IpAddr::V6(a), IpAddr::V6(b)) => same(a.to_bits(), b.to_bits(), 128),
-        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        self.networks.iter().any(|(own, prefix)| in_network(address, *own, *prefix))
     }
 }
 

@@ -39,6 +39,14 @@ pub enum Collect {
     /// Somebody pulls or imports.
     #[error("collect images while one is being pulled or imported; try again later")]
     Busy,
+    /// Nobody can say that no unit needs it.
+    #[error("remove image {name}: a unit may use it that is not known here: {why}")]
+    Unknown {
+        /// Its name.
+        name: String,
+        /// Why.
+        why: String,
+    },
     /// Somebody uses the image this very moment.
     #[error(
         "remove image {name}: a unit is being started with it, or it is being exported; try again later"
@@ -78,6 +86,8 @@ pub struct Needs {
     pub units: BTreeMap<String, Vec<String>>,
     /// Folders of layers that a shim has mounted or is about to.
     pub layers: BTreeSet<Digest>,
+    /// Why other units may need images: then none is forgotten.
+    pub unknown: Option<String>,
     /// Remembers who began to use what since the first look.
     _census: Option<Arc<Census>>,
 }
@@ -96,7 +106,11 @@ impl Needs {
     ) -> Result<Self, Collect> {
         let mut needs = Self { _census: Some(Arc::new(census)), ..Self::default() };
         for (unit, image) in units {
-            needs.units.entry(images.key(image)).or_default().push(unit.clone());
+            let users = needs.units.entry(images.key(image)).or_default();
+            // The document that it runs by may name the same one.
+            if !users.contains(unit) {
+                users.push(unit.clone());
+            }
         }
         let looking = |source| Collect::Look { path: run.to_owned(), source };
         let folders = match fs::read_dir(run) {
@@ -110,6 +124,13 @@ impl Needs {
             needs.layers.extend(layers);
         }
         Ok(needs)
+    }
+
+    fn refuse_unknown(&self, name: &str) -> Result<(), Collect> {
+        match &self.unknown {
+            Some(why) => Err(Collect::Unknown { name: name.to_owned(), why: why.clone() }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -211,7 +232,7 @@ pub fn list(images: &ImageStore, layers: &Layers, needs: &Needs) -> Result<Vec<I
 /// Forgets one image and removes what only it needed.
 ///
 /// # Errors
-/// It is not there, or units name it.
+/// It is not there, or units name it, or may.
 pub fn remove(
     images: &ImageStore,
     layers: &Layers,
@@ -221,6 +242,7 @@ pub fn remove(
     if let Some(units) = needs.units.get(&images.key(name)) {
         return Err(Collect::InUse { name: name.to_owned(), units: units.join(", ") });
     }
+    needs.refuse_unknown(name)?;
     let forgotten = images.unless_leased(name, || images.forget(name));
     if !forgotten.ok_or_else(|| Collect::Leased { name: name.to_owned() })?? {
         return Err(Collect::Find { name: name.to_owned() });
@@ -254,6 +276,7 @@ pub fn prune(
         if enough() {
             break;
         }
+        needs.refuse_unknown(&record.name)?;
         // Somebody began to use it since `needs` was looked up.
         let Some(forgotten) = images.unless_leased(&record.name, || images.forget(&record.name))
         else {

@@ -135,7 +135,7 @@ pub(super) enum Message {
     Ask(Ask, oneshot::Sender<Result<UnitStatus, Refusal>>),
     List(oneshot::Sender<Vec<UnitStatus>>),
     Definition(String, oneshot::Sender<Option<Unit>>),
-    Documents(oneshot::Sender<Vec<Unit>>),
+    Documents(oneshot::Sender<Documents>),
     /// About the run with this number.
     Happened {
         name: String,
@@ -196,6 +196,16 @@ pub struct Stopping {
     pub within: Duration,
 }
 
+/// What is known of the units' documents.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Documents {
+    /// Each as it was submitted, and the one that it runs by where that is another. None of the node's own units, which come with
+    /// its image and have no volumes.
+    pub units: Vec<Unit>,
+    /// Why there may be more, for people: then nothing is known to be unused.
+    pub unknown: Option<String>,
+}
+
 impl Units {
     async fn ask(&self, ask: Ask) -> Result<UnitStatus, Refusal> {
         let (reply, answer) = oneshot::channel();
@@ -232,15 +242,14 @@ impl Units {
         unit.ok_or_else(|| Refusal::Unknown { name: name.to_owned() })
     }
 
-    /// The documents of all units: each as it was submitted, and the one that it runs by where that is another.
-    ///
-    /// # Errors
-    /// The agent goes down: what units use is not known then.
-    pub async fn documents(&self) -> Result<Vec<Unit>, Refusal> {
+    /// What units say, before something is removed that one of them may use.
+    pub async fn documents(&self) -> Documents {
         let (reply, answer) = oneshot::channel();
-        let message = Message::Documents(reply);
-        self.queue.send(message).await.map_err(|_closed| Refusal::GoingDown)?;
-        answer.await.map_err(|_closed| Refusal::GoingDown)
+        // Where nobody takes the question, nobody answers it.
+        drop(self.queue.send(Message::Documents(reply)).await);
+        let unknown = || Some("the agent goes down".to_owned());
+        let nobody = |_closed| Documents { units: Vec::new(), unknown: unknown() };
+        answer.await.unwrap_or_else(nobody)
     }
 
     /// Gets a unit's image, so that its start does not wait for it; makes an instance of its template.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use ferrite_net::naming;
 use ferrite_schema::node_config::ContainersConfig;
 use ferrite_schema::shim::{Network, Request};
 use ferrite_schema::unit::names::signal_number;
@@ -273,15 +274,8 @@ fn environment(unit: &Unit, config: &ImageConfig) -> Result<BTreeMap<String, Str
 /// The hostname that a unit has inside.
 #[must_use]
 pub fn hostname_of(unit: &Unit) -> String {
-    unit.hostname.clone().unwrap_or_else(|| hostname(&unit.name))
-}
-
-/// Names of units may hold `_` and `.`, which a hostname does not.
-fn hostname(name: &str) -> String {
-    name.chars()
-        .map(|character| if character.is_ascii_alphanumeric() { character } else { '-' })
-        .take(HOSTNAME_MAX_BYTES)
-        .collect()
+    let made = || naming::hostname(&unit.name).chars().take(HOSTNAME_MAX_BYTES).collect();
+    unit.hostname.clone().unwrap_or_else(made)
 }
 
 #[cfg(test)]
@@ -372,6 +366,6 @@ mod tests {
 
     #[test]
     fn hostnames_are_clean() {
-        assert_eq!(hostname("a_b.c-1"), "a-b-c-1");
+        assert_eq!(naming::hostname("a_b.c-1"), "a-b-c-1");
     }
 }

@@ -11,7 +11,6 @@ pub mod health;
 pub mod ids;
 pub mod launch;
 pub mod machine;
-pub mod naming;
 pub mod proof;
 pub mod readiness;
 pub mod record;

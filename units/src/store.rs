@@ -70,6 +70,30 @@ impl UnitStore {
         self.root.join(format!("{name}.toml"))
     }
 
+    /// Why there may be documents beside those of units that are known.
+    pub(crate) fn unknown(&self, is_known: impl Fn(&str) -> bool) -> Option<String> {
+        let read = || -> std::io::Result<Vec<String>> {
+            let mut names = Vec::new();
+            for entry in fs::read_dir(&self.root)? {
+                let path = entry?.path();
+                let stem = path.file_stem().and_then(OsStr::to_str).unwrap_or_default();
+                if path.extension() == Some(OsStr::new("toml")) && !is_known(stem) {
+                    names.push(stem.to_owned());
+                }
+            }
+            Ok(names)
+        };
+        match read() {
+            Ok(names) if names.is_empty() => None,
+            Ok(names) => {
+                Some(format!("documents of units are not understood here: {}", names.join(", ")))
+            }
+            // No unit was ever kept.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => Some(format!("read {}: {error}", self.root.display())),
+        }
+    }
+
     /// There is a document of this name, understood or not.
     pub(crate) fn holds(&self, name: &str) -> bool {
         self.document(name).exists()
@@ -300,6 +324,11 @@ mod tests {
         store.put(&unit).unwrap();
         store.want("web", true).unwrap();
         fs::write(folder.path().join("bad.toml"), "nonsense").unwrap();
+        assert_eq!(UnitStore::at(&folder.path().join("none")).unknown(|_| false), None);
+        let why = store.unknown(|name| name == "web").unwrap();
+        assert!(why.ends_with("here: bad"), "{why}");
+        let file = UnitStore::at(&folder.path().join("web.toml"));
+        assert!(file.unknown(|_| true).is_some(), "no folder");
         let (units, warnings) = store.load();
         let stored = Stored {
             unit,

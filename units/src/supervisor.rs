@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrite_net::containers::Containers;
 use ferrite_schema::api::{EventKind, UnitState, UnitStatus};
-use ferrite_schema::unit::Unit;
 use ferrite_store::beside::beside;
 use ferrite_store::layer::Layers;
 use ferrite_store::pull::Puller;
@@ -16,10 +15,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::graph::{self, Other};
-use super::handle::{Message, Stopping};
+use super::handle::{Documents, Message, Stopping};
 use super::launch::Places;
 use super::machine::Event;
-use super::naming;
 use super::readiness::{self, Seen, Settled};
 use super::record::{self, Record};
 use super::store::UnitStore;
@@ -220,12 +218,14 @@ impl Supervisor {
     }
 
     /// Every document that something here goes by.
-    fn documents(&self) -> Vec<Unit> {
+    fn documents(&self) -> Documents {
         let of = |entry: &Entry| {
             let other = Some(entry.lives_by()).filter(|document| **document != entry.unit);
             std::iter::once(entry.unit.clone()).chain(other.cloned()).collect::<Vec<_>>()
         };
-        self.entries.values().flat_map(of).collect()
+        let of_the_nodes = self.entries.values().filter(|entry| entry.system.is_none());
+        let unknown = self.tools.store.unknown(|name| self.entries.contains_key(name));
+        Documents { units: of_the_nodes.flat_map(of).collect(), unknown }
     }
 
     fn status(&self, entry: &Entry) -> UnitStatus {
@@ -233,10 +233,6 @@ impl Supervisor {
         let mut status = status::status(entry, record.map(|record| record.manifest));
         if let Some(objection) = self.objection(entry) {
             status::note_objection(&mut status, &objection);
-        }
-        if entry.system.is_none() {
-            let units = self.entries.values().filter(|other| other.system.is_none());
-            status.notes.extend(naming::notes(&entry.unit, units.map(|other| &other.unit)));
         }
         status
     }

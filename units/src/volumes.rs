@@ -20,6 +20,14 @@ pub enum VolumesProblem {
         /// Name.
         name: String,
     },
+    /// Nobody can say that none does.
+    #[error("remove volume {name}: a unit may use it that is not known here: {why}")]
+    Unknown {
+        /// Name.
+        name: String,
+        /// Why.
+        why: String,
+    },
     /// Units name it.
     #[error("remove volume {name}: it belongs to {units}; `ferrite unit destroy` comes first")]
     InUse {
@@ -107,8 +115,13 @@ impl Volumes {
     /// Removes a volume and what is in it. After a power cut it is either whole or gone.
     ///
     /// # Errors
-    /// There is none with this name, or a unit names it, or its files stay.
-    pub fn remove(&self, name: &str, users: &Users) -> Result<Volume, VolumesProblem> {
+    /// There is none with this name, or a unit names it, or one may (`unknown` says why), or its files stay.
+    pub fn remove(
+        &self,
+        name: &str,
+        users: &Users,
+        unknown: Option<String>,
+    ) -> Result<Volume, VolumesProblem> {
         let path = self.folder.join(name);
         let plain = !name.is_empty() && !name.starts_with('.') && !name.contains('/');
         if !plain || fs::symlink_metadata(&path).is_err() {
@@ -117,6 +130,9 @@ impl Volumes {
         if let Some(units) = users.get(name) {
             let units = units.join(", ");
             return Err(VolumesProblem::InUse { name: name.to_owned(), units });
+        }
+        if let Some(why) = unknown {
+            return Err(VolumesProblem::Unknown { name: name.to_owned(), why });
         }
         let volume = volume(name.to_owned(), &path, Vec::new());
         let gone = self
@@ -189,12 +205,14 @@ mod tests {
         );
         assert!(listed[1].size_bytes >= 5000);
         assert_eq!(listed[1].files, 2, "a folder and a file");
-        assert!(matches!(volumes.remove("data", &users), Err(VolumesProblem::InUse { .. })));
+        assert!(matches!(volumes.remove("data", &users, None), Err(VolumesProblem::InUse { .. })));
         for absent in ["other", "", ".", "..", "../volumes", ".gone-x"] {
-            let refused = volumes.remove(absent, &users);
+            let refused = volumes.remove(absent, &users, None);
             assert!(matches!(refused, Err(VolumesProblem::Find { .. })), "{absent}");
         }
-        assert!(volumes.remove("cache", &users).unwrap().size_bytes >= 5000);
+        let refused = volumes.remove("cache", &users, Some("unit web".to_owned()));
+        assert!(matches!(refused, Err(VolumesProblem::Unknown { .. })), "{refused:?}");
+        assert!(volumes.remove("cache", &users, None).unwrap().size_bytes >= 5000);
         assert_eq!(volumes.list(&users).unwrap().len(), 1);
     }
 

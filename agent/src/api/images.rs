@@ -140,9 +140,10 @@ fn collected(
         Ok(Ok(pruned)) => Ok(Json(pruned)),
         Ok(Err(error)) => {
             let status = match &error {
-                Collect::Busy | Collect::InUse { .. } | Collect::Leased { .. } => {
-                    StatusCode::CONFLICT
-                }
+                Collect::Busy
+                | Collect::InUse { .. }
+                | Collect::Leased { .. }
+                | Collect::Unknown { .. } => StatusCode::CONFLICT,
                 Collect::Find { .. } => StatusCode::NOT_FOUND,
                 Collect::Store(_) | Collect::Remove { .. } | Collect::Look { .. } => {
                     StatusCode::INTERNAL_SERVER_ERROR

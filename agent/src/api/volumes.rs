@@ -19,7 +19,7 @@ use crate::node::Node;
     responses((status = 200, description = "The named volumes", body = Vec<Volume>), (status = "default", description = "Refused or not possible", body = ApiError)),
 )]
 pub(super) async fn list(State(node): State<Arc<Node>>) -> Result<Json<Vec<Volume>>, Failure> {
-    let users = volumes::users(&node.units.documents().await?);
+    let users = volumes::users(&node.units.documents().await.units);
     done(tokio::task::spawn_blocking(move || node.volumes.list(&users)).await)
 }
 
@@ -34,8 +34,10 @@ pub(super) async fn remove(
     State(node): State<Arc<Node>>,
     Path(name): Path<String>,
 ) -> Result<Json<Volume>, Failure> {
-    let users = volumes::users(&node.units.documents().await?);
-    done(tokio::task::spawn_blocking(move || node.volumes.remove(&name, &users)).await)
+    let documents = node.units.documents().await;
+    let users = volumes::users(&documents.units);
+    let remove = move || node.volumes.remove(&name, &users, documents.unknown);
+    done(tokio::task::spawn_blocking(remove).await)
 }
 
 fn done<T>(
@@ -46,7 +48,9 @@ fn done<T>(
         Ok(Err(error)) => {
             let status = match &error {
                 VolumesProblem::Find { .. } => StatusCode::NOT_FOUND,
-                VolumesProblem::InUse { .. } => StatusCode::CONFLICT,
+                VolumesProblem::InUse { .. } | VolumesProblem::Unknown { .. } => {
+                    StatusCode::CONFLICT
+                }
                 VolumesProblem::List { .. }
                 | VolumesProblem::Remove { .. }
                 | VolumesProblem::Stays(_) => StatusCode::INTERNAL_SERVER_ERROR,

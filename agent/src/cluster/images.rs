@@ -1,58 +1,32 @@
-//! Images that machines of the cluster give one another: what somebody imported on one of them runs on all, and what one has
-//! pulled the others need no registry for. A machine asks by a digest, and what comes is that or nothing; whatever machine has a
-//! certificate of the cluster may ask.
+//! Images that this machine gives others of the cluster: what somebody imported on one of them runs on all, and what one has pulled
+//! the others need no registry for. A machine asks by a digest, and what comes is that or nothing; whatever machine has a certificate
+//! of the cluster may ask.
 
-use std::collections::hash_map::RandomState;
 use std::fmt;
-use std::hash::BuildHasher;
 use std::io;
-use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ferrite_cluster::protocol::Message;
 use ferrite_schema::api::ExportFormat;
-use ferrite_schema::cluster::MachineId;
 use ferrite_store::beside::beside;
-use ferrite_store::digest::Digest;
 use ferrite_store::export;
 use ferrite_store::pull::Puller;
-use ferrite_store::pull::near::{self, Answer as Taken, Nearby, Take};
+use ferrite_store::pull::near;
 use ferrite_store::store::ImageStore;
-use futures_util::{StreamExt, stream};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
-use tokio_rustls::client::TlsStream;
+use tokio::time::timeout;
 
-use super::dial::{Dial, Identity, PATIENCE, Reached};
-use super::frames::{Broken, Hears, Says, frames};
-use super::{Cluster, at};
+use super::Cluster;
+use super::fetching::Machines;
+use super::frames::{Broken, Says};
 use crate::archive;
 
-/// Archives that a machine gives at a time, and most bytes of one that it takes.
+/// Archives that a machine gives at a time.
 const GIVES_MAX: usize = 4;
-const ARCHIVE_MAX_BYTES: u64 = 16 << 30;
-/// How long somebody who has an image may be busy with others, and how long nothing may come of an archive.
-const TURN: Duration = Duration::from_secs(120);
-const SILENCE: Duration = Duration::from_secs(30);
-/// So much of it comes in this time at least, or it is given up: by the one that takes it, and, a piece at a time, by the one that
-/// gives it.
-const WINDOW: Duration = Duration::from_secs(30);
-const WINDOW_BYTES_MIN: u64 = 1 << 20;
+/// How long a piece of one may take: who is slower than that is not waited for.
 const PIECE_WITHIN: Duration = Duration::from_secs(5);
-/// What is left free on STATE when an archive and what is made of it are there.
-const FREE_BYTES: u64 = 256 << 20;
-/// Images that are fetched from others at a time.
-const FETCHES_MAX: usize = 4;
-/// How long others are asked who has one: a registry waits for that.
-const SEEKS_WITHIN: Duration = Duration::from_secs(5);
-/// How many machines are asked who has an image, and how many at once.
-const ASKED_MAX: usize = 128;
-const ASKED_AT_ONCE: usize = 8;
-/// How long all of them are asked what a name means: a person waits.
-const MEANS_WITHIN: Duration = Duration::from_secs(5);
 
 /// What this machine has for others.
 pub(super) struct Shared {
@@ -69,8 +43,7 @@ impl fmt::Debug for Shared {
 
 /// From now on machines of the cluster give this one images, and it gives them its own.
 pub(super) fn share(cluster: &Arc<Cluster>, images: ImageStore, puller: Puller) {
-    let fetches = Semaphore::new(FETCHES_MAX);
-    puller.look_nearby(Arc::new(Machines { cluster: Arc::downgrade(cluster), fetches }));
+    puller.look_nearby(Arc::new(Machines::of(cluster)));
     let shared = Shared { images, puller, gives: Semaphore::new(GIVES_MAX) };
     // Its agent begins it once.
     drop(cluster.shared.set(shared));
@@ -161,232 +134,13 @@ impl Shared {
     }
 }
 
-/// The machines of the cluster, as they may have images.
-#[derive(Debug)]
-struct Machines {
-    cluster: Weak<Cluster>,
-    fetches: Semaphore,
-}
-
-impl Nearby for Machines {
-    fn fetch<'a>(&'a self, manifest: &'a Digest, path: &'a Path, take: Take<'a>) -> Taken<'a> {
-        Box::pin(async move {
-            // Nobody closes it.
-            let _turn = self.fetches.acquire().await;
-            match self.cluster.upgrade() {
-                Some(cluster) => fetch(&cluster, &manifest.to_string(), path, take).await,
-                None => false,
-            }
-        })
-    }
-}
-
-/// What somebody else did not do.
-#[derive(Debug, thiserror::Error)]
-enum NotHad {
-    #[error(transparent)]
-    Dial(#[from] Dial),
-    #[error(transparent)]
-    Broken(#[from] Broken),
-    #[error("{0}")]
-    Refused(String),
-    #[error("it answers something else than it was asked")]
-    Answer,
-    #[error("nothing comes")]
-    Silent,
-    #[error("its archive has {0} bytes, and {ARCHIVE_MAX_BYTES} are the most")]
-    TooLarge(u64),
-    #[error(
-        "there is no room for it: it needs {needed} bytes with what is made of it, and {free} are free"
-    )]
-    NoRoom { needed: u64, free: u64 },
-    #[error("its archive ends early")]
-    CutOff,
-    #[error("keep its archive")]
-    Keep(#[source] io::Error),
-}
-
-/// What a name means to members that have an image of it; the first one that answers counts. Others are not asked: whoever says what
-/// a name means says what all machines run.
-pub(crate) async fn means(cluster: &Cluster, name: &str) -> Option<String> {
-    let members = cluster.members();
-    let is_member = |machine: &MachineId| members.iter().any(|one| one.machine == *machine);
-    let asks = async {
-        let mut answers = seek(cluster, name, is_member)?;
-        loop {
-            if let (_, Some(digest)) = answers.next().await? {
-                let digest: Digest = digest.parse().ok()?;
-                return Some(digest.to_string());
-            }
-        }
-    };
-    timeout(MEANS_WITHIN, asks).await.ok().flatten()
-}
-
-type Addresses = Vec<String>;
-/// Another machine, and where it is.
-type Other = (MachineId, Addresses);
-
-/// Asks other machines who has an image; answers come as they come.
-fn seek<A>(
-    cluster: &Cluster,
-    image: &str,
-    asked: A,
-) -> Option<impl stream::Stream<Item = (Other, Option<String>)> + Unpin + use<A>>
-where
-    A: Fn(&MachineId) -> bool,
-{
-    let identity = cluster.identity.borrow().clone()?;
-    let asks = others(cluster, asked).into_iter().map(move |(machine, addresses)| {
-        let (identity, image) = (identity.clone(), image.to_owned());
-        async move {
-            let message = Message::SeekImage { image };
-            let answer = timeout(PATIENCE, ask(&identity, &machine, &addresses, &message)).await;
-            let digest = match answer {
-                Ok(Ok((Message::Image { digest, .. }, _))) => Some(digest),
-                Ok(_) | Err(_) => None,
-            };
-            ((machine, addresses), digest)
-        }
-    });
-    let asks: Vec<_> = asks.collect();
-    Some(Box::pin(stream::iter(asks).buffer_unordered(ASKED_AT_ONCE)))
-}
-
-/// Where other machines are, each one's addresses, in this node's own order: not all ask the same first.
-fn others(cluster: &Cluster, asked: impl Fn(&MachineId) -> bool) -> Vec<Other> {
-    let chance = RandomState::new();
-    let peers = cluster.peers.borrow();
-    let peers = peers.iter().flat_map(|told| &told.peers);
-    let own = |machine: &MachineId| machine == cluster.machine();
-    let mut others: Vec<(u64, Other)> = peers
-        .filter(|(machine, peer)| !own(machine) && asked(machine) && !peer.addresses.is_empty())
-        .map(|(machine, peer)| {
-            let addresses = peer.addresses.iter().map(|one| at(*one)).collect();
-            (chance.hash_one(machine), (machine.clone(), addresses))
-        })
-        .collect();
-    others.sort_unstable();
-    others.into_iter().map(|(_, other)| other).take(ASKED_MAX).collect()
-}
-
-type Talk = Hears<TlsStream<TcpStream>>;
-
-/// Asks the machine at one of these addresses.
-async fn ask(
-    identity: &Identity,
-    machine: &MachineId,
-    addresses: &[String],
-    message: &Message,
-) -> Result<(Message, Talk), NotHad> {
-    let mut last = NotHad::Silent;
-    for address in addresses {
-        match identity.reach(address, PATIENCE).await {
-            // Somebody else has its address now.
-            Ok(reached) if reached.machine != *machine => last = NotHad::Answer,
-            Ok(Reached { stream, .. }) => {
-                let (mut hears, mut says) = frames(stream);
-                says.say(message).await?;
-                return match hears.next().await? {
-                    Message::Refused { why, .. } => Err(NotHad::Refused(why)),
-                    answer => Ok((answer, hears)),
-                };
-            }
-            Err(error) => last = error.into(),
-        }
-    }
-    Err(last)
-}
-
-/// Brings an image from the first machine that has it and gives it.
-async fn fetch(cluster: &Cluster, manifest: &str, path: &Path, take: Take<'_>) -> bool {
-    let Some(mut answers) = seek(cluster, manifest, |_| true) else { return false };
-    let mut have = Vec::new();
-    let asks = async {
-        while let Some((other, found)) = answers.next().await {
-            if found.as_deref() == Some(manifest) {
-                have.push(other);
-            }
-        }
-    };
-    // Those that have not answered by then are not waited for.
-    drop(timeout(SEEKS_WITHIN, asks).await);
-    for other in have {
-        match fetch_from(cluster, &other, manifest, path).await {
-            Ok(()) if take().await => return true,
-            Ok(()) => {}
-            Err(error) => {
-                let error = ferrite_schema::chain(&error);
-                tracing::warn!(error, machine = %other.0, "image-not-given");
-            }
-        }
-    }
-    false
-}
-
-async fn fetch_from(
-    cluster: &Cluster,
-    (machine, addresses): &Other,
-    manifest: &str,
-    path: &Path,
-) -> Result<(), NotHad> {
-    let identity = cluster.identity.borrow().clone().ok_or(NotHad::Silent)?;
-    let message = Message::WantImage { manifest: manifest.to_owned() };
-    let answer = timeout(TURN, ask(&identity, machine, addresses, &message)).await;
-    let (answer, mut hears) = answer.map_err(|_elapsed| NotHad::Silent)??;
-    let Message::Image { archive_bytes, .. } = answer else { return Err(NotHad::Answer) };
-    receive(&mut hears, archive_bytes, path).await
-}
-
-/// Whether an archive, its blobs and about as much of its layers find room.
-fn has_room(archive_bytes: u64, path: &Path) -> Result<(), NotHad> {
-    let folder = path.parent().unwrap_or(path);
-    let stat = rustix::fs::statvfs(folder).map_err(|errno| NotHad::Keep(errno.into()))?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    let needed = archive_bytes.saturating_mul(3).saturating_add(FREE_BYTES);
-    if free < needed { Err(NotHad::NoRoom { needed, free }) } else { Ok(()) }
-}
-
-/// Keeps an archive that comes.
-async fn receive<S: AsyncRead>(
-    hears: &mut Hears<S>,
-    archive_bytes: u64,
-    path: &Path,
-) -> Result<(), NotHad> {
-    if archive_bytes > ARCHIVE_MAX_BYTES {
-        return Err(NotHad::TooLarge(archive_bytes));
-    }
-    has_room(archive_bytes, path)?;
-    let mut file = tokio::fs::File::create(path).await.map_err(NotHad::Keep)?;
-    let mut left = archive_bytes;
-    let (mut since, mut in_window) = (Instant::now(), 0_u64);
-    while left > 0 {
-        if since.elapsed() >= WINDOW {
-            if in_window < WINDOW_BYTES_MIN {
-                return Err(NotHad::Silent);
-            }
-            (since, in_window) = (Instant::now(), 0);
-        }
-        let bytes = timeout(SILENCE, hears.bytes()).await.map_err(|_elapsed| NotHad::Silent)??;
-        let come = bytes.len().try_into().unwrap_or(u64::MAX);
-        if come == 0 {
-            return Err(NotHad::CutOff);
-        }
-        // What comes behind it is nothing of it.
-        let taken = come.min(left);
-        let bytes = bytes.get(..usize::try_from(taken).unwrap_or(0)).unwrap_or_default();
-        file.write_all(bytes).await.map_err(NotHad::Keep)?;
-        left -= taken;
-        in_window += taken;
-    }
-    file.flush().await.map_err(NotHad::Keep)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
     use ferrite_schema::node_config::{ClusterConfig, ClusterNetworkConfig, Root};
+    use ferrite_store::digest::Digest;
     use ferrite_store::import;
     use ferrite_store::layer::Layers;
     use ferrite_store::pull::Settings;
@@ -394,9 +148,10 @@ mod tests {
     use ferrite_store::store::Record;
 
     use super::*;
-    use crate::cluster::About;
-    use crate::cluster::meeting;
+    use crate::cluster::fetching::receive;
+    use crate::cluster::frames::frames;
     use crate::cluster::relay::Guest;
+    use crate::cluster::{About, meeting};
 
     struct Place {
         folder: tempfile::TempDir,
@@ -516,22 +271,5 @@ mod tests {
         assert_eq!(wants.import(&kept).manifest, record.manifest);
         cluster.copied.send_replace(Some("it is one".to_owned()));
         assert!(refused(answer(&cluster, want(&record.manifest), &kept).await), "a copy");
-    }
-
-    #[tokio::test]
-    async fn what_ends_early_and_what_is_too_large_is_refused_and_what_comes_behind_is_left() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("kept");
-        for (said, sent, fits) in [(5, 5, true), (5, 9, true), (6, 5, false), (u64::MAX, 5, false)]
-        {
-            let (here, there) = tokio::io::duplex(64);
-            let (_, mut says) = frames(here);
-            says.pass(&vec![1; sent]).await.unwrap();
-            drop(says);
-            let (mut hears, _says) = frames(there);
-            let received = receive(&mut hears, said, &path).await;
-            assert_eq!(received.is_ok(), fits, "{said} {sent}: {received:?}");
-            assert!(!fits || fs::read(&path).unwrap().len() == 5, "{said} {sent}");
-        }
     }
 }

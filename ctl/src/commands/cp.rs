@@ -12,9 +12,9 @@ use std::thread::JoinHandle;
 use ferrite_archive::pack::{self, Pack, Top};
 use ferrite_schema::stream::{End, FilesRequest, Kind};
 use rustix::fs::{Mode, OFlags};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::ending::told_to_end;
 use crate::client::{Client, FrameStream, Incoming};
 use crate::failure::Failure;
 use crate::session::Session;
@@ -63,9 +63,7 @@ async fn fetch(client: &Client, (name, path): (&str, &str), to: &Path) -> Result
     // What cannot be written is said before anything is asked for.
     let destination = Destination::open(to, Path::new(path))?;
     let stream = client.files(name, &FilesRequest::Get { path: path.to_owned() }).await?;
-    // Until now there was nothing to clean up.
-    let mut interrupts = Interrupts::catch()?;
-    receive(stream, destination, (name, to), interrupts.one()).await
+    receive(stream, destination, (name, to), told_to_end()).await
 }
 
 /// However this ends, nothing stays here but a whole copy.
@@ -73,21 +71,22 @@ async fn receive(
     stream: FrameStream,
     destination: Destination,
     (name, to): (&str, &Path),
-    interrupt: impl Future<Output = ()>,
+    interrupt: impl Future<Output = io::Result<()>>,
 ) -> Result<(), Failure> {
     let FrameStream { mut incoming, outgoing: _outgoing } = stream;
     let (sender, receiver) = mpsc::channel(PIECES);
     let unpacking =
         std::thread::spawn(move || destination.stage(BufReader::new(Pieces::new(receiver))));
     let came = tokio::select! {
-        end = take(&mut incoming, sender) => Some(end),
-        () = interrupt => None,
+        // It hears of signals from its first look on, and until then there is hardly anything to clean up.
+        told = interrupt => told.map_err(|source| Failure::Runtime { source }).map(|()| None),
+        end = take(&mut incoming, sender) => end.map(Some),
     };
     // Its pieces end here in any case. What it made meanwhile goes with it.
     let staged = unpacking.join().unwrap_or_else(|_panic| {
         Err(Failure::Write { path: to.to_owned(), source: io::ErrorKind::Other.into() })
     });
-    let end = came.ok_or_else(|| Failure::CopyInterrupted { path: to.to_owned() })??;
+    let end = came?.ok_or_else(|| Failure::CopyInterrupted { path: to.to_owned() })?;
     match (&end, staged) {
         // The node's reason comes first: what came before it is no whole copy.
         (Some(End::Refused { .. } | End::Detached), _) | (None, Ok(_)) => ended(name, end),
@@ -159,28 +158,6 @@ fn ended(name: &str, end: Option<End>) -> Result<(), Failure> {
         Some(End::Detached) | None => "closed the stream before the copy was whole".to_owned(),
     };
     Err(Failure::Unit { name: name.to_owned(), what })
-}
-
-/// Signals that end a copy.
-struct Interrupts([Signal; 3]);
-
-impl Interrupts {
-    /// Catches them from now on, for as long as the program runs.
-    fn catch() -> Result<Self, Failure> {
-        let catch = |kind| signal(kind).map_err(|source| Failure::Runtime { source });
-        let kinds = (SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup());
-        Ok(Self([catch(kinds.0)?, catch(kinds.1)?, catch(kinds.2)?]))
-    }
-
-    /// Waits for one.
-    async fn one(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
 }
 
 /// What is copied from here.

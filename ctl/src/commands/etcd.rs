@@ -1,6 +1,5 @@
 //! `ferrite etcd …`: etcd itself, for the cluster's admins.
 
-mod ending;
 mod members;
 mod proxy;
 mod recover;

@@ -4,6 +4,7 @@ mod boot;
 mod config;
 mod context;
 mod cp;
+mod ending;
 mod etcd;
 mod events;
 mod exec;

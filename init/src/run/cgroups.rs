@@ -30,7 +30,7 @@ const SHIMS: &str = "/sys/fs/cgroup/system/shims";
 /// What units may be limited in.
 const CONTROLLERS: [&str; 5] = ["cpu", "io", "memory", "pids", "cpuset"];
 /// Memory that the kernel does not take from PID 1 and the agent while units want more: above what both use
-/// (2 MB and 12 MB) with room for what the agent does for a moment.
+/// (2 MB and some 15 MB) with room for what the agent does for a moment.
 const PROTECTED: [(&str, &str); 2] = [(INIT, "4M"), (SYSTEM, "48M")];
 
 /// The tree could not be made.

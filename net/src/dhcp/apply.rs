@@ -18,6 +18,7 @@ use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::lease::{Route, Settings};
 use super::name_servers::{NameServers, Names};
+use crate::underlay::in_network;
 
 /// Routes of several links do not replace one another: each link's are this much worse than the one's before.
 const METRIC_FIRST: u32 = 1024;
@@ -221,8 +222,7 @@ fn destination_of(route: &RouteMessage) -> Ipv4Addr {
 }
 
 fn is_within(address: Ipv4Addr, settings: &Settings) -> bool {
-    let mask = u32::MAX.checked_shl(32_u32.saturating_sub(settings.prefix.into())).unwrap_or(0);
-    (address.to_bits() ^ settings.address.to_bits()) & mask == 0
+    in_network(address.into(), settings.address.into(), settings.prefix)
 }
 
 fn is_lent(message: &AddressMessage) -> bool {

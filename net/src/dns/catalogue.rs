@@ -10,6 +10,7 @@ use ferrite_schema::unit::Protocol;
 
 use super::answer::RECORDS_MAX;
 use super::message::LABEL_MAX_BYTES;
+use super::naming::hostname;
 use crate::services::{Instance, Services};
 
 /// Separates a service's name from its instance's.
@@ -219,9 +220,4 @@ pub(super) fn is_number(label: &str) -> bool {
 fn is_label(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'.';
     !text.is_empty() && text.len() <= LABEL_MAX_BYTES && text.bytes().all(fits)
-}
-
-/// What fits as one label of a name.
-pub(super) fn hostname(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
 }

@@ -13,6 +13,7 @@ mod dig;
 mod health;
 mod message;
 mod names;
+pub mod naming;
 #[cfg(test)]
 mod reading;
 #[cfg(test)]

@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ferrite_schema::unit::Protocol;
 
 use super::answer::{Code, RECORDS_MAX, Record, Reply};
-use super::catalogue::{Catalogue, Service, hostname, is_number};
+use super::catalogue::{Catalogue, Service, is_number};
 use super::message::{A, AAAA, ANY, LABEL_MAX_BYTES, PTR, Query, SOA, SRV};
+use super::naming::hostname;
 
 /// Names that exist because others are below them.
 const BETWEEN: [&str; 4] = ["service", "machine", "_tcp", "_udp"];

@@ -295,3 +295,17 @@ fn what_a_container_runs_on_is_never_guessed() {
     fs::create_dir(folder.join(shim::REQUEST)).unwrap();
     assert!(matches!(look(), Err(Collect::Look { .. })), "it cannot be read");
 }
+
+/// "Could not read" is not "is gone": a document that a newer version wrote may name any image.
+#[test]
+fn where_it_is_not_known_who_needs_images_none_is_forgotten() {
+    let place = place();
+    place.image("one", &["base"]);
+    let unknown = Some("documents of units are not understood here: web".to_owned());
+    let needs = Needs { unknown, ..units(&place, &[]) };
+    let refused = remove(&place.images, &place.layers, &needs, "one").unwrap_err();
+    assert!(refused.to_string().contains("web"), "{refused}");
+    let refused = prune(&place.images, &place.layers, &needs, || false).unwrap_err();
+    assert!(matches!(refused, Collect::Unknown { .. }), "{refused}");
+    assert_eq!(place.names().len(), 1);
+}

@@ -274,21 +274,16 @@ impl Puller {
             other => return other,
         };
         let (shared, own) = (Arc::clone(&self.shared), name.to_owned());
-        let in_use = self.shared.images.begin_use();
-        let work = move || {
-            let _in_use = in_use;
-            let opened = shared.open(&own)?;
-            for (step, blob) in opened.stack.steps().zip(&opened.manifest.layers) {
-                let blob = shared.images.blob(&blob.digest);
-                if let Err(error) = shared.layers.ensure(&step, &blob) {
-                    let error = ferrite_schema::chain(&error);
-                    tracing::warn!(error, image = own, "layer-not-unpacked-again");
-                    return Err(problem);
-                }
-            }
-            Ok(())
-        };
-        beside(work).await?;
+        let opened = beside(move || shared.open(&own)).await?;
+        for (step, blob) in opened.stack.steps().zip(&opened.manifest.layers) {
+            let why = match self.unpack(blob, step, name).await {
+                Ok(true) => continue,
+                Ok(false) => "its blob is not right any more".to_owned(),
+                Err(error) => ferrite_schema::chain(&error),
+            };
+            tracing::warn!(error = why, image = name, "layer-not-unpacked-again");
+            return Err(problem);
+        }
         self.look(name).await
     }
 

@@ -4,11 +4,12 @@
 //! below. A folder that is only below is made in the layer like it, so that an entry may go into it and it stays as it was. Links are
 //! followed within the root, as everybody does who unpacks one layer over another; `..` is a step of ours, on a way without links.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
+use ferrite_files::walk::{Next, Step, walk};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, Timespec, Uid, XattrFlags};
 use rustix::io::Errno;
 
@@ -140,8 +141,7 @@ impl<'a> Folders<'a> {
     }
 
     fn above(&mut self, folder: &Folder) -> Result<Rc<Folder>, Problem> {
-        let end = folder.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-        self.at(folder.path.get(..end).unwrap_or_default())
+        self.at(above(&folder.path))
     }
 
     /// The folder of the layer that is at this path, on which there are no links.
@@ -279,8 +279,7 @@ impl<'a> Folders<'a> {
             if path.is_empty() {
                 return;
             }
-            let end = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-            path = path.get(..end).unwrap_or_default();
+            path = above(path);
         }
     }
 
@@ -331,9 +330,9 @@ impl<'a> Folders<'a> {
         let inside = if is_root { Vec::new() } else { joined(&folder.path, b"") };
         let others = self.known.range(inside.clone()..);
         let others = others.take_while(|(path, _)| path.starts_with(&inside));
-        let others: Vec<_> =
+        let others: BTreeSet<Vec<u8>> =
             others.filter(|(_, known)| !known.is_own).map(|(path, _)| path.clone()).collect();
-        for path in others.iter().filter(|path| !others.contains(&above(path).to_vec())) {
+        for path in others.iter().filter(|path| !others.contains(above(path))) {
             let parent = above(path);
             let name = path.get(parent.len()..).unwrap_or_default();
             let name = name.strip_prefix(b"/").unwrap_or(name).to_vec();
@@ -407,22 +406,14 @@ fn above(path: &[u8]) -> &[u8] {
 /// Takes away what the layer has hidden in a folder, and in those in it: nothing lies below any more, and overlayfs shows marks that
 /// hide nothing.
 fn take_whiteouts_away(folder: BorrowedFd<'_>) -> Result<(), Problem> {
-    let mut left = vec![Vec::new()];
-    while let Some(path) = left.pop() {
-        let fd = open::folder(open::itself(folder, &path)?, b".")?;
-        for entry in rustix::fs::Dir::read_from(&fd)? {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if matches!(name, b"." | b"..") {
-                continue;
-            }
-            match open::look(&fd, name)? {
-                Some(Is::Whiteout) => rustix::fs::unlinkat(&fd, name, AtFlags::empty())?,
-                Some(Is::Folder) => left.push(joined(&path, name)),
-                Some(Is::Link | Is::Other) | None => {}
-            }
+    walk(open::folder(folder, b".")?, |step| {
+        if let Step::Entry { folder, name, stat } = step
+            && Is::of(stat) == Is::Whiteout
+        {
+            rustix::fs::unlinkat(folder, name, AtFlags::empty())?;
         }
-    }
+        Ok(Next::Down)
+    })?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! What people ask for.
 
+use ferrite_net::naming;
 use ferrite_schema::api::{EventKind, Origin, UnitState, UnitStatus};
 use ferrite_schema::unit::{Unit, template};
 use ferrite_schema::utc;
@@ -35,7 +36,14 @@ impl Supervisor {
             Ask::Unload(name) => self.stop(name).await?,
             Ask::Remove(name) => return self.remove(name).await,
         };
-        self.entries.get(&name).map(|entry| self.status(entry)).ok_or(Refusal::Unknown { name })
+        let entry = self.entries.get(&name).ok_or(Refusal::Unknown { name })?;
+        let mut status = self.status(entry);
+        // Not in a list of all, which would compare each with each.
+        if entry.system.is_none() {
+            let units = self.entries.values().filter(|other| other.system.is_none());
+            status.notes.extend(naming::notes(&entry.unit, units.map(|other| &other.unit)));
+        }
+        Ok(status)
     }
 
     /// What the cluster and the node itself want is theirs to change.

@@ -51,7 +51,7 @@ async fn fetched(
     folder: &Path,
     count: usize,
     node: impl AsyncFnOnce(DuplexStream),
-    interrupt: impl Future<Output = ()>,
+    interrupt: impl Future<Output = std::io::Result<()>>,
 ) -> Result<(), Failure> {
     let archive = std::thread::spawn(archive).join().unwrap();
     let (client, mut other) = tokio::io::duplex(1 << 20);
@@ -70,6 +70,7 @@ async fn a_copy_that_is_interrupted_leaves_nothing() {
         while names(folder.path()).is_empty() {
             tokio::task::yield_now().await;
         }
+        Ok(())
     };
     // The node holds the stream open and says no more.
     let (_kept, wait) = tokio::sync::oneshot::channel::<()>();

@@ -10,8 +10,8 @@ use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::ending::told_to_end;
 use crate::client::{Client, Which};
+use crate::commands::ending::told_to_end;
 use crate::etcd::EtcdProblem;
 use crate::failure::{Failure, chain};
 use crate::output::{self, printable};

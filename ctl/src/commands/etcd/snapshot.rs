@@ -10,8 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
-use super::ending::told_to_end;
 use crate::client::{Client, Which};
+use crate::commands::ending::told_to_end;
 use crate::etcd::{Check, Checked, EtcdProblem};
 use crate::failure::Failure;
 use crate::output::bytes;

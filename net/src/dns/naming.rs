@@ -1,9 +1,8 @@
-//! What a person should know about a unit's name in DNS: who shares it, and that there is none. `net::dns::names` answers so.
+//! What a person should know about a unit's name in DNS: who shares it, and that there is none. `names` answers so.
 
 use ferrite_schema::unit::{NetworkMode, Unit, template};
 
-/// Longest label of a name (RFC 1035).
-const LABEL_MAX_BYTES: usize = 63;
+use super::message::LABEL_MAX_BYTES;
 
 /// What is to be said of a unit among `others`; it may be among them.
 #[must_use]
@@ -57,13 +56,15 @@ fn is_asked_for(unit: &Unit) -> bool {
     unit.network == NetworkMode::Bridge && !template::is_template(&unit.name)
 }
 
-/// What is made of a name where it has to be a hostname.
-fn made(name: &str) -> String {
-    name.bytes().map(in_hostname).map(char::from).collect()
+/// What is made of a unit's name where it has to be a hostname: names of units may hold `_`, `.` and `@`.
+#[must_use]
+pub fn hostname(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
 }
 
-const fn in_hostname(byte: u8) -> u8 {
-    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
+/// The label of a name that nobody else has.
+fn made(name: &str) -> String {
+    hostname(&name.to_ascii_lowercase())
 }
 
 /// Nothing has to be made of it.
@@ -74,17 +75,17 @@ fn is_label(name: &str) -> bool {
 /// Both are answered for the same label: their own, or what is made of both.
 fn shares(name: &str, other: &str) -> bool {
     name.eq_ignore_ascii_case(other)
-        || (!is_label(name)
-            && !is_label(other)
-            && name.bytes().map(in_hostname).eq(other.bytes().map(in_hostname)))
+        || (!is_label(name) && !is_label(other) && made(name) == made(other))
 }
 
 #[cfg(test)]
 mod tests {
+    use ferrite_schema::unit;
+
     use super::*;
 
     fn unit(name: &str) -> Unit {
-        toml::from_str(&format!("name = \"{name}\"\nimage = \"x\"\n")).unwrap()
+        Unit { name: name.to_owned(), ..unit::parse("name = \"x\"\nimage = \"x\"\n").unwrap() }
     }
 
     fn check(name: &str, others: &[&str], expected: &[&str]) {
