@@ -20,8 +20,10 @@ pub enum Containers {
 pub enum Api {
     /// Nobody asked for it.
     Unasked,
-    /// It listens.
+    /// It listens, and lets people in.
     Listens,
+    /// It listens and lets nobody in: the node has never had a certificate, and waits for its first one.
+    Waits(String),
     /// It does not.
     Failed(String),
 }
@@ -73,6 +75,11 @@ pub fn judge(seen: &Evidence) -> Verdict {
         Containers::Unknown | Containers::Shown | Containers::Failed(_) => None,
     };
     let mut missing = Vec::new();
+    // A slot is not to blame for a cluster that is not there yet: the node was never reached with another one either.
+    let waits = match &seen.api {
+        Api::Waits(why) => Some(format!("the API lets nobody in yet: {why}")),
+        Api::Unasked | Api::Listens | Api::Failed(_) => None,
+    };
     if !seen.configured {
         missing.push("the configuration cannot be read".to_owned());
     }
@@ -83,9 +90,9 @@ pub fn judge(seen: &Evidence) -> Verdict {
         missing.push("no link has an address, and one had in an earlier boot".to_owned());
     }
     if broken.is_none() && (seen.proven || missing.is_empty()) {
-        return Verdict::Ready(missing.into_iter().chain(starting).collect());
+        return Verdict::Ready(missing.into_iter().chain(waits).chain(starting).collect());
     }
-    Verdict::Wait(broken.into_iter().chain(missing).collect())
+    Verdict::Wait(broken.into_iter().chain(missing).chain(waits).collect())
 }
 
 #[cfg(test)]
@@ -100,7 +107,8 @@ mod tests {
             let units = Settled { tried: bit(1), ran: bit(2), suspect: bit(3) && !bit(2) };
             for containers in [Containers::Unknown, Containers::Shown, Containers::Failed(failed())]
             {
-                for api in [Api::Unasked, Api::Listens, Api::Failed(failed())] {
+                let waits = Api::Waits(failed());
+                for api in [Api::Unasked, Api::Listens, waits, Api::Failed(failed())] {
                     all.push(Evidence {
                         proven: bit(0),
                         units,
@@ -121,7 +129,9 @@ mod tests {
     fn a_slot_on_trial_is_kept_only_by_what_it_has_shown() {
         for seen in all().iter().filter(|seen| !seen.proven) {
             let Verdict::Ready(missing) = judge(seen) else { continue };
-            assert_eq!(missing.len(), usize::from(!seen.units.tried), "{seen:?}");
+            let noted =
+                usize::from(!seen.units.tried) + usize::from(matches!(seen.api, Api::Waits(_)));
+            assert_eq!(missing.len(), noted, "{seen:?}");
             assert!(seen.configured && (seen.units.tried || seen.late), "{seen:?}");
             assert!(seen.units.ran || seen.containers == Containers::Shown, "{seen:?}");
             assert!(seen.link_now || !seen.link_before, "{seen:?}");
@@ -135,7 +145,7 @@ mod tests {
             let lacks = usize::from(seen.link_before && !seen.link_now)
                 + usize::from(!seen.configured)
                 + usize::from(!seen.units.tried)
-                + usize::from(matches!(seen.api, Api::Failed(_)));
+                + usize::from(matches!(seen.api, Api::Failed(_) | Api::Waits(_)));
             match judge(seen) {
                 Verdict::Ready(missing) => assert_eq!(missing.len(), lacks, "{seen:?}"),
                 Verdict::Prove | Verdict::Wait(_) => assert!(seen.units.suspect, "{seen:?}"),

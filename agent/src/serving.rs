@@ -16,6 +16,7 @@ use crate::api::tls::Doors;
 use crate::cluster;
 use crate::control::Step;
 use crate::join::hardware;
+use crate::join::kept::Folder;
 use crate::join::service::Door;
 use crate::join::work::{self, Membership, Settings, Told};
 use crate::node::Node;
@@ -33,6 +34,8 @@ pub(crate) type Doorway = watch::Sender<Option<Doors>>;
 pub(crate) struct Port {
     server: Option<Result<Server, Serve>>,
     callers: Callers,
+    /// The node has had a certificate, or needs none of its cluster.
+    was_certified: bool,
 }
 
 /// Machines that want in, and nodes of the cluster.
@@ -66,7 +69,9 @@ pub(crate) async fn listen(
     let lets_in = if takes_part { door(config, node).map(Door::router) } else { None };
     let callers = Callers { lets_in, nodes: takes_part.then_some(meets) };
     let server = opened(config, node, &doorway).await;
-    (doorway, Port { server, callers }, visitors)
+    let was_certified =
+        config.api.is_some() || Folder::at(Path::new(names::MEMBERSHIP_DIR)).was_certified();
+    (doorway, Port { server, callers, was_certified }, visitors)
 }
 
 /// The port, open; nothing where the configuration asks for none.
@@ -109,7 +114,7 @@ fn door(config: &NodeConfig, node: &Node) -> Option<Door> {
 /// Serves the API until `ending` says so; a port that somebody else has for now is tried again.
 pub(crate) async fn serve(
     node: &Arc<Node>,
-    Port { mut server, callers }: Port,
+    Port { mut server, callers, was_certified }: Port,
     doorway: &Doorway,
     seen: watch::Sender<Api>,
     mut ending: Ending,
@@ -121,9 +126,14 @@ pub(crate) async fn serve(
             None => return ending.comes().await,
             Some(Ok(server)) => {
                 tracing::info!(port = names::API_PORT, "api-listening");
-                seen.send_replace(Api::Listens);
                 node.stand(about, None);
-                return callers.at(server).serve(api::router(Arc::clone(node)), ending).await;
+                let serve = callers.at(server).serve(api::router(Arc::clone(node)), ending);
+                tokio::pin!(serve);
+                tokio::select! {
+                    () = &mut serve => return,
+                    () = opens(doorway, was_certified, &seen) => {}
+                }
+                return serve.await;
             }
             Some(Err(error)) => {
                 let why = ferrite_schema::chain(&error);
@@ -144,6 +154,18 @@ pub(crate) async fn serve(
     }
 }
 
+/// Says whether the port lets people in; ends when it does.
+async fn opens(doorway: &Doorway, was_certified: bool, seen: &watch::Sender<Api>) {
+    let mut doors = doorway.subscribe();
+    if doors.borrow_and_update().is_none() {
+        let why = "this node has no certificate of its cluster yet".to_owned();
+        seen.send_replace(if was_certified { Api::Failed(why) } else { Api::Waits(why) });
+    }
+    // The sender is the agent's for its whole life.
+    doors.wait_for(Option::is_some).await.ok();
+    seen.send_replace(Api::Listens);
+}
+
 /// Keeps the node in its cluster; never ends. A node without `[cluster]` has nothing to do.
 pub(crate) async fn belong(
     config: &NodeConfig,
@@ -155,9 +177,16 @@ pub(crate) async fn belong(
     let news = News { config, node, doorway };
     if let Some(why) = &node.rescue {
         // It would be another machine with each boot, with nothing on it that runs, and a vote that it forgets.
-        let why =
+        let mut said =
             format!("this node does not join its cluster while its STATE cannot be used: {why}");
-        node.stand("cluster without STATE".to_owned(), Some(why));
+        if cluster.member.is_none() && config.api.is_none() {
+            // Its certificate is on STATE, and it has no issuer to give it another one.
+            said.push_str(
+                ". Its certificate is there too, so that the API lets nobody in: give it an [api] by OEM or fw_cfg, \
+                 or order what becomes of STATE on the kernel's command line (ferrite.state=)",
+            );
+        }
+        node.stand("cluster without STATE".to_owned(), Some(said));
     }
     if node.rescue.is_some() && cluster.member.is_none() {
         return std::future::pending().await;
@@ -209,5 +238,46 @@ impl Told for News<'_> {
                 ferrite_schema::chain(&error)
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrite_pki::{Dates, make_root};
+    use ferrite_schema::node_config::ApiConfig;
+
+    use super::*;
+
+    /// What is seen with no door, and once there is one.
+    async fn seen(was_certified: bool) -> (Api, Api) {
+        let doorway = Doorway::new(None);
+        let (sender, mut receiver) = watch::channel(Api::Unasked);
+        let opens = opens(&doorway, was_certified, &sender);
+        tokio::pin!(opens);
+        let shut = tokio::select! {
+            biased;
+            () = &mut opens => panic!("it opens without a certificate"),
+            _ = receiver.changed() => receiver.borrow_and_update().clone(),
+        };
+        let root = make_root("root", 0, Dates::ALWAYS).unwrap();
+        let api = ApiConfig {
+            ca: root.certificate.clone(),
+            certificate: root.certificate,
+            key: root.key,
+        };
+        doorway.send_replace(Some(Doors::alone(&api).unwrap()));
+        opens.await;
+        let open = receiver.borrow().clone();
+        (shut, open)
+    }
+
+    #[tokio::test]
+    async fn a_port_that_lets_nobody_in_is_not_called_open() {
+        let (shut, open) = seen(true).await;
+        assert!(matches!(shut, Api::Failed(_)), "{shut:?}");
+        assert_eq!(open, Api::Listens);
+        let (shut, open) = seen(false).await;
+        assert!(matches!(shut, Api::Waits(_)), "{shut:?}");
+        assert_eq!(open, Api::Listens);
     }
 }

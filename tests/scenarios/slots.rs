@@ -1,6 +1,6 @@
 //! Which slot is booted, and how a bad one is left.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use ferrite_image::stage::{self, Payload};
 use ferrite_layout::attributes::SlotAttributes;
 use ferrite_layout::slot::Slot;
+use ferrite_tests::demo;
 use ferrite_tests::disk::{extract, guid, partition_start, write_oem};
 use ferrite_tests::images::{self, Kind, NEXT_VERSION};
 use ferrite_tests::node::{BOOT, Node, PID1, READY, SOON};
@@ -107,12 +108,23 @@ fn a_person_can_go_back_to_the_other_slot_and_forth_again() -> Result<()> {
     let a = json!({ "priority": 3, "tries": 0, "successful": true });
     assert_eq!(slots[0]["attributes"], a, "{slots}");
     assert_eq!(slots[1]["attributes"]["priority"], 7, "{slots}");
+    // On the trial that follows nothing is to run yet: that says nothing against a slot, and keeps it from nothing.
+    node.ferrite(&["import", &demo::busybox()?.display().to_string(), "--name", "busybox"])?;
+    let timer = "name = \"nightly\"\nimage = \"busybox\"\ntimer = { every_s = 86400 }\n";
+    fs::write(node.machine.directory.join("nightly.toml"), timer)?;
+    node.ferrite(&["unit", "start", "nightly.toml"])?;
     for (verb, slot) in [("rollback", "A"), ("stage", "B")] {
         node.ferrite(&["slot", verb])?;
         node.ferrite(&["machine", "reboot"])?;
         node.wait_for(READY, BOOT).with_context(|| format!("boot after `slot {verb}`"))?;
         assert_eq!(node.ask(&["machine", "status"])?["slot"], slot, "after `slot {verb}`");
+        assert_eq!(node.ask(&["unit", "status", "nightly"])?["state"], "scheduled");
     }
+    let slots = node.ask(&["slot", "status"])?["slots"].clone();
+    assert_eq!(
+        slots[1]["attributes"]["successful"], true,
+        "a slot with nothing but a timer: {slots}"
+    );
     node.ferrite(&["slot", "mark-good"])?;
     node.cut()?;
     let slots = stage::slots(&node.disk())?;

@@ -54,9 +54,32 @@ fn events(node: &Node, name: &str) -> Result<Vec<Value>> {
 #[test]
 fn memory_that_runs_out_crash_loops_and_a_full_state_are_seen_and_survived() -> Result<()> {
     let mut node = node("trouble")?;
+    a_disk_that_takes_nothing(&mut node)?;
     memory_runs_out(&node)?;
     crashes_again_and_again(&node)?;
     a_full_state(&mut node)
+}
+
+/// Who writes waits for it, and nobody else does: neither the API's other users nor units that ask for a name.
+fn a_disk_that_takes_nothing(node: &mut Node) -> Result<()> {
+    start(node, "asks", FOREVER, "")?;
+    let resolve = ["unit", "exec", "asks", "--", "nslookup", "asks"];
+    // What is read for the first time may need the disk.
+    node.ferrite(&resolve)?;
+    node.ferrite(&["machine", "status"])?;
+    let document = file(node, "written", FOREVER, "")?;
+    node.disk_moves(None, Some(1))?;
+    let mut submit = background(node, &["unit", "submit", &document])?;
+    let answered = (0..3).try_for_each(|_| {
+        node.ferrite(&["machine", "status"])?;
+        node.ferrite(&resolve).map(drop)
+    });
+    let waits = submit.try_wait()?.is_none();
+    node.disk_moves(None, None)?;
+    answered.context("the agent waited for the disk")?;
+    ensure!(waits, "the document was written although the disk took nothing");
+    ensure!(submit.wait()?.success(), "the document is not taken once the disk is");
+    node.ferrite(&["unit", "destroy", "written", "asks"]).map(drop)
 }
 
 fn memory_runs_out(node: &Node) -> Result<()> {

@@ -17,7 +17,7 @@ use ferrite_vm::disk::{Bus, Cache, Disk, Format, Plugged};
 use ferrite_vm::host::Host;
 use ferrite_vm::machine::{Boot, Card, Clock, FwCfg, Lifetime, Machine, Timing};
 use ferrite_vm::running::Running;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::images::{self, Kind};
 use crate::programs::{artifacts, program, said, succeed};
@@ -164,6 +164,20 @@ impl Node {
     /// It is off.
     pub fn running(&mut self) -> Result<&mut Running> {
         self.running.as_mut().context("the node is off")
+    }
+
+    /// Has the machine's disk move so many bytes a second from now on, and take so many of them to be written; `None` is as
+    /// many as it can.
+    ///
+    /// # Errors
+    /// It does not run, or QEMU does not do it.
+    pub fn disk_moves(&mut self, any: Option<u64>, written: Option<u64>) -> Result<()> {
+        let limits = json!({
+            "device": "disk0", "bps": any.unwrap_or(0), "bps_rd": 0, "bps_wr": written.unwrap_or(0),
+            "iops": 0, "iops_rd": 0, "iops_wr": 0
+        });
+        self.running()?.qmp().execute("block_set_io_throttle", &limits)?;
+        Ok(())
     }
 
     /// Cuts the power: QEMU is killed.

@@ -24,6 +24,11 @@ impl Failure {
         Self::new(StatusCode::BAD_REQUEST, error)
     }
 
+    /// It is understood, and breaks a rule between its parts.
+    pub(super) fn unprocessable(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, error)
+    }
+
     /// The node could not do it.
     pub(super) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, ferrite_schema::chain(error))

@@ -26,7 +26,7 @@ use tokio_rustls::server::TlsStream;
 use super::error::Failure;
 use super::peer::{self, Peer, Terms};
 use super::tls::{self, Doors, Tls};
-use super::waiting::{Source, Waiting};
+use super::waiting::{Hall, Source};
 
 /// Most connections of peers that have shown a certificate; a few more wait for a place.
 const CONNECTIONS_MAX: usize = 64;
@@ -211,7 +211,7 @@ struct Desk {
     router: Router,
     patience: Duration,
     /// Peers without a certificate so far.
-    waiting: Mutex<Waiting<AbortHandle>>,
+    waiting: Mutex<Hall<AbortHandle>>,
     /// Of peers with one.
     places: Semaphore,
     queue: Semaphore,
@@ -221,7 +221,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, desk: Arc<Desk>, number
     if let Err(error) = watch_over(&stream) {
         tracing::debug!(%peer, %error, "api-connection-not-watched");
     }
-    let accepted = tokio::time::timeout(desk.patience, desk.accept(stream, peer)).await;
+    let accepted = tokio::time::timeout(desk.patience, desk.accept(stream, peer, number)).await;
     let entrance = match accepted {
         Ok(Ok(Entrance::Join(stream, router))) => {
             // It has shown no certificate: it stays among those that have not until it is answered.
@@ -294,11 +294,24 @@ fn unwelcome(why: &str) -> Router {
 
 impl Desk {
     /// Lets a peer in through the door that it asks for.
-    async fn accept(&self, stream: TcpStream, address: SocketAddr) -> io::Result<Entrance> {
+    async fn accept(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        number: u64,
+    ) -> io::Result<Entrance> {
         let Some(doors) = self.doors.borrow().clone() else {
             return Err(io::Error::other("this node has no certificate yet"));
         };
         let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+        let goes = self
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .speaks(number, Source::of(address.ip()));
+        if let Some(goes) = goes {
+            goes.abort();
+        }
         let offers = |protocol: &[u8]| {
             start.client_hello().alpn().is_some_and(|mut all| all.any(|one| one == protocol))
         };

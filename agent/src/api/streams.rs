@@ -43,9 +43,9 @@ pub(super) async fn exec(
     request: Request,
 ) -> Result<Response, Failure> {
     let heard = Heard::of(request).await?;
+    let request: ExecRequest = heard.document()?;
     runs(&node, &name).await?;
     heard.asks_for_upgrade()?;
-    let request: ExecRequest = heard.document()?;
     let inner = exec::start(&node.run.join(&name), &request).await?;
     carry(&node.streams, heard.upgrade, inner, ())
 }
@@ -89,9 +89,9 @@ pub(super) async fn files(
     request: Request,
 ) -> Result<Response, Failure> {
     let heard = Heard::of(request).await?;
+    let request: FilesRequest = heard.document()?;
     runs(&node, &name).await?;
     heard.asks_for_upgrade()?;
-    let request: FilesRequest = heard.document()?;
     let inner = exec::files(&node.run.join(&name), &request).await?;
     carry(&node.streams, heard.upgrade, inner, ())
 }

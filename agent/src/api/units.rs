@@ -68,7 +68,7 @@ pub(super) async fn put(
         let why = format!("the unit is called {}, but the request is about {name}", unit.name);
         return Err(Failure::new(StatusCode::CONFLICT, why));
     }
-    unit::check(&unit).map_err(|problem| Failure::bad_request(problem.to_string()))?;
+    unit::check(&unit).map_err(|problem| Failure::unprocessable(problem.to_string()))?;
     if let Some(key) = unit.needs_cluster() {
         let what = match &node.cluster {
             Some(_) => "submit it to the cluster and not to this machine alone",

@@ -2,7 +2,9 @@
 //!
 //! A stranger costs nothing to be one, so that any number that refuses newcomers would be used up by strangers. Here the
 //! newcomer always gets in, and the oldest of those who take up most room goes: a peer that has a certificate shows it
-//! within moments. Places are counted by source first, so that one source pushes out its own.
+//! within moments. Places are counted by source first, so that one source pushes out its own. Who has said what it wants
+//! (a whole ClientHello) waits apart from those who have not: to say nothing is cheap, and one that comes again whenever
+//! it is sent away would push out whoever is in the middle of a handshake, an operator behind the same address for example.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -35,6 +37,44 @@ pub(super) struct Waiting<T> {
     next: u64,
 }
 
+/// All that are waited for: those who have said nothing whole yet, and those in the middle of a handshake.
+#[derive(Debug)]
+pub(super) struct Hall<T> {
+    silent: Waiting<T>,
+    shaking_hands: Waiting<T>,
+}
+
+impl<T> Default for Hall<T> {
+    fn default() -> Self {
+        Self { silent: Waiting::default(), shaking_hands: Waiting::default() }
+    }
+}
+
+impl<T> Hall<T> {
+    /// A number for a peer that is about to come.
+    pub(super) const fn number(&mut self) -> u64 {
+        self.silent.number()
+    }
+
+    /// One more peer, which has said nothing; answers with the one that must go, if one must.
+    pub(super) fn enter(&mut self, number: u64, source: Source, end: T) -> Option<T> {
+        self.silent.enter(number, source, end)
+    }
+
+    /// A peer has said what it wants; answers with the one that must go, if one must.
+    pub(super) fn speaks(&mut self, number: u64, source: Source) -> Option<T> {
+        let end = self.silent.leave(number)?;
+        self.shaking_hands.enter(number, source, end)
+    }
+
+    /// A peer has shown its certificate, or is gone.
+    pub(super) fn leave(&mut self, number: u64) {
+        if self.silent.leave(number).is_none() {
+            self.shaking_hands.leave(number);
+        }
+    }
+}
+
 impl<T> Default for Waiting<T> {
     fn default() -> Self {
         Self { peers: VecDeque::new(), next: 0 }
@@ -65,9 +105,10 @@ impl<T> Waiting<T> {
         gone
     }
 
-    /// A peer has shown its certificate, or is gone.
-    pub(super) fn leave(&mut self, number: u64) {
-        self.peers.retain(|(other, _, _)| *other != number);
+    /// A peer has shown its certificate, or is gone; answers with what was kept of it, unless it had to go before.
+    pub(super) fn leave(&mut self, number: u64) -> Option<T> {
+        let at = self.peers.iter().position(|(other, _, _)| *other == number)?;
+        self.peers.remove(at).map(|(_, _, end)| end)
     }
 
     fn count(&self, source: Source) -> usize {
@@ -127,6 +168,37 @@ mod tests {
             assert_eq!(waiting.enter(number, source("10.0.0.1"), ()), None);
             waiting.leave(number);
         }
+    }
+
+    #[test]
+    fn who_says_nothing_pushes_out_nobody_who_has_spoken() {
+        let mut hall = Hall::default();
+        let operator = hall.number();
+        assert_eq!(hall.enter(operator, source("10.0.0.1"), "operator"), None);
+        assert_eq!(hall.speaks(operator, source("10.0.0.1")), None);
+        for _ in 0..10 * WAITING_MAX {
+            let number = hall.number();
+            let gone = hall.enter(number, source("10.0.0.1"), "stranger");
+            assert_ne!(gone, Some("operator"));
+        }
+        hall.leave(operator);
+        assert_eq!(hall.speaks(operator, source("10.0.0.1")), None, "it has left");
+    }
+
+    #[test]
+    fn who_had_to_go_does_not_come_back_by_speaking() {
+        let mut hall = Hall::default();
+        let first = hall.number();
+        hall.enter(first, source("10.0.0.1"), first);
+        let gone: Vec<_> = (0..PER_SOURCE_MAX)
+            .filter_map(|_| {
+                let number = hall.number();
+                hall.enter(number, source("10.0.0.1"), number)
+            })
+            .collect();
+        assert_eq!(gone, [first]);
+        assert_eq!(hall.speaks(first, source("10.0.0.1")), None);
+        assert_eq!(hall.shaking_hands.peers.len(), 0);
     }
 
     #[test]

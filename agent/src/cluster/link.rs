@@ -11,6 +11,7 @@ use ferrite_cluster::protocol::{
 };
 use ferrite_cluster::records::{LEVEL, Machine, State};
 use ferrite_schema::cluster::{ClusterId, MachineId};
+use ferrite_store::beside::beside;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -318,8 +319,11 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
             }
             Message::Spec(spec) => {
                 self.wanted.remove(&spec.hash);
-                let kept = match &spec.text {
-                    Some(text) => self.following.folder.keep_spec(&spec.hash, text),
+                let kept = match spec.text {
+                    Some(text) => {
+                        let folder = self.following.folder.clone();
+                        beside(move || folder.keep_spec(&spec.hash, &text)).await
+                    }
                     None => Ok(()),
                 };
                 if let Err(error) = kept {
@@ -327,7 +331,7 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
                     self.following.troubles.insert("specification", why);
                 }
                 if self.wanted.is_empty() {
-                    self.apply();
+                    self.apply().await;
                 }
             }
             // What only later versions of a relay say, and what concerns nobody here.
@@ -346,15 +350,16 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
     async fn ask_or_apply(&mut self) -> Result<(), End> {
         self.wanted = self.following.missing();
         if self.wanted.is_empty() {
-            self.apply();
+            self.apply().await;
             return Ok(());
         }
         let hashes = self.wanted.iter().cloned().collect();
         Ok(self.says.say(&Message::WantSpecs { hashes }).await?)
     }
 
-    /// What the node is to run is known: it is kept, and then done.
-    fn apply(&mut self) {
+    /// What the node is to run is known: it is kept, and then done. One after the other: what is kept forgets the
+    /// specifications of what was before, and would forget those of what comes next.
+    async fn apply(&mut self) {
         let following = &mut *self.following;
         let Some(assignment) = following.follower.assignment.clone() else { return };
         following.specs = assignment
@@ -381,7 +386,8 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
             return;
         }
         let kept = KeptAssignment { epoch: following.epoch, assignment };
-        match following.folder.keep_assignment(&kept) {
+        let folder = following.folder.clone();
+        match beside(move || folder.keep_assignment(&kept)).await {
             Ok(()) => drop(following.troubles.remove("kept")),
             Err(error) => {
                 drop(following.troubles.insert("kept", ferrite_schema::chain(&error)));

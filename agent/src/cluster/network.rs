@@ -18,6 +18,7 @@ use ferrite_schema::cluster::MachineId;
 use ferrite_schema::cluster_network::{CLUSTER_PREFIX6, MeshTransport};
 use ferrite_schema::node_config::ClusterNetworkConfig;
 use ferrite_schema::unit::Protocol;
+use ferrite_store::beside::beside;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::kept::KeptServices;
@@ -105,7 +106,8 @@ async fn join(cluster: &Cluster, node: &Node, containers: &Containers) {
         let mut wait = (!opened).then_some(AGAIN);
         if let Some(snapshot) = &snapshot {
             if kept.as_ref() != Some(snapshot) {
-                match cluster.folder.keep_peers(snapshot) {
+                let (folder, told) = (cluster.folder.clone(), snapshot.clone());
+                match beside(move || folder.keep_peers(&told)).await {
                     Ok(()) => kept = Some(snapshot.clone()),
                     Err(error) => {
                         tracing::warn!(error = ferrite_schema::chain(&error), "peers-not-kept");
@@ -242,7 +244,8 @@ async fn answer(cluster: &Cluster, containers: &Containers) {
                 if let Some(heard) = heard {
                     let as_of_s = heard.as_of_s.unwrap_or_else(now_s);
                     let kept = KeptServices { as_of_s, catalogue: Catalogue::clone(&heard.catalogue) };
-                    if let Err(error) = cluster.folder.keep_services(&kept) {
+                    let folder = cluster.folder.clone();
+                    if let Err(error) = beside(move || folder.keep_services(&kept)).await {
                         tracing::warn!(error = ferrite_schema::chain(&error), "services-not-kept");
                     }
                 }

@@ -90,6 +90,12 @@ impl Folder {
         kept
     }
 
+    /// There has been a certificate, whatever it is worth now.
+    #[must_use]
+    pub fn was_certified(&self) -> bool {
+        self.0.join(CERTIFICATE).symlink_metadata().is_ok()
+    }
+
     fn read<T>(
         &self,
         name: &str,

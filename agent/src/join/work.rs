@@ -8,6 +8,7 @@ use ferrite_schema::chain;
 use ferrite_schema::cluster::{MachineId, MachineName};
 use ferrite_schema::join::{ClusterRecord, JoinAnswer, JoinRequest};
 use ferrite_schema::node_config::{ClusterConfig, Root, Secret};
+use ferrite_store::beside::beside;
 
 use super::ask::{Cluster, ask};
 use super::kept::{Folder, Kept};
@@ -165,7 +166,7 @@ impl Worker {
                         told.stand(warning.clone());
                         said = warning;
                     }
-                    Effect::Issue => event = self.issue(told),
+                    Effect::Issue => event = self.issue(told).await,
                     Effect::Ask(address) => event = self.ask(address, told).await,
                     Effect::Wait { until_s } => {
                         let left = Duration::from_secs(until_s.saturating_sub(now_s()).max(1));
@@ -176,7 +177,7 @@ impl Worker {
         }
     }
 
-    fn issue(&self, told: &impl Told) -> Event {
+    async fn issue(&self, told: &impl Told) -> Event {
         let Some(issuer) = &self.issuer else {
             return Event::Failed("this node has no issuer's key".to_owned());
         };
@@ -201,7 +202,7 @@ impl Worker {
             epoch: 1,
             members: Vec::new(),
         });
-        self.keep(JoinAnswer { certificate, cluster }, dates, told)
+        self.keep(JoinAnswer { certificate, cluster }, dates, told).await
     }
 
     async fn ask(&self, address: usize, told: &impl Told) -> Event {
@@ -222,7 +223,7 @@ impl Worker {
             boot: self.settings.boot.clone(),
         };
         match ask(&self.cluster, address, &request, now_s()).await {
-            Ok((answer, dates)) => self.keep(answer, dates, told),
+            Ok((answer, dates)) => self.keep(answer, dates, told).await,
             Err(error) => {
                 let why = chain(&error);
                 tracing::warn!(%address, why, "join-not-answered");
@@ -231,8 +232,14 @@ impl Worker {
         }
     }
 
-    fn keep(&self, answer: JoinAnswer, dates: Dates, told: &impl Told) -> Event {
-        if let Err(error) = self.folder.keep(&answer) {
+    async fn keep(&self, answer: JoinAnswer, dates: Dates, told: &impl Told) -> Event {
+        let folder = self.folder.clone();
+        let (answer, kept) = beside(move || {
+            let kept = folder.keep(&answer);
+            (answer, kept)
+        })
+        .await;
+        if let Err(error) = kept {
             // It is good all the same, until the node restarts.
             told.warn(format!("the node's certificate is this boot's only: {}", chain(&error)));
         }

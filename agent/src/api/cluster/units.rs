@@ -99,7 +99,7 @@ pub(in crate::api) async fn put(
         let why = format!("the unit is called {}, but the request is about {name}", unit.name);
         return Err(Failure::new(StatusCode::CONFLICT, why));
     }
-    unit::check(&unit).map_err(|problem| Failure::bad_request(problem.to_string()))?;
+    unit::check(&unit).map_err(|problem| Failure::unprocessable(problem.to_string()))?;
     let image = pinned(&node, &unit).await;
     let submitted = edit::Submitted { unit, image, target: query.target, known: query.revision };
     let picture = change(&store, |picture| submitted.transaction(picture)).await?;

@@ -129,6 +129,31 @@ async fn strangers_do_not_keep_an_operator_out() {
     }
 }
 
+/// Each time that they are sent away they come again, as a program does that means it.
+#[tokio::test]
+async fn strangers_that_come_again_do_not_keep_an_operator_out() {
+    let fixture = fixture(FOR_EVER).await;
+    let come_again = async {
+        let stranger = || async {
+            loop {
+                let mut stranger = fixture.stranger().await;
+                let mut byte = [0];
+                drop(stranger.read(&mut byte).await);
+            }
+        };
+        futures_util::future::join_all((0..STRANGERS).map(|_| stranger())).await
+    };
+    let operators = async {
+        for _ in 0..20 {
+            assert!(asks(&mut fixture.operator().await).await.ends_with("here"));
+        }
+    };
+    tokio::select! {
+        _ = come_again => {}
+        ended = tokio::time::timeout(10 * SOON, operators) => ended.unwrap(),
+    }
+}
+
 #[tokio::test]
 async fn a_connection_that_stands_is_not_lost_to_strangers() {
     let fixture = fixture(FOR_EVER).await;

@@ -91,7 +91,7 @@ pub(in crate::api::cluster) fn altered(
         let (unit, image) = instance(picture, name)?;
         let UnitChange { target, replicas } = change;
         let unit = Unit { replicas, ..unit };
-        unit::check(&unit).map_err(|problem| Failure::bad_request(problem.to_string()))?;
+        unit::check(&unit).map_err(|problem| Failure::unprocessable(problem.to_string()))?;
         let known = Some(Revision::NONE.0);
         return Submitted { unit, image, target, known }.transaction(picture);
     };
