@@ -178,13 +178,11 @@ impl Server {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        let mut waiting = desk.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                        let number = waiting.number();
-                        let connection = connection(stream, peer, Arc::clone(&desk), number);
-                        let end = connections.spawn(connection);
-                        if let Some(goes) = waiting.enter(number, Source::of(peer.ip()), end) {
-                            goes.abort();
-                        }
+                        desk.waits(peer, |number| {
+                            connections.spawn(connection(stream, peer, Arc::clone(&desk), number))
+                        });
+                        // What it has said already is heard before the next one comes, who may push out one that is silent.
+                        tokio::task::yield_now().await;
                     }
                     Err(error) => {
                         tracing::warn!(%error, "api-accept-failed");
@@ -293,6 +291,24 @@ fn unwelcome(why: &str) -> Router {
 }
 
 impl Desk {
+    /// Takes a peer that `begin` begins to speak with among those who have said nothing; another one may have to go.
+    fn waits(&self, peer: SocketAddr, begin: impl FnOnce(u64) -> AbortHandle) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = waiting.number();
+        let end = begin(number);
+        if let Some(goes) = waiting.enter(number, Source::of(peer.ip()), end) {
+            goes.abort();
+        }
+    }
+
+    /// A peer has said what it wants.
+    fn speaks(&self, peer: SocketAddr, number: u64) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(goes) = waiting.speaks(number, Source::of(peer.ip())) {
+            goes.abort();
+        }
+    }
+
     /// Lets a peer in through the door that it asks for.
     async fn accept(
         &self,
@@ -304,14 +320,7 @@ impl Desk {
             return Err(io::Error::other("this node has no certificate yet"));
         };
         let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
-        let goes = self
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .speaks(number, Source::of(address.ip()));
-        if let Some(goes) = goes {
-            goes.abort();
-        }
+        self.speaks(address, number);
         let offers = |protocol: &[u8]| {
             start.client_hello().alpn().is_some_and(|mut all| all.any(|one| one == protocol))
         };
