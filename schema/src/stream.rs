@@ -110,7 +110,26 @@ pub struct ExecRequest {
     pub env: Vec<String>,
     /// The terminal's first size, columns and rows.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(schema_with = terminal_size))]
     pub size: Option<(u16, u16)>,
+}
+
+/// Two numbers, which the derived schema does not say.
+#[cfg(feature = "openapi")]
+fn terminal_size() -> utoipa::openapi::schema::Array {
+    use utoipa::openapi::schema::{ArrayBuilder, ArrayItems, ObjectBuilder, SchemaType, Type};
+    let side = || {
+        let side = ObjectBuilder::new().schema_type(Type::Integer);
+        utoipa::openapi::Schema::from(side.minimum(Some(0)).maximum(Some(u16::MAX)))
+    };
+    ArrayBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Array, Type::Null]))
+        .description(Some("The terminal's first size, columns and rows."))
+        .items(ArrayItems::False)
+        .prefix_items([side(), side()])
+        .min_items(Some(2))
+        .max_items(Some(2))
+        .build()
 }
 
 /// The body of a request to copy files. What comes out is a tar stream in [`Kind::Stdout`]; what goes in is one in

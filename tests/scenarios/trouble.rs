@@ -72,6 +72,9 @@ fn a_disk_that_takes_nothing(node: &mut Node) -> Result<()> {
     let mut submit = background(node, &["unit", "submit", &document])?;
     let answered = (0..3).try_for_each(|_| {
         node.ferrite(&["machine", "status"])?;
+        let ended = node.ferrite(&["unit", "exec", "asks", "--", "true"]);
+        node.ferrite(&["machine", "status"]).context("after exec")?;
+        ended?;
         node.ferrite(&resolve).map(drop)
     });
     let waits = submit.try_wait()?.is_none();

@@ -1,4 +1,4 @@
-//! Amounts of bytes as people write them: `"64MiB"`, `"1.5GiB"`, `4096`.
+//! Amounts of bytes as people write them: `"64MiB"`, `"1 GiB"`, `4096`.
 
 use std::fmt;
 
@@ -71,11 +71,15 @@ impl<'de> Deserialize<'de> for Bytes {
 #[cfg(feature = "openapi")]
 impl utoipa::PartialSchema for Bytes {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        use utoipa::openapi::schema::{Object, OneOf, Schema, Type};
+        use utoipa::openapi::schema::{ObjectBuilder, OneOf, Schema, Type};
+        // As many digits as are an amount with each unit, whatever they are.
+        let text = "^([0-9]{1,19} *B?|[0-9]{1,16} *KiB|[0-9]{1,13} *MiB|[0-9]{1,10} *GiB|[0-9]{1,7} *TiB)$";
+        let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(text));
+        let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
         let amount = OneOf::builder()
             .description(Some("An amount of bytes: `\"64 MiB\"`, or a number of bytes."))
-            .item(Object::with_type(Type::String))
-            .item(Object::with_type(Type::Integer));
+            .item(text)
+            .item(number);
         utoipa::openapi::RefOr::T(Schema::OneOf(amount.build()))
     }
 }
