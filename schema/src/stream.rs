@@ -113,8 +113,8 @@ pub struct ExecRequest {
     pub size: Option<(u16, u16)>,
 }
 
-/// The body of a request to copy files. What comes out is a tar stream in [`Kind::Stdout`]; what goes in is one in
-/// [`Kind::Stdin`], ended by [`Kind::CloseStdin`].
+/// The body of a request to copy files. What comes out is a tar stream in [`Kind::Stdout`], and what is to be said about it,
+/// a sentence, in [`Kind::Stderr`]; what goes in is a tar stream in [`Kind::Stdin`], ended by [`Kind::CloseStdin`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "act", rename_all = "kebab-case", deny_unknown_fields)]

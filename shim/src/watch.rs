@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ferrite_schema::api::{Exit, Stream};
 use ferrite_schema::shim::{Command, Notice, Outcome};
@@ -167,6 +167,7 @@ impl Loop {
         if ready.ended {
             return self.collect();
         }
+        self.log.let_go(Instant::now());
         if ready.input {
             self.input.flush();
         }
@@ -181,6 +182,18 @@ impl Loop {
             self.accept();
         }
         Ok(None)
+    }
+
+    /// How long nothing may happen before there is something to do all the same.
+    fn patience(&self, full: bool) -> Option<Timespec> {
+        let held = self.log.due().map(|due| {
+            let left = due.saturating_duration_since(Instant::now());
+            // Rounded up: woken a moment before, it would turn in vain until then.
+            Timespec::try_from(left + Duration::from_millis(1)).unwrap_or(SLEEPER_CHECK)
+        });
+        held.into_iter()
+            .chain(full.then_some(SLEEPER_CHECK))
+            .min_by_key(|wait| (wait.tv_sec, wait.tv_nsec))
     }
 
     fn poll(&self) -> Result<Ready, Watch> {
@@ -205,7 +218,7 @@ impl Loop {
         }
         let mut fds: Vec<_> =
             sources.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
-        match rustix::event::poll(&mut fds, full.then_some(&SLEEPER_CHECK)) {
+        match rustix::event::poll(&mut fds, self.patience(full).as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(Watch::Wait(errno.into())),
         }

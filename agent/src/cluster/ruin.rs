@@ -33,7 +33,24 @@ pub(super) fn look(folder: &Path, since_us: u64) -> Option<&'static str> {
     let mut file = open_file(&folder.join(LOG_CURRENT)).ok()??;
     let text = end_of(&mut file).ok()?;
     let lines = text.lines().filter_map(|line| serde_json::from_str::<LogLine>(line).ok());
-    verdict(lines.filter(|line| line.run >= since_us))
+    verdict(whole(lines.filter(|line| line.run >= since_us)).into_iter())
+}
+
+/// Lines that came in pieces, put together. What is begun at the end of a run ends there.
+fn whole(pieces: impl Iterator<Item = LogLine>) -> Vec<LogLine> {
+    let mut whole: Vec<LogLine> = Vec::new();
+    for piece in pieces {
+        let of = (piece.stream, piece.run);
+        let begun = whole.iter_mut().rev().find(|line| (line.stream, line.run) == of);
+        match begun.filter(|begun| begun.partial) {
+            Some(begun) => {
+                begun.line.push_str(&piece.line);
+                begun.partial = piece.partial;
+            }
+            None => whole.push(piece),
+        }
+    }
+    whole
 }
 
 fn end_of(file: &mut File) -> std::io::Result<String> {

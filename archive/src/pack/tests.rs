@@ -52,6 +52,46 @@ fn files_of_the_kernel_have_the_content_that_they_have() {
 }
 
 #[test]
+fn what_a_folder_has_of_the_kernels_mounts_is_left_out_and_said_once() {
+    let pack_of = |path: &str| {
+        let parent = open_folder(Path::new("/"));
+        let name = OsStr::new(path);
+        let shown = Path::new("/").join(path);
+        let top = Top { parent: parent.as_fd(), name, called: Path::new("copy"), shown: &shown };
+        let mut archive = Vec::new();
+        let said = pack(&top, &mut archive).unwrap().said();
+        let names: Vec<String> = tar::Archive::new(archive.as_slice())
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+            .collect();
+        (said, names)
+    };
+    // Terminals, and where it is mounted messages, are file systems of the kernel's in a common one.
+    let (said, names) = pack_of("dev");
+    let said = said.unwrap();
+    assert!(said.starts_with("left out what the kernel shows in /dev/"), "{said}");
+    assert_eq!(said.matches("/dev/pts (devpts)").count(), 1, "{said}");
+    assert!(names.contains(&"copy/pts/".to_owned()), "{names:?}");
+    assert!(!names.iter().any(|name| name.starts_with("copy/pts/") && name.len() > 9));
+    // What is asked for by name is meant.
+    let (said, names) = pack_of("proc/self/net");
+    assert_eq!(said, None);
+    assert!(names.contains(&"copy/dev".to_owned()), "{names:?}");
+}
+
+#[test]
+fn of_many_mounts_some_are_named() {
+    let mut passed = Passed::default();
+    assert_eq!(passed.said(), None);
+    for number in 0..PASSED_NAMED_MAX + 3 {
+        passed.note(Path::new(&format!("/m{number}")), "proc");
+    }
+    let said = passed.said().unwrap();
+    assert!(said.contains("/m0 (proc), /m1 (proc), ") && said.contains(" and 3 more; "), "{said}");
+}
+
+#[test]
 fn everything_of_a_folder_is_copied_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let tree = folder.path().join("tree");
