@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use ferrite_schema::api::{Exit, Stream};
 use ferrite_schema::shim::{Command, Notice, Outcome};
 use ferrite_schema::stream::{End, Frame, Kind};
+use ferrite_sys::cgroup::Cgroup;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus};
 use rustix::termios::Winsize;
 
-use crate::cgroup::Cgroup;
 use crate::custody::Held;
 use crate::input::Input;
 use crate::log::{LIMITS, Log, OpenLog};
@@ -23,6 +23,8 @@ use crate::rest;
 /// Most connections at a time: the agent and its successor while the kernel still tears down the first, and people
 /// who are attached.
 const PEERS_MAX: usize = 16;
+/// Bound of the wait for the container's killed processes to be gone.
+const EMPTY_WITHIN: Duration = Duration::from_secs(10);
 /// Read at once from a stream.
 const CHUNK_BYTES: usize = 16 * 1024;
 /// How often sleeping peers are looked for, while output waits for one.
@@ -73,13 +75,13 @@ struct Loop {
 pub fn watch(held: Held) -> Result<Finished, Watch> {
     let cgroup = Cgroup::new(PathBuf::from(&held.cgroup));
     let mut state = begin(held, cgroup).map_err(|(error, cgroup)| {
-        drop(cgroup.clear());
+        drop(cgroup.clear(EMPTY_WITHIN));
         error
     })?;
     let ended = state.until_end();
     let oom_killed = state.cgroup.oom_killed();
     // Whatever the container's init left behind ends with it. The next start says what cannot be killed.
-    drop(state.cgroup.clear());
+    drop(state.cgroup.clear(EMPTY_WITHIN));
     state.drain();
     state.accept();
     let (outcome, end) = match ended {

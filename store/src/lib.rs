@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod annotations;
+pub mod arrival;
 pub mod beside;
 mod bounded;
 pub mod choice;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use ferrite_cluster::protocol::Message;
 use ferrite_schema::cluster::MachineId;
 use ferrite_store::digest::Digest;
-use ferrite_store::pull::near::{Answer as Taken, Nearby, Take};
+use ferrite_store::pull::nearby::{Answer as Taken, Nearby, Take};
 use futures_util::{StreamExt, stream};
 use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -12,7 +12,7 @@ use ferrite_schema::api::ExportFormat;
 use ferrite_store::beside::beside;
 use ferrite_store::export;
 use ferrite_store::pull::Puller;
-use ferrite_store::pull::near;
+use ferrite_store::pull::nearby;
 use ferrite_store::store::ImageStore;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
@@ -110,7 +110,7 @@ impl Shared {
     async fn digest(&self, image: &str) -> Result<String, NotGiven> {
         if image.starts_with("sha256:") {
             let (images, manifest) = (self.images.clone(), image.to_owned());
-            let found = beside(move || near::name_of(&images, &manifest)).await;
+            let found = beside(move || nearby::name_of(&images, &manifest)).await;
             let found = found.map_err(|error| NotGiven::Unusable(ferrite_schema::chain(&error)))?;
             return found.map(|_| image.to_owned()).ok_or(NotGiven::Absent);
         }
@@ -125,7 +125,7 @@ impl Shared {
             let said = |error: &(dyn std::error::Error + 'static)| {
                 NotGiven::Unusable(ferrite_schema::chain(error))
             };
-            let name = near::name_of(&images, &manifest).map_err(|error| said(&error))?;
+            let name = nearby::name_of(&images, &manifest).map_err(|error| said(&error))?;
             let name = name.ok_or(NotGiven::Absent)?;
             export::plan(&images, puller.policy(), &name, ExportFormat::Oci)
                 .map_err(|error| said(&error))

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ferrite_schema::shim::{Notice, REQUEST, Request, SOCKET};
 use ferrite_schema::stream::ExecRequest;
+use ferrite_sys::cgroup::Cgroup;
 use ferrite_sys::confined::{self, Confinement};
 use libcontainer::oci_spec::OciSpecError;
 use libcontainer::oci_spec::runtime::{Capabilities, Process, Spec};
@@ -19,7 +20,6 @@ use rustix::thread::{CapabilitySet, ThreadNameSpaceType};
 
 use super::bounds;
 use super::terminal::{self, TerminalProblem};
-use crate::cgroup;
 use crate::seccomp::{self, Program, ProgramProblem};
 use crate::user::{self, UserProblem};
 use crate::workload::{self, Unexecuted};
@@ -205,7 +205,7 @@ fn rights(
             (user.uid(), user.gid(), user.additional_gids().clone().unwrap_or_default(), None)
         }
     };
-    let cgroup = cgroup::of_unit(&made_from.cgroup);
+    let cgroup = Cgroup::below_root(&made_from.cgroup);
     let cgroup = fs::File::options()
         .write(true)
         .open(cgroup.path().join("cgroup.procs"))

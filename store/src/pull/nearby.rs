@@ -1,32 +1,33 @@
 //! Images that a digest names and that need no registry: taken from this node, where they have another name, or from a machine
 //! nearby.
 
+use std::fmt;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use ferrite_schema::reference::Reference;
 
 use super::Puller;
-use super::near::{self, Answer, Nearby};
+use crate::arrival::Arrival;
 use crate::beside::beside;
 use crate::digest::Digest;
 use crate::import;
 use crate::layer::{Compression, compression};
-use crate::store::Record;
+use crate::store::{ImageStore, Record, Store};
 
-/// Distinguishes archives that come at the same time.
-static NEXT: AtomicU64 = AtomicU64::new(0);
+/// Says whether the archive that came is the image. Where it is not, the next machine is asked.
+pub type Take<'a> = &'a (dyn Fn() -> Answer<'a> + Sync);
+/// Whether it was so.
+pub type Answer<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
 
-/// An archive that comes; gone when this is dropped, whatever became of it.
-struct Arrival(PathBuf);
-
-impl Drop for Arrival {
-    fn drop(&mut self) {
-        // What stays is removed at the next start.
-        drop(std::fs::remove_file(&self.0));
-    }
+/// Machines that may have an image. What they give is believed as far as its digest goes, and no further: nothing is asked of them
+/// that has none.
+pub trait Nearby: fmt::Debug + Send + Sync {
+    /// Brings the image with this manifest as an archive to `path`, from one machine after the other until it is taken; `false`
+    /// where nobody has it.
+    fn fetch<'a>(&'a self, manifest: &'a Digest, path: &'a Path, take: Take<'a>) -> Answer<'a>;
 }
 
 impl Puller {
@@ -46,10 +47,9 @@ impl Puller {
         }
         let nearby = self.shared.nearby.get()?;
         self.shared.policy.check_import(reference).ok()?;
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let arrival = Arrival(self.shared.images.staging().join(format!("nearby-{number}")));
-        let take = || -> Answer<'_> { Box::pin(self.took(&arrival.0, name)) };
-        if !nearby.fetch(&digest, &arrival.0, &take).await {
+        let arrival = Arrival::at(&self.shared.images);
+        let take = || -> Answer<'_> { Box::pin(self.took(arrival.path(), name)) };
+        if !nearby.fetch(&digest, arrival.path(), &take).await {
             return None;
         }
         tracing::info!(image = name, "image-from-nearby");
@@ -86,7 +86,7 @@ impl Puller {
         let reference = reference.clone();
         let adopts = move || {
             let Some(digest) = reference.digest() else { return false };
-            let found = match near::with_digest(&shared.images, digest, &reference) {
+            let found = match with_digest(&shared.images, digest, &reference) {
                 Ok(Some(found)) => found,
                 Ok(None) => return false,
                 Err(error) => {
@@ -101,4 +101,35 @@ impl Puller {
         };
         beside(adopts).await
     }
+}
+
+/// An image with this digest; one of the same repository, where there is one: its signature was for that.
+fn with_digest(
+    images: &ImageStore,
+    digest: &str,
+    reference: &Reference,
+) -> Result<Option<Record>, Store> {
+    let (records, _) = images.records_read()?;
+    let mut found: Vec<Record> = records
+        .into_iter()
+        .map(|(record, _)| record)
+        .filter(|record| record.is_at(digest))
+        .collect();
+    let is_of = |record: &Record| {
+        images.reference(&record.name).is_ok_and(|own| own.name() == reference.name())
+    };
+    if let Some(same) = found.iter().position(is_of) {
+        return Ok(Some(found.swap_remove(same)));
+    }
+    Ok(found.pop().map(|record| Record { signed_by: None, ..record }))
+}
+
+/// The name of an image that is here and has this manifest, for a machine that asks.
+///
+/// # Errors
+/// The records cannot be read.
+pub fn name_of(images: &ImageStore, manifest: &str) -> Result<Option<String>, Store> {
+    let (records, _) = images.records_read()?;
+    let found = records.into_iter().find(|(record, _)| record.manifest == manifest);
+    Ok(found.map(|(record, _)| record.name))
 }

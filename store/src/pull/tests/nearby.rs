@@ -8,7 +8,7 @@ use ferrite_schema::node_config::SignaturePolicy;
 
 use super::*;
 use crate::export;
-use crate::pull::near::{Answer as Taken, Take};
+use crate::pull::nearby::{Answer as Taken, Take};
 
 /// Whoever is asked gives this image, whichever is wanted.
 #[derive(Debug)]
