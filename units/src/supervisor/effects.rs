@@ -12,10 +12,11 @@ use ferrite_sys::cgroup::Cgroup;
 use tokio::net::UnixStream;
 
 use super::super::handle::Message;
+use super::super::health::{self, Wrong};
 use super::super::launch::Prepared;
 use super::super::machine::{Effect, Event, Moment, RunKind};
 use super::super::shims::{self, Shim};
-use super::super::{clock, health, launch};
+use super::super::{clock, launch};
 use super::Supervisor;
 
 impl Supervisor {
@@ -272,7 +273,11 @@ impl Supervisor {
         let (folder, cgroup) = (self.run_folder(name), self.cgroup(name));
         let (queue, own) = (self.queue.clone(), name.to_owned());
         let task = self.tasks.spawn(async move {
-            let event = Event::Checked(health::look(&folder, &check, address, cgroup.path()).await);
+            let event = match health::look(&folder, &check, address, cgroup.path()).await {
+                Ok(()) => Event::Checked(Ok(())),
+                Err(Wrong::Unit(why)) => Event::Checked(Err(why)),
+                Err(Wrong::Node(why)) => Event::Unchecked { why },
+            };
             let name = own;
             drop(queue.send(Message::Happened { name, run, event }).await);
         });
@@ -379,6 +384,9 @@ impl Supervisor {
             Event::Started { .. } if first_run => {
                 let ran = name.to_owned();
                 self.in_store(move |store| store.note_ran(&ran)).await;
+            }
+            Event::Unchecked { why } => {
+                tracing::warn!(unit = name, error = why, "health-not-looked-at");
             }
             Event::Ended(end) if end.oom_killed => {
                 let message = "the kernel killed something in it for want of memory".to_owned();

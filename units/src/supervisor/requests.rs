@@ -109,12 +109,7 @@ impl Supervisor {
                 }
                 self.schedule(&name).await;
             }
-            UnitState::Pulling if before.image != entry.unit.image => {
-                drop(self.perform(&name, Effect::CancelPull).await);
-                if let Some(event) = self.perform(&name, Effect::Pull).await {
-                    self.step(&name, event).await;
-                }
-            }
+            _ if before.image != entry.unit.image => self.step(&name, Event::OtherImage).await,
             _ => {}
         }
     }
