@@ -115,6 +115,7 @@ impl Adoption<'_> {
             signed_by: None,
             key: Some(reference.to_string()),
             indexes: found.indexes.iter().map(Digest::to_string).collect(),
+            imported: true,
         };
         let records: Vec<Record> = names.iter().map(record).collect();
         self.call(&records)?;

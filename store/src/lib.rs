@@ -12,6 +12,7 @@ pub mod config;
 mod differential;
 pub mod digest;
 pub mod documents;
+pub mod elsewhere;
 pub mod export;
 mod idle;
 pub mod import;

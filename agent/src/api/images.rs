@@ -116,7 +116,7 @@ pub(super) async fn remove(
     responses((status = 200, description = "What no unit uses is gone", body = Pruned), (status = "default", description = "Refused or not possible", body = ApiError)),
 )]
 pub(super) async fn prune(State(node): State<Arc<Node>>) -> Result<Json<Pruned>, Failure> {
-    let needs = keeper::needs(&node).await;
+    let needs = keeper::needs_of_all(&node).await;
     let work = move || collect::prune(&node.images, &node.layers, &needs?, || false);
     collected(tokio::task::spawn_blocking(work).await)
 }

@@ -239,14 +239,15 @@ impl Puller {
         let job = self.job(&key);
         let _turn = job.turn.lock().await;
         let _in_use = self.shared.images.begin_use();
-        let mut problem = None;
+        let (mut problem, mut unasked) = (None, None);
         if here_is_enough {
             match self.mended(name).await {
                 Ok(record) => return Ok(record),
                 Err(why) if why.is_final() => return Err(why.into()),
                 Err(why) => {
-                    if let Some(record) = self.near(&reference, name).await {
-                        return Ok(record);
+                    match self.near(&reference, name).await {
+                        Ok(record) => return Ok(record),
+                        Err(who) => unasked = who,
                     }
                     problem = Some(why).filter(|why| !matches!(why, Unusable::Absent { .. }))
                 }
@@ -255,6 +256,7 @@ impl Puller {
         job.progress.send_modify(|progress| progress.layers.clear());
         tracing::info!(image = key, "pull-begun");
         let pulled = self.run(&reference, &key, &job.progress).await;
+        let pulled = pulled.map_err(|source| source.or_later(unasked));
         let record = match (pulled, problem) {
             (Ok(record), _) => record,
             (Err(source), None) => return Err(source),
@@ -358,6 +360,7 @@ impl Puller {
             signed_by: found.verdict.key(),
             key: Some(name.to_owned()),
             indexes: found.image.indexes.iter().map(Digest::to_string).collect(),
+            imported: false,
         };
         let (images, kept) = (self.shared.images.clone(), record.clone());
         let (digest, document) = (found.image.digest, found.bytes.clone());

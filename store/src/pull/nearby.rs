@@ -21,13 +21,25 @@ use crate::store::{ImageStore, Record, Store};
 pub type Take<'a> = &'a (dyn Fn() -> Answer<'a> + Sync);
 /// Whether it was so.
 pub type Answer<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
+/// What came of asking.
+pub type Asked<'a> = Pin<Box<dyn Future<Output = Brought> + Send + 'a>>;
+
+/// What machines nearby gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Brought {
+    /// The image, and it was taken.
+    Taken,
+    /// Nothing: nobody has it.
+    Nobody,
+    /// Nothing now. Some may have it and could not be asked, or have it and did not give it; who, half a sentence.
+    Perhaps(String),
+}
 
 /// Machines that may have an image. What they give is believed as far as its digest goes, and no further: nothing is asked of them
 /// that has none.
 pub trait Nearby: fmt::Debug + Send + Sync {
-    /// Brings the image with this manifest as an archive to `path`, from one machine after the other until it is taken; `false`
-    /// where nobody has it.
-    fn fetch<'a>(&'a self, manifest: &'a Digest, path: &'a Path, take: Take<'a>) -> Answer<'a>;
+    /// Brings the image with this manifest as an archive to `path`, from one machine after the other until it is taken.
+    fn fetch<'a>(&'a self, manifest: &'a Digest, path: &'a Path, take: Take<'a>) -> Asked<'a>;
 }
 
 impl Puller {
@@ -37,23 +49,32 @@ impl Puller {
         drop(self.shared.nearby.set(nearby));
     }
 
-    /// The image that `name` means by its digest, without a registry. The rules hold for it as for any other.
-    pub(super) async fn near(&self, reference: &Reference, name: &str) -> Option<Record> {
-        let digest: Digest = reference.digest()?.parse().ok()?;
+    /// The image that `name` means by its digest, without a registry. The rules hold for it as for any other. Where there is none,
+    /// who may have it all the same and cannot be asked now.
+    pub(super) async fn near(
+        &self,
+        reference: &Reference,
+        name: &str,
+    ) -> Result<Record, Option<String>> {
+        let digest = reference.digest().and_then(|digest| digest.parse::<Digest>().ok());
+        let digest = digest.ok_or(None)?;
         if self.adopted(reference, name).await
             && let Ok(record) = self.mended(name).await
         {
-            return Some(record);
+            return Ok(record);
         }
-        let nearby = self.shared.nearby.get()?;
-        self.shared.policy.check_import(reference).ok()?;
+        let nearby = self.shared.nearby.get().ok_or(None)?;
+        self.shared.policy.check_import(reference).map_err(|_refused| None)?;
         let arrival = Arrival::at(&self.shared.images);
         let take = || -> Answer<'_> { Box::pin(self.took(arrival.path(), name)) };
-        if !nearby.fetch(&digest, arrival.path(), &take).await {
-            return None;
+        match nearby.fetch(&digest, arrival.path(), &take).await {
+            Brought::Taken => {
+                tracing::info!(image = name, "image-from-nearby");
+                self.look(name).await.map_err(|_unusable| None)
+            }
+            Brought::Nobody => Err(None),
+            Brought::Perhaps(who) => Err(Some(who)),
         }
-        tracing::info!(image = name, "image-from-nearby");
-        self.look(name).await.ok()
     }
 
     /// Imports an archive that somebody nearby gave; `false` where it is not the image.
@@ -67,8 +88,14 @@ impl Puller {
                 return Err("it is compressed".to_owned());
             }
             let stores = (&shared.images, &shared.layers);
+            let said = |error: &dyn std::error::Error| ferrite_schema::chain(error);
             let imported = import::import(&archive, Some(&own), stores, &shared.policy);
-            imported.map(drop).map_err(|error| ferrite_schema::chain(&error))
+            for record in imported.map_err(|error| said(&error))? {
+                // Whoever gave it has it still, and keeps it where it was imported.
+                let record = Record { imported: false, ..record };
+                shared.images.put(&record).map_err(|error| said(&error))?;
+            }
+            Ok(())
         };
         let refused = match tokio::task::spawn_blocking(imports).await {
             Ok(Ok(())) => return true,
