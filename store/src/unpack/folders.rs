@@ -169,10 +169,13 @@ impl<'a> Folders<'a> {
     }
 
     fn step(&mut self, folder: &Folder, name: &[u8], missing: Missing) -> Result<Way, Problem> {
-        self.steps_left = self.steps_left.checked_sub(1).ok_or(Problem::Refused(FAR))?;
         let path = joined(&folder.path, name);
-        if let Some(open) = self.open.get(&path) {
-            return Ok(Way::Folder(Rc::clone(open)));
+        let open = self.open.get(&path).map(Rc::clone);
+        // Each layer below that has a part of the folder is looked into.
+        let looks = if open.is_some() { 1 } else { 1 + folder.below.count() };
+        self.steps_left = self.steps_left.checked_sub(looks).ok_or(Problem::Refused(FAR))?;
+        if let Some(open) = open {
+            return Ok(Way::Folder(open));
         }
         if path.len() >= PATH_MAX_BYTES {
             return Err(Problem::Refused("its path is too long"));

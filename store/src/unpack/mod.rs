@@ -39,7 +39,8 @@ pub struct Limits {
     pub file_max_bytes: u64,
     /// Entries: inodes and this program's time are finite too.
     pub entries_max: u64,
-    /// Folders and links that the ways of all entries lead through: a few links make a short path long, again for each entry.
+    /// Looks at folders and links that the ways of all entries lead through, in each layer below: a few links make a short path
+    /// long, again for each entry.
     pub steps_max: u64,
 }
 
