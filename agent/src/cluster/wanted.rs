@@ -15,10 +15,14 @@ use super::Cluster;
 /// How long the store may take to say.
 const SAYS_WITHIN: Duration = Duration::from_secs(10);
 
-/// What the cluster's store says; members alone can ask it.
+/// What the cluster's store says. Members alone can ask it, and it is theirs to keep what was imported: that is on every machine
+/// which was there.
 pub(crate) async fn wanted(cluster: Option<&Cluster>) -> Elsewhere {
     let Some(cluster) = cluster else { return Elsewhere::Nobody };
-    let Some(store) = cluster.store() else { return Elsewhere::Unknown };
+    let Some(store) = cluster.store() else {
+        let is_member = cluster.members().iter().any(|one| one.machine == *cluster.machine());
+        return if is_member { Elsewhere::Unknown } else { Elsewhere::Nobody };
+    };
     match timeout(SAYS_WITHIN, store.list(PREFIX.as_bytes())).await {
         Ok(Ok(listing)) => all(&listing).map_or(Elsewhere::Unknown, Elsewhere::Known),
         Ok(Err(_)) | Err(_) => Elsewhere::Unknown,
