@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod blob;
+mod by_digest;
 pub mod challenge;
 mod connect;
 mod cosign;
