@@ -51,33 +51,42 @@ fn files_of_the_kernel_have_the_content_that_they_have() {
     assert!(fs::metadata(long).unwrap().len() == 0 && fs::read(long).unwrap().len() > AHEAD_BYTES);
 }
 
+/// What is packed of a folder that lies in one on the device `around`, and what is said about it.
+fn packed_within(folder: &Path, around: Option<u64>) -> (Vec<String>, Option<String>) {
+    let parent = open_folder(folder.parent().unwrap());
+    let name = folder.file_name().unwrap().as_bytes();
+    let mut packer =
+        Packer { out: Vec::new(), chunk: vec![0; AHEAD_BYTES], passed: Passed::default() };
+    let at = At { called: "copy".into(), shown: folder.to_owned(), depth: 1 };
+    packer.add(parent.as_fd(), name, around, &at).unwrap();
+    let mut archive = tar::Archive::new(packer.out.as_slice());
+    let shown =
+        |entry: io::Result<tar::Entry<'_, _>>| entry.unwrap().path().unwrap().display().to_string();
+    (archive.entries().unwrap().map(shown).collect(), packer.passed.said())
+}
+
 #[test]
-fn what_a_folder_has_of_the_kernels_mounts_is_left_out_and_said_once() {
-    let pack_of = |path: &str| {
-        let parent = open_folder(Path::new("/"));
-        let name = OsStr::new(path);
-        let shown = Path::new("/").join(path);
-        let top = Top { parent: parent.as_fd(), name, called: Path::new("copy"), shown: &shown };
-        let mut archive = Vec::new();
-        let said = pack(&top, &mut archive).unwrap().said();
-        let names: Vec<String> = tar::Archive::new(archive.as_slice())
-            .entries()
-            .unwrap()
-            .map(|entry| entry.unwrap().path().unwrap().display().to_string())
-            .collect();
-        (said, names)
-    };
-    // Terminals, and where it is mounted messages, are file systems of the kernel's in a common one.
-    let (said, names) = pack_of("dev");
-    let said = said.unwrap();
-    assert!(said.starts_with("left out what the kernel shows in /dev/"), "{said}");
-    assert_eq!(said.matches("/dev/pts (devpts)").count(), 1, "{said}");
-    assert!(names.contains(&"copy/pts/".to_owned()), "{names:?}");
-    assert!(!names.iter().any(|name| name.starts_with("copy/pts/") && name.len() > 9));
-    // What is asked for by name is meant.
-    let (said, names) = pack_of("proc/self/net");
-    assert_eq!(said, None);
-    assert!(names.contains(&"copy/dev".to_owned()), "{names:?}");
+fn what_a_folder_has_of_the_kernels_mounts_is_left_out_and_said() {
+    const OTHER: Option<u64> = Some(0);
+    let kernels = Path::new("/proc/self/ns");
+    let (names, said) = packed_within(kernels, OTHER);
+    assert_eq!(names, ["copy/"], "its folder is there, and empty");
+    assert_eq!(
+        said.unwrap(),
+        "left out what the kernel shows in /proc/self/ns (proc); to copy something of it, name it"
+    );
+    // What is asked for by name is meant, and so is all that is in it.
+    let own = Some(fs::metadata(kernels).unwrap().dev());
+    for around in [None, own] {
+        let (names, said) = packed_within(kernels, around);
+        assert!(names.contains(&"copy/mnt".to_owned()), "{names:?}");
+        assert_eq!(said, None);
+    }
+    // Volumes are mounts as well.
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "content").unwrap();
+    let (names, said) = packed_within(folder.path(), OTHER);
+    assert_eq!((names.len(), said), (2, None), "{names:?}");
 }
 
 #[test]
