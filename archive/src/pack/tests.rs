@@ -60,9 +60,12 @@ fn packed_within(folder: &Path, around: Option<u64>) -> (Vec<String>, Option<Str
     let at = At { called: "copy".into(), shown: folder.to_owned(), depth: 1 };
     packer.add(parent.as_fd(), name, around, &at).unwrap();
     let mut archive = tar::Archive::new(packer.out.as_slice());
-    let shown =
-        |entry: io::Result<tar::Entry<'_, _>>| entry.unwrap().path().unwrap().display().to_string();
-    (archive.entries().unwrap().map(shown).collect(), packer.passed.said())
+    let mut names = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let path = entry.unwrap().path().unwrap().display().to_string();
+        names.push(path.trim_end_matches('/').to_owned());
+    }
+    (names, packer.passed.said())
 }
 
 #[test]
@@ -70,7 +73,7 @@ fn what_a_folder_has_of_the_kernels_mounts_is_left_out_and_said() {
     const OTHER: Option<u64> = Some(0);
     let kernels = Path::new("/proc/self/ns");
     let (names, said) = packed_within(kernels, OTHER);
-    assert_eq!(names, ["copy/"], "its folder is there, and empty");
+    assert_eq!(names, ["copy"], "its folder is there, and empty");
     assert_eq!(
         said.unwrap(),
         "left out what the kernel shows in /proc/self/ns (proc); to copy something of it, name it"

@@ -87,18 +87,7 @@ pub(super) fn run(arguments: &LogsArguments, session: &mut Session<'_>) -> Resul
         },
         prefixes: prefixes(&names, colours),
     };
-    let options = LogOptions {
-        follow: arguments.follow,
-        since: arguments.since,
-        until: arguments.until,
-        tail: arguments.tail,
-        stream: match (arguments.stdout, arguments.stderr) {
-            (true, false) => Some(Stream::Stdout),
-            (false, true) => Some(Stream::Stderr),
-            (true, true) | (false, false) => None,
-        },
-        previous: arguments.previous,
-    };
+    let options = options(arguments);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -139,11 +128,25 @@ pub(super) fn run(arguments: &LogsArguments, session: &mut Session<'_>) -> Resul
             whole.iter().try_for_each(|(index, line)| show(*index, line, &Placed::WHOLE))
         };
         by_time(sources, &mut each).await?;
-        let rest = joining.0.iter();
-        Ok(rest
-            .map(|(index, line)| (*index, line))
-            .try_for_each(|(index, line)| show(index, line, &Placed::WHOLE))?)
+        let mut rest = joining.0.iter();
+        Ok(rest.try_for_each(|(index, line)| show(*index, line, &Placed::WHOLE))?)
     })
+}
+
+/// What is asked of the nodes.
+fn options(arguments: &LogsArguments) -> LogOptions {
+    LogOptions {
+        follow: arguments.follow,
+        since: arguments.since,
+        until: arguments.until,
+        tail: arguments.tail,
+        stream: match (arguments.stdout, arguments.stderr) {
+            (true, false) => Some(Stream::Stdout),
+            (false, true) => Some(Stream::Stderr),
+            (true, true) | (false, false) => None,
+        },
+        previous: arguments.previous,
+    }
 }
 
 async fn lines_of(
