@@ -103,7 +103,7 @@ impl Machine {
     }
 
     /// The node could not look: nothing is known, and it looks again.
-    pub(super) fn unchecked(&mut self, now: Moment) -> Vec<Effect> {
+    pub(super) fn unchecked(&self, now: Moment) -> Vec<Effect> {
         let Some(policy) = self.policy.health else { return Vec::new() };
         match &self.life.state {
             State::Run { kind: RunKind::Main, vitals: Some(vitals), .. } => {
