@@ -129,10 +129,10 @@ fn brought(unasked: &BTreeSet<MachineId>, names: &BTreeMap<MachineId, String>) -
     };
     match named.is_empty() {
         true => Brought::Nobody,
-        false => Brought::Perhaps(format!(
-            "{}{more} may have it and do not give it now",
-            named.join(", ")
-        )),
+        false => {
+            let named = named.join(", ");
+            Brought::Perhaps(format!("{named}{more} may have it, and gave nothing"))
+        }
     }
 }
 
@@ -225,7 +225,7 @@ mod tests {
         let of = |numbers: &[u8]| brought(&numbers.iter().map(|one| id(*one)).collect(), &names);
         assert_eq!(of(&[]), Brought::Nobody);
         let Brought::Perhaps(who) = of(&[1]) else { panic!("nobody") };
-        assert_eq!(who, "one may have it and do not give it now");
+        assert_eq!(who, "one may have it, and gave nothing");
         let Brought::Perhaps(who) = of(&[1, 2, 3, 4, 5]) else { panic!("nobody") };
         assert!(who.starts_with("one, 0") && who.contains(" and 2 more may have it"), "{who}");
     }

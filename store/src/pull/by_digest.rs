@@ -16,6 +16,9 @@ use crate::import;
 use crate::layer::{Compression, compression};
 use crate::store::Record;
 
+/// Who may have an image and cannot be asked now, where there is no such machine.
+const NOBODY: Option<String> = None;
+
 impl Puller {
     /// From now on, images with a digest may come from there.
     pub fn look_nearby(&self, nearby: Arc<dyn Nearby>) {
@@ -31,14 +34,14 @@ impl Puller {
         name: &str,
     ) -> Result<Record, Option<String>> {
         let digest = reference.digest().and_then(|digest| digest.parse::<Digest>().ok());
-        let digest = digest.ok_or(None)?;
+        let digest = digest.ok_or(NOBODY)?;
         if self.adopted(reference, name).await
             && let Ok(record) = self.mended(name).await
         {
             return Ok(record);
         }
-        let nearby = self.shared.nearby.get().ok_or(None)?;
-        self.shared.policy.check_import(reference).map_err(|_refused| None)?;
+        let nearby = self.shared.nearby.get().ok_or(NOBODY)?;
+        self.shared.policy.check_import(reference).map_err(|_refused| NOBODY)?;
         let arrival = Arrival::at(&self.shared.images);
         let take = || -> Answer<'_> { Box::pin(self.took(arrival.path(), name)) };
         match nearby.fetch(&digest, arrival.path(), &take).await {
@@ -46,7 +49,7 @@ impl Puller {
                 tracing::info!(image = name, "image-from-nearby");
                 self.look(name).await.map_err(|_unusable| None)
             }
-            Brought::Nobody => Err(None),
+            Brought::Nobody => Err(NOBODY),
             Brought::Perhaps(who) => Err(Some(who)),
         }
     }

@@ -121,7 +121,8 @@ pub(in crate::api) async fn alter(
     let asked: UnitChange = serde_json::from_slice(&body)
         .map_err(|error| Failure::bad_request(format!("the body is not understood: {error}")))?;
     // Nobody knew what its image means when its document was submitted: all machines are to run the same all the same.
-    let pin = match edit::unpinned(&super::picture(&store).await?, &name, &asked) {
+    let asks = edit::unpinned(&super::picture(&store).await?, &name, &asked);
+    let pin = match asks {
         Some((of, image)) => {
             let digest = pinned(&node.puller, node.cluster.as_deref(), &image).await;
             digest.map(|digest| edit::Pin { of, digest })
