@@ -175,7 +175,7 @@ mod tests {
                     drop(stream);
                 };
                 let (looked, ()) = tokio::join!(look(cgroup, &health, address, cgroup), refuses);
-                let why = looked.unwrap_err();
+                let Err(Wrong::Unit(why)) = looked else { panic!("{looked:?}") };
                 assert_eq!(why.ends_with("than it has (pids_max = 64)"), named, "{why}");
             }
         });
@@ -192,6 +192,22 @@ mod tests {
             stream.write_all(answer.as_bytes()).await.unwrap();
         });
         address
+    }
+
+    /// That the node cannot begin a command says nothing about the unit.
+    #[test]
+    fn a_look_that_the_node_cannot_make_is_the_nodes_fault() {
+        let health = ferrite_schema::unit::parse(
+            "name = \"a\"\nimage = \"i\"\n[health]\nexec = [\"/bin/true\"]",
+        );
+        let health = health.unwrap().health.unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let address = IpAddr::from([127, 0, 0, 1]);
+        // No process can begin to work in it.
+        let folder = Path::new("/no/such/folder");
+        let looked = runtime.block_on(look(folder, &health, address, folder));
+        let Err(Wrong::Node(why)) = looked else { panic!("{looked:?}") };
+        assert!(why.starts_with("start a process for the command"), "{why}");
     }
 
     #[test]
