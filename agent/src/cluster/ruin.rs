@@ -125,6 +125,28 @@ mod tests {
         }
     }
 
+    /// A machine that stood still while etcd wrote cuts its lines.
+    #[test]
+    fn what_comes_in_pieces_is_read_as_one() {
+        let pieces = |run, texts: &[&str]| -> Vec<LogLine> {
+            let all: Vec<_> = texts.iter().map(|text| (run, *text)).collect();
+            let mut all = lines(&all);
+            let last = all.len() - 1;
+            all[..last].iter_mut().for_each(|line| line.partial = true);
+            all
+        };
+        let cut = |run| pieces(run, &["walpb: crc ", "mis", "match"]);
+        let said = |all: Vec<LogLine>| verdict(whole(all.into_iter()).into_iter());
+        assert_eq!(said([cut(1), cut(2)].concat()), Some(WORDS[0]));
+        // One that was cut off by its run's end is not gone on with by the next one, nor by the other stream.
+        let begun = LogLine { partial: true, ..lines(&[(1, "crc ")]).remove(0) };
+        let other = LogLine { stream: Stream::Stdout, ..lines(&[(1, "mismatch")]).remove(0) };
+        let next = lines(&[(2, "mismatch"), (2, PANIC), (3, PANIC)]);
+        let all = [vec![begun, other], next].concat();
+        assert_eq!(whole(all.clone().into_iter()).len(), all.len());
+        assert_eq!(said(all), Some(WORDS[3]));
+    }
+
     #[test]
     fn what_was_said_before_the_data_was_set_aside_is_not_about_what_is_there_now() {
         let place = tempfile::tempdir().unwrap();
