@@ -62,6 +62,7 @@ mod kept;
 mod knowledge;
 mod lead;
 mod link;
+mod meaning;
 mod meeting;
 mod member;
 mod network;
@@ -73,13 +74,16 @@ mod recovering;
 mod recovery;
 mod relay;
 mod ruin;
+mod seeking;
 mod space;
 mod tells;
 mod terms;
+mod wanted;
 mod work;
 
-pub(crate) use fetching::means;
+pub(crate) use meaning::{may_change, pinned};
 pub(crate) use recovering::{NotOrdered, Remains, order, remains};
+pub(crate) use wanted::wanted;
 pub(crate) use work::work;
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use ferrite_schema::names;
 use ferrite_schema::node_config::{COLLECT_BELOW_PERCENT, COLLECT_UNTIL_PERCENT, ImagesConfig};
 use ferrite_store::collect::{self, Collect, Needs, free_percent};
 
+use crate::cluster::wanted;
 use crate::node::Node;
 
 /// How often the free space is looked at: a pull that fills STATE in less fails by itself and is tried again.
@@ -36,6 +37,16 @@ pub async fn needs(node: &Node) -> Result<Needs, Collect> {
     }
 }
 
+/// The same, with what other machines may need of what was imported here.
+///
+/// # Errors
+/// See [`needs`].
+pub async fn needs_of_all(node: &Node) -> Result<Needs, Collect> {
+    let mut needs = needs(node).await?;
+    needs.elsewhere = wanted(node.cluster.as_deref()).await;
+    Ok(needs)
+}
+
 /// Removes images while STATE is short of space, and once at the start what an interrupted removal left. Never ends.
 pub async fn work(node: &Arc<Node>, config: &ImagesConfig) {
     let below = u64::from(config.collect_below_percent.unwrap_or(COLLECT_BELOW_PERCENT));
@@ -53,7 +64,7 @@ pub async fn work(node: &Arc<Node>, config: &ImagesConfig) {
 }
 
 async fn round(node: &Arc<Node>, until_percent: u64) {
-    let needs = needs(node).await;
+    let needs = needs_of_all(node).await;
     let node = Arc::clone(node);
     let work = move || {
         let needs = needs?;

@@ -55,7 +55,8 @@ pub async fn run() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
     let Loaded { config, known, mut warnings } = configuration()?;
     let step = Step::begin("network");
-    let (network, news) = Network::begin(RESOLV_CONF.into(), &config.network)
+    let of_links = Path::new(names::RUN_DIR).join("links");
+    let (network, news) = Network::begin(RESOLV_CONF.into(), of_links, &config.network)
         .context("begin to set up the network")?;
     step.end();
     let step = Step::begin("images and units");

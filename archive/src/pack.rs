@@ -2,7 +2,10 @@
 //! link, and every failure names its file.
 //!
 //! What a file says about its length is believed only as far as its content bears it out: the kernel's own files
-//! (`/proc`, `/sys`) have other lengths than they say, and files change while they are read.
+//! (`/proc`, `/sys`) have other lengths than they say, and files change while they are read. Nobody means those by a
+//! folder that they are mounted in: such mounts are left out and named, unless what is packed is in one itself.
+
+mod kernels;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -20,6 +23,8 @@ use super::extract::named;
 use super::record::{self, Record};
 use super::sparse::EXTENTS_MAX;
 
+/// Mounts of the kernel's that are named; a container has some five.
+const PASSED_NAMED_MAX: usize = 8;
 /// Deepest nesting of folders: one open folder each.
 pub const DEPTH_MAX: usize = 256;
 /// Read before a file's length is said. What ends within it is as long as it is.
@@ -38,6 +43,38 @@ pub struct Top<'a> {
     pub called: &'a Path,
     /// Its path for messages.
     pub shown: &'a Path,
+}
+
+/// File systems of the kernel's own that were met on the way. Their folders are in the archive, and are empty there.
+#[derive(Debug, Default)]
+pub struct Passed {
+    named: Vec<String>,
+    more: usize,
+}
+
+impl Passed {
+    fn note(&mut self, path: &Path, kind: &'static str) {
+        if self.named.len() < PASSED_NAMED_MAX {
+            self.named.push(format!("{} ({kind})", path.display()));
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// What to say about them, on one line; nothing where there were none.
+    #[must_use]
+    pub fn said(&self) -> Option<String> {
+        let named = self.named.join(", ");
+        let more = match self.more {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        (!self.named.is_empty()).then(|| {
+            format!(
+                "left out what the kernel shows in {named}{more}; to copy something of it, name it"
+            )
+        })
+    }
 }
 
 /// An archive is not whole.
@@ -89,15 +126,17 @@ pub enum Pack {
 }
 
 /// Packs a file, a folder with all that is in it, or a symbolic link. Devices, pipes and sockets in a folder have no
-/// content and are left out, and so is what vanishes meanwhile.
+/// content and are left out, and so is what vanishes meanwhile. Answers which file systems of the kernel's were met and
+/// not entered.
 ///
 /// # Errors
 /// What was written is no whole archive.
-pub fn pack(top: &Top<'_>, out: impl Write) -> Result<(), Pack> {
+pub fn pack(top: &Top<'_>, out: impl Write) -> Result<Passed, Pack> {
     let at = At { called: top.called.to_owned(), shown: top.shown.to_owned(), depth: 0 };
-    let mut packer = Packer { out, chunk: vec![0; AHEAD_BYTES] };
-    packer.add(top.parent, top.name.as_bytes(), &at)?;
-    record::end(&mut packer.out).map_err(Pack::Send)
+    let mut packer = Packer { out, chunk: vec![0; AHEAD_BYTES], passed: Passed::default() };
+    packer.add(top.parent, top.name.as_bytes(), None, &at)?;
+    record::end(&mut packer.out).map_err(Pack::Send)?;
+    Ok(packer.passed)
 }
 
 /// Where something is: in the archive, and for messages.
@@ -152,17 +191,25 @@ fn is_gone(error: &io::Error) -> bool {
 struct Packer<W> {
     out: W,
     chunk: Vec<u8>,
+    passed: Passed,
 }
 
 impl<W: Write> Packer<W> {
-    fn add(&mut self, parent: BorrowedFd<'_>, name: &[u8], at: &At) -> Result<(), Pack> {
+    /// `around` is the device of the folder that it is in; nothing for what was asked for, wherever that is.
+    fn add(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        around: Option<u64>,
+        at: &At,
+    ) -> Result<(), Pack> {
         if at.depth > DEPTH_MAX {
             return Err(Pack::Deep { path: at.shown.clone() });
         }
         let seen = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
         let Some(seen) = at.unless_gone(seen.map_err(io::Error::from))? else { return Ok(()) };
         match FileType::from_raw_mode(seen.st_mode) {
-            FileType::Directory => self.folder(parent, name, at),
+            FileType::Directory => self.folder(parent, name, around, at),
             FileType::RegularFile => self.file(parent, name, at),
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(parent, name, Vec::new());
@@ -178,15 +225,28 @@ impl<W: Write> Packer<W> {
         }
     }
 
-    fn folder(&mut self, parent: BorrowedFd<'_>, name: &[u8], at: &At) -> Result<(), Pack> {
+    fn folder(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        around: Option<u64>,
+        at: &At,
+    ) -> Result<(), Pack> {
         let Some(folder) = open(parent, name, OFlags::DIRECTORY, at)? else { return Ok(()) };
         let status = rustix::fs::fstat(&folder).map_err(|errno| at.unread(errno))?;
         at.record(&status, b'5', 0).write(&mut self.out).map_err(Pack::Send)?;
+        if around.is_some_and(|around| around != status.st_dev) {
+            let about = rustix::fs::fstatfs(&folder).map_err(|errno| at.unread(errno))?;
+            if let Some(kind) = kernels::name(about.f_type) {
+                self.passed.note(&at.shown, kind);
+                return Ok(());
+            }
+        }
         for entry in Dir::read_from(&folder).map_err(|errno| at.unread(errno))? {
             let Some(entry) = at.unless_gone(entry.map_err(io::Error::from))? else { break };
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
-                self.add(folder.as_fd(), name, &at.below(name))?;
+                self.add(folder.as_fd(), name, Some(status.st_dev), &at.below(name))?;
             }
         }
         Ok(())

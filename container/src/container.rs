@@ -11,6 +11,7 @@ use ferrite_files::durable::{self, WriteFile};
 use ferrite_files::removal::{self, RemoveTree};
 use ferrite_net::cable::{self, CableProblem};
 use ferrite_schema::shim::Request;
+use ferrite_sys::cgroup::Cgroup;
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
@@ -20,7 +21,6 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Gid, Pid, PidfdFlags, Uid};
 
-use super::cgroup;
 use super::resources::{self, ResourcesProblem};
 use super::seccomp::{self, Program, ProgramProblem};
 use super::workload::{self, Speaker, Workload};
@@ -109,7 +109,7 @@ pub(super) fn create_and_start(
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
         .map_err(|errno| ContainerProblem::FindProcess(errno.into()))?;
     let streams = ends.outer().map_err(ContainerProblem::Terminal)?;
-    resources::settle(cgroup::of_unit(&request.cgroup).path(), &request.resources)?;
+    resources::settle(Cgroup::below_root(&request.cgroup).path(), &request.resources)?;
     cable::connect(pid.as_raw_nonzero().get(), &request.network)?;
     container.start().map_err(ContainerProblem::Start)?;
     match listener.to_the_end() {

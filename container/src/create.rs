@@ -17,16 +17,21 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ferrite_files::durable;
 use ferrite_schema::shim::{self, Outcome};
 use ferrite_schema::unit::{Resources, Ulimit};
 use ferrite_shim::log;
+use ferrite_sys::cgroup::Cgroup;
 
 use crate::container::ContainerProblem;
 use crate::heard::Heard;
-use crate::{cgroup, container, handover, isolation, privilege};
+use crate::{container, handover, isolation, privilege};
+
+/// Bound of the wait for what an earlier container has left to be gone.
+const EMPTY_WITHIN: Duration = Duration::from_secs(10);
 
 /// Runs a shim in the current working directory. Once the container runs this process image is another,
 /// `ferrite-shim`; this one comes back only where there is no container.
@@ -81,19 +86,20 @@ fn bounds(resources: &Resources, ulimits: &BTreeMap<String, Ulimit>) -> Vec<Stri
 /// Makes the container and becomes its keeper.
 fn own(request: &shim::Request, folder: &Path) -> anyhow::Result<Infallible> {
     privilege::separate()?;
-    cgroup::join(Path::new(&request.shim_cgroup))?;
-    let cgroup = cgroup::of_unit(&request.cgroup);
-    cgroup.clear()?;
+    // Its agent has put it there as well. Here it lives on when the agent's own is killed.
+    Cgroup::new(PathBuf::from(&request.shim_cgroup)).hold(0)?;
+    let cgroup = Cgroup::below_root(&request.cgroup);
+    cgroup.clear(EMPTY_WITHIN)?;
     // Its keeper writes it; where that would not work, nothing is started.
     drop(log::Log::open(Path::new(&request.log_dir), log::LIMITS)?);
-    let isolated =
-        isolation::prepare(request, folder).inspect_err(|_error| drop(cgroup.clear()))?;
+    let isolated = isolation::prepare(request, folder)
+        .inspect_err(|_error| drop(cgroup.clear(EMPTY_WITHIN)))?;
     let running = container::create_and_start(request, &isolated.spec, folder)
-        .inspect_err(|_error| drop(cgroup.clear()))?;
+        .inspect_err(|_error| drop(cgroup.clear(EMPTY_WITHIN)))?;
     drop(isolated.owners);
     let cgroup_folder = cgroup.path().to_string_lossy().into_owned();
     let error = handover::become_keeper(&running, request, &cgroup_folder);
-    drop(cgroup.clear());
+    drop(cgroup.clear(EMPTY_WITHIN));
     Err(error.into())
 }
 

@@ -58,14 +58,18 @@ pub fn run() -> anyhow::Result<()> {
             let payload = Vec::new();
             let incoming = Incoming { stream: &control, decoder, payload, closed: false };
             put(Path::new(path), incoming)
+                .map(|()| None)
                 .map_err(|source| CopyProblem::Put { path: path.clone(), source })
         }
     });
-    let end = match copied {
-        Ok(()) => End::Ended { exit: Exit::Status { code: 0 } },
-        Err(error) => End::Refused { code: FAILED, reason: ferrite_schema::chain(&error) },
+    let (said, end) = match copied {
+        Ok(said) => (said, End::Ended { exit: Exit::Status { code: 0 } }),
+        Err(error) => (None, End::Refused { code: FAILED, reason: ferrite_schema::chain(&error) }),
     };
     let mut frame = Vec::new();
+    if let Some(said) = said {
+        stream::encode(&mut frame, Kind::Stderr, said.as_bytes());
+    }
     stream::encode(&mut frame, Kind::Exit, &serde_json::to_vec(&end)?);
     (&control).write_all(&frame)?;
     Ok(())
@@ -87,7 +91,8 @@ fn open(path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     rustix::fs::openat2(&root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
 
-fn get(path: &Path, out: Outgoing<'_>) -> Result<(), Pack> {
+/// Answers what is to be said about the copy.
+fn get(path: &Path, out: Outgoing<'_>) -> Result<Option<String>, Pack> {
     let (parent, name) = match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => (parent, name),
         // The root, or a path that ends in `..`.
@@ -102,7 +107,7 @@ fn get(path: &Path, out: Outgoing<'_>) -> Result<(), Pack> {
     let top = Top { parent: folder.as_fd(), name, called: Path::new(name), shown: path };
     // A frame for each piece.
     let mut out = BufWriter::with_capacity(PIECE_BYTES, out);
-    pack::pack(&top, &mut out)
+    Ok(pack::pack(&top, &mut out)?.said())
 }
 
 /// Into `path` where that is a folder; otherwise the copy gets its name.

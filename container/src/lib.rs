@@ -9,7 +9,6 @@ pub mod exec;
 pub mod files;
 pub mod oci;
 
-mod cgroup;
 mod container;
 mod devices;
 mod handover;

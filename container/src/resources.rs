@@ -8,8 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ferrite_schema::unit::Resources;
-
-use super::cgroup::ROOT;
+use ferrite_sys::cgroup::ROOT;
 
 /// Processes and threads of a unit that says nothing: enough for big programs, too few to starve the node.
 const PIDS_DEFAULT: u32 = 4096;

@@ -10,7 +10,8 @@ use ferrite_store::unpack::below::Below;
 use ferrite_store::unpack::{self, Limits};
 
 /// Small, so that a run is quick.
-const LIMITS: Limits = Limits { tar_max_bytes: 1 << 20, file_max_bytes: 1 << 20, entries_max: 64 };
+const LIMITS: Limits =
+    Limits { tar_max_bytes: 1 << 20, file_max_bytes: 1 << 20, entries_max: 64, steps_max: 1 << 12 };
 
 /// Reads and applies `data`.
 pub(crate) fn check(data: &[u8]) {

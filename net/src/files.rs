@@ -12,6 +12,8 @@ use ferrite_schema::shim::{self, Attachment, BindMount, MountSource};
 use ferrite_schema::unit::Port;
 use serde::{Deserialize, Serialize};
 
+use crate::resolv_conf::ResolvConf;
+
 const HOSTS: &str = "hosts";
 const RESOLV_CONF: &str = "resolv.conf";
 const RECORD: &str = "attachment.json";
@@ -77,9 +79,9 @@ pub(super) fn hosts(unit: &str, hostname: &str, addresses: &[IpAddr]) -> String 
 
 /// Asks the node's resolver. Short names are units' first; where the node itself would look comes after.
 pub(super) fn resolv_conf(gateway: Ipv4Addr, domain: &str, of_node: &str) -> String {
-    let search = of_node.lines().filter_map(|line| line.strip_prefix("search "));
-    let search: String = search.map(|domains| format!(" {}", domains.trim())).collect();
-    format!("nameserver {gateway}\nsearch {domain}{search}\n")
+    let of_node = ResolvConf::parse(of_node).search;
+    let search = std::iter::once(domain.to_owned()).chain(of_node).collect();
+    ResolvConf { servers: vec![gateway.into()], search }.text()
 }
 
 /// Writes a unit's files and says how they are mounted. A container cannot write them: they are in the node's

@@ -23,6 +23,7 @@ mod interface;
 mod namespace;
 mod netlink;
 mod nftables;
+mod resolv_conf;
 mod tracking;
 mod wireguard;
 

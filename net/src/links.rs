@@ -49,6 +49,7 @@ pub struct Network {
     teller: Teller,
     name_servers: NameServers,
     units: UnitsNetwork,
+    folder: PathBuf,
 }
 
 impl std::fmt::Debug for Network {
@@ -59,12 +60,13 @@ impl std::fmt::Debug for Network {
 
 impl Network {
     /// Begins to listen; the receiver hears what there is to say about links. The node's name servers are kept in
-    /// the file `resolv_conf`; `units` says what is the units' network, which leases may be in the way of.
+    /// the file `resolv_conf`, what an agent's successor must know of links in `folder`, until the machine's next boot; `units` says what is the units' network, which leases may be in the way of.
     ///
     /// # Errors
     /// There is no netlink.
     pub fn begin(
         resolv_conf: PathBuf,
+        folder: PathBuf,
         units: &NetworkConfig,
     ) -> Result<(Self, UnboundedReceiver<News>), OpenNetlink> {
         let (connection, handle, messages) =
@@ -80,6 +82,7 @@ impl Network {
             teller,
             name_servers: NameServers::in_file(resolv_conf),
             units: UnitsNetwork::new(units, prefix),
+            folder,
         };
         Ok((network, news))
     }
@@ -98,10 +101,10 @@ impl Network {
 
     /// Sets up what is there and what comes, and asks for leases as `hostname`. Never ends.
     pub async fn work(self, hostname: String) {
-        let Self { connection, handle, mut messages, teller, name_servers, units } = self;
+        let Self { connection, handle, mut messages, teller, name_servers, units, folder } = self;
         let mut interfaces = Interfaces {
             handle,
-            around: Surroundings { hostname, teller: teller.clone(), units },
+            around: Surroundings { hostname, teller: teller.clone(), units, folder },
             teller: teller.clone(),
             name_servers,
             leases: JoinSet::new(),

@@ -17,6 +17,8 @@ use crate::api::Exit;
 pub const PROTOCOL: &str = "ferrite-stream/1";
 /// Longest payload: a peer that announces more is broken.
 pub const PAYLOAD_MAX_BYTES: usize = 64 * 1024;
+/// Exit status of a command that was not started because its node failed, which says nothing of the command; as of `docker run`.
+pub const NODE_FAILED: u8 = 125;
 /// Bytes before the payload.
 pub const HEADER_BYTES: usize = 5;
 
@@ -77,7 +79,8 @@ pub enum End {
     },
     /// It never ran.
     Refused {
-        /// Exit status that a shell would give: 127 where there is no such program, 126 otherwise.
+        /// Exit status that a shell would give: 127 where there is no such program, [`NODE_FAILED`] where it is the node that
+        /// failed, 126 otherwise.
         code: u8,
         /// Why, one sentence.
         reason: String,
@@ -132,8 +135,8 @@ fn terminal_size() -> utoipa::openapi::schema::Array {
         .build()
 }
 
-/// The body of a request to copy files. What comes out is a tar stream in [`Kind::Stdout`]; what goes in is one in
-/// [`Kind::Stdin`], ended by [`Kind::CloseStdin`].
+/// The body of a request to copy files. What comes out is a tar stream in [`Kind::Stdout`], and what is to be said about it,
+/// a sentence, in [`Kind::Stderr`]; what goes in is a tar stream in [`Kind::Stdin`], ended by [`Kind::CloseStdin`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "act", rename_all = "kebab-case", deny_unknown_fields)]

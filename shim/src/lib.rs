@@ -6,7 +6,6 @@
 //! The agent's shim makes the container and then becomes this program: same process, same child, open files
 //! inherited by number (see [`ferrite_schema::shim::Custody`]).
 
-pub mod cgroup;
 pub mod custody;
 pub mod input;
 pub mod log;

@@ -1,5 +1,8 @@
 //! The container's log on STATE: what it wrote, a [`LogLine`] as JSON per line, in two files of bounded size.
 //!
+//! A line whose end does not come (a prompt, a bar of progress) is not held back: what there is of it is written as a piece,
+//! and the line goes on in the next one.
+//!
 //! A full disk never blocks the container: what cannot be written is counted, and the count is written once
 //! there is room again.
 
@@ -7,7 +10,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ferrite_files::small::read_small;
 use ferrite_schema::api::{LogLine, Stream};
@@ -15,6 +18,10 @@ use ferrite_schema::shim::{LOG_CURRENT as CURRENT, LOG_PREVIOUS as PREVIOUS, LOG
 
 /// Size at which a file is rotated, and longest line. Two files of this size per unit are what STATE pays at most.
 pub const LIMITS: Limits = Limits { file_max_bytes: 8 << 20, line_max_bytes: 16 << 10 };
+
+/// How long a line may be without its end before what there is of it is written: soon enough for a person who is asked
+/// something, and seldom enough that a bar of progress costs the disk four pieces a second.
+pub const HELD_MAX: Duration = Duration::from_millis(250);
 
 /// More than two numbers take.
 const RUNS_MAX_BYTES: u64 = 4096;
@@ -36,6 +43,17 @@ pub struct OpenLog {
     source: io::Error,
 }
 
+/// A line of one stream whose end has not come.
+#[derive(Debug, Default)]
+struct Begun {
+    /// What of it is not written.
+    held: Vec<u8>,
+    /// Since when that is held. Nothing where no time will make more of it: half a character.
+    since: Option<Instant>,
+    /// A piece of it is written.
+    goes_on: bool,
+}
+
 /// A log being written. Each of its lines names the run that wrote it, by when that began.
 #[derive(Debug)]
 pub struct Log {
@@ -43,7 +61,7 @@ pub struct Log {
     file: File,
     bytes: u64,
     limits: Limits,
-    partial: [Vec<u8>; 2],
+    begun: [Begun; 2],
     lost: u64,
     run: u64,
 }
@@ -67,8 +85,8 @@ impl Log {
             Ok((file, bytes))
         };
         let (file, bytes) = open().map_err(|source| OpenLog { path: path.clone(), source })?;
-        let partial = [Vec::new(), Vec::new()];
-        Ok(Self { folder: folder.to_owned(), file, bytes, limits, partial, lost: 0, run: now_us() })
+        let begun = [Begun::default(), Begun::default()];
+        Ok(Self { folder: folder.to_owned(), file, bytes, limits, begun, lost: 0, run: now_us() })
     }
 
     /// Remembers this run as the latest of the unit's program, beside the log: one that writes nothing is a run as well.
@@ -95,40 +113,70 @@ impl Log {
         let time_us = now_us();
         let mut out = Vec::new();
         let mut count = 0;
+        let [stdout, stderr] = &mut self.begun;
+        let begun = match stream {
+            Stream::Stdout => stdout,
+            Stream::Stderr => stderr,
+        };
         for byte in bytes {
-            let [stdout, stderr] = &mut self.partial;
-            let partial = match stream {
-                Stream::Stdout => stdout,
-                Stream::Stderr => stderr,
-            };
             if *byte == b'\n' {
-                frame(&mut out, self.run, LineOf { time_us, stream, goes_on: false }, partial);
+                frame(&mut out, self.run, LineOf { time_us, stream, goes_on: false }, &begun.held);
                 count += 1;
-                partial.clear();
+                *begun = Begun::default();
                 continue;
             }
-            if partial.len() >= self.limits.line_max_bytes {
-                let rest = partial.split_off(whole_characters(partial));
-                frame(&mut out, self.run, LineOf { time_us, stream, goes_on: true }, partial);
+            if begun.held.len() >= self.limits.line_max_bytes {
+                // A line that is nothing but the beginning of a character has to be cut somewhere.
+                let whole = whole_characters(&begun.held).unwrap_or(begun.held.len());
+                let rest = begun.held.split_off(whole);
+                frame(&mut out, self.run, LineOf { time_us, stream, goes_on: true }, &begun.held);
                 count += 1;
-                *partial = rest;
+                (begun.held, begun.goes_on) = (rest, true);
             }
-            partial.push(*byte);
+            begun.held.push(*byte);
+        }
+        if !begun.held.is_empty() {
+            begun.since.get_or_insert_with(Instant::now);
         }
         self.write(&out, count);
     }
 
-    /// Writes what was not ended by a newline.
+    /// When [`Self::let_go`] is to be called.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.begun.iter().filter_map(|begun| begun.since).min().map(|since| since + HELD_MAX)
+    }
+
+    /// Writes what has been held for long enough of lines whose ends have not come.
+    pub fn let_go(&mut self, now: Instant) {
+        let mut out = Vec::new();
+        let mut count = 0;
+        for (stream, begun) in [Stream::Stdout, Stream::Stderr].into_iter().zip(&mut self.begun) {
+            if begun.since.is_none_or(|since| since + HELD_MAX > now) {
+                continue;
+            }
+            begun.since = None;
+            // Half a character waits for its other half, or for its line's end.
+            let Some(whole) = whole_characters(&begun.held) else { continue };
+            let rest = begun.held.split_off(whole);
+            let of = LineOf { time_us: now_us(), stream, goes_on: true };
+            frame(&mut out, self.run, of, &begun.held);
+            count += 1;
+            (begun.held, begun.goes_on) = (rest, true);
+        }
+        self.write(&out, count);
+    }
+
+    /// Writes what was not ended by a newline, and where pieces of it are written already, that it ends here.
     pub fn finish(&mut self) {
         let mut out = Vec::new();
         let mut count = 0;
-        for (stream, partial) in [Stream::Stdout, Stream::Stderr].into_iter().zip(&mut self.partial)
-        {
-            if !partial.is_empty() {
+        for (stream, begun) in [Stream::Stdout, Stream::Stderr].into_iter().zip(&mut self.begun) {
+            if !begun.held.is_empty() || begun.goes_on {
                 let of = LineOf { time_us: now_us(), stream, goes_on: false };
-                frame(&mut out, self.run, of, partial);
+                frame(&mut out, self.run, of, &begun.held);
                 count += 1;
-                partial.clear();
+                *begun = Begun::default();
             }
         }
         self.write(&out, count);
@@ -213,20 +261,20 @@ fn frame(out: &mut Vec<u8>, run: u64, of: LineOf, line: &[u8]) {
     }
 }
 
-/// Where a line that is too long is cut: before a character of which only the beginning is there.
-fn whole_characters(bytes: &[u8]) -> usize {
+/// Where a line is cut: before a character of which only the beginning is there. Nothing where there is nothing else.
+fn whole_characters(bytes: &[u8]) -> Option<usize> {
     let whole = bytes.len();
     let begun = bytes.iter().rev().take(3).position(|byte| byte & 0b1100_0000 != 0b1000_0000);
-    let Some(at) = begun.and_then(|back| whole.checked_sub(back + 1)) else { return whole };
+    let Some(at) = begun.and_then(|back| whole.checked_sub(back + 1)) else { return Some(whole) };
     let length = match bytes.get(at) {
         Some(0b1100_0000..=0b1101_1111) => 2,
         Some(0b1110_0000..=0b1110_1111) => 3,
         Some(0b1111_0000..=0b1111_0111) => 4,
         // A whole character, or none at all.
-        Some(_) | None => return whole,
+        Some(_) | None => return Some(whole),
     };
-    // A line that is nothing but the beginning of a character has to be cut somewhere.
-    if at > 0 && at + length > whole { at } else { whole }
+    let cut = if at + length > whole { at } else { whole };
+    (cut > 0).then_some(cut)
 }
 
 fn now_us() -> u64 {
@@ -235,161 +283,4 @@ fn now_us() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lines(path: &Path) -> Vec<LogLine> {
-        let text = fs::read_to_string(path).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    #[test]
-    fn lines_of_both_streams_are_framed_apart() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut log = Log::open(folder.path(), LIMITS).unwrap();
-        log.take(Stream::Stdout, b"one\ntw");
-        log.take(Stream::Stderr, b"bad \xff\n");
-        log.take(Stream::Stdout, b"o\n\nend");
-        log.finish();
-        let found: Vec<_> = lines(&folder.path().join(CURRENT))
-            .into_iter()
-            .map(|line| (line.stream, line.line))
-            .collect();
-        let expected = [
-            (Stream::Stdout, "one"),
-            (Stream::Stderr, "bad \u{fffd}"),
-            (Stream::Stdout, "two"),
-            (Stream::Stdout, ""),
-            (Stream::Stdout, "end"),
-        ];
-        assert_eq!(found, expected.map(|(stream, line)| (stream, line.to_owned())));
-    }
-
-    #[test]
-    fn long_lines_are_cut() {
-        let folder = tempfile::tempdir().unwrap();
-        let limits = Limits { line_max_bytes: 4, ..LIMITS };
-        let mut log = Log::open(folder.path(), limits).unwrap();
-        log.take(Stream::Stdout, b"12345678\n9\n");
-        let found: Vec<_> = lines(&folder.path().join(CURRENT))
-            .into_iter()
-            .map(|line| (line.line, line.partial))
-            .collect();
-        let expected = [("1234", true), ("5678", false), ("9", false)];
-        assert_eq!(found, expected.map(|(line, partial)| (line.to_owned(), partial)));
-        let text = fs::read_to_string(folder.path().join(CURRENT)).unwrap();
-        assert_eq!(text.lines().filter(|line| line.contains("partial")).count(), 1);
-    }
-
-    #[test]
-    fn long_lines_are_cut_between_characters() {
-        for before in 0..12 {
-            let folder = tempfile::tempdir().unwrap();
-            let limits = Limits { line_max_bytes: 4, ..LIMITS };
-            let mut log = Log::open(folder.path(), limits).unwrap();
-            let text = format!("{}a\u{e4}\u{20ac}\u{1f600}\u{1f600}", "x".repeat(before));
-            // However it is cut on its way here.
-            let (first, rest) = text.as_bytes().split_at(before.min(5));
-            log.take(Stream::Stdout, first);
-            log.take(Stream::Stdout, rest);
-            log.take(Stream::Stdout, b"\n");
-            let found = lines(&folder.path().join(CURRENT));
-            let whole: String = found.iter().map(|line| line.line.as_str()).collect();
-            assert_eq!(whole, text);
-            let (last, pieces) = found.split_last().unwrap();
-            assert!(!last.partial && pieces.iter().all(|piece| piece.partial), "{found:?}");
-        }
-    }
-
-    #[test]
-    fn bytes_that_are_no_characters_are_cut_all_the_same() {
-        for bytes in [&[0xff; 9][..], &[0x80; 9], &[0xf0; 9], &[0xf0, 0x80, 0x80, 0xf0, 0xf0]] {
-            let folder = tempfile::tempdir().unwrap();
-            let limits = Limits { line_max_bytes: 4, ..LIMITS };
-            let mut log = Log::open(folder.path(), limits).unwrap();
-            log.take(Stream::Stdout, bytes);
-            log.finish();
-            let found = lines(&folder.path().join(CURRENT));
-            assert!(found.iter().all(|line| !line.line.is_empty()), "{found:?}");
-            assert!(log.partial.iter().all(|partial| partial.len() <= 4));
-        }
-    }
-
-    #[test]
-    fn the_last_two_runs_are_known_whatever_they_wrote() {
-        let folder = tempfile::tempdir().unwrap();
-        let known = || -> LogRuns {
-            serde_json::from_slice(&fs::read(folder.path().join(LOG_RUNS)).unwrap()).unwrap()
-        };
-        let first = Log::open(folder.path(), LIMITS).unwrap();
-        first.note_run();
-        assert_eq!(known(), LogRuns { latest: first.run, before: None });
-        let second = Log { run: first.run + 1, ..Log::open(folder.path(), LIMITS).unwrap() };
-        second.note_run();
-        assert_eq!(known(), LogRuns { latest: second.run, before: Some(first.run) });
-        fs::write(folder.path().join(LOG_RUNS), "torn").unwrap();
-        second.note_run();
-        assert_eq!(known(), LogRuns { latest: second.run, before: None });
-        // Where it cannot be noted, nothing is better than what is wrong.
-        fs::create_dir(folder.path().join(format!("{LOG_RUNS}.next"))).unwrap();
-        second.note_run();
-        assert!(!folder.path().join(LOG_RUNS).exists());
-    }
-
-    #[test]
-    fn two_files_of_bounded_size_hold_the_newest_lines() {
-        let folder = tempfile::tempdir().unwrap();
-        let limits = Limits { file_max_bytes: 1000, ..LIMITS };
-        let mut log = Log::open(folder.path(), limits).unwrap();
-        for number in 0..200 {
-            log.take(Stream::Stdout, format!("{number}\n").as_bytes());
-        }
-        drop(log);
-        // A shim that goes on does so in the same file.
-        let mut log = Log::open(folder.path(), limits).unwrap();
-        log.take(Stream::Stdout, b"200\n");
-        let mut all = lines(&folder.path().join(PREVIOUS));
-        all.extend(lines(&folder.path().join(CURRENT)));
-        let numbers: Vec<u32> = all.iter().map(|line| line.line.parse().unwrap()).collect();
-        assert_eq!(numbers.last(), Some(&200));
-        assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]));
-        for name in [CURRENT, PREVIOUS] {
-            assert!(fs::metadata(folder.path().join(name)).unwrap().len() < 1100);
-        }
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
-    }
-
-    #[test]
-    fn a_line_that_a_power_cut_tore_is_taken_away() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(CURRENT);
-        for torn in ["{\"time_us\":1,\"str".to_owned(), "\0".repeat(10_000)] {
-            let mut log = Log::open(folder.path(), LIMITS).unwrap();
-            log.take(Stream::Stdout, b"whole\n");
-            let whole = fs::read(&path).unwrap();
-            fs::write(&path, [&whole, torn.as_bytes()].concat()).unwrap();
-            let mut log = Log::open(folder.path(), LIMITS).unwrap();
-            assert_eq!(fs::read(&path).unwrap(), whole);
-            log.take(Stream::Stdout, b"next\n");
-            assert_eq!(lines(&path).pop().unwrap().line, "next");
-            assert_eq!(log.bytes, fs::metadata(&path).unwrap().len());
-        }
-        fs::write(&path, "torn from the first byte on").unwrap();
-        Log::open(folder.path(), LIMITS).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"");
-    }
-
-    #[test]
-    fn what_a_full_disk_cannot_keep_is_counted() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut log = Log::open(folder.path(), LIMITS).unwrap();
-        log.file = File::options().write(true).open("/dev/full").unwrap();
-        log.take(Stream::Stdout, b"a\nb\n");
-        assert_eq!(log.lost, 2);
-        log.file = File::options().append(true).open(folder.path().join(CURRENT)).unwrap();
-        log.take(Stream::Stdout, b"c\n");
-        let found: Vec<_> =
-            lines(&folder.path().join(CURRENT)).into_iter().map(|line| line.line).collect();
-        assert_eq!(found, ["ferrite: 2 lines before this one could not be kept", "c"]);
-    }
-}
+mod tests;

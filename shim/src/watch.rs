@@ -4,16 +4,16 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ferrite_schema::api::{Exit, Stream};
 use ferrite_schema::shim::{Command, Notice, Outcome};
 use ferrite_schema::stream::{End, Frame, Kind};
+use ferrite_sys::cgroup::Cgroup;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus};
 use rustix::termios::Winsize;
 
-use crate::cgroup::Cgroup;
 use crate::custody::Held;
 use crate::input::Input;
 use crate::log::{LIMITS, Log, OpenLog};
@@ -23,6 +23,8 @@ use crate::rest;
 /// Most connections at a time: the agent and its successor while the kernel still tears down the first, and people
 /// who are attached.
 const PEERS_MAX: usize = 16;
+/// Bound of the wait for the container's killed processes to be gone.
+const EMPTY_WITHIN: Duration = Duration::from_secs(10);
 /// Read at once from a stream.
 const CHUNK_BYTES: usize = 16 * 1024;
 /// How often sleeping peers are looked for, while output waits for one.
@@ -73,13 +75,13 @@ struct Loop {
 pub fn watch(held: Held) -> Result<Finished, Watch> {
     let cgroup = Cgroup::new(PathBuf::from(&held.cgroup));
     let mut state = begin(held, cgroup).map_err(|(error, cgroup)| {
-        drop(cgroup.clear());
+        drop(cgroup.clear(EMPTY_WITHIN));
         error
     })?;
     let ended = state.until_end();
     let oom_killed = state.cgroup.oom_killed();
     // Whatever the container's init left behind ends with it. The next start says what cannot be killed.
-    drop(state.cgroup.clear());
+    drop(state.cgroup.clear(EMPTY_WITHIN));
     state.drain();
     state.accept();
     let (outcome, end) = match ended {
@@ -167,6 +169,7 @@ impl Loop {
         if ready.ended {
             return self.collect();
         }
+        self.log.let_go(Instant::now());
         if ready.input {
             self.input.flush();
         }
@@ -181,6 +184,18 @@ impl Loop {
             self.accept();
         }
         Ok(None)
+    }
+
+    /// How long nothing may happen before there is something to do all the same.
+    fn patience(&self, full: bool) -> Option<Timespec> {
+        let held = self.log.due().map(|due| {
+            let left = due.saturating_duration_since(Instant::now());
+            // Rounded up: woken a moment before, it would turn in vain until then.
+            Timespec::try_from(left + Duration::from_millis(1)).unwrap_or(SLEEPER_CHECK)
+        });
+        held.into_iter()
+            .chain(full.then_some(SLEEPER_CHECK))
+            .min_by_key(|wait| (wait.tv_sec, wait.tv_nsec))
     }
 
     fn poll(&self) -> Result<Ready, Watch> {
@@ -205,7 +220,7 @@ impl Loop {
         }
         let mut fds: Vec<_> =
             sources.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
-        match rustix::event::poll(&mut fds, full.then_some(&SLEEPER_CHECK)) {
+        match rustix::event::poll(&mut fds, self.patience(full).as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(Watch::Wait(errno.into())),
         }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::digest::Digest;
-use super::documents::{Entry, Index};
+use super::documents::{Entry, Index, Manifest};
 use super::platform::HERE;
 
 /// Most indexes in one another.
@@ -16,7 +16,7 @@ const NAMED_MAX: usize = 12;
 
 /// A document to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct Candidate {
     /// What it must be.
     pub digest: Digest,
     /// The indexes that led to it, the first one first.
@@ -27,11 +27,46 @@ pub struct Step {
     pub names: Vec<String>,
 }
 
+/// What a document turns out to be.
+#[derive(Debug)]
+pub enum Look {
+    /// An index itself, which leads on.
+    Index(Index),
+    /// An image for this node.
+    Image(Manifest),
+    /// Something else, which is this.
+    Other(String),
+}
+
+/// The image that was chosen.
+#[derive(Debug)]
+pub struct Found {
+    /// Its manifest's digest.
+    pub digest: Digest,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// What it is called, by the first index that says so.
+    pub names: Vec<String>,
+    /// The indexes that led to it, the first one first.
+    pub indexes: Vec<Digest>,
+    /// An index says that it is for this node.
+    pub stated: bool,
+}
+
+impl Found {
+    /// The document that was looked at.
+    #[must_use]
+    pub fn new(candidate: Candidate, manifest: Manifest) -> Self {
+        let Candidate { digest, indexes, stated, names } = candidate;
+        Self { digest, manifest, names, indexes, stated }
+    }
+}
+
 /// A choice that is being made.
 #[derive(Debug, Default)]
 pub struct Choice {
     /// Next first.
-    open: VecDeque<Step>,
+    open: VecDeque<Candidate>,
     looks: usize,
     there: Vec<String>,
     too_deep: bool,
@@ -50,14 +85,14 @@ impl Choice {
     #[must_use]
     pub fn from_entry(entry: &Entry) -> Self {
         let (digest, stated, names) = (entry.blob.digest, entry.stated, entry.names.clone());
-        let step = Step { digest, indexes: Vec::new(), stated, names };
-        Self { open: [step].into(), ..Self::default() }
+        let candidate = Candidate { digest, indexes: Vec::new(), stated, names };
+        Self { open: [candidate].into(), ..Self::default() }
     }
 
     /// Those that are said to be for this node come first; what is said of an index holds for what is in it.
     fn add(&mut self, index: Index, indexes: &[Digest], (stated, names): (bool, &[String])) {
         self.there.extend(index.others);
-        let step = |entry: &Entry| Step {
+        let candidate = |entry: &Entry| Candidate {
             digest: entry.blob.digest,
             indexes: indexes.to_vec(),
             stated: stated || entry.stated,
@@ -65,28 +100,52 @@ impl Choice {
         };
         // Depth first: what an index holds is better known than what stands beside it.
         for entry in index.entries.iter().rev() {
-            self.open.push_front(step(entry));
+            self.open.push_front(candidate(entry));
         }
     }
 
     /// The document to look at now.
-    pub fn take(&mut self) -> Option<Step> {
+    pub fn take(&mut self) -> Option<Candidate> {
         self.looks += 1;
         if self.looks > LOOKS_MAX { None } else { self.open.pop_front() }
     }
 
+    /// Goes on with what a candidate turned out to be; the image where it is one. Of what only may be an image for this node
+    /// another one may do: where `passes` says so of its problem, the first one is kept in `problem`.
+    ///
+    /// # Errors
+    /// The candidate's problem is the choice's.
+    pub fn hear<E>(
+        &mut self,
+        candidate: Candidate,
+        looked: Result<Look, E>,
+        problem: &mut Option<E>,
+        passes: impl FnOnce(&E) -> bool,
+    ) -> Result<Option<Found>, E> {
+        match looked {
+            Ok(Look::Index(index)) => self.enter(&candidate, index),
+            Ok(Look::Image(manifest)) => return Ok(Some(Found::new(candidate, manifest))),
+            Ok(Look::Other(what)) => self.instead(what),
+            Err(error) if !candidate.stated && passes(&error) => {
+                problem.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(None)
+    }
+
     /// It is an index itself.
-    pub fn enter(&mut self, step: &Step, index: Index) {
-        let indexes = [&step.indexes[..], &[step.digest]].concat();
+    fn enter(&mut self, candidate: &Candidate, index: Index) {
+        let indexes = [&candidate.indexes[..], &[candidate.digest]].concat();
         if indexes.len() > INDEXES_MAX {
             self.too_deep = true;
         } else {
-            self.add(index, &indexes, (step.stated, &step.names));
+            self.add(index, &indexes, (candidate.stated, &candidate.names));
         }
     }
 
     /// It is no image for this node, but this.
-    pub fn instead(&mut self, what: impl Into<String>) {
+    fn instead(&mut self, what: impl Into<String>) {
         self.there.push(what.into());
     }
 
@@ -143,9 +202,9 @@ mod tests {
         let digest = |text: &str| Digest::of(text.as_bytes());
         let top = digest("top");
         let mut choice = Choice::of(index(&[("a", true), ("b", false)], &["linux/arm64"]), &[top]);
-        let step = choice.take().unwrap();
-        assert_eq!((step.digest, step.stated), (digest("a"), true));
-        choice.enter(&step, index(&[("c", false)], &["linux/arm/v7", "linux/arm64"]));
+        let candidate = choice.take().unwrap();
+        assert_eq!((candidate.digest, candidate.stated), (digest("a"), true));
+        choice.enter(&candidate, index(&[("c", false)], &["linux/arm/v7", "linux/arm64"]));
         let inner = choice.take().unwrap();
         assert_eq!((inner.digest, inner.stated), (digest("c"), true));
         assert_eq!(inner.indexes, [top, digest("a")]);
@@ -159,12 +218,26 @@ mod tests {
     }
 
     #[test]
+    fn only_what_may_be_for_this_node_may_be_broken() {
+        let hear = |stated, passes: bool| {
+            let mut choice = Choice::of(index(&[("a", stated), ("b", true)], &[]), &[]);
+            let mut problem = None;
+            let candidate = choice.take().unwrap();
+            let heard = choice.hear(candidate, Err("broken"), &mut problem, |_| passes);
+            (heard.map(|found| found.is_none()), problem)
+        };
+        assert_eq!(hear(false, true), (Ok(true), Some("broken")));
+        assert_eq!(hear(false, false), (Err("broken"), None));
+        assert_eq!(hear(true, true), (Err("broken"), None));
+    }
+
+    #[test]
     fn indexes_in_one_another_and_beside_one_another_have_an_end() {
         let mut choice = Choice::of(index(&[("a", false)], &[]), &[Digest::of(b"top")]);
         let mut looks = 0;
-        while let Some(step) = choice.take() {
+        while let Some(candidate) = choice.take() {
             looks += 1;
-            choice.enter(&step, index(&[("a", false)], &[]));
+            choice.enter(&candidate, index(&[("a", false)], &[]));
         }
         assert_eq!(looks, INDEXES_MAX);
         assert!(choice.none_fits().contains("on and on"));

@@ -16,6 +16,7 @@ use ferrite_schema::shim;
 
 use super::digest::Digest;
 use super::documents::{self, DOCUMENT_MAX_BYTES, Document};
+use super::elsewhere::Elsewhere;
 use super::idle::{FRESH, idle};
 use super::layer::Layers;
 use super::store::{Census, Claim, ImageStore, Record, Store};
@@ -88,6 +89,8 @@ pub struct Needs {
     pub layers: BTreeSet<Digest>,
     /// Why other units may need images: then none is forgotten.
     pub unknown: Option<String>,
+    /// What other machines need of what was imported here.
+    pub elsewhere: Elsewhere,
     /// Remembers who began to use what since the first look.
     _census: Option<Arc<Census>>,
 }
@@ -255,7 +258,7 @@ pub fn remove(
     Ok(Pruned { images: vec![name.to_owned()], freed_bytes })
 }
 
-/// Forgets images that no unit names, the longest unused first, while `enough` says no; removes what is nobody's.
+/// Forgets images that no unit names, and no other machine may need, the longest unused first, while `enough` says no; removes what is nobody's.
 ///
 /// # Errors
 /// See [`Collect`]. What was forgotten so far stays so.
@@ -270,7 +273,7 @@ pub fn prune(
     for (record, used) in images.records_by_use()? {
         let idle = idle(now, Duration::from_secs(used));
         let named = needs.units.contains_key(&images.key(&record.name));
-        if named || idle < FRESH {
+        if named || idle < FRESH || needs.elsewhere.may_need(images, &record) {
             continue;
         }
         if enough() {

@@ -16,9 +16,10 @@ use std::path::Path;
 use ferrite_files::removal;
 use ferrite_schema::reference::Reference;
 
-use self::archive::{ArchiveContent, Found, parse};
+use self::archive::{ArchiveContent, parse};
 use self::choose::{Chooser, real};
 use self::problem::refuse;
+use super::choice::Found;
 use super::collect;
 use super::config::ImageConfig;
 use super::digest::Digest;
@@ -114,6 +115,7 @@ impl Adoption<'_> {
             signed_by: None,
             key: Some(reference.to_string()),
             indexes: found.indexes.iter().map(Digest::to_string).collect(),
+            imported: true,
         };
         let records: Vec<Record> = names.iter().map(record).collect();
         self.call(&records)?;

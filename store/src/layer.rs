@@ -26,8 +26,13 @@ use super::unpack::below::Below;
 use super::unpack::{Limits, Unpack};
 
 /// Largest tar of a layer, largest file and most entries. Larger than any image in use, smaller than what fills a node.
-pub const LIMITS: Limits =
-    Limits { tar_max_bytes: 32 << 30, file_max_bytes: 32 << 30, entries_max: 2_000_000 };
+pub const LIMITS: Limits = Limits {
+    tar_max_bytes: 32 << 30,
+    file_max_bytes: 32 << 30,
+    entries_max: 2_000_000,
+    // Some minutes' worth. Honest layers come folder by folder, and take less than one for an entry.
+    steps_max: 50_000_000,
+};
 /// What any blob may decompress to: honest layers full of zeros exist, and are small.
 const FREE_BYTES: u64 = 1 << 30;
 /// What a blob may decompress to beyond that, for each of its bytes. Programs and texts shrink to a third or a tenth.

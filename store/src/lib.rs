@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod annotations;
+pub mod arrival;
 pub mod beside;
 mod bounded;
 pub mod choice;
@@ -11,6 +12,7 @@ pub mod config;
 mod differential;
 pub mod digest;
 pub mod documents;
+pub mod elsewhere;
 pub mod export;
 mod idle;
 pub mod import;

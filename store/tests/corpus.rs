@@ -7,12 +7,16 @@
     reason = "a test fails by panicking, and says at what"
 )]
 
+#[path = "../../fuzz/checks/bundles.rs"]
+mod bundles;
 #[path = "../../fuzz/checks/documents.rs"]
 mod documents;
 #[path = "../../fuzz/checks/layer.rs"]
 mod layer;
 #[path = "../../fuzz/mutated.rs"]
 mod mutated;
+#[path = "../../fuzz/checks/stack.rs"]
+mod stack;
 #[path = "../../fuzz/checks/unit.rs"]
 mod unit;
 
@@ -32,6 +36,16 @@ fn units() {
 #[test]
 fn images_documents() {
     mutated::look("documents", INPUTS, documents::check);
+}
+
+#[test]
+fn bundles_of_signatures() {
+    mutated::look("bundles", INPUTS, bundles::check);
+}
+
+#[test]
+fn layers_over_layers() {
+    mutated::look("stack", layers_inputs(), stack::check);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 pub mod attempts;
 pub mod bind_filter;
 pub mod block;
+pub mod cgroup;
 pub mod child;
 pub mod confined;
 pub mod device_filter;

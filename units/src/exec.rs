@@ -9,7 +9,7 @@ use std::time::Duration;
 use ferrite_schema::api::Exit;
 use ferrite_schema::names;
 use ferrite_schema::shim::{Command, LINE_MAX_BYTES, SOCKET};
-use ferrite_schema::stream::{Decoder, End, ExecRequest, FilesRequest, Kind};
+use ferrite_schema::stream::{Decoder, End, ExecRequest, FilesRequest, Kind, NODE_FAILED};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -35,6 +35,12 @@ pub enum ExecProblem {
         /// Why, one sentence.
         reason: String,
     },
+    /// It was not started, and that is the node's fault.
+    #[error("{reason}")]
+    Node {
+        /// Why, one sentence.
+        reason: String,
+    },
     /// It took too long and was killed.
     #[error("the command did not end within {} seconds", within.as_secs())]
     Deadline {
@@ -44,6 +50,17 @@ pub enum ExecProblem {
     /// The container ended under it.
     #[error("the command's end is not known: the container ended")]
     Lost,
+}
+
+impl ExecProblem {
+    /// It says nothing of the command, nor of the unit.
+    #[must_use]
+    pub fn is_nodes(&self) -> bool {
+        match self {
+            Self::Spawn(_) | Self::Encode(_) | Self::Node { .. } => true,
+            Self::Reach(_) | Self::Refused { .. } | Self::Deadline { .. } | Self::Lost => false,
+        }
+    }
 }
 
 /// How a command went.
@@ -159,6 +176,7 @@ fn ended(payload: &[u8], output: &[u8]) -> Result<Ran, ExecProblem> {
         End::Ended { exit } => {
             Ok(Ran { exit, output: String::from_utf8_lossy(output).into_owned() })
         }
+        End::Refused { code: NODE_FAILED, reason } => Err(ExecProblem::Node { reason }),
         End::Refused { reason, .. } => Err(ExecProblem::Refused { reason }),
         End::Detached => Err(ExecProblem::Lost),
     }

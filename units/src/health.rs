@@ -18,21 +18,33 @@ const STATUS_MAX_BYTES: u64 = 256;
 /// Part of a command's words that its failure carries.
 const WORDS_MAX_CHARS: usize = 200;
 
-/// Looks at the health of the unit whose run folder, address and cgroup are given; what is wrong with it.
+/// What a look did not find in order, one sentence for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wrong {
+    /// The unit.
+    Unit(String),
+    /// The node, which could not look: of the unit nothing is known.
+    Node(String),
+}
+
+/// Looks at the health of the unit whose run folder, address and cgroup are given.
 ///
 /// # Errors
-/// One sentence for a person.
+/// Something is wrong.
 pub async fn look(
     folder: &Path,
     health: &Health,
     address: IpAddr,
     cgroup: &Path,
-) -> Result<(), String> {
+) -> Result<(), Wrong> {
     let refused = refused_processes(cgroup);
     let looked = probe(folder, health, address).await;
-    looked.map_err(|why| match refused < refused_processes(cgroup) {
-        true => format!("{why}; {}", too_many_processes(cgroup)),
-        false => why,
+    looked.map_err(|wrong| match (refused < refused_processes(cgroup), wrong) {
+        // The unit's own bound, whoever met it.
+        (true, Wrong::Unit(why) | Wrong::Node(why)) => {
+            Wrong::Unit(format!("{why}; {}", too_many_processes(cgroup)))
+        }
+        (false, wrong) => wrong,
     })
 }
 
@@ -49,20 +61,20 @@ fn too_many_processes(cgroup: &Path) -> String {
     format!("it may not have more processes than it has{}", own.unwrap_or_default())
 }
 
-async fn probe(folder: &Path, health: &Health, address: IpAddr) -> Result<(), String> {
+async fn probe(folder: &Path, health: &Health, address: IpAddr) -> Result<(), Wrong> {
     let within = Duration::from_secs(health.timeout_s.into());
-    let Some(probe) = health.probe() else { return Err("the check is none".to_owned()) };
+    let none = || Wrong::Unit("the check is none".to_owned());
+    let probe = health.probe().ok_or_else(none)?;
     let looked = async {
-        match probe {
-            Probe::Exec(command) => exec(folder, command, within).await,
+        let asked = match probe {
+            Probe::Exec(command) => return exec(folder, command, within).await,
             Probe::Http { port, path } => http(SocketAddr::new(address, port), path).await,
             Probe::Tcp(port) => connect(SocketAddr::new(address, port)).await.map(drop),
-        }
+        };
+        asked.map_err(Wrong::Unit)
     };
-    match tokio::time::timeout(within, looked).await {
-        Ok(result) => result,
-        Err(_) => Err(format!("no answer within {} s", within.as_secs())),
-    }
+    let silent = |_elapsed| Wrong::Unit(format!("no answer within {} s", within.as_secs()));
+    tokio::time::timeout(within, looked).await.map_err(silent)?
 }
 
 async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
@@ -99,22 +111,26 @@ fn status(answer: &[u8]) -> Option<u16> {
     words.next()?.parse().ok()
 }
 
-async fn exec(folder: &Path, command: &[String], within: Duration) -> Result<(), String> {
-    let ran =
-        exec::run(folder, command, within).await.map_err(|error| ferrite_schema::chain(&error))?;
+async fn exec(folder: &Path, command: &[String], within: Duration) -> Result<(), Wrong> {
+    let ran = exec::run(folder, command, within).await.map_err(|error| {
+        let why = ferrite_schema::chain(&error);
+        if error.is_nodes() { Wrong::Node(why) } else { Wrong::Unit(why) }
+    })?;
     let how = match ran.exit {
         Exit::Status { code: 0 } => return Ok(()),
         Exit::Status { code } => format!("ended with status {code}"),
         Exit::Signal { signal } => format!("was ended by signal {signal}"),
     };
     let program = command.first().map(String::as_str).unwrap_or_default();
-    Err(match ran.output.lines().next().map(str::trim).filter(|line| !line.is_empty()) {
-        Some(line) => {
-            let line: String = line.chars().take(WORDS_MAX_CHARS).collect();
-            format!("`{program}` {how}: {line}")
-        }
-        None => format!("`{program}` {how}"),
-    })
+    Err(Wrong::Unit(
+        match ran.output.lines().next().map(str::trim).filter(|line| !line.is_empty()) {
+            Some(line) => {
+                let line: String = line.chars().take(WORDS_MAX_CHARS).collect();
+                format!("`{program}` {how}: {line}")
+            }
+            None => format!("`{program}` {how}"),
+        },
+    ))
 }
 
 #[cfg(test)]
@@ -159,7 +175,7 @@ mod tests {
                     drop(stream);
                 };
                 let (looked, ()) = tokio::join!(look(cgroup, &health, address, cgroup), refuses);
-                let why = looked.unwrap_err();
+                let Err(Wrong::Unit(why)) = looked else { panic!("{looked:?}") };
                 assert_eq!(why.ends_with("than it has (pids_max = 64)"), named, "{why}");
             }
         });
@@ -176,6 +192,22 @@ mod tests {
             stream.write_all(answer.as_bytes()).await.unwrap();
         });
         address
+    }
+
+    /// That the node cannot begin a command says nothing about the unit.
+    #[test]
+    fn a_look_that_the_node_cannot_make_is_the_nodes_fault() {
+        let health = ferrite_schema::unit::parse(
+            "name = \"a\"\nimage = \"i\"\n[health]\nexec = [\"/bin/true\"]",
+        );
+        let health = health.unwrap().health.unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let address = IpAddr::from([127, 0, 0, 1]);
+        // No process can begin to work in it.
+        let folder = Path::new("/no/such/folder");
+        let looked = runtime.block_on(look(folder, &health, address, folder));
+        let Err(Wrong::Node(why)) = looked else { panic!("{looked:?}") };
+        assert!(why.starts_with("start a process for the command"), "{why}");
     }
 
     #[test]

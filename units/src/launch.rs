@@ -13,6 +13,7 @@ use ferrite_store::config::ImageConfig;
 use ferrite_store::layer::Layers;
 use ferrite_store::pull::Puller;
 use ferrite_store::store::Lease;
+use ferrite_sys::cgroup::Cgroup;
 use nix::sys::signal::Signal;
 
 use crate::ids::{IdsProblem, Ranges};
@@ -97,7 +98,7 @@ pub struct Places {
     pub scratch: PathBuf,
     /// Logs.
     pub logs: PathBuf,
-    /// The cgroup that shims live in.
+    /// The cgroup below which each unit's shim has one of its own.
     pub shim_cgroup: PathBuf,
     /// The cgroup that units live in, below the cgroup root.
     pub unit_cgroup: String,
@@ -109,6 +110,14 @@ pub struct Places {
     pub ids: Ranges,
     /// What the node lets units ask for.
     pub allowed: ContainersConfig,
+}
+
+impl Places {
+    /// The cgroup of the unit's shim.
+    #[must_use]
+    pub fn shim_cgroup_of(&self, unit: &str) -> Cgroup {
+        Cgroup::new(self.shim_cgroup.join(unit))
+    }
 }
 
 /// A request, and what keeps its layers until it stands in the shim's run folder.
@@ -182,7 +191,7 @@ fn request(
         },
         node_ports: false,
         cgroup: format!("{}/{}", places.unit_cgroup, unit.name),
-        shim_cgroup: text(&places.shim_cgroup),
+        shim_cgroup: text(places.shim_cgroup_of(&unit.name).path()),
         log_dir: text(&places.logs.join(&unit.name)),
         // The supervisor knows.
         beside: false,

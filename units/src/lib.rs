@@ -1,7 +1,6 @@
 //! Units: what should run here, what does, and the steps between.
 
 pub mod assigned;
-mod cgroup;
 pub mod clock;
 pub mod events;
 pub mod exec;

@@ -47,6 +47,9 @@ pub const STABLE_AFTER: Duration = Duration::from_secs(30);
 pub const PULL_PATIENCE: Duration = Duration::from_secs(600);
 /// How long a container's processes and its shim have after a kill. What takes longer hangs, in a mount or a disk.
 pub const KILL_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a container for a command after the program may take to be made, before the command's own time begins: on a busy
+/// disk, with many layers, more than most commands need.
+pub const BEGIN_PATIENCE: Duration = Duration::from_secs(60);
 /// Starts that are remembered for the start limit.
 pub const STARTS_KEPT_MAX: usize = 1000;
 
@@ -152,6 +155,8 @@ pub enum Event {
         /// One sentence.
         reason: String,
     },
+    /// Its document names another image.
+    OtherImage,
     /// Its image is here.
     Pulled,
     /// Its image cannot be had.
@@ -177,6 +182,11 @@ pub enum Event {
     Lost,
     /// Its health was looked at; what was wrong.
     Checked(Result<(), String>),
+    /// Its health could not be looked at, and that is the node's fault.
+    Unchecked {
+        /// Why, one sentence.
+        why: String,
+    },
     /// The timer that was set last ran out.
     Deadline,
 }
@@ -198,7 +208,7 @@ pub enum Effect {
     Kill,
     /// Kill the shim, which does not say that the container has ended.
     KillShim,
-    /// Look at its health and send [`Event::Checked`].
+    /// Look at its health and send [`Event::Checked`], or [`Event::Unchecked`].
     Check,
     /// Send [`Event::Deadline`] at this moment, and forget a timer set before.
     SetTimer(Moment),
@@ -271,7 +281,10 @@ enum State {
     /// The commands of `post_stop`.
     Cleaning {
         index: usize,
+        /// Of its container's beginning, and then of the command.
         deadline: Moment,
+        #[serde(default)]
+        begun: bool,
         #[serde(default)]
         killed: bool,
         next: Next,

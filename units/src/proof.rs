@@ -23,6 +23,8 @@ const NAME: &str = "+proof";
 const WORD: &str = "proof";
 /// Longest that it may take, on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Bound of the wait for what hangs and was killed.
+const EMPTY_WITHIN: Duration = Duration::from_secs(2);
 
 /// Runs it, and takes everything away again.
 ///
@@ -84,7 +86,7 @@ fn request(folder: &Path, layer: &Path, places: &Places) -> Result<Request, Stri
         network: Network::None,
         node_ports: false,
         cgroup: format!("{}/{NAME}", places.unit_cgroup),
-        shim_cgroup: text(&places.shim_cgroup),
+        shim_cgroup: text(places.shim_cgroup_of(NAME).path()),
         log_dir: text(&folder.join("log")),
         stop_signal: Signal::SIGTERM as i32,
         beside: false,
@@ -97,6 +99,9 @@ fn tidy(folder: &Path, places: &Places) -> Result<(), String> {
         if let Err(error) = removal::remove(folder) {
             tracing::warn!(error = ferrite_schema::chain(&error), "proof-left");
         }
+    }
+    if let Err(error) = places.shim_cgroup_of(NAME).clear(EMPTY_WITHIN) {
+        tracing::warn!(error = ferrite_schema::chain(&error), "proof-left");
     }
     places.ids.release(NAME).map_err(|error| ferrite_schema::chain(&error))
 }

@@ -2,7 +2,6 @@
 //!
 //! A connection lives exactly as long as its shim, so no process ID is kept that could come to mean another.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,7 +13,7 @@ use ferrite_files::durable;
 use ferrite_files::removal::{self, RemoveTree};
 use ferrite_schema::names;
 use ferrite_schema::shim::{self, Command, Notice, Outcome, Request};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use ferrite_sys::cgroup::Cgroup;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -102,6 +101,13 @@ pub async fn start(folder: &Path, run: u64, request: &Request) -> Result<UnixStr
         .stderr(Stdio::from(stderr))
         .spawn()
         .map_err(StartShim::Spawn)?;
+    // From its first moment on it can be killed there with all that it starts, wherever it hangs. Where it cannot be put there,
+    // it says so itself: it needs to be.
+    if let Some(pid) = child.id()
+        && let Err(error) = Cgroup::new(PathBuf::from(&request.shim_cgroup)).hold(pid)
+    {
+        tracing::debug!(error = ferrite_schema::chain(&error), "shim-not-in-its-cgroup");
+    }
     drop(child);
     UnixStream::connect(&socket).await.map_err(failed)
 }
@@ -146,52 +152,6 @@ pub fn event_of(outcome: Outcome) -> Event {
         Outcome::Ended { exit, oom_killed } => Event::Ended(End { exit, oom_killed }),
         Outcome::StartFailed { reason } => Event::StartFailed { reason },
     }
-}
-
-/// Kills the processes that make or keep the container of this run folder, with what those have started beside it; how many
-/// there were. A shim works in its run folder and nobody else does; a child that it has cloned may work elsewhere.
-///
-/// # Errors
-/// The cgroup of shims, or the folder, cannot be read.
-pub fn kill(cgroup: &Path, folder: &Path) -> io::Result<usize> {
-    let folder = match fs::canonicalize(folder) {
-        Ok(folder) => folder,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(error),
-    };
-    let text = fs::read_to_string(cgroup.join("cgroup.procs"))?;
-    let mut left: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).collect();
-    let mut held: BTreeMap<i32, OwnedFd> = BTreeMap::new();
-    loop {
-        let is_ours = |pid: i32| {
-            let works = fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder);
-            works || parent(pid).is_some_and(|parent| held.contains_key(&parent))
-        };
-        let found: Vec<_> =
-            left.iter().filter_map(|pid| Some((*pid, hold(*pid, is_ours)?))).collect();
-        if found.is_empty() {
-            break;
-        }
-        held.extend(found);
-        left.retain(|pid| !held.contains_key(pid));
-    }
-    for pidfd in held.values() {
-        // It fails only where the process has ended.
-        rustix::process::pidfd_send_signal(pidfd, Signal::KILL).unwrap_or_default();
-    }
-    Ok(held.len())
-}
-
-/// A process that fits: looked at again once it is held, since its number may have come to mean another.
-fn hold(pid: i32, fits: impl Fn(i32) -> bool) -> Option<OwnedFd> {
-    fits(pid).then_some(())?;
-    let pidfd = rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-    fits(pid).then_some(pidfd)
-}
-
-fn parent(pid: i32) -> Option<i32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
 /// A queue for commands to a shim.
@@ -247,59 +207,4 @@ fn lost(folder: &Path) -> Event {
         Ok(_) | Err(_) => tracing::error!(folder = %folder.display(), "shim-lost"),
     }
     Event::Lost
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::process::ExitStatusExt;
-    use std::process::{Child, Command};
-
-    use super::*;
-
-    /// A process that ends with its test, however that ends.
-    struct Kept(Child);
-
-    impl Drop for Kept {
-        fn drop(&mut self) {
-            drop(self.0.kill().and_then(|()| self.0.wait()));
-        }
-    }
-
-    fn sleeper(script: &str, folder: &Path) -> Kept {
-        let mut command = Command::new("/bin/sh");
-        command.arg("-c").arg(script).current_dir(folder);
-        Kept(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap())
-    }
-
-    /// What a process says first, once it is where it is to be.
-    fn word(child: &mut Kept) -> String {
-        let mut line = String::new();
-        let mut reader = io::BufReader::new(child.0.stdout.take().unwrap());
-        io::BufRead::read_line(&mut reader, &mut line).unwrap();
-        line.trim().to_owned()
-    }
-
-    #[test]
-    fn a_shim_that_hangs_is_killed_with_its_children_and_no_other_is() {
-        let root = tempfile::tempdir().unwrap();
-        let (cgroup, run, other) =
-            (root.path().join("cgroup"), root.path().join("web"), root.path().join("web2"));
-        for folder in [&cgroup, &run, &other] {
-            fs::create_dir(folder).unwrap();
-        }
-        // It has cloned a child that has left its folder.
-        let mut hangs = sleeper("(cd / && exec sh -c 'echo $$; exec sleep 100') & wait", &run);
-        let mut others = sleeper("echo $$; exec sleep 100", &other);
-        let (child, same) = (word(&mut hangs), word(&mut others));
-        let pids = format!("{same}\n{child}\n{}\n", hangs.0.id());
-        fs::write(cgroup.join("cgroup.procs"), pids).unwrap();
-        assert_eq!(kill(&cgroup, &run).unwrap(), 2);
-        assert_eq!(hangs.0.wait().unwrap().signal(), Some(9));
-        assert!(others.0.try_wait().unwrap().is_none(), "a shim of another unit was killed");
-        // Nobody is left there.
-        fs::write(cgroup.join("cgroup.procs"), format!("{}\n{}\n", hangs.0.id(), i32::MAX))
-            .unwrap();
-        assert_eq!(kill(&cgroup, &run).unwrap(), 0);
-        assert_eq!(kill(&cgroup, &root.path().join("absent")).unwrap(), 0);
-    }
 }

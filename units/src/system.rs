@@ -83,7 +83,7 @@ impl SystemUnit {
             network: Network::Host,
             node_ports: true,
             cgroup: format!("{}/{}", places.system_cgroup, self.name),
-            shim_cgroup: text(&places.shim_cgroup),
+            shim_cgroup: text(places.shim_cgroup_of(&self.name).path()),
             log_dir: text(&places.logs.join(&self.name)),
             stop_signal: self.stop_signal,
             beside: false,

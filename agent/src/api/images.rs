@@ -1,14 +1,14 @@
 //! Requests about images: what is there, and imports.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use ferrite_schema::api::{ApiError, Image, Pruned};
+use ferrite_store::arrival::Arrival;
 use ferrite_store::collect::{self, Collect};
 use ferrite_store::import::{self, Import};
 use ferrite_store::layer::Layer;
@@ -25,9 +25,6 @@ use crate::node::Node;
 
 /// Largest archive: it fills STATE while it is imported.
 const ARCHIVE_MAX_BYTES: u64 = 16 << 30;
-
-/// Distinguishes uploads at the same time.
-static NEXT: AtomicU64 = AtomicU64::new(0);
 
 #[utoipa::path(
     get,
@@ -69,12 +66,11 @@ pub(super) async fn import(
         is_reference(&node, name)?;
     }
     let policy = node.puller.policy().clone();
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let upload = Upload { path: node.images.staging().join(format!("upload-{number}")) };
-    receive(body, &upload.path).await?;
+    let arrival = Arrival::at(&node.images);
+    receive(body, arrival.path()).await?;
     let work = move || {
         let name = query.name.as_deref();
-        import::import(&upload.path, name, (&node.images, &node.layers), &policy)
+        import::import(arrival.path(), name, (&node.images, &node.layers), &policy)
     };
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(records)) => Ok((StatusCode::CREATED, Json(imported(&records)))),
@@ -120,7 +116,7 @@ pub(super) async fn remove(
     responses((status = 200, description = "What no unit uses is gone", body = Pruned), (status = "default", description = "Refused or not possible", body = ApiError)),
 )]
 pub(super) async fn prune(State(node): State<Arc<Node>>) -> Result<Json<Pruned>, Failure> {
-    let needs = keeper::needs(&node).await;
+    let needs = keeper::needs_of_all(&node).await;
     let work = move || collect::prune(&node.images, &node.layers, &needs?, || false);
     collected(tokio::task::spawn_blocking(work).await)
 }
@@ -152,18 +148,6 @@ fn collected(
             Err(Failure::new(status, ferrite_schema::chain(&error)))
         }
         Err(error) => Err(Failure::internal(&error)),
-    }
-}
-
-/// An archive being received; gone when it is dropped, whatever happens to its request.
-struct Upload {
-    path: PathBuf,
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        // What stays is removed at the next start.
-        drop(std::fs::remove_file(&self.path));
     }
 }
 

@@ -24,6 +24,9 @@ use crate::logs::{CURRENT, Filter, PREVIOUS};
 /// Read and sent at once.
 const CHUNK_BYTES: usize = 32 * 1024;
 
+/// Looks for two files that belong together: a log that is rotated faster than this is read by nobody.
+const LOOKS_MAX: usize = 16;
+
 /// Resolves when there is nothing more to follow.
 pub(super) type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -61,15 +64,8 @@ pub(super) fn open(
     part: Part,
 ) -> io::Result<impl Stream<Item = io::Result<Vec<u8>>> + use<>> {
     let watch = if part.follow.is_some() { Some(watch(folder)?) } else { None };
-    // This order: a rotation in between is then seen twice rather than never.
     let (path, previous) = (folder.join(CURRENT), folder.join(PREVIOUS));
-    let newer = open_optional(&path)?;
-    let older = open_optional(&previous)?;
-    let mut files = VecDeque::new();
-    match (older, newer) {
-        (Some(older), Some(newer)) if inode(&older)? == inode(&newer)? => files.push_back(newer),
-        (older, newer) => files.extend(older.into_iter().chain(newer)),
-    }
+    let files = both(|| open_optional(&previous), || open_optional(&path))?;
     let files = match part.tail {
         None => files.into_iter().map(|file| Lines::at(file, 0)).collect(),
         Some(wanted) => last_of(files, &part.filter, wanted)?,
@@ -78,6 +74,28 @@ pub(super) fn open(
     Ok(futures_util::stream::try_unfold(reader, |mut reader| async move {
         Ok(reader.next().await?.map(|chunk| (chunk, reader)))
     }))
+}
+
+/// Both files, the older one first. A rotation between two looks would hide one of them, and with it lines that are there:
+/// so it is looked again until the older one has stayed the same. It is held open, so that no other file is taken for it.
+fn both(
+    older: impl Fn() -> io::Result<Option<File>>,
+    newer: impl Fn() -> io::Result<Option<File>>,
+) -> io::Result<VecDeque<File>> {
+    let mut before = older()?;
+    for _ in 0..LOOKS_MAX {
+        let current = newer()?;
+        let after = older()?;
+        let same = match (&before, &after) {
+            (Some(before), Some(after)) => inode(before)? == inode(after)?,
+            (before, after) => before.is_none() && after.is_none(),
+        };
+        if same {
+            return Ok(before.into_iter().chain(current).collect());
+        }
+        before = after;
+    }
+    Ok(before.into_iter().collect())
 }
 
 fn watch(folder: &Path) -> io::Result<AsyncFd<OwnedFd>> {
@@ -89,13 +107,20 @@ fn watch(folder: &Path) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(watch)
 }
 
-/// The files, newest last, placed so that only the last `wanted` lines are read.
+/// The files, newest last, placed so that only the last `wanted` lines are read. A line may begin in one and end in the
+/// next one.
 fn last_of(files: VecDeque<File>, filter: &Filter, wanted: u64) -> io::Result<VecDeque<Lines>> {
     let mut missing = wanted;
+    // Only then the file before has something of what is wanted, the beginning of a line at least.
+    let mut from_its_first = wanted > 0;
     let mut placed = VecDeque::new();
     for file in files.into_iter().rev() {
-        let (offset, found) = last_lines(&file, filter, missing)?;
+        let (offset, found) = match from_its_first {
+            true => last_lines(&file, filter, missing)?,
+            false => (file.metadata()?.len(), 0),
+        };
         missing -= found;
+        from_its_first &= missing > 0 || offset == 0;
         placed.push_front(Lines::at(file, offset));
     }
     Ok(placed)
@@ -268,6 +293,58 @@ mod tests {
         assert_eq!(all_of(folder.path(), there(None, ALL)), [1, 2, 3, 4]);
         for (tail, expected) in [(0, &[][..]), (1, &[4]), (3, &[2, 3, 4]), (9, &[1, 2, 3, 4])] {
             assert_eq!(all_of(folder.path(), there(Some(tail), ALL)), expected, "{tail}");
+        }
+    }
+
+    /// A log whose older file changes between looks: what stands at its two names after so many.
+    fn rotating(looks: &[[Option<&str>; 2]]) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        for name in looks.iter().flatten().flatten() {
+            fs::write(folder.path().join(name), *name).unwrap();
+        }
+        let at = std::cell::Cell::new(0);
+        // Each look at either name is one later.
+        let look = |which: usize| {
+            let now = looks[at.get().min(looks.len() - 1)];
+            at.set(at.get() + 1);
+            now[which].map(|name| File::open(folder.path().join(name))).transpose()
+        };
+        let files = both(|| look(0), || look(1)).unwrap();
+        files.into_iter().map(|file| io::read_to_string(file).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_rotation_between_two_looks_hides_no_file() {
+        let (one, two) = ([Some("1"), Some("2")], [Some("2"), Some("3")]);
+        assert_eq!(rotating(&[one]), ["1", "2"]);
+        // Before the first look at the newer one, and after it.
+        assert_eq!(rotating(&[one, two]), ["2", "3"]);
+        assert_eq!(rotating(&[one, one, two]), ["2", "3"]);
+        // Moved, and the next one not made yet.
+        assert_eq!(rotating(&[one, [Some("2"), None]]), ["2"]);
+        assert_eq!(rotating(&[[None, Some("1")]]), ["1"]);
+        assert_eq!(
+            rotating(&[[None, Some("1")], [None, Some("1")], [Some("1"), Some("2")]]),
+            ["1", "2"]
+        );
+        assert!(rotating(&[[None, None]]).is_empty());
+    }
+
+    #[test]
+    fn a_line_that_was_rotated_in_its_middle_is_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let piece = |time_us, partial| {
+            let (stream, line) = (api::Stream::Stdout, String::new());
+            let line = LogLine { time_us, stream, run: 1, line, partial };
+            serde_json::to_string(&line).unwrap() + "\n"
+        };
+        let older = [piece(1, false), piece(2, true), piece(3, true)].concat();
+        fs::write(folder.path().join(PREVIOUS), older).unwrap();
+        let newer = [piece(4, true), piece(5, false), piece(6, false)].concat();
+        fs::write(folder.path().join(CURRENT), newer).unwrap();
+        let whole = [1, 2, 3, 4, 5, 6];
+        for (tail, from) in [(0, 6), (1, 5), (2, 1), (3, 0), (9, 0)] {
+            assert_eq!(all_of(folder.path(), there(Some(tail), ALL)), whole[from..], "{tail}");
         }
     }
 

@@ -1,9 +1,6 @@
-//! Images that other machines of the cluster have: who has one, and bringing it. What a machine says of itself is believed as far as
-//! its digest goes; what a name means only members are asked.
+//! Bringing images that other machines of the cluster have. What a machine says of itself is believed as far as its digest goes.
 
-use std::collections::VecDeque;
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -12,18 +9,15 @@ use std::time::Duration;
 use ferrite_cluster::protocol::Message;
 use ferrite_schema::cluster::MachineId;
 use ferrite_store::digest::Digest;
-use ferrite_store::pull::near::{Answer as Taken, Nearby, Take};
-use futures_util::{StreamExt, stream};
+use ferrite_store::pull::nearby::{Asked, Brought, Nearby, Take};
+use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::client::TlsStream;
 
-use super::dial::{Dial, Identity, PATIENCE, Reached};
-use super::frames::{Broken, Hears, frames};
-use super::race::{self, Pace};
-use super::{Cluster, at};
+use super::Cluster;
+use super::frames::{Broken, Hears};
+use super::seeking::{Has, Other, Unanswered, ask, seek};
 
 /// Most bytes of an archive that is taken.
 const ARCHIVE_MAX_BYTES: u64 = 16 << 30;
@@ -39,13 +33,8 @@ const FREE_BYTES: u64 = 256 << 20;
 const FETCHES_MAX: usize = 4;
 /// How long others are asked who has one: a registry waits for that.
 const SEEKS_WITHIN: Duration = Duration::from_secs(5);
-/// A machine's addresses are tried beside one another, each a little after the one before.
-const PACE: Pace = Pace { apart: Duration::from_millis(250), at_once: 4 };
-/// How many machines are asked who has an image, and how many at once.
-const ASKED_MAX: usize = 128;
-const ASKED_AT_ONCE: usize = 8;
-/// How long all of them are asked what a name means: a person waits.
-const MEANS_WITHIN: Duration = Duration::from_secs(5);
+/// Machines that are named where they cannot be asked.
+const NAMED_MAX: usize = 3;
 
 /// The machines of the cluster, as they may have images.
 #[derive(Debug)]
@@ -62,13 +51,13 @@ impl Machines {
 }
 
 impl Nearby for Machines {
-    fn fetch<'a>(&'a self, manifest: &'a Digest, path: &'a Path, take: Take<'a>) -> Taken<'a> {
+    fn fetch<'a>(&'a self, manifest: &'a Digest, path: &'a Path, take: Take<'a>) -> Asked<'a> {
         Box::pin(async move {
             // Nobody closes it.
             let _turn = self.fetches.acquire().await;
             match self.cluster.upgrade() {
                 Some(cluster) => fetch(&cluster, &manifest.to_string(), path, take).await,
-                None => false,
+                None => Brought::Nobody,
             }
         })
     }
@@ -78,11 +67,9 @@ impl Nearby for Machines {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotHad {
     #[error(transparent)]
-    Dial(#[from] Dial),
+    Unanswered(#[from] Unanswered),
     #[error(transparent)]
     Broken(#[from] Broken),
-    #[error("{0}")]
-    Refused(String),
     #[error("it answers something else than it was asked")]
     Answer,
     #[error("nothing comes")]
@@ -99,105 +86,19 @@ pub(super) enum NotHad {
     Keep(#[source] io::Error),
 }
 
-/// What a name means to members that have an image of it; the first one that answers counts. Others are not asked: whoever says what
-/// a name means says what all machines run.
-pub(crate) async fn means(cluster: &Cluster, name: &str) -> Option<String> {
-    let members = cluster.members();
-    let is_member = |machine: &MachineId| members.iter().any(|one| one.machine == *machine);
-    let asks = async {
-        let mut answers = seek(cluster, name, is_member)?;
-        loop {
-            if let (_, Some(digest)) = answers.next().await? {
-                let digest: Digest = digest.parse().ok()?;
-                return Some(digest.to_string());
-            }
-        }
-    };
-    timeout(MEANS_WITHIN, asks).await.ok().flatten()
-}
-
-type Addresses = Vec<String>;
-/// Another machine, and where it is.
-type Other = (MachineId, Addresses);
-
-/// Asks other machines who has an image; answers come as they come.
-fn seek<A>(
-    cluster: &Cluster,
-    image: &str,
-    asked: A,
-) -> Option<impl stream::Stream<Item = (Other, Option<String>)> + Unpin + use<A>>
-where
-    A: Fn(&MachineId) -> bool,
-{
-    let identity = cluster.identity.borrow().clone()?;
-    let asks = others(cluster, asked).into_iter().map(move |(machine, addresses)| {
-        let (identity, image) = (identity.clone(), image.to_owned());
-        async move {
-            let message = Message::SeekImage { image };
-            let answer = timeout(PATIENCE, ask(&identity, &machine, &addresses, &message)).await;
-            let digest = match answer {
-                Ok(Ok((Message::Image { digest, .. }, _))) => Some(digest),
-                Ok(_) | Err(_) => None,
-            };
-            ((machine, addresses), digest)
-        }
-    });
-    let asks: Vec<_> = asks.collect();
-    Some(Box::pin(stream::iter(asks).buffer_unordered(ASKED_AT_ONCE)))
-}
-
-/// Where other machines are, each one's addresses, in this node's own order: not all ask the same first.
-fn others(cluster: &Cluster, asked: impl Fn(&MachineId) -> bool) -> Vec<Other> {
-    let chance = RandomState::new();
-    let peers = cluster.peers.borrow();
-    let peers = peers.iter().flat_map(|told| &told.peers);
-    let own = |machine: &MachineId| machine == cluster.machine();
-    let mut others: Vec<(u64, Other)> = peers
-        .filter(|(machine, peer)| !own(machine) && asked(machine) && !peer.addresses.is_empty())
-        .map(|(machine, peer)| {
-            let addresses = peer.addresses.iter().map(|one| at(*one)).collect();
-            (chance.hash_one(machine), (machine.clone(), addresses))
-        })
-        .collect();
-    others.sort_unstable();
-    others.into_iter().map(|(_, other)| other).take(ASKED_MAX).collect()
-}
-
-type Talk = Hears<TlsStream<TcpStream>>;
-
-/// Asks a machine at the first of its addresses where it is reached.
-async fn ask(
-    identity: &Identity,
-    machine: &MachineId,
-    addresses: &[String],
-    message: &Message,
-) -> Result<(Message, Talk), NotHad> {
-    let mut last = NotHad::Silent;
-    let mut waiting: VecDeque<String> = addresses.iter().cloned().collect();
-    let begin = async |address: String| match identity.reach(&address, PATIENCE).await {
-        Ok(reached) if reached.machine == *machine => Ok(reached),
-        // Somebody else has its address now.
-        Ok(_) => Err(NotHad::Answer),
-        Err(error) => Err(error.into()),
-    };
-    let raced = race::first(&mut waiting, PACE, begin, |_address, why| last = why).await;
-    let Some((_, Reached { stream, .. })) = raced else { return Err(last) };
-    let (mut hears, mut says) = frames(stream);
-    says.say(message).await?;
-    match hears.next().await? {
-        Message::Refused { why, .. } => Err(NotHad::Refused(why)),
-        answer => Ok((answer, hears)),
-    }
-}
-
 /// Brings an image from the first machine that has it and gives it.
-async fn fetch(cluster: &Cluster, manifest: &str, path: &Path, take: Take<'_>) -> bool {
-    let Some(mut answers) = seek(cluster, manifest, |_| true) else { return false };
+async fn fetch(cluster: &Cluster, manifest: &str, path: &Path, take: Take<'_>) -> Brought {
+    let Some((mut unasked, mut answers)) = seek(cluster, manifest, |_| true) else {
+        return Brought::Perhaps("this machine has no certificate to ask others with".to_owned());
+    };
     let mut have = Vec::new();
     let asks = async {
         while let Some((other, found)) = answers.next().await {
-            if found.as_deref() == Some(manifest) {
-                have.push(other);
+            match found {
+                Has::Digest(digest) if digest == manifest => have.push(other),
+                Has::Digest(_) | Has::Not => drop(unasked.remove(&other.0)),
+                // It stays among those of which nothing is known.
+                Has::Unknown => {}
             }
         }
     };
@@ -205,15 +106,34 @@ async fn fetch(cluster: &Cluster, manifest: &str, path: &Path, take: Take<'_>) -
     drop(timeout(SEEKS_WITHIN, asks).await);
     for other in have {
         match fetch_from(cluster, &other, manifest, path).await {
-            Ok(()) if take().await => return true,
-            Ok(()) => {}
+            Ok(()) if take().await => return Brought::Taken,
+            // What it gives is not the image, and will not be.
+            Ok(()) => drop(unasked.remove(&other.0)),
             Err(error) => {
                 let error = ferrite_schema::chain(&error);
                 tracing::warn!(error, machine = %other.0, "image-not-given");
             }
         }
     }
-    false
+    brought(&unasked, &cluster.machine_names())
+}
+
+/// What it means that nobody gave an image, where nothing is known of these.
+fn brought(unasked: &BTreeSet<MachineId>, names: &BTreeMap<MachineId, String>) -> Brought {
+    let named = unasked.iter().take(NAMED_MAX);
+    let named: Vec<&str> =
+        named.map(|one| names.get(one).map_or_else(|| one.as_str(), String::as_str)).collect();
+    let more = match unasked.len().saturating_sub(named.len()) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    match named.is_empty() {
+        true => Brought::Nobody,
+        false => {
+            let named = named.join(", ");
+            Brought::Perhaps(format!("{named}{more} may have it, and gave nothing"))
+        }
+    }
 }
 
 async fn fetch_from(
@@ -279,6 +199,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::cluster::frames::frames;
 
     #[tokio::test]
     async fn what_ends_early_and_what_is_too_large_is_refused_and_what_comes_behind_is_left() {
@@ -295,5 +216,17 @@ mod tests {
             assert_eq!(received.is_ok(), fits, "{said} {sent}: {received:?}");
             assert!(!fits || fs::read(&path).unwrap().len() == 5, "{said} {sent}");
         }
+    }
+
+    #[test]
+    fn machines_of_which_nothing_is_known_are_named_and_nobody_else_is() {
+        let id = |number: u8| -> MachineId { format!("{number:032x}").parse().unwrap() };
+        let names = BTreeMap::from([(id(1), "one".to_owned())]);
+        let of = |numbers: &[u8]| brought(&numbers.iter().map(|one| id(*one)).collect(), &names);
+        assert_eq!(of(&[]), Brought::Nobody);
+        let Brought::Perhaps(who) = of(&[1]) else { panic!("nobody") };
+        assert_eq!(who, "one may have it, and gave nothing");
+        let Brought::Perhaps(who) = of(&[1, 2, 3, 4, 5]) else { panic!("nobody") };
+        assert!(who.starts_with("one, 0") && who.contains(" and 2 more may have it"), "{who}");
     }
 }

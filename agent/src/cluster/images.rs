@@ -12,7 +12,7 @@ use ferrite_schema::api::ExportFormat;
 use ferrite_store::beside::beside;
 use ferrite_store::export;
 use ferrite_store::pull::Puller;
-use ferrite_store::pull::near;
+use ferrite_store::pull::nearby;
 use ferrite_store::store::ImageStore;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
@@ -60,7 +60,7 @@ enum NotGiven {
     Unusable(String),
 }
 
-/// Answers who has an image.
+/// Answers who has an image. Where this machine cannot say, it does not answer: that it has none would be believed.
 pub(super) async fn say<C>(cluster: &Cluster, image: &str, says: &mut Says<C>) -> Result<(), Broken>
 where
     C: AsyncRead + AsyncWrite,
@@ -71,7 +71,11 @@ where
     };
     let message = match found {
         Ok(digest) => Message::Image { digest, archive_bytes: 0 },
-        Err(why) => Message::Refused { why: why.to_string(), copy: false },
+        Err(why @ NotGiven::Absent) => Message::Refused { why: why.to_string(), copy: false },
+        Err(why @ (NotGiven::NotYet | NotGiven::Unusable(_))) => {
+            tracing::debug!(error = why.to_string(), image, "image-not-answered-for");
+            return Ok(());
+        }
     };
     says.say(&message).await
 }
@@ -110,7 +114,7 @@ impl Shared {
     async fn digest(&self, image: &str) -> Result<String, NotGiven> {
         if image.starts_with("sha256:") {
             let (images, manifest) = (self.images.clone(), image.to_owned());
-            let found = beside(move || near::name_of(&images, &manifest)).await;
+            let found = beside(move || nearby::name_of(&images, &manifest)).await;
             let found = found.map_err(|error| NotGiven::Unusable(ferrite_schema::chain(&error)))?;
             return found.map(|_| image.to_owned()).ok_or(NotGiven::Absent);
         }
@@ -125,7 +129,7 @@ impl Shared {
             let said = |error: &(dyn std::error::Error + 'static)| {
                 NotGiven::Unusable(ferrite_schema::chain(error))
             };
-            let name = near::name_of(&images, &manifest).map_err(|error| said(&error))?;
+            let name = nearby::name_of(&images, &manifest).map_err(|error| said(&error))?;
             let name = name.ok_or(NotGiven::Absent)?;
             export::plan(&images, puller.policy(), &name, ExportFormat::Oci)
                 .map_err(|error| said(&error))
@@ -227,16 +231,21 @@ mod tests {
 
     /// What is answered to one first word; the archive is kept, where one follows.
     async fn answer(cluster: &Cluster, first: Message, keep: &Path) -> Message {
+        answered(cluster, first, keep).await.unwrap()
+    }
+
+    /// The same, where there may be no answer.
+    async fn answered(cluster: &Cluster, first: Message, keep: &Path) -> Option<Message> {
         let (here, there) = tokio::io::duplex(4096);
         let guest = Guest { machine: "2".repeat(32).parse().unwrap(), serial: None };
         let asks = async {
             let (mut hears, mut says) = frames(there);
             says.say(&first).await.unwrap();
-            let answer = hears.next().await.unwrap();
+            let answer = hears.next().await.ok()?;
             if let Message::Image { archive_bytes, .. } = &answer {
                 receive(&mut hears, *archive_bytes, keep).await.unwrap();
             }
-            answer
+            Some(answer)
         };
         let (gone, answer) = tokio::join!(meeting::meet(cluster, &guest, here), asks);
         assert!(gone.is_none(), "{gone:?}");
@@ -251,7 +260,8 @@ mod tests {
         let kept = wants.folder.path().join("kept");
         let seek = |image: &str| Message::SeekImage { image: image.to_owned() };
         let refused = |answer| matches!(answer, Message::Refused { .. });
-        assert!(refused(answer(&cluster, seek("hello:1"), &kept).await), "it shares nothing yet");
+        let not_yet = answered(&cluster, seek("hello:1"), &kept).await;
+        assert_eq!(not_yet, None, "it shares nothing yet, and does not say that it has none");
         let puller = Puller::new(has.images.clone(), has.layers.clone(), Settings::default());
         share(&cluster, has.images.clone(), puller);
         for name in ["hello:1", "docker.io/library/hello:1", &record.manifest] {

@@ -33,7 +33,24 @@ pub(super) fn look(folder: &Path, since_us: u64) -> Option<&'static str> {
     let mut file = open_file(&folder.join(LOG_CURRENT)).ok()??;
     let text = end_of(&mut file).ok()?;
     let lines = text.lines().filter_map(|line| serde_json::from_str::<LogLine>(line).ok());
-    verdict(lines.filter(|line| line.run >= since_us))
+    verdict(whole(lines.filter(|line| line.run >= since_us)).into_iter())
+}
+
+/// Lines that came in pieces, put together. What is begun at the end of a run ends there.
+fn whole(pieces: impl Iterator<Item = LogLine>) -> Vec<LogLine> {
+    let mut whole: Vec<LogLine> = Vec::new();
+    for piece in pieces {
+        let of = (piece.stream, piece.run);
+        let begun = whole.iter_mut().rev().find(|line| (line.stream, line.run) == of);
+        match begun.filter(|begun| begun.partial) {
+            Some(begun) => {
+                begun.line.push_str(&piece.line);
+                begun.partial = piece.partial;
+            }
+            None => whole.push(piece),
+        }
+    }
+    whole
 }
 
 fn end_of(file: &mut File) -> std::io::Result<String> {
@@ -106,6 +123,28 @@ mod tests {
         ] {
             assert_eq!(verdict(lines(runs).into_iter()), expected, "{runs:?}");
         }
+    }
+
+    /// A machine that stood still while etcd wrote cuts its lines.
+    #[test]
+    fn what_comes_in_pieces_is_read_as_one() {
+        let pieces = |run, texts: &[&str]| -> Vec<LogLine> {
+            let all: Vec<_> = texts.iter().map(|text| (run, *text)).collect();
+            let mut all = lines(&all);
+            let last = all.len() - 1;
+            all[..last].iter_mut().for_each(|line| line.partial = true);
+            all
+        };
+        let cut = |run| pieces(run, &["walpb: crc ", "mis", "match"]);
+        let said = |all: Vec<LogLine>| verdict(whole(all.into_iter()).into_iter());
+        assert_eq!(said([cut(1), cut(2)].concat()), Some(WORDS[0]));
+        // One that was cut off by its run's end is not gone on with by the next one, nor by the other stream.
+        let begun = LogLine { partial: true, ..lines(&[(1, "crc ")]).remove(0) };
+        let other = LogLine { stream: Stream::Stdout, ..lines(&[(1, "mismatch")]).remove(0) };
+        let next = lines(&[(2, "mismatch"), (2, PANIC), (3, PANIC)]);
+        let all = [vec![begun, other], next].concat();
+        assert_eq!(whole(all.clone().into_iter()).len(), all.len());
+        assert_eq!(said(all), Some(WORDS[3]));
     }
 
     #[test]

@@ -12,15 +12,13 @@ use super::filter::Filter;
 const BLOCK_BYTES: u64 = 64 * 1024;
 
 /// Where the last `wanted` lines of `file` begin that `filter` takes, and how many there are if there are fewer. The pieces of
-/// a line that was too long are one line, unless a line of the other stream came between them.
+/// a line that came in several are one line, unless a line of the other stream came between them. Pieces at the end of the file
+/// are the beginning of a line that is counted where it ends, or has no end yet.
 ///
 /// # Errors
 /// The file cannot be read.
 pub fn last_lines(file: &File, filter: &Filter, wanted: u64) -> io::Result<(u64, u64)> {
     let (mut first, mut found) = (file.metadata()?.len(), 0);
-    if wanted == 0 {
-        return Ok((first, found));
-    }
     visit(file, |offset, line| {
         if !line.partial && found == wanted {
             return false;

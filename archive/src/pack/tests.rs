@@ -51,6 +51,58 @@ fn files_of_the_kernel_have_the_content_that_they_have() {
     assert!(fs::metadata(long).unwrap().len() == 0 && fs::read(long).unwrap().len() > AHEAD_BYTES);
 }
 
+/// What is packed of a folder that lies in one on the device `around`, and what is said about it.
+fn packed_within(folder: &Path, around: Option<u64>) -> (Vec<String>, Option<String>) {
+    let parent = open_folder(folder.parent().unwrap());
+    let name = folder.file_name().unwrap().as_bytes();
+    let mut packer =
+        Packer { out: Vec::new(), chunk: vec![0; AHEAD_BYTES], passed: Passed::default() };
+    let at = At { called: "copy".into(), shown: folder.to_owned(), depth: 1 };
+    packer.add(parent.as_fd(), name, around, &at).unwrap();
+    let mut archive = tar::Archive::new(packer.out.as_slice());
+    let mut names = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let path = entry.unwrap().path().unwrap().display().to_string();
+        names.push(path.trim_end_matches('/').to_owned());
+    }
+    (names, packer.passed.said())
+}
+
+#[test]
+fn what_a_folder_has_of_the_kernels_mounts_is_left_out_and_said() {
+    const OTHER: Option<u64> = Some(0);
+    let kernels = Path::new("/proc/self/ns");
+    let (names, said) = packed_within(kernels, OTHER);
+    assert_eq!(names, ["copy"], "its folder is there, and empty");
+    assert_eq!(
+        said.unwrap(),
+        "left out what the kernel shows in /proc/self/ns (proc); to copy something of it, name it"
+    );
+    // What is asked for by name is meant, and so is all that is in it.
+    let own = Some(fs::metadata(kernels).unwrap().dev());
+    for around in [None, own] {
+        let (names, said) = packed_within(kernels, around);
+        assert!(names.contains(&"copy/mnt".to_owned()), "{names:?}");
+        assert_eq!(said, None);
+    }
+    // Volumes are mounts as well.
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "content").unwrap();
+    let (names, said) = packed_within(folder.path(), OTHER);
+    assert_eq!((names.len(), said), (2, None), "{names:?}");
+}
+
+#[test]
+fn of_many_mounts_some_are_named() {
+    let mut passed = Passed::default();
+    assert_eq!(passed.said(), None);
+    for number in 0..PASSED_NAMED_MAX + 3 {
+        passed.note(Path::new(&format!("/m{number}")), "proc");
+    }
+    let said = passed.said().unwrap();
+    assert!(said.contains("/m0 (proc), /m1 (proc), ") && said.contains(" and 3 more; "), "{said}");
+}
+
 #[test]
 fn everything_of_a_folder_is_copied_as_it_is() {
     let folder = tempfile::tempdir().unwrap();

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use ferrite_schema::shim::{Notice, REQUEST, Request, SOCKET};
 use ferrite_schema::stream::ExecRequest;
-use ferrite_sys::confined::{self, Confinement};
+use ferrite_sys::cgroup::Cgroup;
+use ferrite_sys::confined::{self, Confinement, Step};
 use libcontainer::oci_spec::OciSpecError;
 use libcontainer::oci_spec::runtime::{Capabilities, Process, Spec};
 use rustix::io::Errno;
@@ -19,7 +20,6 @@ use rustix::thread::{CapabilitySet, ThreadNameSpaceType};
 
 use super::bounds;
 use super::terminal::{self, TerminalProblem};
-use crate::cgroup;
 use crate::seccomp::{self, Program, ProgramProblem};
 use crate::user::{self, UserProblem};
 use crate::workload::{self, Unexecuted};
@@ -68,8 +68,13 @@ pub(super) enum EnterProblem {
     WorkingDirectory { folder: String, source: io::Error },
     #[error(transparent)]
     Unexecuted(#[from] Unexecuted),
-    #[error("start {command}")]
-    Start { command: String, source: io::Error },
+    #[error("start {command}: this node could not {}", what(*step))]
+    Start { command: String, step: Option<Step>, source: io::Error },
+}
+
+/// What the node did not do for a command; nothing where no process was made for it.
+fn what(step: Option<Step>) -> String {
+    step.map_or_else(|| "make a process for it".to_owned(), |step| step.to_string())
 }
 
 impl EnterProblem {
@@ -81,6 +86,27 @@ impl EnterProblem {
                 source.kind() == io::ErrorKind::NotFound
             }
             _ => false,
+        }
+    }
+
+    /// It is the node that failed, and nothing is said of the command, its container or who asks.
+    pub(super) fn is_nodes(&self) -> bool {
+        match self {
+            Self::Request(_)
+            | Self::Spec(_)
+            | Self::NoProcess
+            | Self::Cgroup(_)
+            | Self::Limits(_)
+            | Self::Enter(_)
+            | Self::Terminal(_)
+            | Self::Filter(_)
+            | Self::Unexecuted(Unexecuted::Filter(_))
+            | Self::Start { .. } => true,
+            Self::NotRunning(_)
+            | Self::NoCommand
+            | Self::User(_)
+            | Self::WorkingDirectory { .. }
+            | Self::Unexecuted(_) => false,
         }
     }
 }
@@ -128,15 +154,17 @@ pub(super) fn start(request: &ExecRequest) -> Result<Started, EnterProblem> {
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         None
     };
-    confined::confine(&mut command, confinement, execution);
+    let steps = confined::confine(&mut command, confinement, execution);
+    let steps = steps.map_err(EnterProblem::Enter)?;
     if let Some(filter) = filter {
         // On this process, from which the command inherits it: what follows here needs little.
         filter.install()?;
     }
     let child = command.spawn().map_err(|source| {
-        match source.raw_os_error().map(Errno::from_raw_os_error) {
-            Some(errno) => program.refused(None, errno).into(),
-            None => EnterProblem::Start { command: request.command.join(" "), source },
+        let errno = source.raw_os_error().map(Errno::from_raw_os_error);
+        match (steps.last(), errno) {
+            (Some(Step::Execute), Some(errno)) => program.refused(None, errno).into(),
+            (step, _) => EnterProblem::Start { command: request.command.join(" "), step, source },
         }
     })?;
     Ok(Started { child, terminal: master })
@@ -205,7 +233,7 @@ fn rights(
             (user.uid(), user.gid(), user.additional_gids().clone().unwrap_or_default(), None)
         }
     };
-    let cgroup = cgroup::of_unit(&made_from.cgroup);
+    let cgroup = Cgroup::below_root(&made_from.cgroup);
     let cgroup = fs::File::options()
         .write(true)
         .open(cgroup.path().join("cgroup.procs"))

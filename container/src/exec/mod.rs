@@ -14,7 +14,7 @@ use std::io::{self, BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use ferrite_schema::stream::{End, ExecRequest, Kind};
+use ferrite_schema::stream::{End, ExecRequest, Kind, NODE_FAILED};
 use ferrite_shim::peer::Peer;
 
 /// Exit status of a command that could not be started, as shells give it.
@@ -40,7 +40,11 @@ pub fn run() -> anyhow::Result<()> {
             None => return Ok(()),
         },
         Err(problem) => {
-            let code = if problem.is_absent() { NO_SUCH_COMMAND } else { NOT_STARTED };
+            let code = match (problem.is_absent(), problem.is_nodes()) {
+                (true, _) => NO_SUCH_COMMAND,
+                (_, true) => NODE_FAILED,
+                _ => NOT_STARTED,
+            };
             End::Refused { code, reason: ferrite_schema::chain(&problem) }
         }
     };

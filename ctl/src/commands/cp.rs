@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
-use ferrite_archive::pack::{self, Pack, Top};
+use ferrite_archive::pack::{self, Pack, Passed, Top};
 use ferrite_schema::stream::{End, FilesRequest, Kind};
 use rustix::fs::{Mode, OFlags};
 use tokio::sync::mpsc;
@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use super::ending::told_to_end;
 use crate::client::{Client, FrameStream, Incoming};
 use crate::failure::Failure;
+use crate::screen;
 use crate::session::Session;
 
 use self::destination::Destination;
@@ -34,20 +35,28 @@ enum Side<'a> {
 
 /// Copies; exactly one of the two names a container.
 pub(super) fn run(from: &str, to: &str, session: &mut Session<'_>) -> Result<(), Failure> {
-    match (side(from), side(to)) {
+    let said = match (side(from), side(to)) {
         (Side::Container(name, path), Side::Here(to)) => {
             let (client, name) = session.client_of_unit(name)?;
-            session.wait_for(fetch(&client, (&name, path), to))
+            session.wait_for(fetch(&client, (&name, path), to))?
         }
         (Side::Here(from), Side::Container(name, path)) => {
             let (client, name) = session.client_of_unit(name)?;
-            session.wait_for(send(&client, from, (&name, path)))
+            session.wait_for(send(&client, from, (&name, path)))?
         }
         (Side::Here(_), Side::Here(_)) | (Side::Container(..), Side::Container(..)) => {
-            Err(Failure::CopySides)
+            return Err(Failure::CopySides);
         }
+    };
+    if let Some(said) = said {
+        // It is the container who named what is in it.
+        drop(writeln!(session.err, "{}", screen::visible_in_line(&said)));
     }
+    Ok(())
 }
+
+/// What is to be said about a copy that was made.
+type Said = Option<String>;
 
 /// `NAME:PATH` is a container's; a path here that holds a colon can be written as `./a:b`.
 fn side(text: &str) -> Side<'_> {
@@ -59,7 +68,7 @@ fn side(text: &str) -> Side<'_> {
     }
 }
 
-async fn fetch(client: &Client, (name, path): (&str, &str), to: &Path) -> Result<(), Failure> {
+async fn fetch(client: &Client, (name, path): (&str, &str), to: &Path) -> Result<Said, Failure> {
     // What cannot be written is said before anything is asked for.
     let destination = Destination::open(to, Path::new(path))?;
     let stream = client.files(name, &FilesRequest::Get { path: path.to_owned() }).await?;
@@ -72,7 +81,7 @@ async fn receive(
     destination: Destination,
     (name, to): (&str, &Path),
     interrupt: impl Future<Output = io::Result<()>>,
-) -> Result<(), Failure> {
+) -> Result<Said, Failure> {
     let FrameStream { mut incoming, outgoing: _outgoing } = stream;
     let (sender, receiver) = mpsc::channel(PIECES);
     let unpacking =
@@ -86,40 +95,44 @@ async fn receive(
     let staged = unpacking.join().unwrap_or_else(|_panic| {
         Err(Failure::Write { path: to.to_owned(), source: io::ErrorKind::Other.into() })
     });
-    let end = came?.ok_or_else(|| Failure::CopyInterrupted { path: to.to_owned() })?;
+    let (end, said) = came?.ok_or_else(|| Failure::CopyInterrupted { path: to.to_owned() })?;
     match (&end, staged) {
         // The node's reason comes first: what came before it is no whole copy.
-        (Some(End::Refused { .. } | End::Detached), _) | (None, Ok(_)) => ended(name, end),
-        (_, Err(failure)) => Err(failure),
-        (Some(End::Ended { .. }), Ok(staged)) => staged.place(),
+        (Some(End::Refused { .. } | End::Detached), _) | (None, Ok(_)) => ended(name, end)?,
+        (_, Err(failure)) => return Err(failure),
+        (Some(End::Ended { .. }), Ok(staged)) => staged.place()?,
     }
+    Ok(said)
 }
 
-/// Passes on what the node sends, until it says how it went or nobody takes it any more.
+/// Passes on what the node sends, until it says how it went or nobody takes it any more; and what it has to say about it.
 async fn take(
     incoming: &mut Incoming,
     sender: mpsc::Sender<Vec<u8>>,
-) -> Result<Option<End>, Failure> {
+) -> Result<(Option<End>, Said), Failure> {
+    let mut said = None;
     while let Some(frame) = incoming.next().await? {
         match frame.kind {
-            Kind::Exit => return Ok(serde_json::from_slice(&frame.payload).ok()),
+            Kind::Exit => return Ok((serde_json::from_slice(&frame.payload).ok(), said)),
             // Whoever unpacks gave up, and says why.
-            Kind::Stdout if sender.send(frame.payload).await.is_err() => return Ok(None),
+            Kind::Stdout if sender.send(frame.payload).await.is_err() => return Ok((None, None)),
+            Kind::Stderr => said = Some(String::from_utf8_lossy(&frame.payload).into_owned()),
             _ => {}
         }
     }
-    Ok(None)
+    Ok((None, None))
 }
 
-async fn send(client: &Client, from: &Path, (name, path): (&str, &str)) -> Result<(), Failure> {
+async fn send(client: &Client, from: &Path, (name, path): (&str, &str)) -> Result<Said, Failure> {
     let source = Source::open(from)?;
     let stream = client.files(name, &FilesRequest::Put { path: path.to_owned() }).await?;
     deliver(stream, source, name).await
 }
 
 /// Sends while it listens: a node that refuses the copy says so at once, and reads no more.
-async fn deliver(stream: FrameStream, source: Source, name: &str) -> Result<(), Failure> {
+async fn deliver(stream: FrameStream, source: Source, name: &str) -> Result<Said, Failure> {
     let FrameStream { mut incoming, mut outgoing } = stream;
+    let mut said = None;
     let (sender, mut pieces) = mpsc::channel(PIECES);
     // It ends at its end, or when nobody takes its pieces.
     let mut packing = Some(std::thread::spawn(move || source.pack(Sink(sender))));
@@ -127,10 +140,11 @@ async fn deliver(stream: FrameStream, source: Source, name: &str) -> Result<(), 
         tokio::select! {
             frame = incoming.next() => match frame? {
                 Some(frame) if frame.kind == Kind::Exit => {
-                    return ended(name, serde_json::from_slice(&frame.payload).ok());
+                    ended(name, serde_json::from_slice(&frame.payload).ok())?;
+                    return Ok(said);
                 }
                 Some(_) => {}
-                None => return ended(name, None),
+                None => return Err(broken_off(name)),
             },
             () = outgoing.advance(), if !outgoing.is_idle() => {}
             piece = pieces.recv(), if packing.is_some() && outgoing.is_idle() => match piece {
@@ -138,11 +152,11 @@ async fn deliver(stream: FrameStream, source: Source, name: &str) -> Result<(), 
                 None => {
                     match packing.take().map(JoinHandle::join) {
                         Some(Ok(packed)) => {
-                            packed?;
+                            said = packed?.said();
                             outgoing.queue(Kind::CloseStdin, &[]);
                         }
                         // It broke off here; nobody waits for the rest.
-                        Some(Err(_)) => return ended(name, None),
+                        Some(Err(_)) => return Err(broken_off(name)),
                         None => {}
                     }
                 }
@@ -152,12 +166,19 @@ async fn deliver(stream: FrameStream, source: Source, name: &str) -> Result<(), 
 }
 
 fn ended(name: &str, end: Option<End>) -> Result<(), Failure> {
-    let what = match end {
-        Some(End::Ended { .. }) => return Ok(()),
-        Some(End::Refused { reason, .. }) => format!("cannot be copied from or to: {reason}"),
-        Some(End::Detached) | None => "closed the stream before the copy was whole".to_owned(),
-    };
-    Err(Failure::Unit { name: name.to_owned(), what })
+    match end {
+        Some(End::Ended { .. }) => Ok(()),
+        Some(End::Refused { reason, .. }) => {
+            let what = format!("cannot be copied from or to: {reason}");
+            Err(Failure::Unit { name: name.to_owned(), what })
+        }
+        Some(End::Detached) | None => Err(broken_off(name)),
+    }
+}
+
+fn broken_off(name: &str) -> Failure {
+    let what = "closed the stream before the copy was whole".to_owned();
+    Failure::Unit { name: name.to_owned(), what }
 }
 
 /// What is copied from here.
@@ -184,7 +205,7 @@ impl Source {
         Ok(Self { parent: folder, name: name.to_owned(), shown: from.to_owned() })
     }
 
-    fn pack(&self, sink: Sink) -> Result<(), Pack> {
+    fn pack(&self, sink: Sink) -> Result<Passed, Pack> {
         let called = Path::new(&self.name);
         let top = Top { parent: self.parent.as_fd(), name: &self.name, called, shown: &self.shown };
         pack::pack(&top, io::BufWriter::with_capacity(PIECE_BYTES, sink))

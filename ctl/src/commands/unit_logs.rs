@@ -1,5 +1,7 @@
 //! `ferrite unit logs`.
 
+mod unended;
+
 use std::io::{self, IsTerminal, Write};
 
 use ferrite_schema::api::{LogLine, Stream};
@@ -13,6 +15,8 @@ use crate::moment::timestamp;
 use crate::output::{Format, OutputError};
 use crate::screen;
 use crate::session::Session;
+
+use self::unended::{Placed, Unended};
 
 /// Colours of prefixes, one unit after the other: those that can be read on black and on white.
 const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
@@ -83,7 +87,55 @@ pub(super) fn run(arguments: &LogsArguments, session: &mut Session<'_>) -> Resul
         },
         prefixes: prefixes(&names, colours),
     };
-    let options = LogOptions {
+    let options = options(arguments);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Failure::Runtime { source })?;
+    runtime.block_on(async {
+        let mut sources = Vec::new();
+        for (client, name) in &written {
+            sources.push(client.unit_logs(name, &options).await?);
+        }
+        let table = style.format == Format::Table;
+        let mut show = |index: usize, line: &LogLine, placed: &Placed| {
+            let name = names.get(index).map_or("", String::as_str);
+            if let Some((_, stream)) = placed.end_first {
+                end_line(sink(session, table, stream))?;
+            }
+            let out = sink(session, table, line.stream);
+            write(out, &style, (index, placed), &Named { unit: name, line })
+        };
+        if !table {
+            // Programs get the pieces, which are marked.
+            let mut each = |index: usize, line: LogLine| show(index, &line, &Placed::WHOLE);
+            return lines_of(sources, arguments.follow, &mut each).await;
+        }
+        if arguments.follow {
+            let mut unended = Unended::default();
+            let mut each = |index: usize, line: LogLine| {
+                unended.place(index, &line).map_or(Ok(()), |placed| show(index, &line, &placed))
+            };
+            as_they_come(sources, &mut each).await?;
+            if let Some((_, stream)) = unended.end() {
+                end_line(sink(session, table, stream))?;
+            }
+            return Ok(());
+        }
+        let mut joining = Joining::default();
+        let mut each = |index: usize, line: LogLine| {
+            let whole = joining.take(index, line);
+            whole.iter().try_for_each(|(index, line)| show(*index, line, &Placed::WHOLE))
+        };
+        by_time(sources, &mut each).await?;
+        let mut rest = joining.0.iter();
+        Ok(rest.try_for_each(|(index, line)| show(*index, line, &Placed::WHOLE))?)
+    })
+}
+
+/// What is asked of the nodes.
+fn options(arguments: &LogsArguments) -> LogOptions {
+    LogOptions {
         follow: arguments.follow,
         since: arguments.since,
         until: arguments.until,
@@ -94,41 +146,27 @@ pub(super) fn run(arguments: &LogsArguments, session: &mut Session<'_>) -> Resul
             (true, true) | (false, false) => None,
         },
         previous: arguments.previous,
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Failure::Runtime { source })?;
-    runtime.block_on(async {
-        let mut sources = Vec::new();
-        for (client, name) in &written {
-            sources.push(client.unit_logs(name, &options).await?);
-        }
-        let mut joining = Joining::default();
-        let mut show = |index: usize, line: &LogLine| {
-            let name = names.get(index).map_or("", String::as_str);
-            let sink = match (style.format, line.stream) {
-                (Format::Table, Stream::Stderr) => &mut *session.err,
-                (Format::Table, Stream::Stdout) | (Format::Json | Format::Yaml, _) => {
-                    &mut *session.out
-                }
-            };
-            write(sink, &style, index, &Named { unit: name, line })
-        };
-        // Programs get the pieces, which are marked.
-        let mut join = |index: usize, line: LogLine| match style.format {
-            Format::Json | Format::Yaml => show(index, &line),
-            Format::Table => {
-                joining.take(index, line).iter().try_for_each(|(index, line)| show(*index, line))
-            }
-        };
-        if arguments.follow {
-            as_they_come(sources, &mut join).await?;
-        } else {
-            by_time(sources, &mut join).await?;
-        }
-        Ok(joining.0.iter().try_for_each(|(index, line)| show(*index, line))?)
-    })
+    }
+}
+
+async fn lines_of(
+    sources: Vec<Lines<LogLine>>,
+    follow: bool,
+    show: &mut Show<'_>,
+) -> Result<(), Failure> {
+    if follow { as_they_come(sources, show).await } else { by_time(sources, show).await }
+}
+
+/// Where a line goes: people get the two streams apart.
+fn sink<'a>(session: &'a mut Session<'_>, table: bool, stream: Stream) -> &'a mut dyn Write {
+    match (table, stream) {
+        (true, Stream::Stderr) => &mut *session.err,
+        (true, Stream::Stdout) | (false, _) => &mut *session.out,
+    }
+}
+
+fn end_line(sink: &mut dyn Write) -> Result<(), OutputError> {
+    sink.write_all(b"\n").map_err(|source| OutputError::Write { source })
 }
 
 type Show<'a> = dyn FnMut(usize, LogLine) -> Result<(), OutputError> + 'a;
@@ -187,7 +225,7 @@ fn prefixes(names: &[String], colours: bool) -> Vec<String> {
 fn write(
     sink: &mut dyn Write,
     style: &Style,
-    index: usize,
+    (index, placed): (usize, &Placed),
     named: &Named<'_>,
 ) -> Result<(), OutputError> {
     let prefix = style.prefixes.get(index).map_or("", String::as_str);
@@ -198,6 +236,7 @@ fn write(
     };
     let words = if visible { screen::visible(&line.line) } else { line.line.as_str().into() };
     let text = match style.format {
+        Format::Table if placed.goes_on => words.into_owned(),
         Format::Table if style.timestamps => {
             format!("{prefix}{} {words}", timestamp(line.time_us))
         }
@@ -213,7 +252,9 @@ fn write(
     };
     let attempt = |sink: &mut dyn Write| -> io::Result<()> {
         sink.write_all(text.as_bytes())?;
-        sink.write_all(b"\n")?;
+        if !placed.stays_open {
+            sink.write_all(b"\n")?;
+        }
         sink.flush()
     };
     attempt(sink).map_err(|source| OutputError::Write { source })
@@ -221,7 +262,7 @@ fn write(
 
 #[cfg(test)]
 mod tests {
-    use super::{JOINED_MAX_BYTES, Joining, Named, Style, prefixes, write};
+    use super::{JOINED_MAX_BYTES, Joining, Named, Placed, Style, prefixes, write};
     use crate::output::Format;
     use ferrite_schema::api::{LogLine, Stream};
 
@@ -237,7 +278,8 @@ mod tests {
         let visible = (false, false);
         let style = Style { format, timestamps, visible, prefixes: prefixes(&names, false) };
         let mut sink = Vec::new();
-        write(&mut sink, &style, 0, &Named { unit: &names[0], line: &line }).unwrap();
+        write(&mut sink, &style, (0, &Placed::WHOLE), &Named { unit: &names[0], line: &line })
+            .unwrap();
         assert_eq!(String::from_utf8(sink).unwrap(), expected);
     }
 
@@ -296,7 +338,8 @@ mod tests {
             let prefixes = vec![String::new()];
             let style = Style { format: Format::Table, timestamps: false, visible, prefixes };
             let mut sink = Vec::new();
-            write(&mut sink, &style, 0, &Named { unit: "web", line: &line }).unwrap();
+            write(&mut sink, &style, (0, &Placed::WHOLE), &Named { unit: "web", line: &line })
+                .unwrap();
             assert_eq!(String::from_utf8(sink).unwrap(), format!("{expected}\n"));
         }
     }

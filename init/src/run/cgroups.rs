@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `/init` | PID 1 |
 //! | `/system/agent` | the agent |
-//! | `/system/shims` | processes that own one container each |
+//! | `/system/shims/UNIT` | the process that owns the unit's container |
 //! | `/node/UNIT` | a container of the node itself |
 //! | `/units/UNIT` | a unit's container |
 

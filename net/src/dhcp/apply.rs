@@ -2,6 +2,7 @@
 //! from being done.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::time::Duration;
 
 use ferrite_files::durable;
@@ -17,6 +18,7 @@ use rtnetlink::packet_route::route::{
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::lease::{Route, Settings};
+use super::mtu::MtuBefore;
 use super::name_servers::{NameServers, Names};
 use crate::underlay::in_network;
 
@@ -53,16 +55,19 @@ pub(super) struct Link {
     pub(super) name: String,
     pub(super) name_servers: NameServers,
     /// Its MTU before leases brought one.
-    mtu_before: Option<u32>,
+    mtu_before: MtuBefore,
 }
 
 impl Link {
+    /// A link of this number and name, of which an earlier agent may have left something in `folder`.
     pub(super) fn new(
         handle: Handle,
         (index, name): (u32, String),
         name_servers: NameServers,
+        folder: &Path,
     ) -> Self {
-        Self { handle, index, name, name_servers, mtu_before: None }
+        let mtu_before = MtuBefore::of(folder, (index, &name));
+        Self { handle, index, name, name_servers, mtu_before }
     }
 
     /// The address that an earlier agent got for it, which counts only for a time.
@@ -107,15 +112,18 @@ impl Link {
 
     /// Sets the MTU of a lease, or the one from before where a lease brings none.
     async fn set_mtu(&mut self, wanted: Option<u16>) -> Result<(), Apply> {
-        if wanted.is_some() && self.mtu_before.is_none() {
-            self.mtu_before = self.mtu().await;
+        if wanted.is_some()
+            && self.mtu_before.get().is_none()
+            && let Some(mtu) = self.mtu().await
+        {
+            self.mtu_before.set(mtu);
         }
-        let Some(mtu) = wanted.map(u32::from).or(self.mtu_before) else { return Ok(()) };
+        let Some(mtu) = wanted.map(u32::from).or(self.mtu_before.get()) else { return Ok(()) };
         let link = LinkUnspec::new_with_index(self.index).mtu(mtu).build();
         let set = self.handle.link().set(link).execute().await;
         set.map_err(|source| Apply::SetMtu { mtu, source })?;
         if wanted.is_none() {
-            self.mtu_before = None;
+            self.mtu_before.forget();
         }
         Ok(())
     }
@@ -263,7 +271,8 @@ mod tests {
                 let connection = tokio::spawn(connection);
                 let folder = tempfile::tempdir().unwrap();
                 let name_servers = NameServers::in_file(folder.path().join("resolv.conf"));
-                let mut link = Link::new(handle, (index, "eth0".to_owned()), name_servers);
+                let eth0 = (index, "eth0".to_owned());
+                let mut link = Link::new(handle, eth0, name_servers, folder.path());
                 let lease = |address: [u8; 4]| Settings {
                     address: address.into(),
                     prefix: 24,

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rtnetlink::Handle;
@@ -23,6 +24,7 @@ mod apply;
 mod lease;
 mod machine;
 mod message;
+mod mtu;
 mod name_servers;
 mod overlap;
 mod socket;
@@ -67,6 +69,8 @@ pub(super) struct Surroundings {
     pub(super) teller: Teller,
     /// What a lease must not be in the way of.
     pub(super) units: UnitsNetwork,
+    /// Where is kept what the agent's successor must know of links; gone with the machine's boot.
+    pub(super) folder: PathBuf,
 }
 
 /// Keeps an interface's address; `carrier` says whether its cable is in. Never ends.
@@ -74,12 +78,12 @@ pub(super) async fn keep(
     handle: Handle,
     interface: Interface,
     name_servers: NameServers,
-    Surroundings { hostname, teller, units }: Surroundings,
+    Surroundings { hostname, teller, units, folder }: Surroundings,
     mut carrier: watch::Receiver<bool>,
 ) {
     teller.tell(News::Waits { link: interface.name.clone() });
     let machine = Machine::new(interface.mac, lease::host_name(&hostname), Instant::now());
-    let link = Link::new(handle, (interface.index, interface.name), name_servers);
+    let link = Link::new(handle, (interface.index, interface.name), name_servers, &folder);
     let before = link.address().await;
     if before.is_some() {
         link.name_servers.await_link(link.index);

@@ -1,7 +1,7 @@
 //! The node's name servers: those of all links together, in one file.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,6 +9,7 @@ use ferrite_files::durable;
 use tokio::sync::watch;
 
 use crate::news::Renamed;
+use crate::resolv_conf::ResolvConf;
 
 /// Name servers that the resolver of the C library takes; more are ignored by it.
 const NAME_SERVERS_MAX: usize = 3;
@@ -47,7 +48,14 @@ struct Known {
 
 impl NameServers {
     pub(crate) fn in_file(file: PathBuf) -> Self {
-        let earlier = names(&std::fs::read_to_string(&file).unwrap_or_default());
+        // A file of ours: its servers came with leases.
+        let of_earlier = std::fs::read_to_string(&file).unwrap_or_default();
+        let ResolvConf { servers, search } = ResolvConf::parse(&of_earlier);
+        let ipv4 = |server| match server {
+            IpAddr::V4(server) => Some(server),
+            IpAddr::V6(_) => None,
+        };
+        let earlier = Names { servers: servers.into_iter().filter_map(ipv4).collect(), search };
         let known = Known { earlier, ..Known::default() };
         Self { file, known: Arc::new(Mutex::new(known)), changes: watch::Sender::new(()) }
     }
@@ -129,40 +137,20 @@ impl Known {
     }
 }
 
-/// What a file of ours says.
-fn names(text: &str) -> Names {
-    let mut names = Names::default();
-    for line in text.lines() {
-        let mut words = line.split_whitespace();
-        match words.next() {
-            Some("nameserver") => {
-                names.servers.extend(words.next().and_then(|word| word.parse::<Ipv4Addr>().ok()));
-            }
-            Some("search") => names.search.extend(words.map(str::to_owned)),
-            Some(_) | None => {}
-        }
-    }
-    names
-}
-
 fn text<'a>(links: impl Iterator<Item = &'a Names> + Clone) -> String {
-    let mut servers: Vec<Ipv4Addr> = Vec::new();
+    let mut file = ResolvConf::default();
     for server in links.clone().flat_map(|names| &names.servers) {
-        if !servers.contains(server) && servers.len() < NAME_SERVERS_MAX {
-            servers.push(*server);
+        let server = IpAddr::from(*server);
+        if !file.servers.contains(&server) && file.servers.len() < NAME_SERVERS_MAX {
+            file.servers.push(server);
         }
     }
-    let mut search: Vec<&str> = Vec::new();
     for domain in links.flat_map(|names| &names.search) {
-        if !search.contains(&domain.as_str()) && search.len() < SEARCH_MAX {
-            search.push(domain);
+        if !file.search.contains(domain) && file.search.len() < SEARCH_MAX {
+            file.search.push(domain.clone());
         }
     }
-    let mut text: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
-    if !search.is_empty() {
-        text.push_str(&format!("search {}\n", search.join(" ")));
-    }
-    text
+    file.text()
 }
 
 #[cfg(test)]

@@ -177,7 +177,8 @@ fn with_clients(
             let (teller, news) = news::channel();
             let (carrier, receiver) = watch::channel(true);
             let hostname = "node.example.org".to_owned();
-            let around = Surroundings { hostname, teller, units };
+            let folder = lan.folder.path().join("links");
+            let around = Surroundings { hostname, teller, units, folder };
             clients.spawn(keep(handle.clone(), interface, servers.clone(), around, receiver));
             Told { news, carrier }
         };

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::health::Health;
 use super::message::{self, Query};
 use super::worth::Worth;
+use crate::resolv_conf::ResolvConf;
 
 /// How long a server has to answer; then the next one is asked.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
@@ -59,7 +60,8 @@ impl Upstream {
 
     pub(super) fn servers(&self) -> Vec<SocketAddr> {
         let found = if self.configured.is_empty() {
-            name_servers(&std::fs::read_to_string(&self.resolv_conf).unwrap_or_default())
+            let text = std::fs::read_to_string(&self.resolv_conf).unwrap_or_default();
+            ResolvConf::parse(&text).servers
         } else {
             self.configured.clone()
         };
@@ -138,15 +140,6 @@ impl Transport {
             Self::Connection => by_connection(server, query, packet).await,
         }
     }
-}
-
-/// The servers of a `resolv.conf(5)`.
-fn name_servers(text: &str) -> Vec<IpAddr> {
-    let server = |line: &str| {
-        let mut words = line.split_whitespace();
-        (words.next() == Some("nameserver")).then(|| words.next()?.parse().ok()).flatten()
-    };
-    text.lines().filter_map(server).collect()
 }
 
 /// A question goes out from a port and with an ID that nobody can guess; an answer to another is not one.

@@ -174,7 +174,7 @@ pub struct ClusterUnit {
     pub replicas: Option<u32>,
     /// Hash of its version.
     pub spec: Option<String>,
-    /// Digest of the image that its reference meant when it was submitted, where that is known.
+    /// Digest of the image that its reference meant when it was submitted or first started, where that is known.
     pub image_digest: Option<String>,
     /// Its document, as it was submitted; absent where it cannot be understood.
     pub definition: Option<Unit>,

@@ -125,3 +125,16 @@ fn a_container_cannot_block_its_shim_by_reading_its_own_output() {
     }
     drop(kept);
 }
+
+#[test]
+fn a_prompt_is_in_the_log_while_it_waits_for_its_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log").join(LOG_CURRENT);
+    // It goes on once it has seen its own question there.
+    let script =
+        format!("printf 'name? '; until grep -qs name {}; do :; done; echo me", log.display());
+    let (held, _kept) = held(&folder, &script, pipes());
+    let (outcome, lines) = watched(&folder, held);
+    assert!(matches!(outcome, Outcome::Ended { exit: Exit::Status { code: 0 }, .. }));
+    assert_eq!(lines, ["name? ", "me"]);
+}

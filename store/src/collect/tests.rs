@@ -1,4 +1,5 @@
 use super::*;
+use crate::elsewhere::Wanted;
 use crate::stack::Stack;
 use crate::store::empty_record;
 
@@ -308,4 +309,23 @@ fn where_it_is_not_known_who_needs_images_none_is_forgotten() {
     let refused = prune(&place.images, &place.layers, &needs, || false).unwrap_err();
     assert!(matches!(refused, Collect::Unknown { .. }), "{refused}");
     assert_eq!(place.names().len(), 1);
+}
+
+/// Its last copy may be here: that STATE is short of space is no reason while a unit of the cluster runs by it.
+#[test]
+fn what_was_imported_here_stays_while_another_machine_may_need_it() {
+    let place = place();
+    let imported = Record { imported: true, ..place.image("imported:1", &["one"]) };
+    place.images.put(&imported).unwrap();
+    place.age(&imported, 1000);
+    place.image("pulled:1", &["two"]);
+    let prunes = |elsewhere| {
+        let needs = Needs { elsewhere, ..units(&place, &[]) };
+        prune(&place.images, &place.layers, &needs, || false).unwrap().images
+    };
+    let wanted = Wanted { name: "imported:1".to_owned(), digest: None };
+    assert_eq!(prunes(Elsewhere::Known([wanted].into())), ["pulled:1"]);
+    assert!(prunes(Elsewhere::Unknown).is_empty());
+    assert!(place.has_layer(&["one"]));
+    assert_eq!(prunes(Elsewhere::Known(BTreeSet::new())), ["imported:1"]);
 }

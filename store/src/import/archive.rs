@@ -9,9 +9,8 @@ use ferrite_archive::{Entry, Kind, Tar};
 use serde::de::DeserializeOwned;
 
 use super::problem::{Import, refuse};
-use crate::choice::Step;
 use crate::digest::{Digest, Hashing};
-use crate::documents::{DOCUMENT_MAX_BYTES, Manifest};
+use crate::documents::DOCUMENT_MAX_BYTES;
 use crate::layer;
 
 /// Most files and links in an archive, and most entries of any kind.
@@ -44,24 +43,6 @@ pub(super) struct ArchiveContent {
 pub(super) enum Place {
     Blob(Digest),
     Link(String),
-}
-
-/// An image in the archive: its manifest, and the names that it has there.
-pub(super) struct Found {
-    pub(super) digest: Digest,
-    pub(super) manifest: Manifest,
-    pub(super) names: Vec<String>,
-    /// Indexes in the archive that led to it, without the archive's own, which no registry has.
-    pub(super) indexes: Vec<Digest>,
-    /// An index says that it is for this node.
-    pub(super) stated: bool,
-}
-
-impl Found {
-    pub(super) fn new(step: Step, manifest: Manifest) -> Self {
-        let Step { digest, indexes, stated, names } = step;
-        Self { digest, manifest, names, indexes, stated }
-    }
 }
 
 pub(super) fn read(path: &Path, folder: &Path) -> Result<ArchiveContent, Import> {

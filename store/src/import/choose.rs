@@ -2,9 +2,9 @@
 
 use std::fs::File;
 
-use super::archive::{ArchiveContent, Found, parse, read_small};
+use super::archive::{ArchiveContent, parse, read_small};
 use super::problem::{Import, refuse};
-use crate::choice::{Choice, Step, none_fits};
+use crate::choice::{Candidate, Choice, Found, Look, none_fits};
 use crate::config::ImageConfig;
 use crate::digest::Digest;
 use crate::documents::{self, DOCUMENT_MAX_BYTES, Document, Entry, Index, Manifest};
@@ -14,13 +14,6 @@ use crate::store::ImageStore;
 const SHOWN_MAX: usize = 8;
 /// How the name of an image without one is written by Docker.
 const NAMELESS: &str = "<none>";
-
-/// What a document turns out to be.
-enum Look {
-    Index(Index),
-    Image(Manifest),
-    Other(String),
-}
 
 /// What is chosen by.
 pub(super) struct Chooser<'a> {
@@ -66,35 +59,33 @@ impl Chooser<'_> {
     /// What may be an image for this node, down to its manifest; or what it is instead.
     fn look_through(&self, mut choice: Choice) -> Result<Result<Found, Vec<String>>, Import> {
         let mut problem = None;
-        while let Some(step) = choice.take() {
-            match self.look(&step) {
-                Ok(Look::Index(index)) => choice.enter(&step, index),
-                Ok(Look::Image(manifest)) => return Ok(Ok(Found::new(step, manifest))),
-                Ok(Look::Other(what)) => choice.instead(what),
-                // Of what only may be an image for this node another one may do.
-                Err(error) if !step.stated => {
-                    problem.get_or_insert(error);
-                }
-                Err(error) => return Err(error),
+        while let Some(candidate) = choice.take() {
+            let looked = self.look(&candidate);
+            if let Some(found) = choice.hear(candidate, looked, &mut problem, |_| true)? {
+                return Ok(Ok(found));
             }
         }
         problem.map_or_else(|| Ok(Err(choice.into_there())), Err)
     }
 
-    fn look(&self, step: &Step) -> Result<Look, Import> {
-        let bytes = self.document(&step.digest)?;
+    fn look(&self, candidate: &Candidate) -> Result<Look, Import> {
+        let bytes = self.document(&candidate.digest)?;
         Ok(match documents::parse(&bytes, None)? {
             Document::Index(index) => Look::Index(index),
-            Document::Manifest(manifest) => match self.instead(step, &manifest)? {
+            Document::Manifest(manifest) => match self.instead(candidate, &manifest)? {
                 Some(what) => Look::Other(what),
                 None => Look::Image(manifest),
             },
         })
     }
 
-    fn instead(&self, step: &Step, manifest: &Manifest) -> Result<Option<String>, Import> {
+    fn instead(
+        &self,
+        candidate: &Candidate,
+        manifest: &Manifest,
+    ) -> Result<Option<String>, Import> {
         match manifest.instead() {
-            None if !step.stated => {
+            None if !candidate.stated => {
                 let config = self.document(&manifest.config.digest)?;
                 let config: ImageConfig = parse(&config, "configuration")?;
                 Ok(config.elsewhere().map(|other| other.to_string()))

@@ -7,10 +7,11 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::archive::{ArchiveContent, BLOBS, Found, Place, parse};
+use super::archive::{ArchiveContent, BLOBS, Place, parse};
 use super::choose::{Chooser, real};
 use super::problem::{Import, refuse};
 use crate::bounded::Bounded;
+use crate::choice::Found;
 use crate::digest::Digest;
 use crate::documents::{self, Document, LAYERS_MAX, MANIFEST_TYPES};
 use crate::store::ImageStore;

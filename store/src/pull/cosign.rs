@@ -29,6 +29,11 @@ const BUNDLE_MAX_BYTES: u64 = 1 << 20;
 /// Most signatures of an image that are looked at.
 const SIGNATURES_MAX: usize = 64;
 
+/// Most manifests that refer to an image and are looked at.
+const REFERRERS_MAX: usize = 64;
+/// Why an image with more of either may be refused all the same.
+const TOO_MANY: &str = "none of the first 64 counts, and there are more, which are not looked at";
+
 /// Checks an image of which these are the digests: what its tag leads to, down to its manifest. A signature of any
 /// of them covers the manifest, since each names the next.
 ///
@@ -48,9 +53,18 @@ pub(super) async fn check(
         if let Some(key) = search.look(&tagged, digest).await? {
             return Ok(Verdict::SignedBy(key));
         }
-        let referring = referrers::signatures(place, digest, &name).await?;
-        if let Some(key) = search.look(&referring, digest).await? {
-            return Ok(Verdict::SignedBy(key));
+        // One after the other: a registry may have many, and each may be as large as a document can be.
+        for (count, referring) in
+            referrers::signatures(place, digest, &name).await?.into_iter().enumerate()
+        {
+            if count >= REFERRERS_MAX {
+                search.why = TOO_MANY;
+                break;
+            }
+            let manifest = referrers::manifest(place, referring, &name).await?;
+            if let Some(key) = search.look(manifest.as_slice(), digest).await? {
+                return Ok(Verdict::SignedBy(key));
+            }
         }
     }
     Err(search.demand.unmet(search.why.to_owned()).into())
@@ -90,11 +104,12 @@ impl Search<'_> {
             for (blob, annotations) in manifest.layers.iter().zip(&manifest.annotations) {
                 let is_bundle = blob.media_type.starts_with(BUNDLE);
                 let max_bytes = if is_bundle { BUNDLE_MAX_BYTES } else { PAYLOAD_MAX_BYTES };
-                if !(is_bundle || blob.media_type == PAYLOAD)
-                    || blob.size_bytes > max_bytes
-                    || self.looks >= SIGNATURES_MAX
-                {
+                if !(is_bundle || blob.media_type == PAYLOAD) || blob.size_bytes > max_bytes {
                     continue;
+                }
+                if self.looks >= SIGNATURES_MAX {
+                    self.why = TOO_MANY;
+                    return Ok(None);
                 }
                 self.looks += 1;
                 let signed = document::small(self.place, &blob.digest, max_bytes, self.name).await;

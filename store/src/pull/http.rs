@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 
 use super::address::{Address, Origin};
 use super::connect::{Addresses, PATIENCE};
-use super::rest::{self, Rest, Rests};
+use super::retry_after::{self, Rest, Rests};
 use super::trust::{Trust, TrustProblem};
 
 /// Longest wait for TLS where the server has another address that could be tried.
@@ -239,7 +239,7 @@ impl Client {
         let response = timeout(HEAD, connection.sender.send_request(request)).await;
         let response = response.map_err(|_elapsed| silent(HEAD))?.map_err(broke)?;
         let (head, body) = response.into_parts();
-        let rest = rest::asked(head.status, &head.headers, SystemTime::now());
+        let rest = retry_after::asked(head.status, &head.headers, SystemTime::now());
         if let Some(rest) = rest {
             self.rests.keep(&address.origin, rest);
         }

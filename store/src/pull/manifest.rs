@@ -10,21 +10,17 @@ use super::problem::Pull;
 use super::registry::Registry;
 use super::trust::Trust;
 use super::{cosign, document};
-use crate::choice::{Choice, Step};
+use crate::choice::{self, Candidate, Choice, Look};
 use crate::digest::Digest;
-use crate::documents::{Document, Index, Manifest, Refuse};
+use crate::documents::{Document, Refuse};
 use crate::signature::{Policy, Verdict};
 
-/// A manifest with what its bytes and its choice were.
+/// The image that was chosen, as a registry has it.
 pub(super) struct Found {
-    pub(super) manifest: Manifest,
-    pub(super) digest: Digest,
+    pub(super) image: choice::Found,
+    /// Its manifest.
     pub(super) bytes: Vec<u8>,
     pub(super) verdict: Verdict,
-    /// The indexes that led to it.
-    pub(super) indexes: Vec<Digest>,
-    /// An index says that it is for this node.
-    pub(super) stated: bool,
     /// The places, the one that had the manifest first.
     pub(super) places: Vec<Place>,
 }
@@ -83,11 +79,12 @@ impl Search<'_> {
                     return Err(Pull::Unfit { name: name.to_owned(), why });
                 }
                 let (indexes, names) = (Vec::new(), Vec::new());
-                Found::new(manifest, bytes, &Step { digest, indexes, stated: false, names })
+                let only = Candidate { digest, indexes, stated: false, names };
+                Found::new(choice::Found::new(only, manifest), bytes)
             }
             Document::Index(index) => choose(Choice::of(index, &[digest]), name, place).await?,
         };
-        let digests = [&found.indexes[..], &[found.digest]].concat();
+        let digests = [&found.image.indexes[..], &[found.image.digest]].concat();
         found.verdict = cosign::check(self.policy, reference, place, &digests).await?;
         Ok(found)
     }
@@ -96,32 +93,27 @@ impl Search<'_> {
 /// The first document of an index that is an image for this node.
 async fn choose(mut choice: Choice, name: &str, place: &Place) -> Result<Found, Pull> {
     let mut problem = None;
-    while let Some(step) = choice.take() {
-        match look(&step, name, place).await {
-            Ok(Look::Index(index)) => choice.enter(&step, index),
-            Ok(Look::Image(found)) => return Ok(*found),
-            Ok(Look::Other(what)) => choice.instead(what),
-            // Of what only may be an image for this node another one may do.
-            Err(error) if !step.stated && is_about_one(&error) => {
-                problem.get_or_insert(error);
-            }
-            Err(error) => return Err(error),
+    while let Some(candidate) = choice.take() {
+        let mut bytes = Vec::new();
+        let looked = look(&candidate, name, place, &mut bytes).await;
+        if let Some(image) = choice.hear(candidate, looked, &mut problem, is_about_one)? {
+            return Ok(Found::new(image, bytes));
         }
     }
     let why = choice.none_fits();
     Err(problem.unwrap_or_else(|| Pull::Unfit { name: name.to_owned(), why }))
 }
 
-/// What a document turns out to be.
-enum Look {
-    Index(Index),
-    Image(Box<Found>),
-    Other(String),
-}
-
-async fn look(step: &Step, name: &str, place: &Place) -> Result<Look, Pull> {
-    let version = step.digest.to_string();
-    let (bytes, document) = document::ask(place, &version, Some(step.digest), name).await?;
+/// Looks at a document, whose bytes are then in `bytes`.
+async fn look(
+    candidate: &Candidate,
+    name: &str,
+    place: &Place,
+    bytes: &mut Vec<u8>,
+) -> Result<Look, Pull> {
+    let version = candidate.digest.to_string();
+    let document;
+    (*bytes, document) = document::ask(place, &version, Some(candidate.digest), name).await?;
     let manifest = match document {
         Document::Index(index) => return Ok(Look::Index(index)),
         Document::Manifest(manifest) => manifest,
@@ -129,13 +121,13 @@ async fn look(step: &Step, name: &str, place: &Place) -> Result<Look, Pull> {
     if let Some(what) = manifest.instead() {
         return Ok(Look::Other(what));
     }
-    if !step.stated {
+    if !candidate.stated {
         let config = document::config(place, &manifest.config, name).await?;
         if let Some(other) = config.elsewhere() {
             return Ok(Look::Other(other.to_string()));
         }
     }
-    Ok(Look::Image(Box::new(Found::new(manifest, bytes, step))))
+    Ok(Look::Image(manifest))
 }
 
 /// The registry lacks this one document, or has nonsense in its place.
@@ -148,15 +140,7 @@ fn is_about_one(error: &Pull) -> bool {
 }
 
 impl Found {
-    fn new(manifest: Manifest, bytes: Vec<u8>, step: &Step) -> Self {
-        Self {
-            manifest,
-            digest: step.digest,
-            bytes,
-            verdict: Verdict::NotAsked,
-            indexes: step.indexes.clone(),
-            stated: step.stated,
-            places: Vec::new(),
-        }
+    fn new(image: choice::Found, bytes: Vec<u8>) -> Self {
+        Self { image, bytes, verdict: Verdict::NotAsked, places: Vec::new() }
     }
 }

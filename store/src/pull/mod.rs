@@ -5,21 +5,21 @@
 
 pub mod address;
 pub mod blob;
+mod by_digest;
 pub mod challenge;
 mod connect;
 mod cosign;
 mod document;
 pub mod http;
 pub mod manifest;
-pub mod near;
+pub mod nearby;
 pub mod partial;
 pub mod place;
 mod problem;
 mod referrers;
 pub mod registry;
-pub mod rest;
+pub mod retry_after;
 pub mod trust;
-mod without;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -33,7 +33,7 @@ use tokio::sync::{Semaphore, watch};
 
 use self::http::Client;
 use self::manifest::Found;
-use self::near::Nearby;
+use self::nearby::Nearby;
 use self::trust::Trust;
 use super::access::{self, Opened, Unusable};
 use super::beside::beside;
@@ -200,8 +200,8 @@ impl Puller {
         }
         self.shared.policy.check_name(&reference)?;
         let found = self.search().find(&reference, name).await?;
-        let index = found.verdict.key().and_then(|_| found.indexes.first());
-        Ok(index.unwrap_or(&found.digest).to_string())
+        let index = found.verdict.key().and_then(|_| found.image.indexes.first());
+        Ok(index.unwrap_or(&found.image.digest).to_string())
     }
 
     fn search(&self) -> manifest::Search<'_> {
@@ -240,14 +240,15 @@ impl Puller {
         let job = self.job(&key);
         let _turn = job.turn.lock().await;
         let _in_use = self.shared.images.begin_use();
-        let mut problem = None;
+        let (mut problem, mut unasked) = (None, None);
         if here_is_enough {
             match self.mended(name).await {
                 Ok(record) => return Ok(record),
                 Err(why) if why.is_final() => return Err(why.into()),
                 Err(why) => {
-                    if let Some(record) = self.near(&reference, name).await {
-                        return Ok(record);
+                    match self.near(&reference, name).await {
+                        Ok(record) => return Ok(record),
+                        Err(who) => unasked = who,
                     }
                     problem = Some(why).filter(|why| !matches!(why, Unusable::Absent { .. }))
                 }
@@ -256,6 +257,7 @@ impl Puller {
         job.progress.send_modify(|progress| progress.layers.clear());
         tracing::info!(image = key, "pull-begun");
         let pulled = self.run(&reference, &key, &job.progress).await;
+        let pulled = pulled.map_err(|source| source.or_later(unasked));
         let record = match (pulled, problem) {
             (Ok(record), _) => record,
             (Err(source), None) => return Err(source),
@@ -295,29 +297,29 @@ impl Puller {
     ) -> Result<Record, Pull> {
         self.shared.policy.check_name(reference)?;
         let found = self.search().find(reference, name).await?;
-        let config = self.blob(&found, &found.manifest.config, name, &|_| ()).await;
+        let config = self.blob(&found, &found.image.manifest.config, name, &|_| ()).await;
         config?;
         let images = &self.shared.images;
-        let config_digest = found.manifest.config.digest;
+        let config_digest = found.image.manifest.config.digest;
         let config = images.read_document(&config_digest, DOCUMENT_MAX_BYTES)?;
         let config: ImageConfig = serde_json::from_slice(&config)
             .map_err(|source| Pull::ReadConfig { name: name.to_owned(), source })?;
         let tars = config.tars().map_err(Refuse::Digest);
         let tars = tars.map_err(|source| Pull::Document { name: name.to_owned(), source })?;
         let unfit = |why| Pull::Unfit { name: name.to_owned(), why };
-        if !found.stated
+        if !found.image.stated
             && let Some(other) = config.elsewhere()
         {
             return Err(unfit(format!("it is for {other}, and this node is {HERE}")));
         }
-        let (blobs, named) = (found.manifest.layers.len(), tars.len());
+        let (blobs, named) = (found.image.manifest.layers.len(), tars.len());
         if named != blobs {
             return Err(unfit(format!(
                 "its manifest has {blobs} layers, its configuration {named}"
             )));
         }
         let stack = Stack::new(tars);
-        self.announce(&found.manifest, &stack, progress);
+        self.announce(&found.image.manifest, &stack, progress);
         self.layers(&found, &stack, name, progress).await?;
         self.keep(name, &found, stack.tars()).await
     }
@@ -332,7 +334,7 @@ impl Puller {
     ) -> Result<(), Pull> {
         let (downloads, unpacked) = (Semaphore::new(PARALLEL_MAX), watch::Sender::new(0));
         let turns = Turns { downloads: &downloads, unpacked: &unpacked };
-        let layers = found.manifest.layers.iter().zip(stack.steps()).enumerate();
+        let layers = found.image.manifest.layers.iter().zip(stack.steps()).enumerate();
         let mut running: FuturesUnordered<_> = layers
             .map(|(index, (blob, step))| {
                 self.layer(found, (index, blob, step), name, (progress, turns))
@@ -343,25 +345,26 @@ impl Puller {
     }
 
     async fn keep(&self, name: &str, found: &Found, tars: &[Digest]) -> Result<Record, Pull> {
-        let mut blobs: Vec<&Blob> = found.manifest.layers.iter().collect();
+        let mut blobs: Vec<&Blob> = found.image.manifest.layers.iter().collect();
         blobs.sort_by_key(|blob| blob.digest);
         blobs.dedup_by_key(|blob| blob.digest);
         let of_layers = blobs.iter().fold(0_u64, |sum, blob| sum.saturating_add(blob.size_bytes));
         let record = Record {
             name: name.to_owned(),
-            manifest: found.digest.to_string(),
-            config: found.manifest.config.digest.to_string(),
+            manifest: found.image.digest.to_string(),
+            config: found.image.manifest.config.digest.to_string(),
             layers: tars.iter().map(Digest::to_string).collect(),
             size_bytes: of_layers
-                .saturating_add(found.manifest.config.size_bytes)
+                .saturating_add(found.image.manifest.config.size_bytes)
                 .saturating_add(found.bytes.len() as u64),
-            blobs: found.manifest.layers.iter().map(|blob| blob.digest.to_string()).collect(),
+            blobs: found.image.manifest.layers.iter().map(|blob| blob.digest.to_string()).collect(),
             signed_by: found.verdict.key(),
             key: Some(name.to_owned()),
-            indexes: found.indexes.iter().map(Digest::to_string).collect(),
+            indexes: found.image.indexes.iter().map(Digest::to_string).collect(),
+            imported: false,
         };
         let (images, kept) = (self.shared.images.clone(), record.clone());
-        let (digest, document) = (found.digest, found.bytes.clone());
+        let (digest, document) = (found.image.digest, found.bytes.clone());
         let keeping =
             move || images.write_document(&digest, &document).and_then(|()| images.put(&kept));
         beside(keeping).await?;

@@ -92,6 +92,14 @@ pub enum Pull {
         /// Why there is no other.
         source: Box<Pull>,
     },
+    /// No registry gives it, and machines nearby may.
+    #[error("bring it from a machine nearby: {who}; asking its registry")]
+    Nearby {
+        /// Which machines, and why they do not.
+        who: String,
+        /// Why no registry gives it.
+        source: Box<Pull>,
+    },
     /// The agent goes down.
     #[error("pull image {name}: the agent goes down")]
     GoingDown {
@@ -116,7 +124,17 @@ impl Pull {
             Self::Download { source: Download::Get { source, .. }, .. } => passes(source),
             Self::Download { source: Download::TooShort { .. }, .. } => true,
             Self::Again { source, .. } => source.may_pass(),
+            // They may be back in a moment.
+            Self::Nearby { .. } => true,
             _ => false,
+        }
+    }
+
+    /// The same, where machines nearby may have it that could not be asked: what a registry lacks for good, they may give later.
+    pub(super) fn or_later(self, unasked: Option<String>) -> Self {
+        match unasked {
+            Some(who) if !self.is_by_rule() => Self::Nearby { who, source: Box::new(self) },
+            Some(_) | None => self,
         }
     }
 
@@ -127,6 +145,7 @@ impl Pull {
             Self::Policy(_) => true,
             Self::Unusable(problem) => problem.is_by_rule(),
             Self::Again { problem, source } => problem.is_by_rule() || source.is_by_rule(),
+            Self::Nearby { source, .. } => source.is_by_rule(),
             _ => false,
         }
     }

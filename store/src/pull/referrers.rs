@@ -21,10 +21,9 @@ const SIGNATURES: [&str; 4] = [
     "application/vnd.oci.empty.",
     "application/vnd.oci.image.config.",
 ];
-/// Most entries of a page, most pages, and most referrers that are looked at.
+/// Most entries of a page, and most pages.
 const ENTRIES_MAX: usize = 1000;
 const PAGES_MAX: usize = 8;
-const LOOKS_MAX: usize = 64;
 
 #[derive(Debug, Deserialize)]
 struct Page {
@@ -50,7 +49,7 @@ impl Referrer {
     }
 }
 
-/// Manifests that refer to an image and may hold signatures of it.
+/// What refers to an image and may hold signatures of it.
 ///
 /// # Errors
 /// The registry does not answer.
@@ -58,23 +57,32 @@ pub(super) async fn signatures(
     place: &Place,
     digest: &Digest,
     name: &str,
-) -> Result<Vec<Manifest>, Pull> {
-    let mut found = listed(place, &format!("referrers/{digest}"), name).await?;
-    if found.is_empty() {
-        found = listed(place, &format!("manifests/sha256-{}", digest.hex()), name).await?;
+) -> Result<Vec<Digest>, Pull> {
+    let found = listed(place, &format!("referrers/{digest}"), name).await?;
+    if !found.is_empty() {
+        return Ok(found);
     }
-    let mut manifests = Vec::new();
-    for digest in found.into_iter().take(LOOKS_MAX) {
-        match document::ask(place, &digest.to_string(), Some(digest), name).await {
-            Ok((_, Document::Manifest(manifest))) => manifests.push(manifest),
-            // Something else may refer to the image, too.
-            Ok((_, Document::Index(_)))
-            | Err(Pull::Document { .. } | Pull::RefuseManifest { .. }) => {}
-            Err(Pull::Registry { source: Registry::Missing { .. }, .. }) => {}
-            Err(error) => return Err(error),
+    listed(place, &format!("manifests/sha256-{}", digest.hex()), name).await
+}
+
+/// A manifest that refers to an image; nothing where it is none after all.
+///
+/// # Errors
+/// The registry does not answer.
+pub(super) async fn manifest(
+    place: &Place,
+    digest: Digest,
+    name: &str,
+) -> Result<Option<Manifest>, Pull> {
+    match document::ask(place, &digest.to_string(), Some(digest), name).await {
+        Ok((_, Document::Manifest(manifest))) => Ok(Some(manifest)),
+        // Something else may refer to the image, too.
+        Ok((_, Document::Index(_))) | Err(Pull::Document { .. } | Pull::RefuseManifest { .. }) => {
+            Ok(None)
         }
+        Err(Pull::Registry { source: Registry::Missing { .. }, .. }) => Ok(None),
+        Err(error) => Err(error),
     }
-    Ok(manifests)
 }
 
 /// Digests in a list and what it goes on with; nothing where the registry has no such list.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::address::{Address, Origin};
 use super::http::{Answer, Http};
-use super::rest::Rest;
+use super::retry_after::Rest;
 
 /// Largest answer of a token service, and largest error that is read.
 pub(super) const SMALL_MAX_BYTES: u64 = 1 << 20;

@@ -16,7 +16,7 @@ use crate::documents::MANIFEST_TYPES;
 
 mod choosing;
 mod limits;
-mod near;
+mod nearby;
 mod repair;
 mod shelf;
 mod signed;

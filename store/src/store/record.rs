@@ -32,6 +32,9 @@ pub struct Record {
     /// Digests of the indexes that led to its manifest: a name with one of them means this image too.
     #[serde(default)]
     pub indexes: Vec<String>,
+    /// Somebody brought it here as an archive: there may be no other one of it.
+    #[serde(default)]
+    pub imported: bool,
 }
 
 impl Record {
@@ -95,5 +98,6 @@ pub(crate) fn empty_record() -> Record {
         signed_by: None,
         key: None,
         indexes: vec![],
+        imported: false,
     }
 }

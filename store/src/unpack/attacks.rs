@@ -53,10 +53,14 @@ pub(super) fn record(key: &str, value: &[u8]) -> Vec<u8> {
 }
 
 pub(super) fn apply(parts: &[Vec<u8>]) -> (tempfile::TempDir, Result<u64, Unpack>) {
+    apply_within(parts, &LIMITS)
+}
+
+fn apply_within(parts: &[Vec<u8>], limits: &Limits) -> (tempfile::TempDir, Result<u64, Unpack>) {
     let folder = tempfile::tempdir().unwrap();
     let bytes = parts.concat();
     let root = File::open(folder.path()).unwrap();
-    let result = unpack(&bytes[..], root.as_fd(), &Below::default(), &LIMITS);
+    let result = unpack(&bytes[..], root.as_fd(), &Below::default(), limits);
     (folder, result)
 }
 
@@ -219,4 +223,36 @@ fn what_follows_a_lone_block_of_zeros_is_not_hidden() {
     let (folder, result) = apply(&[raw(b'0', b"a", b""), vec![0; 1024], raw(b'0', b"b", b"")]);
     result.unwrap();
     assert_eq!(names(folder.path()), ["a"], "behind the end nothing counts");
+}
+
+/// A short path that is long by a link, again and again: what each entry may take was bounded, and not what all take.
+#[test]
+fn ways_of_all_entries_together_have_an_end() {
+    let target = ["d"; 20].join("/../");
+    let link = Raw { kind: b'2', name: b"long", link: target.as_bytes(), size: 0, data: b"" };
+    let mut parts = vec![raw(b'5', b"d", b""), block(&link)];
+    parts.extend((0..60).map(|number| raw(b'0', format!("long/{number}").as_bytes(), b"")));
+    let (folder, result) = apply_within(&parts, &LIMITS);
+    result.unwrap();
+    assert_eq!(names(&folder.path().join("d")).len(), 60);
+    let (_folder, result) = apply_within(&parts, &Limits { steps_max: 1000, ..LIMITS });
+    let Err(Unpack::RefuseEntry { why, .. }) = result else { panic!("{result:?}") };
+    assert!(why.contains("too many folders in all"), "{why}");
+}
+
+/// Devices that the kernel does not make are remembered by their paths, and a small blob holds many long ones.
+#[test]
+fn paths_of_devices_that_are_left_out_fill_no_memory() {
+    let parent = vec!["p".repeat(250); 15].join("/");
+    let whiteout = |number: usize| {
+        let path = format!("{parent}/{number:0250}");
+        [raw(b'x', b"pax", &record("path", path.as_bytes())), raw(b'3', b"short", b"")].concat()
+    };
+    let parts: Vec<_> = (0..2500).map(whiteout).collect();
+    let limits = Limits { tar_max_bytes: 1 << 26, entries_max: 10_000, ..LIMITS };
+    let (_folder, result) = apply_within(&parts[..1000], &limits);
+    result.unwrap();
+    let (_folder, result) = apply_within(&parts, &limits);
+    let Err(Unpack::RefuseEntry { why, .. }) = result else { panic!("{result:?}") };
+    assert!(why.contains("fill too much memory"), "{why}");
 }

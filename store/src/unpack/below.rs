@@ -32,6 +32,11 @@ pub(super) struct Parts {
 }
 
 impl Parts {
+    /// How many layers have a part of it: each is looked into for what is in it.
+    pub(super) fn count(&self) -> u64 {
+        self.layers.len() as u64
+    }
+
     /// Nothing of it is seen.
     pub(super) fn is_empty(&self) -> bool {
         self.layers.is_empty()

@@ -29,6 +29,8 @@ const LINKS_MAX: usize = 40;
 /// Most steps on a way: twice as many as a path can have names. Links make long ones of short ones.
 const STEPS_MAX: usize = 4096;
 
+const FAR: &str = "the ways of the layer's entries lead through too many folders in all";
+
 /// What is done where a folder on the way is nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Missing {
@@ -74,11 +76,17 @@ pub(super) struct Folders<'a> {
     /// Bytes of the paths in it.
     known_bytes: usize,
     root_is_opaque: bool,
+    /// Steps that the ways of all entries may still take.
+    steps_left: u64,
 }
 
 impl<'a> Folders<'a> {
     /// The folder `root`, which is empty, over the layers below; it gets what their root is like.
-    pub(super) fn new(root: BorrowedFd<'a>, below: &'a Below) -> Result<Self, Problem> {
+    pub(super) fn new(
+        root: BorrowedFd<'a>,
+        below: &'a Below,
+        steps_max: u64,
+    ) -> Result<Self, Problem> {
         let mut folders = Self {
             root,
             below,
@@ -86,6 +94,7 @@ impl<'a> Folders<'a> {
             known: BTreeMap::new(),
             known_bytes: 0,
             root_is_opaque: false,
+            steps_left: steps_max,
         };
         folders.note(b"", Known { is_own: true, ..Known::default() })?;
         let parts = below.root();
@@ -161,8 +170,12 @@ impl<'a> Folders<'a> {
 
     fn step(&mut self, folder: &Folder, name: &[u8], missing: Missing) -> Result<Way, Problem> {
         let path = joined(&folder.path, name);
-        if let Some(open) = self.open.get(&path) {
-            return Ok(Way::Folder(Rc::clone(open)));
+        let open = self.open.get(&path).map(Rc::clone);
+        // Each layer below that has a part of the folder is looked into.
+        let looks = if open.is_some() { 1 } else { 1 + folder.below.count() };
+        self.steps_left = self.steps_left.checked_sub(looks).ok_or(Problem::Refused(FAR))?;
+        if let Some(open) = open {
+            return Ok(Way::Folder(open));
         }
         if path.len() >= PATH_MAX_BYTES {
             return Err(Problem::Refused("its path is too long"));

@@ -39,6 +39,9 @@ pub struct Limits {
     pub file_max_bytes: u64,
     /// Entries: inodes and this program's time are finite too.
     pub entries_max: u64,
+    /// Looks at folders and links that the ways of all entries lead through, in each layer below: a few links make a short path
+    /// long, again for each entry.
+    pub steps_max: u64,
 }
 
 /// A layer could not be applied.
@@ -102,7 +105,8 @@ fn apply<R: BufRead>(
     below: &Below,
     limits: &Limits,
 ) -> Result<u64, Unpack> {
-    let mut target = Target::new(root, below).map_err(|problem| named(problem, b"."))?;
+    let mut target =
+        Target::new(root, below, limits.steps_max).map_err(|problem| named(problem, b"."))?;
     let (mut count, mut bytes) = (0_u64, 0_u64);
     while let Some(entry) = tar.next_entry()? {
         count += 1;

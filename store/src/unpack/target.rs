@@ -16,8 +16,8 @@ use super::meta::{Meta, Owner};
 use super::open::{self, Is, joined};
 use super::problem::Problem;
 
-/// Most names that are remembered of devices which cannot be made.
-const LEFT_OUT_MAX: usize = 100_000;
+/// Bytes of the paths that are remembered of devices which cannot be made: what links to one of them is left out as well.
+const LEFT_OUT_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Largest numbers of a device that the kernel takes whole.
 const MAJOR_MAX: u32 = 0xfff;
 const MINOR_MAX: u32 = 0xf_ffff;
@@ -31,13 +31,19 @@ pub(super) struct Target<'a> {
     parent: Option<Rc<Folder>>,
     /// Paths of devices that were not made.
     left_out: BTreeSet<Vec<u8>>,
+    left_out_bytes: usize,
 }
 
 impl<'a> Target<'a> {
-    pub(super) fn new(root: BorrowedFd<'a>, below: &'a Below) -> Result<Self, Problem> {
+    pub(super) fn new(
+        root: BorrowedFd<'a>,
+        below: &'a Below,
+        steps_max: u64,
+    ) -> Result<Self, Problem> {
         let own = (rustix::process::geteuid(), rustix::process::getegid());
-        let folders = Folders::new(root, below)?;
-        Ok(Self { folders, own, parent: None, left_out: BTreeSet::new() })
+        let folders = Folders::new(root, below, steps_max)?;
+        let left_out = BTreeSet::new();
+        Ok(Self { folders, own, parent: None, left_out, left_out_bytes: 0 })
     }
 
     /// Makes the folder the parent of what follows, creating what lacks.
@@ -158,10 +164,15 @@ impl<'a> Target<'a> {
         };
         match made {
             Err(problem) if problem.is_not_permitted() => {
-                if self.left_out.len() >= LEFT_OUT_MAX {
-                    return Err(Problem::Refused("it is one of too many devices"));
+                let path = joined(&self.parent()?.path, name);
+                let bytes = self.left_out_bytes.saturating_add(path.len());
+                if bytes > LEFT_OUT_MAX_BYTES {
+                    let why = "the paths of devices that cannot be made fill too much memory";
+                    return Err(Problem::Refused(why));
                 }
-                self.left_out.insert(joined(&self.parent()?.path, name));
+                if self.left_out.insert(path) {
+                    self.left_out_bytes = bytes;
+                }
                 Ok(())
             }
             other => other,

@@ -7,8 +7,12 @@ use tempfile::TempDir;
 
 use super::*;
 
-pub(super) const LIMITS: Limits =
-    Limits { tar_max_bytes: 1 << 20, file_max_bytes: 1 << 20, entries_max: 100 };
+pub(super) const LIMITS: Limits = Limits {
+    tar_max_bytes: 1 << 20,
+    file_max_bytes: 1 << 20,
+    entries_max: 100,
+    steps_max: 1 << 20,
+};
 
 /// A tar whose names are written as they are given: the library would refuse what attackers write.
 pub(super) struct Tar(pub(super) Builder<Vec<u8>>);

@@ -4,8 +4,8 @@ use ferrite_schema::api::Exit;
 use ferrite_schema::unit::RestartPolicy;
 
 use super::{
-    BACKOFF_FIRST, BACKOFF_MAX, Cause, Effect, End, Machine, Moment, Next, RunKind, STABLE_AFTER,
-    State,
+    BACKOFF_FIRST, BACKOFF_MAX, BEGIN_PATIENCE, Cause, Effect, End, Machine, Moment, Next, RunKind,
+    STABLE_AFTER, State,
 };
 
 impl Machine {
@@ -86,8 +86,9 @@ impl Machine {
     /// Runs the `post_stop` command with this index, or goes on where there is none.
     fn clean_up(&mut self, index: usize, next: Next, now: Moment) -> Vec<Effect> {
         if index < self.policy.post_stop {
-            let deadline = now + self.policy.grace;
-            self.life.state = State::Cleaning { index, deadline, killed: false, next };
+            let deadline = now + BEGIN_PATIENCE;
+            let (begun, killed) = (false, false);
+            self.life.state = State::Cleaning { index, deadline, begun, killed, next };
             return vec![Effect::SetTimer(deadline), Effect::Launch(RunKind::PostStop(index))];
         }
         match next {

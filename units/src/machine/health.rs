@@ -99,10 +99,34 @@ impl Machine {
                 }
             }
         }
-        let delay = match vitals.state {
-            HealthState::Starting => policy.interval.min(EAGER),
-            HealthState::Healthy | HealthState::Unhealthy => policy.interval,
-        };
-        vec![Effect::SetTimer(now + delay)]
+        vec![Effect::SetTimer(now + delay(vitals.state, policy.interval))]
+    }
+
+    /// The node could not look: nothing is known, and it looks again.
+    pub(super) fn unchecked(&self, now: Moment) -> Vec<Effect> {
+        let Some(policy) = self.policy.health else { return Vec::new() };
+        match &self.life.state {
+            State::Run { kind: RunKind::Main, vitals: Some(vitals), .. } => {
+                vec![Effect::SetTimer(now + delay(vitals.state, policy.interval))]
+            }
+            State::Loaded
+            | State::Waiting
+            | State::Pulling
+            | State::Run { .. }
+            | State::Stopping { .. }
+            | State::Cleaning { .. }
+            | State::BackingOff { .. }
+            | State::Scheduled
+            | State::Exited
+            | State::Failed => Vec::new(),
+        }
+    }
+}
+
+/// Until the next look.
+fn delay(state: HealthState, interval: Duration) -> Duration {
+    match state {
+        HealthState::Starting => interval.min(EAGER),
+        HealthState::Healthy | HealthState::Unhealthy => interval,
     }
 }

@@ -52,6 +52,8 @@ impl World {
             11 => Event::Checked(Ok(())),
             12 => Event::Checked(Err("no".to_owned())),
             13 => Event::Deadline,
+            15 => Event::OtherImage,
+            16 => Event::Unchecked { why: "no process".to_owned() },
             14 if self.pulling => {
                 Event::PullFailed { reason: "no route".to_owned(), may_pass: true }
             }
@@ -67,6 +69,8 @@ impl World {
             | Event::Note { .. }
             | Event::Started { .. }
             | Event::Checked(_)
+            | Event::Unchecked { .. }
+            | Event::OtherImage
             | Event::Deadline => {}
         }
         Some(event)
@@ -101,7 +105,7 @@ proptest::proptest! {
     #[test]
     fn any_history_can_be_stopped(
         policy in policies(),
-        choices in proptest::collection::vec(0_u8..15, 0..80),
+        choices in proptest::collection::vec(0_u8..17, 0..80),
     ) {
         let (mut machine, mut world, mut now) = (Machine::new(policy), World::default(), BOOTED);
         for choice in choices {

@@ -92,6 +92,48 @@ fn a_shim_that_says_nothing_is_killed_after_its_container() {
     assert_eq!(machine.step(Event::Deadline, grace), [Effect::KillShim, patience(grace)]);
 }
 
+/// What a command may take counts from when it runs, not from when its container is begun to be made.
+#[test]
+fn a_slow_start_takes_nothing_of_a_commands_time() {
+    let policy = Policy { post_stop: 1, ..NEVER };
+    let mut machine = after(policy, running());
+    let begun = machine.step(clean(), BOOTED);
+    let launch = Effect::Launch(RunKind::PostStop(0));
+    assert_eq!(begun, [Effect::SetTimer(BOOTED + BEGIN_PATIENCE), launch]);
+    let late = BOOTED + POLICY.grace * 2;
+    assert!(late < BOOTED + BEGIN_PATIENCE);
+    let its_own = Effect::SetTimer(late + POLICY.grace);
+    assert_eq!(machine.step(started(), late), [its_own]);
+    // A second agent hears it once more: that is no second start.
+    assert_eq!(machine.step(started(), late + POLICY.grace / 2), []);
+    let effects = machine.step(Event::Deadline, late + POLICY.grace);
+    assert_eq!(effects.first(), Some(&Effect::Kill));
+    // One that was killed while it was made gets no time for having been made.
+    let mut machine = after(policy, [running(), vec![clean(), Event::Deadline]].concat());
+    assert_eq!(machine.step(started(), BOOTED), []);
+}
+
+/// Somebody has mended the image's name: the old one's patience and delays are not the new one's.
+#[test]
+fn another_image_has_its_own_patience_and_delays() {
+    let mut machine = after(NEVER, [Event::Start, Event::Met]);
+    let mut now = BOOTED;
+    while now < BOOTED + PULL_PATIENCE - BACKOFF_MAX {
+        machine.step(later(), now);
+        now = machine.until().unwrap();
+        machine.step(Event::Deadline, now);
+        machine.step(Event::Met, now);
+    }
+    machine.step(later(), now);
+    machine.step(Event::OtherImage, now);
+    assert_eq!(machine.step(Event::Met, now), [Effect::Pull]);
+    assert_eq!(machine.step(later(), now), [Effect::SetTimer(now + BACKOFF_FIRST)]);
+    machine.step(Event::Deadline, now);
+    machine.step(Event::Met, now);
+    machine.step(later(), now + PULL_PATIENCE - BACKOFF_MAX);
+    assert_eq!(machine.state(), UnitState::BackingOff, "the old one's patience ended it");
+}
+
 /// Written down by a version that knew nothing of shims that hang.
 #[test]
 fn an_older_life_is_understood() {

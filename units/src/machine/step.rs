@@ -14,6 +14,7 @@ impl Machine {
             Event::Met => self.met(),
             Event::Hold { reason } => self.hold(reason, now),
             Event::Note { reason } => self.note(reason),
+            Event::OtherImage => self.other_image(),
             Event::Pulled => self.pulled(now),
             Event::PullFailed { reason, may_pass } => self.pull_failed(reason, may_pass, now),
             Event::Started { pid } => self.started(pid, now),
@@ -21,6 +22,7 @@ impl Machine {
             Event::Ended(end) => self.ended(Some(end), now),
             Event::Lost => self.ended(None, now),
             Event::Checked(result) => self.checked(result, now),
+            Event::Unchecked { .. } => self.unchecked(now),
             Event::Deadline => self.deadline(now),
         }
     }
@@ -130,6 +132,28 @@ impl Machine {
             | State::Failed => {}
         }
         Vec::new()
+    }
+
+    /// Its delays, and how long it has been waited for, were the other one's.
+    fn other_image(&mut self) -> Vec<Effect> {
+        self.life.unpulled_since = None;
+        self.life.backoff = None;
+        match self.life.state {
+            State::Pulling => vec![Effect::CancelPull, Effect::Pull],
+            State::BackingOff { .. } => {
+                let mut effects = vec![Effect::ClearTimer];
+                effects.extend(self.begin());
+                effects
+            }
+            State::Loaded
+            | State::Waiting
+            | State::Run { .. }
+            | State::Stopping { .. }
+            | State::Cleaning { .. }
+            | State::Scheduled
+            | State::Exited
+            | State::Failed => Vec::new(),
+        }
     }
 
     fn pulled(&mut self, now: Moment) -> Vec<Effect> {
@@ -284,6 +308,11 @@ impl Machine {
             State::Stopping { pid, .. } => {
                 *pid = Some(new);
                 Vec::new()
+            }
+            // The command's own time begins, but for one that was killed meanwhile.
+            State::Cleaning { deadline, begun: begun @ false, killed: false, .. } => {
+                (*begun, *deadline) = (true, now + self.policy.grace);
+                vec![Effect::SetTimer(*deadline)]
             }
             State::Loaded
             | State::Waiting

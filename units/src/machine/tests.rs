@@ -117,6 +117,8 @@ fn all_events() -> Vec<Event> {
         Event::Lost,
         Event::Checked(Ok(())),
         Event::Checked(Err("no".to_owned())),
+        Event::Unchecked { why: "no".to_owned() },
+        Event::OtherImage,
         Event::Deadline,
     ]
 }
@@ -141,6 +143,7 @@ fn every_cell_of_the_table() {
         (Pulling, unpulled(), BackingOff, first()),
         (Pulling, stop(), Loaded, vec![Effect::CancelPull, Effect::Release]),
         (Pulling, hold(), Waiting, vec![Effect::CancelPull, Effect::Await]),
+        (Pulling, Event::OtherImage, Pulling, vec![Effect::CancelPull, Effect::Pull]),
         (Starting, stop(), Stopping, killed()),
         (Starting, hold(), Stopping, killed()),
         (Starting, started(), Running, vec![]),
@@ -157,6 +160,7 @@ fn every_cell_of_the_table() {
         (Stopping, Event::Lost, Loaded, [vec![Effect::Kill], rest()].concat()),
         (Stopping, Event::Deadline, Stopping, killed()),
         (BackingOff, Event::Start, Waiting, vec![Effect::ClearTimer, Effect::Await]),
+        (BackingOff, Event::OtherImage, Waiting, vec![Effect::ClearTimer, Effect::Await]),
         (BackingOff, stop(), Loaded, rest()),
         (BackingOff, Event::Deadline, Waiting, begin()),
         (Exited, Event::Start, Waiting, begin()),
@@ -345,6 +349,23 @@ fn failures_count_after_the_start_period_and_once_an_interval() {
     machine.step(dirty(), now);
     assert_eq!(machine.state(), UnitState::BackingOff);
     assert!(machine.reason().unwrap().contains("health check failed 3 times"));
+}
+
+#[test]
+fn what_the_node_could_not_look_at_is_no_failure() {
+    let policy = Policy { health: Some(HEALTH), ..POLICY };
+    let mut machine = after(policy, [running(), vec![Event::Checked(Ok(()))]].concat());
+    let unchecked = || Event::Unchecked { why: "no more processes".to_owned() };
+    for _ in 0..10 * HEALTH.retries {
+        assert_eq!(machine.step(unchecked(), BOOTED), [Effect::SetTimer(BOOTED + HEALTH.interval)]);
+    }
+    assert_eq!((machine.failing(), machine.is_ready()), (None, true));
+    // It breaks no row of failures either.
+    for _ in 0..HEALTH.retries {
+        machine.step(Event::Checked(Err("refused".to_owned())), BOOTED);
+        machine.step(unchecked(), BOOTED);
+    }
+    assert_eq!(machine.state(), UnitState::Stopping);
 }
 
 #[test]

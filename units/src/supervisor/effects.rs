@@ -1,7 +1,6 @@
 //! What machines ask for, done.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
 
 use ferrite_schema::api::EventKind;
 use ferrite_schema::shim::{Command, Network};
@@ -9,13 +8,15 @@ use ferrite_schema::unit::{NetworkMode, Unit};
 use ferrite_schema::utc;
 use ferrite_store::access::Unusable;
 use ferrite_store::beside::beside;
+use ferrite_sys::cgroup::Cgroup;
 use tokio::net::UnixStream;
 
 use super::super::handle::Message;
+use super::super::health::{self, Wrong};
 use super::super::launch::Prepared;
 use super::super::machine::{Effect, Event, Moment, RunKind};
 use super::super::shims::{self, Shim};
-use super::super::{cgroup, clock, health, launch};
+use super::super::{clock, launch};
 use super::Supervisor;
 
 impl Supervisor {
@@ -272,7 +273,11 @@ impl Supervisor {
         let (folder, cgroup) = (self.run_folder(name), self.cgroup(name));
         let (queue, own) = (self.queue.clone(), name.to_owned());
         let task = self.tasks.spawn(async move {
-            let event = Event::Checked(health::look(&folder, &check, address, &cgroup).await);
+            let event = match health::look(&folder, &check, address, cgroup.path()).await {
+                Ok(()) => Event::Checked(Ok(())),
+                Err(Wrong::Unit(why)) => Event::Checked(Err(why)),
+                Err(Wrong::Node(why)) => Event::Unchecked { why },
+            };
             let name = own;
             drop(queue.send(Message::Happened { name, run, event }).await);
         });
@@ -342,8 +347,9 @@ impl Supervisor {
 
     /// Kills a container even where its shim cannot: while it is being built, or when the shim is gone.
     fn kill(&self, name: &str) {
-        if let Err(error) = cgroup::kill(&self.cgroup(name)) {
-            tracing::warn!(unit = name, %error, "cgroup-kill-failed");
+        if let Err(error) = self.cgroup(name).kill() {
+            let error = ferrite_schema::chain(&error);
+            tracing::warn!(unit = name, error, "cgroup-kill-failed");
         }
     }
 
@@ -351,20 +357,24 @@ impl Supervisor {
     fn kill_shim(&self, name: &str) {
         // What it has put into the container's cgroup since the last kill has no keeper any more.
         self.kill(name);
-        match shims::kill(&self.tools.places.shim_cgroup, &self.run_folder(name)) {
+        let cgroup = self.tools.places.shim_cgroup_of(name);
+        match cgroup.count().and_then(|count| cgroup.kill().map(|()| count)) {
             // Its start is still on the way to it.
             Ok(0) => {}
             Ok(killed) => tracing::warn!(unit = name, killed, "shim-hangs-killed"),
-            Err(error) => tracing::warn!(unit = name, %error, "shim-kill-failed"),
+            Err(error) => {
+                let error = ferrite_schema::chain(&error);
+                tracing::warn!(unit = name, error, "shim-kill-failed");
+            }
         }
     }
 
     /// The cgroup of a unit's container.
-    pub(super) fn cgroup(&self, name: &str) -> PathBuf {
+    pub(super) fn cgroup(&self, name: &str) -> Cgroup {
         let of_node = self.entries.get(name).is_some_and(|entry| entry.system.is_some());
         let places = &self.tools.places;
         let parent = if of_node { &places.system_cgroup } else { &places.unit_cgroup };
-        Path::new(cgroup::ROOT).join(parent.trim_start_matches('/')).join(name)
+        Cgroup::below_root(&format!("{parent}/{name}"))
     }
 
     /// What an event is worth beside the step that it makes.
@@ -374,6 +384,9 @@ impl Supervisor {
             Event::Started { .. } if first_run => {
                 let ran = name.to_owned();
                 self.in_store(move |store| store.note_ran(&ran)).await;
+            }
+            Event::Unchecked { why } => {
+                tracing::warn!(unit = name, error = why, "health-not-looked-at");
             }
             Event::Ended(end) if end.oom_killed => {
                 let message = "the kernel killed something in it for want of memory".to_owned();

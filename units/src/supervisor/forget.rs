@@ -1,15 +1,20 @@
 //! A unit that is forgotten, and what was kept about it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 
 use ferrite_files::quarantine::Quarantine;
 use ferrite_files::removal;
 use ferrite_schema::api::EventKind;
 use ferrite_schema::names;
 use ferrite_store::beside::{self, beside};
+use ferrite_sys::cgroup::Cgroup;
 
-use super::super::{cgroup, record};
+use super::super::record;
 use super::Supervisor;
+
+/// Bound of the wait for killed processes to be gone: what stays is the next start's to clear.
+const EMPTY_WITHIN: Duration = Duration::from_secs(2);
 
 impl Supervisor {
     pub(super) async fn forget(&mut self, name: &str) {
@@ -27,13 +32,16 @@ impl Supervisor {
 
     /// Takes away what is kept about a unit that is forgotten, and gives its IDs back. How much a container has written is
     /// its own affair: removing it takes its time beside the supervisor.
-    async fn remove_folders(&mut self, name: &str, cgroup: PathBuf) {
+    async fn remove_folders(&mut self, name: &str, cgroup: Cgroup) {
         let (places, unit) = (self.tools.places.clone(), name.to_owned());
         let taken = beside(move || {
             let mut gone = Vec::new();
             // Its shim has removed it, where that was not lost.
-            if let Err(error) = cgroup::clear(&cgroup) {
-                tracing::warn!(unit, %error, "cgroup-not-removed");
+            for cgroup in [cgroup, places.shim_cgroup_of(&unit)] {
+                if let Err(error) = cgroup.clear(EMPTY_WITHIN) {
+                    let error = ferrite_schema::chain(&error);
+                    tracing::warn!(unit, error, "cgroup-not-removed");
+                }
             }
             // In memory, and small.
             drop(removal::remove(&places.run.join(&unit)));

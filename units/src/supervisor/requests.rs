@@ -8,7 +8,7 @@ use ferrite_schema::utc;
 use super::super::clock;
 use super::super::graph;
 use super::super::handle::{Ask, Refusal};
-use super::super::machine::{Effect, Event};
+use super::super::machine::Event;
 use super::super::starting::{self, Everyone, Known, Plan};
 use super::{Entry, Supervisor, status};
 
@@ -101,21 +101,17 @@ impl Supervisor {
         entry.go_by_document();
         // It was to be forgotten as soon as it stopped: now it is not.
         entry.removing = false;
-        match entry.machine.state() {
-            UnitState::Scheduled if before.timer != entry.unit.timer => {
-                if entry.unit.timer.as_ref().is_some_and(|timer| timer.cron.is_some()) {
-                    // Times of this calendar that have been were not missed.
-                    entry.fired = None;
-                }
-                self.schedule(&name).await;
+        let is_other = before.image != entry.unit.image && !entry.machine.at_rest();
+        let is_scheduled = entry.machine.state() == UnitState::Scheduled;
+        if is_scheduled && before.timer != entry.unit.timer {
+            if entry.unit.timer.as_ref().is_some_and(|timer| timer.cron.is_some()) {
+                // Times of this calendar that have been were not missed.
+                entry.fired = None;
             }
-            UnitState::Pulling if before.image != entry.unit.image => {
-                drop(self.perform(&name, Effect::CancelPull).await);
-                if let Some(event) = self.perform(&name, Effect::Pull).await {
-                    self.step(&name, event).await;
-                }
-            }
-            _ => {}
+            self.schedule(&name).await;
+        }
+        if is_other {
+            self.step(&name, Event::OtherImage).await;
         }
     }
 

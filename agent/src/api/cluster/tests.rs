@@ -10,7 +10,7 @@ use ferrite_schema::cluster::Role;
 use ferrite_schema::unit::{REPLICAS_MAX, Unit};
 use serde_json::{Value, json};
 
-use super::units::{Submitted, altered, removed, shown_to, shown_unit, units};
+use super::units::{Pin, Submitted, altered, removed, shown_to, shown_unit, units, unpinned};
 use super::write::change;
 use super::*;
 
@@ -68,7 +68,7 @@ pub(super) async fn submit(
 
 async fn alter(store: &Memory, name: &str, asked: UnitChange) -> Result<ClusterUnit, Failure> {
     let name = name.parse().unwrap();
-    let picture = change(store, |picture| altered(picture, &name, asked)).await?;
+    let picture = change(store, |picture| altered(picture, &name, asked, None)).await?;
     Ok(shown_unit(&picture, &name).unwrap())
 }
 
@@ -308,6 +308,51 @@ async fn a_unit_keeps_its_images_digest_until_somebody_says_another_one() {
     submits(serde_json::from_value(template).unwrap(), Some(&first)).await;
     let launch = UnitChange { target: Some(UnitTarget::Launched), replicas: None };
     assert_eq!(alter(&store, "job@7", launch).await.unwrap().image_digest, Some(first));
+}
+
+/// Nobody knew its image when its document came: what it means is asked when it is started, so that all instances are one.
+#[tokio::test]
+async fn what_begins_to_run_is_pinned_where_it_was_not() {
+    let store = Memory::new();
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let launch = UnitChange { target: Some(UnitTarget::Launched), replicas: None };
+    let count = UnitChange { target: None, replicas: Some(2) };
+    let starts = async |name: &str, asked: UnitChange, of_another: bool| {
+        let name = name.parse().unwrap();
+        let asks = unpinned(&look(&store).await, &name, &asked);
+        let image = asks.as_ref().map(|(_, image)| image.clone());
+        let pin = asks.map(|(of, _)| Pin {
+            of: if of_another { ferrite_cluster::names::SpecHash::of(b"another") } else { of },
+            digest: digest.clone(),
+        });
+        let make = |picture: &Picture| altered(picture, &name, asked, pin.as_ref());
+        let shown = shown_unit(&change(&store, make).await.unwrap(), &name).unwrap();
+        (image, shown.image_digest, shown.target)
+    };
+    submit(&store, web(None), None, None).await.unwrap();
+    assert_eq!(starts("web", count, false).await.0, None, "it begins nothing");
+    let (image, pinned, target) = starts("web", launch, false).await;
+    assert_eq!((image.as_deref(), pinned.as_ref()), (Some("web:1"), Some(&digest)));
+    assert_eq!(target, Some(UnitTarget::Launched));
+    // One that is known stays what it is.
+    let stop = UnitChange { target: Some(UnitTarget::Inactive), replicas: None };
+    alter(&store, "web", stop).await.unwrap();
+    assert_eq!(starts("web", launch, false).await.0, None);
+    // What runs without is not replaced, and what changed meanwhile is not pinned by what was asked before.
+    let other = |image: &str| Unit { image: image.to_owned(), name: "api".to_owned(), ..web(None) };
+    submit(&store, other("api:1"), None, None).await.unwrap();
+    assert_eq!(starts("api", launch, true).await.1, None);
+    assert_eq!(starts("api", launch, false).await.0, None);
+    for image in ["api@sha256:0", "api:%i"] {
+        let target = Some(UnitTarget::Inactive);
+        submit(&store, other(image), target, None).await.unwrap();
+        assert_eq!(starts("api", count, false).await.0, None, "{image}");
+        assert_eq!(unpinned(&look(&store).await, &"api".parse().unwrap(), &launch), None);
+    }
+    let template = json!({"name": "job@", "image": "job"});
+    submit(&store, serde_json::from_value(template).unwrap(), None, None).await.unwrap();
+    let (image, pinned, _) = starts("job@7", launch, false).await;
+    assert_eq!((image.as_deref(), pinned.as_ref()), (Some("job"), Some(&digest)));
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Requests about the cluster's units.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -9,9 +8,7 @@ use axum::{Extension, Json};
 use ferrite_cluster::names::UnitName;
 use ferrite_schema::api::{ApiError, ClusterUnit, UnitChange, UnitTarget};
 use ferrite_schema::unit::{self, Unit};
-use ferrite_store::pull::Pull;
 use serde::Deserialize;
-use tokio::time::timeout;
 use utoipa::IntoParams;
 
 use super::write::change;
@@ -19,7 +16,7 @@ use crate::api::error::Failure;
 use crate::api::extract::{Document, Path, Query};
 use crate::api::peer::Peer;
 use crate::api::roles::sees_documents;
-use crate::cluster::means;
+use crate::cluster::pinned;
 use crate::node::Node;
 
 mod edit;
@@ -100,7 +97,7 @@ pub(in crate::api) async fn put(
         return Err(Failure::new(StatusCode::CONFLICT, why));
     }
     unit::check(&unit).map_err(|problem| Failure::unprocessable(problem.to_string()))?;
-    let image = pinned(&node, &unit).await;
+    let image = pinned(&node.puller, node.cluster.as_deref(), &unit.image).await;
     let submitted = edit::Submitted { unit, image, target: query.target, known: query.revision };
     let picture = change(&store, |picture| submitted.transaction(picture)).await?;
     shown::unit(&picture, &name).map(Json).ok_or_else(|| unknown(&name))
@@ -123,7 +120,17 @@ pub(in crate::api) async fn alter(
     let name = name_of(&name)?;
     let asked: UnitChange = serde_json::from_slice(&body)
         .map_err(|error| Failure::bad_request(format!("the body is not understood: {error}")))?;
-    let picture = change(&store, |picture| edit::altered(picture, &name, asked)).await?;
+    // Nobody knew what its image means when its document was submitted: all machines are to run the same all the same.
+    let asks = edit::unpinned(&super::picture(&store).await?, &name, &asked);
+    let pin = match asks {
+        Some((of, image)) => {
+            let digest = pinned(&node.puller, node.cluster.as_deref(), &image).await;
+            digest.map(|digest| edit::Pin { of, digest })
+        }
+        None => None,
+    };
+    let altered = |picture: &_| edit::altered(picture, &name, asked, pin.as_ref());
+    let picture = change(&store, altered).await?;
     shown::unit(&picture, &name).map(Json).ok_or_else(|| unknown(&name))
 }
 
@@ -145,36 +152,6 @@ pub(in crate::api) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// How long a registry is asked what an image's name means now. Where it does not say, each machine asks for itself, later.
-const RESOLVES_WITHIN: Duration = Duration::from_secs(5);
-const KEEPS_WITHIN: Duration = Duration::from_secs(2);
-
-/// The digest that the unit's image means now: on this machine, else in its registry, else on another machine. All instances run
-/// the same.
-async fn pinned(node: &Node, unit: &Unit) -> Option<String> {
-    if unit.image.contains('@') || unit.image.contains('%') {
-        return None;
-    }
-    let resolves = async {
-        let digest = node.puller.resolve(&unit.image).await?;
-        // What is here now is kept under that name, too: the other one may mean something else soon.
-        if node.puller.look(&unit.image).await.is_ok() {
-            let pinned = format!("{}@{digest}", unit.image);
-            drop(timeout(KEEPS_WITHIN, node.puller.ensure(&pinned)).await);
-        }
-        Ok::<_, Pull>(digest)
-    };
-    match timeout(RESOLVES_WITHIN, resolves).await {
-        Ok(Ok(digest)) => return Some(digest),
-        Ok(Err(error)) => {
-            let error = ferrite_schema::chain(&error);
-            tracing::info!(error, image = unit.image, "image-not-resolved");
-        }
-        Err(_) => tracing::info!(image = unit.image, "image-not-resolved-in-time"),
-    }
-    means(node.cluster.as_ref()?, &unit.image).await
-}
-
 fn name_of(text: &str) -> Result<UnitName, Failure> {
     text.parse().map_err(|bad| Failure::bad_request(format!("{bad}")))
 }
@@ -186,5 +163,6 @@ fn unknown(name: &UnitName) -> Failure {
 
 #[cfg(test)]
 pub(super) use {
-    edit::Submitted, edit::altered, edit::removed, shown::unit as shown_unit, shown::units,
+    edit::Pin, edit::Submitted, edit::altered, edit::removed, edit::unpinned,
+    shown::unit as shown_unit, shown::units,
 };

@@ -52,7 +52,7 @@ async fn fetched(
     count: usize,
     node: impl AsyncFnOnce(DuplexStream),
     interrupt: impl Future<Output = std::io::Result<()>>,
-) -> Result<(), Failure> {
+) -> Result<Said, Failure> {
     let archive = std::thread::spawn(archive).join().unwrap();
     let (client, mut other) = tokio::io::duplex(1 << 20);
     says(&mut other, Kind::Stdout, &archive[..count.min(archive.len())]).await;
@@ -96,9 +96,11 @@ async fn a_copy_whose_node_vanishes_leaves_nothing() {
     assert_eq!(names(folder.path()), [""; 0]);
     let whole = async |mut stream: DuplexStream| {
         let code = ferrite_schema::api::Exit::Status { code: 0 };
+        says(&mut stream, Kind::Stderr, b"left out a mount").await;
         says(&mut stream, Kind::Exit, &end(&End::Ended { exit: code })).await;
     };
-    fetched(folder.path(), usize::MAX, whole, std::future::pending()).await.unwrap();
+    let said = fetched(folder.path(), usize::MAX, whole, std::future::pending()).await.unwrap();
+    assert_eq!(said.as_deref(), Some("left out a mount"));
     assert_eq!(names(folder.path()), ["x"]);
 }
 

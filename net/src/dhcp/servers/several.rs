@@ -42,7 +42,7 @@ fn a_link_whose_address_could_not_be_set_has_none() {
             let folder = tempfile::tempdir().unwrap();
             let servers = NameServers::in_file(resolv_conf(folder.path()));
             // There is no such link.
-            let link = Link::new(handle, (9999, "eth9".to_owned()), servers);
+            let link = Link::new(handle, (9999, "eth9".to_owned()), servers, folder.path());
             let machine = Machine::new([2, 0, 0, 0, 0, 2], None, Instant::now());
             let units = UnitsNetwork::new([10, 120, 0, 0].into(), 16);
             let (addressed, again, told, asking_from) = (false, None, None, None);
@@ -125,6 +125,26 @@ fn what_a_renewed_lease_brings_no_more_goes() {
             assert!(ip("link show eth0").contains("mtu 1480"), "as it was before");
             server.end();
         });
+    });
+}
+
+/// What the agent's successor finds is the lease's, and not what was before it.
+#[test]
+fn the_mtu_from_before_leases_outlives_the_agent() {
+    inside("the_mtu_from_before_leases_outlives_the_agent", || {
+        let lan = Lan::new();
+        ip("link set eth0 mtu 1480");
+        let mtu = || ip("link show eth0");
+        for brought in ["1400", "1300"] {
+            let server = lan.dnsmasq(&[&format!("--dhcp-option=26,{brought}")]);
+            with_client(&lan, async |told| assert_eq!(told.applied().await, None));
+            assert!(mtu().contains(&format!("mtu {brought}")), "{}", mtu());
+            server.end();
+        }
+        let server = lan.dnsmasq(&[]);
+        with_client(&lan, async |told| assert_eq!(told.applied().await, None));
+        assert!(mtu().contains("mtu 1480"), "{}", mtu());
+        server.end();
     });
 }
 

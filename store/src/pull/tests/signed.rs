@@ -179,3 +179,20 @@ async fn a_list_of_several_pages_is_read_to_its_end() {
     let node = node_with(&[(&server, plain())], vec![rule]);
     assert!(node.pull(&server).await.unwrap().signed_by.is_some());
 }
+
+/// They are looked at one after the other, and that there are more is no secret.
+#[tokio::test]
+async fn of_very_many_the_first_count_and_it_is_said_that_there_are_more() {
+    let mut signed = Signed::new();
+    let list = signed.by_api();
+    let mut all: Vec<String> = (0..70)
+        .map(|number| signed.refer("text/plain", format!("nonsense {number}").as_bytes(), EMPTY))
+        .collect();
+    let good = bundle(&signed.pair, &signed.image, SIGN);
+    let good = signed.refer(BUNDLE, &good, BUNDLE);
+    signed.list(&list, &[&all[..63], std::slice::from_ref(&good)].concat());
+    signed.is_taken().await;
+    all.push(good);
+    signed.list(&list, &all);
+    signed.fails("none of the first 64 counts, and there are more").await;
+}

@@ -12,6 +12,7 @@ use ferrite_schema::unit::{self, REPLICAS_MAX, Unit};
 use crate::api::cluster::picture::Picture;
 use crate::api::cluster::write;
 use crate::api::error::Failure;
+use crate::cluster::may_change;
 
 /// The level whose machines understand all that a document may say.
 const UNIT_LEVEL: u32 = 1;
@@ -81,14 +82,53 @@ impl Submitted {
     }
 }
 
-/// The transaction that changes a unit's target or replicas, or makes the instance of a template of this name.
+/// What the image of a version means now that nobody knew when it was submitted.
+#[derive(Debug, Clone)]
+pub(in crate::api::cluster) struct Pin {
+    /// The version.
+    pub(in crate::api::cluster) of: SpecHash,
+    /// The digest.
+    pub(in crate::api::cluster) digest: String,
+}
+
+/// The version and the image of which it should be known what it means, before this is done: what has not run yet is to run, and
+/// all machines run the same.
+pub(in crate::api::cluster) fn unpinned(
+    picture: &Picture,
+    name: &UnitName,
+    change: &UnitChange,
+) -> Option<(SpecHash, String)> {
+    if change.target.is_none_or(|target| target_of(target) == Target::Inactive) {
+        return None;
+    }
+    let (of, image) = match picture.units.get(name) {
+        Some((_, Ok(record))) => {
+            let plain = kept(picture, record)?.image.is_none();
+            (plain && record.target == Target::Inactive).then_some(())?;
+            (record.spec.clone(), super::shown::document(picture, record).ok()?.image)
+        }
+        Some((_, Err(_))) => return None,
+        None => {
+            let (unit, image, of) = instance(picture, name).ok()?;
+            image.is_none().then_some(())?;
+            (of, unit.image)
+        }
+    };
+    may_change(&image).then_some((of, image))
+}
+
+/// The transaction that changes a unit's target or replicas, or makes the instance of a template of this name. What begins to run
+/// is pinned by `pin`, where that is still about it; what runs is not replaced for it.
 pub(in crate::api::cluster) fn altered(
     picture: &Picture,
     name: &UnitName,
     change: UnitChange,
+    pin: Option<&Pin>,
 ) -> Result<Option<Transaction>, Failure> {
+    let digest_of = |of: &SpecHash| pin.filter(|pin| pin.of == *of).map(|pin| pin.digest.clone());
     let Some((revision, read)) = picture.units.get(name) else {
-        let (unit, image) = instance(picture, name)?;
+        let (unit, image, of) = instance(picture, name)?;
+        let image = image.or_else(|| digest_of(&of));
         let UnitChange { target, replicas } = change;
         let unit = Unit { replicas, ..unit };
         unit::check(&unit).map_err(|problem| Failure::unprocessable(problem.to_string()))?;
@@ -108,6 +148,15 @@ pub(in crate::api::cluster) fn altered(
     if after == *before {
         return Ok(None);
     }
+    let begins = before.target == Target::Inactive && after.target != Target::Inactive;
+    if let Some(digest) = digest_of(&before.spec).filter(|_| begins)
+        && let Some(version) = kept(picture, before)
+        && version.image.is_none()
+    {
+        let spec = Spec { image: Some(digest), ..version.clone() };
+        let record = |spec| records::Unit { spec, ..after };
+        return submit(name, &spec, record, *revision).map(Some).map_err(write::refused);
+    }
     write::put(&Key::Unit(name.clone()), &after, *revision).map(Some)
 }
 
@@ -126,8 +175,11 @@ fn kept<'a>(picture: &'a Picture, record: &records::Unit) -> Option<&'a Spec> {
     picture.specs.get(&record.spec)?.as_ref().ok()
 }
 
-/// The template's instance of this name, and what its image means where that is the template's.
-fn instance(picture: &Picture, name: &UnitName) -> Result<(Unit, Option<String>), Failure> {
+/// The template's instance of this name, what its image means where that is the template's, and the template's version.
+fn instance(
+    picture: &Picture,
+    name: &UnitName,
+) -> Result<(Unit, Option<String>, SpecHash), Failure> {
     let unknown = || {
         let why = format!("the cluster has no unit {name}: `ferrite unit list` lists all");
         Failure::new(StatusCode::NOT_FOUND, why)
@@ -146,7 +198,7 @@ fn instance(picture: &Picture, name: &UnitName) -> Result<(Unit, Option<String>)
         .map_err(|problem| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, problem.to_string()))?;
     let image = kept(picture, record).and_then(|spec| spec.image.clone());
     let image = image.filter(|_| unit.image == document.image);
-    Ok((unit, image))
+    Ok((unit, image, record.spec.clone()))
 }
 
 fn understood<'a>(

@@ -13,13 +13,25 @@ use crate::store::{ImageStore, Record, Store};
 pub type Take<'a> = &'a (dyn Fn() -> Answer<'a> + Sync);
 /// Whether it was so.
 pub type Answer<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
+/// What came of asking.
+pub type Asked<'a> = Pin<Box<dyn Future<Output = Brought> + Send + 'a>>;
+
+/// What machines nearby gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Brought {
+    /// The image, and it was taken.
+    Taken,
+    /// Nothing: nobody has it.
+    Nobody,
+    /// Nothing now. Some may have it and could not be asked, or have it and did not give it; who, half a sentence.
+    Perhaps(String),
+}
 
 /// Machines that may have an image. What they give is believed as far as its digest goes, and no further: nothing is asked of them
 /// that has none.
 pub trait Nearby: fmt::Debug + Send + Sync {
-    /// Brings the image with this manifest as an archive to `path`, from one machine after the other until it is taken; `false`
-    /// where nobody has it.
-    fn fetch<'a>(&'a self, manifest: &'a Digest, path: &'a Path, take: Take<'a>) -> Answer<'a>;
+    /// Brings the image with this manifest as an archive to `path`, from one machine after the other until it is taken.
+    fn fetch<'a>(&'a self, manifest: &'a Digest, path: &'a Path, take: Take<'a>) -> Asked<'a>;
 }
 
 /// An image with this digest; one of the same repository, where there is one: its signature was for that.

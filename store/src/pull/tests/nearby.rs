@@ -8,7 +8,7 @@ use ferrite_schema::node_config::SignaturePolicy;
 
 use super::*;
 use crate::export;
-use crate::pull::near::{Answer as Taken, Take};
+use crate::pull::nearby::{Asked as Told, Brought, Take};
 
 /// Whoever is asked gives this image, whichever is wanted.
 #[derive(Debug)]
@@ -16,10 +16,12 @@ struct Gives {
     images: ImageStore,
     names: Vec<String>,
     asked: AtomicUsize,
+    /// What is said where nothing was taken.
+    otherwise: Brought,
 }
 
 impl Nearby for Gives {
-    fn fetch<'a>(&'a self, _manifest: &'a Digest, path: &'a Path, take: Take<'a>) -> Taken<'a> {
+    fn fetch<'a>(&'a self, _manifest: &'a Digest, path: &'a Path, take: Take<'a>) -> Told<'a> {
         Box::pin(async move {
             for name in &self.names {
                 self.asked.fetch_add(1, Ordering::Relaxed);
@@ -27,10 +29,10 @@ impl Nearby for Gives {
                 let plan = export::plan(&self.images, &Policy::default(), name, ExportFormat::Oci);
                 plan.unwrap().write(&mut &file).unwrap();
                 if take().await {
-                    return true;
+                    return Brought::Taken;
                 }
             }
-            false
+            self.otherwise.clone()
         })
     }
 }
@@ -55,6 +57,7 @@ fn gives(node: &Node, names: &[&str]) -> Arc<Gives> {
         images: node.images.clone(),
         names: names.iter().map(|name| (*name).to_owned()).collect(),
         asked: AtomicUsize::new(0),
+        otherwise: Brought::Nobody,
     })
 }
 
@@ -99,6 +102,25 @@ async fn another_image_than_was_asked_for_is_none() {
     let other = format!("{}/team/app:1@sha256:{}", server.authority, "a".repeat(64));
     wants.puller.ensure(&other).await.unwrap_err();
     assert!(wants.images.list().unwrap().is_empty());
+}
+
+/// A machine that has it is away for a moment: that its registry never had it is not the end.
+#[tokio::test]
+async fn what_a_machine_may_have_that_cannot_be_asked_now_is_asked_for_again() {
+    let (server, has, pinned) = left().await;
+    for (otherwise, passes) in
+        [(Brought::Nobody, false), (Brought::Perhaps("machine db is not reached".to_owned()), true)]
+    {
+        let wants = node(&[(&server, plain())]);
+        let Some(near) = Arc::into_inner(gives(&has, &[])) else { panic!("it is nobody else's") };
+        wants.puller.look_nearby(Arc::new(Gives { otherwise, ..near }));
+        let error = wants.puller.ensure(&pinned).await.unwrap_err();
+        assert_eq!(error.may_pass(), passes, "{error}");
+        let words = ferrite_schema::chain(&error);
+        assert_eq!(words.contains("machine db is not reached"), passes, "{words}");
+        // Why the registry does not give it is said in any case.
+        assert!(words.contains("the registry does not have it"), "{words}");
+    }
 }
 
 #[tokio::test]

@@ -2,32 +2,22 @@
 //! nearby.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use ferrite_schema::reference::Reference;
 
 use super::Puller;
-use super::near::{self, Answer, Nearby};
+use super::nearby::{self, Answer, Brought, Nearby};
+use crate::arrival::Arrival;
 use crate::beside::beside;
 use crate::digest::Digest;
 use crate::import;
 use crate::layer::{Compression, compression};
 use crate::store::Record;
 
-/// Distinguishes archives that come at the same time.
-static NEXT: AtomicU64 = AtomicU64::new(0);
-
-/// An archive that comes; gone when this is dropped, whatever became of it.
-struct Arrival(PathBuf);
-
-impl Drop for Arrival {
-    fn drop(&mut self) {
-        // What stays is removed at the next start.
-        drop(std::fs::remove_file(&self.0));
-    }
-}
+/// Who may have an image and cannot be asked now, where there is no such machine.
+const NOBODY: Option<String> = None;
 
 impl Puller {
     /// From now on, images with a digest may come from there.
@@ -36,24 +26,32 @@ impl Puller {
         drop(self.shared.nearby.set(nearby));
     }
 
-    /// The image that `name` means by its digest, without a registry. The rules hold for it as for any other.
-    pub(super) async fn near(&self, reference: &Reference, name: &str) -> Option<Record> {
-        let digest: Digest = reference.digest()?.parse().ok()?;
+    /// The image that `name` means by its digest, without a registry. The rules hold for it as for any other. Where there is none,
+    /// who may have it all the same and cannot be asked now.
+    pub(super) async fn near(
+        &self,
+        reference: &Reference,
+        name: &str,
+    ) -> Result<Record, Option<String>> {
+        let digest = reference.digest().and_then(|digest| digest.parse::<Digest>().ok());
+        let digest = digest.ok_or(NOBODY)?;
         if self.adopted(reference, name).await
             && let Ok(record) = self.mended(name).await
         {
-            return Some(record);
+            return Ok(record);
         }
-        let nearby = self.shared.nearby.get()?;
-        self.shared.policy.check_import(reference).ok()?;
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let arrival = Arrival(self.shared.images.staging().join(format!("nearby-{number}")));
-        let take = || -> Answer<'_> { Box::pin(self.took(&arrival.0, name)) };
-        if !nearby.fetch(&digest, &arrival.0, &take).await {
-            return None;
+        let nearby = self.shared.nearby.get().ok_or(NOBODY)?;
+        self.shared.policy.check_import(reference).map_err(|_refused| NOBODY)?;
+        let arrival = Arrival::at(&self.shared.images);
+        let take = || -> Answer<'_> { Box::pin(self.took(arrival.path(), name)) };
+        match nearby.fetch(&digest, arrival.path(), &take).await {
+            Brought::Taken => {
+                tracing::info!(image = name, "image-from-nearby");
+                self.look(name).await.map_err(|_unusable| None)
+            }
+            Brought::Nobody => Err(NOBODY),
+            Brought::Perhaps(who) => Err(Some(who)),
         }
-        tracing::info!(image = name, "image-from-nearby");
-        self.look(name).await.ok()
     }
 
     /// Imports an archive that somebody nearby gave; `false` where it is not the image.
@@ -67,8 +65,14 @@ impl Puller {
                 return Err("it is compressed".to_owned());
             }
             let stores = (&shared.images, &shared.layers);
+            let said = |error: &dyn std::error::Error| ferrite_schema::chain(error);
             let imported = import::import(&archive, Some(&own), stores, &shared.policy);
-            imported.map(drop).map_err(|error| ferrite_schema::chain(&error))
+            for record in imported.map_err(|error| said(&error))? {
+                // Whoever gave it has it still, and keeps it where it was imported.
+                let record = Record { imported: false, ..record };
+                shared.images.put(&record).map_err(|error| said(&error))?;
+            }
+            Ok(())
         };
         let refused = match tokio::task::spawn_blocking(imports).await {
             Ok(Ok(())) => return true,
@@ -86,7 +90,7 @@ impl Puller {
         let reference = reference.clone();
         let adopts = move || {
             let Some(digest) = reference.digest() else { return false };
-            let found = match near::with_digest(&shared.images, digest, &reference) {
+            let found = match nearby::with_digest(&shared.images, digest, &reference) {
                 Ok(Some(found)) => found,
                 Ok(None) => return false,
                 Err(error) => {
