@@ -28,6 +28,7 @@ use ferrite_cluster::records::{ADDRESSES_MAX, Capacity, LEVEL, Machine, Rest};
 use ferrite_cluster::store::Etcd;
 use ferrite_net::mesh::Flat;
 use ferrite_net::underlay::Underlay;
+use ferrite_pki::Issuer;
 use ferrite_schema::cluster::{ClusterId, ClusterName, MachineId};
 use ferrite_schema::cluster_network::MeshTransport;
 use ferrite_schema::join::ClusterRecord;
@@ -40,6 +41,7 @@ use hints::Hints;
 use kept::Folder;
 
 use crate::join::knowledge::Knowledge;
+use crate::join::service::{OpenDoor, node_issuer};
 use crate::join::work::Membership;
 use crate::node::Node;
 
@@ -120,6 +122,8 @@ pub struct Cluster {
     linked: watch::Sender<bool>,
     /// Where others may be, as they call on this node's links.
     hints: watch::Sender<Hints>,
+    /// Serial numbers of certificates that open nothing any more, as they were heard last.
+    revoked: watch::Sender<Arc<BTreeSet<String>>>,
     /// What this node tells others, while it is a member whose etcd answers.
     told: watch::Sender<Option<Told>>,
     /// What this node is told of the cluster's network, and what it knows of services.
@@ -138,6 +142,23 @@ pub struct Cluster {
 struct Told {
     catalogue: Arc<Catalogue>,
     peers: Option<Arc<PeersSnapshot>>,
+    /// Serial numbers of certificates that open nothing any more.
+    revoked: Arc<BTreeSet<String>>,
+}
+
+/// What a node is to its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// It is in none, or has nothing of it.
+    Alone,
+    /// What it has is another cluster's.
+    Estranged,
+    /// It is not known yet.
+    Unknown,
+    /// It runs no etcd.
+    Guest,
+    /// It runs etcd, or has begun to: its data may be the cluster's.
+    Member,
 }
 
 /// The catalogue as a node has it.
@@ -191,6 +212,7 @@ impl Cluster {
     #[must_use]
     pub fn new(config: ClusterConfig, machine: MachineId, about: About) -> Self {
         let folder = Folder::at(&about.folder);
+        let revoked = Arc::new(kept_revoked(&folder));
         Self {
             config,
             machine,
@@ -207,6 +229,7 @@ impl Cluster {
             standing: watch::Sender::new(None),
             linked: watch::Sender::new(false),
             hints: watch::Sender::new(Hints::default()),
+            revoked: watch::Sender::new(revoked),
             told: watch::Sender::new(None),
             peers: watch::Sender::new(None),
             services: watch::Sender::new(None),
@@ -243,6 +266,15 @@ impl Cluster {
     /// Where etcd listens on this node, while it runs one.
     pub(crate) fn etcd_socket(&self) -> PathBuf {
         etcd::socket()
+    }
+
+    /// What this node is to it.
+    pub(crate) fn part(&self) -> Part {
+        match &*self.standing.borrow() {
+            None => Part::Unknown,
+            Some(standing) if standing.member => Part::Member,
+            Some(_) => Part::Guest,
+        }
     }
 
     /// The cluster's epoch, while this node is a member.
@@ -298,6 +330,37 @@ impl Cluster {
             }
         });
         self.members.send_replace(members);
+    }
+
+    /// Takes in which certificates open nothing any more, and remembers it over boots: a node that hears nothing of its cluster
+    /// lets nobody in whom that has shut out.
+    fn know_revoked(&self, serials: BTreeSet<String>) {
+        if **self.revoked.borrow() == serials {
+            return;
+        }
+        tracing::info!(certificates = serials.len(), "revocations-known");
+        if let Err(error) = self.folder.keep_revoked(&serials) {
+            tracing::error!(error = ferrite_schema::chain(&error), "revocations-not-kept");
+        }
+        self.revoked.send_replace(Arc::new(serials));
+    }
+
+    /// Which certificates open nothing any more, as it changes.
+    pub(crate) fn watch_revoked(&self) -> watch::Receiver<Arc<BTreeSet<String>>> {
+        self.revoked.subscribe()
+    }
+
+    /// Whoever shows this certificate is not let in.
+    fn is_revoked(&self, serial: Option<&String>) -> bool {
+        serial.is_some_and(|serial| self.revoked.borrow().contains(serial))
+    }
+
+    /// What certifies the cluster's users, on a node that may be a member.
+    ///
+    /// # Errors
+    /// It may not be one, or what it has for that is of no use.
+    pub(crate) fn issuer(&self) -> Result<Issuer, OpenDoor> {
+        node_issuer(&self.config)
     }
 
     /// There is a cluster, and who runs etcd in it is not known: that is remembered, too.
@@ -363,6 +426,22 @@ impl Cluster {
             rights: Vec::new(),
             env_files: self.about.env_files.clone(),
             rest: Rest::new(),
+        }
+    }
+}
+
+/// The cluster that what is kept in `folder` is of; none where nothing is kept, or where it cannot be read.
+pub(crate) fn kept_cluster(folder: &Path) -> Option<ClusterRecord> {
+    crate::join::kept::Folder::at(folder).record()
+}
+
+/// Certificates that open nothing any more, as they are kept; none where that cannot be read: a relay tells them again.
+fn kept_revoked(folder: &Folder) -> BTreeSet<String> {
+    match folder.revoked() {
+        Ok(kept) => kept.unwrap_or_default(),
+        Err(why) => {
+            tracing::error!(why, "revocations-not-read");
+            BTreeSet::new()
         }
     }
 }

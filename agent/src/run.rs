@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::Context;
 use ferrite_files::durable;
@@ -241,6 +241,7 @@ async fn prepare(
         variant: value("VARIANT_ID"),
         slot: init.slot,
         rescue: init.rescue,
+        estranged: OnceLock::new(),
         units,
         images,
         layers,

@@ -71,7 +71,7 @@ where
     };
     let message = match found {
         Ok(digest) => Message::Image { digest, archive_bytes: 0 },
-        Err(why) => Message::Refused { why: why.to_string(), copy: false },
+        Err(why) => Message::Refused { why: why.to_string(), copy: false, revoked: false },
     };
     says.say(&message).await
 }
@@ -87,13 +87,17 @@ where
 {
     let Some(shared) = cluster.shared.get() else {
         let why = NotGiven::NotYet.to_string();
-        return says.say(&Message::Refused { why, copy: false }).await;
+        return says.say(&Message::Refused { why, copy: false, revoked: false }).await;
     };
     // Nobody closes it.
     let _turn = shared.gives.acquire().await.map_err(io::Error::other)?;
     let plan = match shared.plan(manifest.clone()).await {
         Ok(plan) => plan,
-        Err(why) => return says.say(&Message::Refused { why: why.to_string(), copy: false }).await,
+        Err(why) => {
+            return says
+                .say(&Message::Refused { why: why.to_string(), copy: false, revoked: false })
+                .await;
+        }
     };
     let archive_bytes = plan.archive_bytes();
     says.say(&Message::Image { digest: manifest, archive_bytes }).await?;

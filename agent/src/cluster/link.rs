@@ -36,6 +36,9 @@ pub(super) enum End {
     /// This machine is a copy of one that is alive.
     #[error("{0}")]
     Copy(String),
+    /// The cluster has forgotten this machine, or revoked its certificate.
+    #[error("{0}")]
+    Revoked(String),
     #[error("it has not answered for {} s", .0.as_secs())]
     Silent(Duration),
     /// The node was a member, and is none as far as the relay has heard.
@@ -48,8 +51,12 @@ pub(super) enum End {
     Unexpected(&'static str),
 }
 
-const fn refused(why: String, copy: bool) -> End {
-    if copy { End::Copy(why) } else { End::Refused(why) }
+const fn refused(why: String, (copy, revoked): (bool, bool)) -> End {
+    match (copy, revoked) {
+        (true, _) => End::Copy(why),
+        (false, true) => End::Revoked(why),
+        (false, false) => End::Refused(why),
+    }
 }
 
 /// What a node brings along.
@@ -113,6 +120,22 @@ impl Following {
         self.given_up = true;
     }
 
+    /// The cluster has given to others what was assigned, and will not have this machine again: nothing of it is run at the next
+    /// boot either.
+    pub(super) fn renounce(&mut self) {
+        let known = self.follower.assignment.as_ref();
+        let had = known.is_some_and(|known| !known.instances.is_empty());
+        self.forget();
+        if !had {
+            return;
+        }
+        let assignment = AssignmentSnapshot { revision: 0, instances: BTreeMap::new() };
+        let kept = KeptAssignment { epoch: self.epoch, assignment };
+        if let Err(error) = self.folder.keep_assignment(&kept) {
+            self.troubles.insert("assignment", ferrite_schema::chain(&error));
+        }
+    }
+
     /// Revision of the store that the assignment is of; 0 where there is none.
     fn revision(&self) -> i64 {
         self.follower.assignment.as_ref().map_or(0, |known| known.revision)
@@ -156,6 +179,8 @@ pub(super) struct News<'node> {
     pub(super) members: &'node mut (dyn FnMut(Vec<Member>, bool) + Send),
     /// Who is in the cluster's network.
     pub(super) peers: &'node mut (dyn FnMut(PeersSnapshot) + Send),
+    /// Certificates that open nothing any more.
+    pub(super) revoked: &'node mut (dyn FnMut(BTreeSet<String>) + Send),
     /// Which services are answered for by whom.
     pub(super) services: &'node mut (dyn FnMut(&Catalogue) + Send),
 }
@@ -186,7 +211,7 @@ where
 impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
     async fn welcome(&mut self, hears: &mut Hears<C>) -> Result<Welcome, End> {
         let hello = Hello {
-            versions: vec![VERSION],
+            versions: SPOKEN.to_vec(),
             cluster: self.own.cluster.to_string(),
             machine: self.own.machine.clone(),
             boot_id: self.own.boot_id.clone(),
@@ -198,7 +223,9 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
             match hears.next().await? {
                 Message::Welcome(welcome) => return Ok(welcome),
                 Message::Members { members, .. } => self.following.elsewhere = members,
-                Message::Refused { why, copy } => return Err(refused(why, copy)),
+                Message::Refused { why, copy, revoked } => {
+                    return Err(refused(why, (copy, revoked)));
+                }
                 _ => return Err(End::Unexpected("something else")),
             }
         }
@@ -277,7 +304,7 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
     /// Takes in what the relay says.
     async fn hear(&mut self, message: Message, news: &mut News<'_>) -> Result<(), End> {
         match message {
-            Message::Refused { why, copy } => return Err(refused(why, copy)),
+            Message::Refused { why, copy, revoked } => return Err(refused(why, (copy, revoked))),
             Message::Members { members, fresh } => {
                 let lists = members.iter().any(|member| member.machine == self.own.machine);
                 let was = std::mem::replace(&mut self.listed, lists);
@@ -291,6 +318,11 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
             Message::Peers(piece) => {
                 if let Some(peers) = self.following.follower.peers(piece) {
                     (news.peers)(peers);
+                }
+            }
+            Message::Revoked(piece) => {
+                if let Some(serials) = self.following.follower.revoked(piece) {
+                    (news.revoked)(serials);
                 }
             }
             Message::Catalogue(snapshot) => {

@@ -1,6 +1,6 @@
 //! A member's end of a node's link: what the node says of itself goes into the store, and what it is to run comes out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use ferrite_cluster::names::SpecHash;
 use ferrite_cluster::numbers::{Number, number};
 use ferrite_cluster::protocol::{
     AssignmentSnapshot, CatalogueDelta, CatalogueSnapshot, Hello, Member, Message, PeersSnapshot,
-    SpecText, VERSION, Welcome, agreed_version,
+    REVOKED_SINCE, SPOKEN, SpecText, Welcome, agreed_version,
 };
 use ferrite_cluster::records::{Alive, Assignment, Cluster, Machine, Record, Rest, State, decode};
 use ferrite_cluster::store::{
@@ -95,6 +95,8 @@ struct Link<'relay, S, C> {
     serial: Option<String>,
     boot_id: String,
     hardware: Option<String>,
+    /// The version of the protocol that both speak.
+    version: u32,
     says: Says<C>,
     joined: Option<Joined>,
     /// It wants to know what every node is told; what it was told last, and the number of that.
@@ -107,7 +109,7 @@ struct Link<'relay, S, C> {
 
 impl<S: ClusterStore, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
     async fn refuse<T>(&mut self, why: String) -> Result<T, End> {
-        self.says.say(&Message::Refused { why: why.clone(), copy: false }).await?;
+        self.says.say(&Message::Refused { why: why.clone(), copy: false, revoked: false }).await?;
         Err(End::Refused(why))
     }
 
@@ -125,7 +127,7 @@ impl<S: ClusterStore, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
                 "machine {id} is alive in another boot: it was restarted and is let in within seconds, or this is a copy of its disk, which must be made another machine (`ferrite machine state recreate`)"
             ),
         };
-        self.says.say(&Message::Refused { why: why.clone(), copy }).await?;
+        self.says.say(&Message::Refused { why: why.clone(), copy, revoked: false }).await?;
         Err(if copy { End::Copy(why) } else { End::Refused(why) })
     }
 }
@@ -149,6 +151,7 @@ where
         serial: guest.serial.clone(),
         boot_id,
         hardware,
+        version: 1,
         says,
         joined: None,
         subscribed: false,
@@ -191,11 +194,13 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
         }
         let Some(version) = agreed_version(&hello.versions) else {
             let why = format!(
-                "it speaks versions {:?} of the protocol, and this node speaks {VERSION}",
+                "it speaks versions {:?} of the protocol, and this node speaks {SPOKEN:?}",
                 hello.versions
             );
             return self.refuse(why).await;
         };
+        self.version = version;
+        self.refuse_level(hello.level).await?;
         let welcome = Welcome {
             version,
             epoch: self.relay.epoch,
@@ -205,16 +210,36 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
         Ok(self.says.say(&Message::Welcome(welcome)).await?)
     }
 
-    /// Refuses a machine whose certificate was revoked.
+    /// Refuses a machine that was forgotten, or whose certificate was revoked.
     async fn refuse_revoked(&mut self) -> Result<(), End> {
-        let Some(serial) = &self.serial else { return Ok(()) };
-        let key = Key::Revoked(serial.clone());
-        // Whatever is there says that it is revoked, understood or not.
-        if self.relay.store.get(&key.bytes()).await?.1.is_none() {
+        let (store, id) = (&self.relay.store, &self.node);
+        // Whatever is there says that it is so, understood or not.
+        let why = if store.get(&Key::Forgotten(id.clone()).bytes()).await?.1.is_some() {
+            format!(
+                "the cluster has forgotten machine {id}: make its STATE anew (`ferrite machine reset`), so that it comes as another machine"
+            )
+        } else if let Some(serial) = &self.serial
+            && store.get(&Key::Revoked(serial.clone()).bytes()).await?.1.is_some()
+        {
+            format!(
+                "the certificate of machine {id} was revoked: make its STATE anew (`ferrite machine reset`), so that it comes as another machine with a token"
+            )
+        } else {
+            return Ok(());
+        };
+        self.says.say(&Message::Refused { why: why.clone(), copy: false, revoked: true }).await?;
+        Err(End::Refused(why))
+    }
+
+    /// Refuses a machine whose version would make another network of the cluster's.
+    async fn refuse_level(&mut self, level: u32) -> Result<(), End> {
+        let cluster = self.read::<Cluster>(&Key::Cluster).await?;
+        let least = cluster.map_or(1, |cluster| cluster.networks.least_level());
+        if level >= least {
             return Ok(());
         }
         let why = format!(
-            "the certificate of machine {} was revoked: make its STATE anew, so that it comes as another machine with a token",
+            "the cluster's network is for machines of level {least} ([cluster.network] transport), and machine {} is of level {level}: update it",
             self.node
         );
         self.refuse(why).await
@@ -339,6 +364,16 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
         if let Some(peers) = peers {
             self.says.say(&Message::Peers(PeersSnapshot::clone(&peers).into())).await?;
         }
+        let known = before.as_ref().map(|before| &before.revoked);
+        if known != Some(&now.revoked) {
+            if self.serial.as_ref().is_some_and(|serial| now.revoked.contains(serial)) {
+                self.refuse_revoked().await?;
+            }
+            if self.version >= REVOKED_SINCE {
+                let all = BTreeSet::clone(&now.revoked);
+                self.says.say(&Message::Revoked(all.into())).await?;
+            }
+        }
         let base = self.catalogues;
         let message = match before {
             None => Message::Catalogue(CatalogueSnapshot {
@@ -426,8 +461,9 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
                 Ok(joins) => joins,
                 Err(refused) => return self.refuse(ferrite_schema::chain(&refused)).await,
             };
+            // It may have been forgotten since it was welcomed.
+            joins.compares.push(Compare::absent(Key::Forgotten(self.node.clone()).bytes()));
             if let Some(serial) = &self.serial {
-                // It may have been forgotten since it was welcomed.
                 joins.compares.push(Compare::absent(Key::Revoked(serial.clone()).bytes()));
             }
             if let Some((compare, put)) = number {
