@@ -14,11 +14,12 @@
 //! | `following`, `link`, `errand` | this node's way to the cluster, what it hears on it and does for it |
 //! | `instances` | units for the cluster, and what is said of them |
 //! | `images`, `fetching` | images that this machine gives others, and those that others have |
-//! | `kept`, `knowledge` | what is kept on STATE, and what is known of machines that want in |
+//! | `kept`, `remembered`, `knowledge` | what is kept on STATE and what of it others go by, and what is known of machines that want in |
+//! | `fence` | until when this machine may run what must not run twice: pure |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -26,11 +27,9 @@ use ferrite_cluster::catalogue::Catalogue;
 use ferrite_cluster::protocol::{Member, PeersSnapshot, Standing};
 use ferrite_cluster::records::{ADDRESSES_MAX, Capacity, LEVEL, Machine, Rest};
 use ferrite_cluster::store::Etcd;
-use ferrite_net::mesh::Flat;
 use ferrite_net::underlay::Underlay;
 use ferrite_pki::Issuer;
 use ferrite_schema::cluster::{ClusterId, ClusterName, MachineId};
-use ferrite_schema::cluster_network::MeshTransport;
 use ferrite_schema::join::ClusterRecord;
 use ferrite_schema::node_config::{ClusterConfig, NodeConfig};
 use tokio::sync::watch;
@@ -51,6 +50,7 @@ mod candidates;
 mod dial;
 mod errand;
 mod etcd;
+mod fence;
 mod fetching;
 mod following;
 mod founding;
@@ -74,6 +74,7 @@ mod race;
 mod recovering;
 mod recovery;
 mod relay;
+mod remembered;
 mod ruin;
 mod space;
 mod tells;
@@ -82,6 +83,7 @@ mod work;
 
 pub(crate) use fetching::means;
 pub(crate) use recovering::{NotOrdered, Remains, order, remains};
+pub(crate) use remembered::{kept_addresses, kept_cluster, kept_flat};
 pub(crate) use work::work;
 
 #[cfg(test)]
@@ -212,7 +214,7 @@ impl Cluster {
     #[must_use]
     pub fn new(config: ClusterConfig, machine: MachineId, about: About) -> Self {
         let folder = Folder::at(&about.folder);
-        let revoked = Arc::new(kept_revoked(&folder));
+        let revoked = Arc::new(remembered::kept_revoked(&folder));
         Self {
             config,
             machine,
@@ -428,40 +430,6 @@ impl Cluster {
             rest: Rest::new(),
         }
     }
-}
-
-/// The cluster that what is kept in `folder` is of; none where nothing is kept, or where it cannot be read.
-pub(crate) fn kept_cluster(folder: &Path) -> Option<ClusterRecord> {
-    crate::join::kept::Folder::at(folder).record()
-}
-
-/// Certificates that open nothing any more, as they are kept; none where that cannot be read: a relay tells them again.
-fn kept_revoked(folder: &Folder) -> BTreeSet<String> {
-    match folder.revoked() {
-        Ok(kept) => kept.unwrap_or_default(),
-        Err(why) => {
-            tracing::error!(why, "revocations-not-read");
-            BTreeSet::new()
-        }
-    }
-}
-
-/// Addresses of the cluster's machines, as they are kept in `folder`; none where nothing is kept, or where it cannot be read.
-pub(crate) fn kept_addresses(folder: &Path) -> BTreeSet<IpAddr> {
-    let kept = Folder::at(folder).peers().ok().flatten();
-    kept.into_iter()
-        .flat_map(|kept| kept.peers.into_values())
-        .flat_map(|peer| peer.addresses)
-        .collect()
-}
-
-/// The cluster's network as it is kept in `folder`, where plain routes lead to others in it; none where nothing is kept, or where
-/// it cannot be read.
-pub(crate) fn kept_flat(folder: &Path) -> Option<Flat> {
-    let kept = Folder::at(folder).peers().ok().flatten()?;
-    let network = kept.networks.parse().ok()?;
-    let flat = Flat { ipv4: network.ipv4.parts(), ipv6: network.ipv6.address() };
-    (network.transport == MeshTransport::Routes).then_some(flat)
 }
 
 impl knowledge::Tells for Arc<Cluster> {
