@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ferrite_cluster::catalogue::Catalogue;
+use ferrite_cluster::names::UnitName;
 use ferrite_cluster::protocol::{Member, PeersSnapshot, Standing};
 use ferrite_cluster::records::{ADDRESSES_MAX, Capacity, LEVEL, Machine, Rest};
 use ferrite_cluster::store::Etcd;
@@ -36,6 +37,7 @@ use tokio::sync::watch;
 
 use dial::Identity;
 use etcd::Whose;
+use fence::Keeper;
 use hints::Hints;
 use kept::Folder;
 
@@ -81,6 +83,7 @@ mod tells;
 mod terms;
 mod work;
 
+pub(crate) use fence::UNIT_CGROUP;
 pub(crate) use fetching::means;
 pub(crate) use recovering::{NotOrdered, Remains, order, remains};
 pub(crate) use remembered::{kept_addresses, kept_cluster, kept_flat};
@@ -90,11 +93,16 @@ pub(crate) use work::work;
 #[path = "cluster/link_tests.rs"]
 mod link_tests;
 
+/// Name of the file in memory by which an agent goes on with what one before it knew.
+const FENCE: &str = "fence.json";
+
 /// What a member reads of the cluster's own record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Terms {
     epoch: u64,
     ttl: Duration,
+    /// Within which etcd elects a leader.
+    election: Duration,
 }
 
 /// What the rest of the agent knows of the cluster, and its own parts of one another.
@@ -137,6 +145,8 @@ pub struct Cluster {
     shared: OnceLock<images::Shared>,
     /// The networks that it was in when that was last looked at.
     underlay: Mutex<Underlay>,
+    /// Until when this node may run what must not run twice.
+    fence: Keeper,
 }
 
 /// What a member tells every node.
@@ -215,6 +225,8 @@ impl Cluster {
     pub fn new(config: ClusterConfig, machine: MachineId, about: About) -> Self {
         let folder = Folder::at(&about.folder);
         let revoked = Arc::new(remembered::kept_revoked(&folder));
+        let file = PathBuf::from(ferrite_schema::names::RUN_DIR).join(FENCE);
+        let fence = Keeper::begin(&file, remembered::singles(&folder));
         Self {
             config,
             machine,
@@ -238,6 +250,7 @@ impl Cluster {
             mesh_key: OnceLock::new(),
             shared: OnceLock::new(),
             underlay: Mutex::default(),
+            fence,
         }
     }
 
@@ -268,6 +281,11 @@ impl Cluster {
     /// Where etcd listens on this node, while it runs one.
     pub(crate) fn etcd_socket(&self) -> PathBuf {
         etcd::socket()
+    }
+
+    /// What must not run twice, and may not run here yet: units of these names are not begun before the cluster is heard.
+    pub(crate) fn withheld(&self) -> BTreeSet<UnitName> {
+        if self.fence.is_open() { BTreeSet::new() } else { self.fence.guarded() }
     }
 
     /// What this node is to it.

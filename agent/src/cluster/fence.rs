@@ -18,11 +18,20 @@
 //! times etcd's election, so that an election stops nothing. Whoever places it elsewhere waits as much longer than the lease, and
 //! [`MARGIN`] more. Events come from the link ([`Event::Sent`], [`Event::Counted`]) and from a thread that looks at the clocks.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use ferrite_cluster::names::UnitName;
+use ferrite_cluster::records::{Assigned, Spec, Target};
+
+use super::Cluster;
+use crate::node::Node;
+
+mod keeper;
 mod stamp;
 
-pub(super) use stamp::Stamp;
+pub(crate) use keeper::{Keeper, UNIT_CGROUP};
+use stamp::Stamp;
 
 /// From the word to end until it is ended.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
@@ -48,7 +57,7 @@ pub(super) enum Event {
 
 /// What follows for what must not run twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// It may run.
     Open,
     /// It is asked to end.
@@ -116,7 +125,6 @@ impl Fence {
     }
 
     /// What holds.
-    #[cfg(test)]
     pub(super) const fn phase(&self) -> Phase {
         self.phase
     }
@@ -129,6 +137,59 @@ impl Fence {
         }
     }
 }
+
+/// Those of an assignment that must not run twice: they run as their unit, not as one of its replicas.
+pub(super) fn singles<'all>(
+    wanted: impl IntoIterator<Item = (&'all UnitName, &'all Assigned, &'all Spec)>,
+) -> BTreeSet<UnitName> {
+    let launched =
+        wanted.into_iter().filter(|(_, assigned, _)| assigned.target == Target::Launched);
+    let single = launched.filter(|(name, _, spec)| is_single(name, spec));
+    single.map(|(name, _, _)| name.clone()).collect()
+}
+
+/// It runs as its unit. One that cannot be understood is not begun here at all.
+pub(super) fn is_single(name: &UnitName, spec: &Spec) -> bool {
+    spec.unit().is_ok_and(|unit| unit.name == name.as_str())
+}
+
+/// Has what must not run twice end while the fence is not open. Never ends.
+pub(super) async fn work(cluster: &Cluster, node: &Node) {
+    let mut phase = cluster.fence.watch();
+    let mut again = tokio::time::interval(AGAIN);
+    loop {
+        let now = *phase.borrow_and_update();
+        let ends = now != Phase::Open;
+        let names = if ends { cluster.fence.guarded() } else { BTreeSet::new() };
+        let said = (!names.is_empty()).then(|| {
+            let names: Vec<&str> = names.iter().map(UnitName::as_str).collect();
+            format!(
+                "{} must not run twice, and do not run here until this node hears of its cluster again",
+                names.join(", ")
+            )
+        });
+        node.stand(ABOUT.to_owned(), said);
+        for name in &names {
+            // It may have been begun a moment before, or be gone.
+            let reason = "this node cannot know whether it runs elsewhere".to_owned();
+            if let Err(error) = node.units.withhold(name.as_str(), reason).await {
+                tracing::debug!(unit = %name, error = ferrite_schema::chain(&error), "not-withheld");
+            }
+        }
+        tokio::select! {
+            changed = phase.changed() => {
+                if changed.is_err() {
+                    return std::future::pending().await;
+                }
+            }
+            _ = again.tick(), if ends => {}
+        }
+    }
+}
+
+const ABOUT: &str = "cluster fence";
+/// How often it is looked whether something was begun all the same.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// How old the last renewal may be.
 fn limit(ttl: Duration, election: Duration) -> Duration {

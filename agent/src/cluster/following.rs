@@ -50,6 +50,7 @@ pub(super) async fn follow(cluster: &Arc<Cluster>, node: &Node) {
         machine: cluster.machine().clone(),
         boot_id: cluster.about.boot.clone(),
         record: &|| cluster.record(),
+        fence: &cluster.fence,
     };
     let way = Way { cluster, node, own, chance: RandomState::new() };
     let (mut candidates, mut hurry) = (Candidates::default(), Hurry::default());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ferrite_cluster::catalogue::Catalogue;
 use ferrite_cluster::names::{SpecHash, UnitName};
 use ferrite_cluster::protocol::{
-    Follower, Hello, KeepAlive, Member, Message, PeersSnapshot, VERSION, Welcome,
+    Follower, Hello, KeepAlive, Member, Message, PeersSnapshot, SPOKEN, Welcome,
 };
 use ferrite_cluster::records::{LEVEL, Machine, State};
 use ferrite_schema::cluster::{ClusterId, MachineId};
@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::errand::{Done, Due, Instances, carry_out, ended};
+use super::fence::{Keeper, Phase};
 use super::frames::{Broken, Hears, Says, frames};
 use super::kept::{Folder, KeptAssignment};
 
@@ -66,6 +67,8 @@ pub(super) struct Own<'node> {
     pub(super) boot_id: String,
     /// Tells its record, whenever it must be said.
     pub(super) record: &'node (dyn Fn() -> Machine + Sync),
+    /// Until when it may run what must not run twice.
+    pub(super) fence: &'node Keeper,
 }
 
 /// What a node has of its cluster, over all links.
@@ -240,6 +243,10 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
         }
         (news.welcome)(&welcome);
         let ttl = Duration::from_secs(welcome.ttl_s.max(1).into());
+        if let Some(election_ms) = welcome.election_ms {
+            self.own.fence.knows(ttl, Duration::from_millis(election_ms.into()));
+        }
+        let mut fence = self.own.fence.watch();
         let mut changes = self.instances.changes();
         changes.mark_unchanged();
         let state = self.instances.state(&self.following.specs).await;
@@ -269,13 +276,25 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
                     }
                 }
                 Ok(()) = changes.changed() => self.due.report = true,
+                // What must not run twice may run now: it was assigned before.
+                Ok(()) = fence.changed() => {
+                    if *fence.borrow_and_update() == Phase::Open {
+                        self.apply();
+                    }
+                }
+                () = self.own.fence.hurries() => beats.reset_immediately(),
                 () = tokio::time::sleep_until(heard + silence) => return Err(End::Silent(silence)),
                 _ = beats.tick() => {
                     // Its addresses may have changed.
                     self.due.register |= (self.own.record)() != self.record;
                     number += 1;
                     let machines = vec![self.own.machine.clone()];
-                    self.says.say(&Message::KeepAlive(KeepAlive { number, machines })).await?;
+                    let asks = self.own.fence.guards();
+                    if asks {
+                        self.own.fence.sent(number);
+                    }
+                    let alive = KeepAlive { number, machines, asks };
+                    self.says.say(&Message::KeepAlive(alive)).await?;
                 }
             }
         }
@@ -334,7 +353,10 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
                 let whole = whole.map_err(|behind| End::Refused(behind.to_string()))?;
                 self.tell_services(whole, news);
             }
-            Message::KeptAlive { gone, .. } => {
+            Message::KeptAlive { number, gone, held } => {
+                if held {
+                    self.own.fence.counted(number);
+                }
                 self.due.register |= gone.contains(&self.own.machine);
             }
             Message::Assignment(snapshot) => {

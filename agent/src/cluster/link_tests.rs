@@ -1,6 +1,7 @@
 //! Both ends of a link, over a store in memory: what a node says reaches the store, what it is to run reaches it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use futures_util::StreamExt;
 use tokio::sync::watch;
 
 use super::errand::Instances;
+use super::fence::{Keeper, Phase};
 use super::frames::frames;
 use super::kept::{Folder, KeptAssignment};
 use super::link::{self, End, Following, News, Own};
@@ -118,11 +120,18 @@ fn relay(store: &Memory) -> (watch::Sender<Vec<Member>>, Relay<Memory>) {
         machine: machine("a"),
         epoch: 1,
         ttl: TTL,
+        election: Duration::from_secs(1),
         fresh: Vec::new(),
         members: members.subscribe(),
         told: watch::Sender::new(None).subscribe(),
     };
     (members, relay)
+}
+
+/// Nothing here must not run twice, but where a test says so.
+fn fence() -> &'static Keeper {
+    let nowhere = Path::new("/nonexistent/fence.json");
+    Box::leak(Box::new(Keeper::begin(nowhere, BTreeSet::new())))
 }
 
 fn own(boot: &str) -> Own<'static> {
@@ -131,6 +140,7 @@ fn own(boot: &str) -> Own<'static> {
         machine: machine("b"),
         boot_id: boot.to_owned(),
         record: &|| record("dev-2"),
+        fence: fence(),
     }
 }
 
@@ -605,6 +615,23 @@ async fn every_node_hears_which_certificates_open_nothing_any_more() {
     tokio::time::timeout(PATIENCE, all).await.expect("it takes too long");
 }
 
+/// The renewal counts once a read has found the machine by its own lease, and without one by which it was found it does not.
+#[tokio::test]
+async fn a_node_that_runs_what_must_not_run_twice_hears_whether_its_renewal_counts() {
+    let (store, place) = (Memory::new(), tempfile::tempdir().unwrap());
+    let mut following = Following::begin(Folder::at(place.path()));
+    let own = own("boot");
+    let mut phase = own.fence.watch();
+    let opens = async || {
+        until(&store, &Key::Alive(machine("b")), |_| true).await;
+        assert!(!own.fence.is_open());
+        own.fence.guard(["db".parse().unwrap()].into());
+        phase.wait_for(|phase| *phase == Phase::Open).await.unwrap();
+        assert!(own.fence.is_open());
+    };
+    assert!(linked(&store, &own, &Pretends::new(), &mut following, opens).await.is_none());
+}
+
 /// It would use WireGuard beside machines that do without.
 #[tokio::test]
 async fn a_machine_whose_version_does_not_know_the_cluster_s_network_is_refused() {
@@ -674,7 +701,13 @@ async fn a_node_that_is_busy_says_all_the_time_that_it_is_there() {
     let relay = async {
         let (mut hears, mut says) = frames(there);
         assert!(matches!(hears.next().await.unwrap(), Message::Hello(_)));
-        let welcome = Welcome { version: VERSION, epoch: 1, relay: machine("a"), ttl_s: 1 };
+        let welcome = Welcome {
+            version: VERSION,
+            epoch: 1,
+            relay: machine("a"),
+            ttl_s: 1,
+            election_ms: None,
+        };
         says.say(&Message::Welcome(welcome)).await.unwrap();
         let all: Assignment = decode(&Key::Assign(machine("b")), &assigned).unwrap();
         let snapshot = AssignmentSnapshot { revision: 7, instances: all.instances };
@@ -686,7 +719,7 @@ async fn a_node_that_is_busy_says_all_the_time_that_it_is_there() {
             match hears.next().await.unwrap() {
                 Message::KeepAlive(alive) => {
                     let (number, gone) = (alive.number, Vec::new());
-                    says.say(&Message::KeptAlive { number, gone }).await.unwrap();
+                    says.say(&Message::KeptAlive { number, gone, held: false }).await.unwrap();
                     beats += 1;
                 }
                 Message::State { state, .. } => panic!("it runs already: {state:?}"),
@@ -733,7 +766,13 @@ async fn a_node_that_is_listed_no_more_asks_anew() {
     let relay = async {
         let (mut hears, mut says) = frames(there);
         assert!(matches!(hears.next().await.unwrap(), Message::Hello(_)));
-        let welcome = Welcome { version: VERSION, epoch: 1, relay: machine("a"), ttl_s: 600 };
+        let welcome = Welcome {
+            version: VERSION,
+            epoch: 1,
+            relay: machine("a"),
+            ttl_s: 600,
+            election_ms: None,
+        };
         says.say(&Message::Welcome(welcome)).await.unwrap();
         for (digits, fresh) in [(&["a", "b"][..], true), (&["b", "c"], false), (&["a"], false)] {
             says.say(&Message::Members { members: listed(digits), fresh }).await.unwrap();

@@ -157,6 +157,7 @@ where
                     machine: cluster.machine().clone(),
                     epoch: terms.epoch,
                     ttl: terms.ttl,
+                    election: terms.election,
                     fresh,
                     members: cluster.members.subscribe(),
                     told: cluster.told.subscribe(),

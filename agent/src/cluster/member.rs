@@ -486,7 +486,7 @@ async fn lead_and_look(
     cluster: &Arc<Cluster>,
     node: &Node,
     store: &Etcd,
-    (Terms { epoch, ttl }, known): (Terms, &mut outlook::Known<Monotonic>),
+    (Terms { epoch, ttl, .. }, known): (Terms, &mut outlook::Known<Monotonic>),
 ) -> String {
     let settings =
         lead::Settings { machine: cluster.machine().clone(), cluster: cluster.name().clone(), ttl };

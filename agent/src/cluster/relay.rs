@@ -44,6 +44,8 @@ pub(super) struct Relay<S> {
     pub(super) epoch: u64,
     /// A machine that says nothing for so long is gone.
     pub(super) ttl: Duration,
+    /// etcd elects a leader within this.
+    pub(super) election: Duration,
     /// Who runs etcd, as a quorum said after the node had come.
     pub(super) fresh: Vec<Member>,
     /// Who runs etcd, as it changes.
@@ -206,6 +208,7 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
             epoch: self.relay.epoch,
             relay: self.relay.machine.clone(),
             ttl_s: u32::try_from(self.relay.ttl.as_secs()).unwrap_or(u32::MAX),
+            election_ms: u32::try_from(self.relay.election.as_millis()).ok(),
         };
         Ok(self.says.say(&Message::Welcome(welcome)).await?)
     }
@@ -338,8 +341,10 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
                         Err(problem) => return Err(problem.into()),
                     },
                 };
+                let held = alive.asks && !gone && self.holds().await?;
                 let gone = if gone { vec![self.node.clone()] } else { Vec::new() };
-                Ok(self.says.say(&Message::KeptAlive { number: alive.number, gone }).await?)
+                let number = alive.number;
+                Ok(self.says.say(&Message::KeptAlive { number, gone, held }).await?)
             }
             Message::State { number, state } => self.report(number, &state).await,
             Message::WantSpecs { hashes } => self.want_specs(hashes).await,
@@ -353,6 +358,15 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
                 self.refuse(why).await
             }
         }
+    }
+
+    /// The node is there by the lease that it has through this link. An etcd may confirm the renewal of a lease that is gone
+    /// (etcd#20590); what it reads it agrees on with a quorum.
+    async fn holds(&self) -> Result<bool, End> {
+        let key = Key::Alive(self.node.clone());
+        let (_, entry) = self.relay.store.get(&key.bytes()).await?;
+        let lease = entry.and_then(|entry| entry.lease);
+        Ok(self.joined.is_some_and(|joined| lease == Some(joined.lease)))
     }
 
     /// Tells what changed of what every node is told.

@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 
+use ferrite_cluster::names::UnitName;
+use ferrite_cluster::records::{Assigned, Spec};
 use ferrite_net::mesh::Flat;
 use ferrite_schema::cluster_network::MeshTransport;
 use ferrite_schema::join::ClusterRecord;
 
+use super::fence;
 use super::kept::Folder;
 
 /// The cluster that what is kept in `folder` is of; none where nothing is kept, or where it cannot be read.
@@ -42,4 +45,17 @@ pub(crate) fn kept_flat(folder: &Path) -> Option<Flat> {
     let network = kept.networks.parse().ok()?;
     let flat = Flat { ipv4: network.ipv4.parts(), ipv6: network.ipv6.address() };
     (network.transport == MeshTransport::Routes).then_some(flat)
+}
+
+/// What must not run twice of what this node was last told to run; nothing where that cannot be read, since it is not begun then.
+pub(super) fn singles(folder: &Folder) -> BTreeSet<UnitName> {
+    let Ok(Some(kept)) = folder.assignment() else { return BTreeSet::new() };
+    let all = kept.assignment.instances.into_iter();
+    let known: Vec<(UnitName, Assigned, Spec)> = all
+        .filter_map(|(name, assigned)| {
+            let spec = folder.spec(&assigned.spec)?;
+            Some((name, assigned, spec))
+        })
+        .collect();
+    fence::singles(known.iter().map(|(name, assigned, spec)| (name, assigned, spec)))
 }

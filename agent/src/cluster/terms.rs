@@ -66,7 +66,8 @@ fn terms(entry: &Entry, id: &ClusterId) -> Result<Terms, String> {
         return Err(format!("its data is of cluster {}, and this is {id}", record.id));
     }
     let ttl = Duration::from_secs(record.timings.ttl_s.max(1).into());
-    Ok(Terms { epoch: record.epoch, ttl })
+    let election = Duration::from_millis(record.timings.election_ms.into());
+    Ok(Terms { epoch: record.epoch, ttl, election })
 }
 
 /// What a person is told whose cluster has lost its own record.

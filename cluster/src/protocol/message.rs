@@ -76,6 +76,9 @@ pub enum Message {
         number: u64,
         /// Machines whose lease is gone.
         gone: Vec<MachineId>,
+        /// A read after the renewal has found the node there by its own lease. Where that is wanted alone.
+        #[serde(default, skip_serializing_if = "is_false")]
+        held: bool,
     },
     /// A node: what it runs.
     State {
@@ -204,6 +207,9 @@ pub struct Welcome {
     pub relay: MachineId,
     /// Seconds after which a node that says nothing is gone.
     pub ttl_s: u32,
+    /// Milliseconds within which etcd elects a leader; absent from relays that do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub election_ms: Option<u32>,
 }
 
 /// Machines are there.
@@ -213,6 +219,9 @@ pub struct KeepAlive {
     pub number: u64,
     /// Machines that said so since the last one; a node names itself.
     pub machines: Vec<MachineId>,
+    /// It is wanted to be known whether the renewal counts: the node runs what must not run twice.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub asks: bool,
 }
 
 /// All that a node is to run.
