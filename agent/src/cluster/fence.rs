@@ -16,12 +16,13 @@
 //!
 //! In `Shut` nothing of it may run; in `Ending` it is asked to end; what runs when `Shut` comes is killed. The limit is the TTL and four
 //! times etcd's election, so that an election stops nothing. Whoever places it elsewhere waits as much longer than the lease, and
-//! [`MARGIN`] more. Events come from the link ([`Event::Sent`], [`Event::Counted`]) and from a thread that looks at the clocks.
+//! [`ferrite_cluster::presence::FENCE_MARGIN`] more. Events come from the link ([`Event::Sent`], [`Event::Counted`]) and from a thread that looks at the clocks.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ferrite_cluster::names::UnitName;
+use ferrite_cluster::presence::Times;
 use ferrite_cluster::records::{Assigned, Spec, Target};
 
 use super::Cluster;
@@ -35,11 +36,6 @@ use stamp::Stamp;
 
 /// From the word to end until it is ended.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
-/// What others wait beyond the limit: clocks are read in whole seconds, and a killed process takes its time.
-#[cfg(test)]
-const MARGIN: Duration = Duration::from_secs(3);
-/// An etcd without a leader is waited for so many times as long as it takes to elect one.
-const ELECTIONS: u32 = 4;
 /// Least that is left between the word to end and the beginning, whatever a record says of the times.
 const LIMIT_MIN: Duration = Duration::from_secs(4);
 const _: () = assert!(LIMIT_MIN.as_secs() > GRACE.as_secs());
@@ -92,8 +88,8 @@ impl Fence {
     }
 
     /// The cluster's times: leases last for `ttl`, and etcd elects within `election`.
-    pub(super) fn knows(&mut self, ttl: Duration, election: Duration) {
-        self.limit = limit(ttl, election);
+    pub(super) fn knows(&mut self, times: Times) {
+        self.limit = times.fence().max(LIMIT_MIN);
     }
 
     /// Takes in what happened; answers with what holds from now on.
@@ -190,11 +186,6 @@ pub(super) async fn work(cluster: &Cluster, node: &Node) {
 const ABOUT: &str = "cluster fence";
 /// How often it is looked whether something was begun all the same.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// How old the last renewal may be.
-fn limit(ttl: Duration, election: Duration) -> Duration {
-    ttl.saturating_add(election.saturating_mul(ELECTIONS)).max(LIMIT_MIN)
-}
 
 #[cfg(test)]
 #[path = "fence/tests.rs"]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ferrite_cluster::catalogue::Catalogue;
 use ferrite_cluster::names::{SpecHash, UnitName};
+use ferrite_cluster::presence::Times;
 use ferrite_cluster::protocol::{
     Follower, Hello, KeepAlive, Member, Message, PeersSnapshot, SPOKEN, Welcome,
 };
@@ -244,7 +245,8 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
         (news.welcome)(&welcome);
         let ttl = Duration::from_secs(welcome.ttl_s.max(1).into());
         if let Some(election_ms) = welcome.election_ms {
-            self.own.fence.knows(ttl, Duration::from_millis(election_ms.into()));
+            let election = Duration::from_millis(election_ms.into());
+            self.own.fence.knows(Times { ttl, election });
         }
         let mut fence = self.own.fence.watch();
         let mut changes = self.instances.changes();

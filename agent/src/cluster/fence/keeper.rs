@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use ferrite_cluster::names::UnitName;
+use ferrite_cluster::presence::Times;
 use ferrite_files::durable;
 use ferrite_files::small::read_small_text;
 use rustix::time::{
@@ -92,8 +93,8 @@ impl Keeper {
     }
 
     /// The cluster's times.
-    pub(crate) fn knows(&self, ttl: Duration, election: Duration) {
-        self.state().fence.knows(ttl, election);
+    pub(crate) fn knows(&self, times: Times) {
+        self.state().fence.knows(times);
     }
 
     /// These must not run twice, and are to run here, and no others.
@@ -250,7 +251,7 @@ mod tests {
         };
         tokio::time::timeout(SOON, waits).await.expect("it is killed");
         assert!(!killed("web@1"), "what may run twice is nobody's business here");
-        keeper.knows(Duration::from_secs(600), Duration::ZERO);
+        keeper.knows(Times { ttl: Duration::from_secs(600), election: Duration::ZERO });
         keeper.sent(1);
         keeper.counted(1);
         assert!(keeper.is_open());

@@ -12,7 +12,7 @@ fn at(boot_ms: u64) -> Stamp {
 
 fn fence() -> Fence {
     let mut fence = Fence::new();
-    fence.knows(TTL, ELECTION);
+    fence.knows(Times { ttl: TTL, election: ELECTION });
     assert_eq!(fence.limit, LIMIT);
     fence
 }
@@ -75,9 +75,9 @@ fn an_agent_that_comes_back_goes_on_and_a_longer_absence_has_ended_it() {
 #[test]
 fn times_of_a_record_that_are_none_leave_time_to_end() {
     let mut fence = Fence::new();
-    fence.knows(Duration::ZERO, Duration::ZERO);
+    fence.knows(Times { ttl: Duration::ZERO, election: Duration::ZERO });
     assert_eq!(fence.limit, LIMIT_MIN);
-    fence.knows(Duration::MAX, Duration::MAX);
+    fence.knows(Times { ttl: Duration::MAX, election: Duration::MAX });
     assert_eq!(fence.limit, Duration::MAX);
 }
 
@@ -154,7 +154,7 @@ impl Model {
 
     /// From when on the cluster may run it elsewhere.
     fn elsewhere_ms(&self) -> u64 {
-        self.lease_ends_ms + ms(LIMIT - TTL + MARGIN)
+        self.lease_ends_ms + ms(Times { ttl: TTL, election: ELECTION }.ended_after())
     }
 
     /// What has come to the store by now: a lease is renewed, or begun by a machine that has heard that it has ended.
