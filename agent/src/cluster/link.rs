@@ -8,7 +8,7 @@ use ferrite_cluster::catalogue::Catalogue;
 use ferrite_cluster::names::{SpecHash, UnitName};
 use ferrite_cluster::presence::Times;
 use ferrite_cluster::protocol::{
-    Follower, Hello, KeepAlive, Member, Message, PeersSnapshot, SPOKEN, Welcome,
+    AssignmentSnapshot, Follower, Hello, KeepAlive, Member, Message, PeersSnapshot, SPOKEN, Welcome,
 };
 use ferrite_cluster::records::{LEVEL, Machine, State};
 use ferrite_schema::cluster::{ClusterId, MachineId};
