@@ -178,7 +178,7 @@ pub(super) async fn work(cluster: &Cluster, node: &Node) {
                     return std::future::pending().await;
                 }
             }
-            _ = again.tick(), if ends => {}
+            _ = again.tick(), if !names.is_empty() => {}
         }
     }
 }

@@ -100,9 +100,14 @@ impl Keeper {
     /// These must not run twice, and are to run here, and no others.
     pub(crate) fn guard(&self, names: BTreeSet<UnitName>) {
         let mut state = self.state();
+        if state.guarded == names {
+            return;
+        }
         let more = names.iter().any(|name| !state.guarded.contains(name));
         state.guarded = names;
-        if state.guarded.is_empty() || !more {
+        // What holds is the same, and is about others.
+        self.0.phase.send_modify(|_| {});
+        if !more {
             return;
         }
         if !std::mem::replace(&mut state.watched, true) {
@@ -141,7 +146,7 @@ impl Keeper {
         (state.watched || state.guarded.is_empty()) && *self.0.phase.borrow() == Phase::Open
     }
 
-    /// What holds, as it changes.
+    /// What holds, as that changes, or what it is about.
     pub(crate) fn watch(&self) -> watch::Receiver<Phase> {
         self.0.phase.subscribe()
     }
@@ -169,10 +174,10 @@ impl Keeper {
         // Below the lock: what is told is in the order of what happened.
         self.0.phase.send_if_modified(|told| {
             let differs = *told != phase;
-            if differs {
+            if differs && !state.guarded.is_empty() {
                 tracing::warn!(was = ?*told, now = ?phase, "fence");
-                *told = phase;
             }
+            *told = phase;
             differs
         });
         phase
@@ -191,7 +196,7 @@ impl Keeper {
         let mut count = [0; 8];
         loop {
             // Whatever ends a wait is a reason to look.
-            drop(rustix::io::read(&ticks, &mut count));
+            rustix::io::read(&ticks, &mut count).ok();
             if self.step(Event::Look) == Phase::Shut {
                 self.kill();
             }
