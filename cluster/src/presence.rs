@@ -92,8 +92,13 @@ impl Presences {
     /// Nobody is known. Leases last for `ttl`.
     #[must_use]
     pub const fn new(ttl: Duration) -> Self {
-        let (machines, vanished) = (BTreeMap::new(), VecDeque::new());
-        Self { ttl, ends: None, machines, vanished, not_before: Moment::ZERO }
+        Self {
+            ttl,
+            ends: None,
+            machines: BTreeMap::new(),
+            vanished: VecDeque::new(),
+            not_before: Moment::ZERO,
+        }
     }
 
     /// Likewise, for who gives to others what must not run twice.

@@ -154,10 +154,10 @@ pub enum MachineCommand {
   ferrite machine reset --at 10.0.0.7 --yes       # one that the cluster does not have: STATE is another cluster's, or it was forgotten")]
     Reset {
         /// Its name, or the start of its ID
-        #[arg(value_name = "MACHINE", conflicts_with = "machine")]
+        #[arg(value_name = "MACHINE")]
         of: Option<String>,
         /// Where it is reached, where the cluster does not have it; port 7443 where none is given
-        #[arg(long, value_name = "HOST[:PORT]", value_parser = join_address, conflicts_with_all = ["of", "machine"])]
+        #[arg(long, value_name = "HOST[:PORT]", value_parser = join_address, conflicts_with = "of")]
         at: Option<JoinAddress>,
         /// Yes, everything on STATE is to be lost
         #[arg(long)]
