@@ -312,7 +312,13 @@ fn somebody_is_let_in_and_shut_out_again(computer: &Computer) -> Result<()> {
     let again = computer.run(&grant)?;
     ensure!(!again.status.success() && said(&again).contains("ann.toml"), "{}", said(&again));
     let given = ferrite_ctl::context::read(&file)?;
-    store(computer).save(&Context { name: "ann".to_owned(), ..given })?;
+    store(computer).save(&Context { name: "ann".to_owned(), ..given.clone() })?;
+    // Each machine by its own port: none goes by what another one says.
+    for node in [MEMBER, WORKER, JOINED] {
+        let (name, endpoint) = (format!("ann-{node}"), endpoint(computer, node)?);
+        let further = Vec::new();
+        store(computer).save(&Context { name, endpoint, further, ..given.clone() })?;
+    }
     let looks =
         |machine: &str| computer.run(&["unit", "list", "--context", "ann", "--machine", machine]);
     for machine in [MEMBER, WORKER, JOINED] {
