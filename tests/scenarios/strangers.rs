@@ -320,7 +320,7 @@ fn somebody_is_let_in_and_shut_out_again(computer: &Computer) -> Result<()> {
         store(computer).save(&Context { name, endpoint, further, ..given.clone() })?;
     }
     let looks =
-        |machine: &str| computer.run(&["unit", "list", "--context", "ann", "--machine", machine]);
+        |node: &str| computer.run(&["machine", "status", "--context", &format!("ann-{node}")]);
     for machine in [MEMBER, WORKER, JOINED] {
         let looked = looks(machine)?;
         ensure!(looked.status.success(), "{machine}: {}", said(&looked));
