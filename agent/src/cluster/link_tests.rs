@@ -181,7 +181,9 @@ async fn told_and_linked(
     };
     let mut nobody = Nobody::default();
     let mut news = News { peers, services, ..nobody.news() };
-    let node = link::run(here, own, instances, following, &mut news);
+    // Each has a place of its own: not optimised, all of them together are more than a thread has.
+    let node = Box::pin(link::run(here, own, instances, following, &mut news));
+    let (answers, tells) = (Box::pin(answers), Box::pin(tells));
     let all = async {
         tokio::select! {
             end = async { tokio::join!(node, answers).0 } => Some(end),
@@ -593,7 +595,8 @@ async fn every_node_hears_which_certificates_open_nothing_any_more() {
     let mut nobody = Nobody::default();
     let mut news = News { revoked: &mut revoked, ..nobody.news() };
     let (own, instances) = (own("boot"), Pretends::new());
-    let node = link::run(here, &own, &instances, &mut following, &mut news);
+    let node = Box::pin(link::run(here, &own, &instances, &mut following, &mut news));
+    let (answers, tells) = (Box::pin(answers), Box::pin(tells));
     let does = async {
         let mut is = async |all: &[&str]| {
             let all: BTreeSet<String> = all.iter().map(|&one| one.to_owned()).collect();

@@ -331,7 +331,8 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
 
     async fn hear(&mut self, message: Message) -> Result<(), End> {
         match message {
-            Message::Register { machine, state } => self.register(*machine, state).await,
+            // All that it waits for has its place elsewhere: a link is small, and there may be thousands.
+            Message::Register { machine, state } => Box::pin(self.register(*machine, state)).await,
             Message::KeepAlive(alive) => {
                 let gone = match self.joined {
                     None => true,

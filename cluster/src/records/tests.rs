@@ -160,8 +160,14 @@ fn networks_are_understood_or_said_to_be_none() {
     let understood = usual.parse().unwrap();
     assert_eq!(understood.transport, MeshTransport::WireGuard);
     assert_eq!(understood.stored(), usual, "what is as always is written as always");
-    let flat = json!({"ipv4": "172.16.0.0/16", "ipv6": "fd00:1::/48", "transport": "routes"});
+    let flat =
+        json!({"ipv4": "172.16.0.0/16", "ipv6": "fd00:1::/48", "transport": "routes", "level": 2});
     let understood = networks(flat.clone()).parse().unwrap();
+    // Of a level that this version does not know it takes no part in it, whatever else is understood.
+    let mut later = flat.clone();
+    later["level"] = json!(LEVEL + 1);
+    let wrong = networks(later).parse().unwrap_err();
+    assert!(wrong.field == "networks.level" && wrong.why.contains("update it"), "{wrong:?}");
     assert_eq!(understood.transport, MeshTransport::Routes);
     assert_eq!(serde_json::to_value(understood.stored()).unwrap(), flat);
     for (field, value) in [("ipv4", "10.112.0.0/24"), ("ipv6", "fd00::/64"), ("transport", "vxlan")]

@@ -163,8 +163,8 @@ fn a_newer_version_s_fields_are_passed_over_and_its_messages_are_named() {
 #[test]
 fn the_highest_version_of_both_is_spoken() {
     assert_eq!(agreed_version(&[1]), Some(1));
-    assert_eq!(agreed_version(&[7, 1, 2]), Some(1));
-    assert_eq!(agreed_version(&[2, 3]), None);
+    assert_eq!(agreed_version(&[7, 1, 2]), Some(2));
+    assert_eq!(agreed_version(&[3, 7]), None);
     assert_eq!(agreed_version(&[]), None);
 }
 
