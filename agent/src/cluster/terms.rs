@@ -167,7 +167,7 @@ mod tests {
         let entry = store.get(&Key::Cluster.bytes()).await.unwrap().1.unwrap();
         let record: Record = decode(&Key::Cluster, &entry.value).unwrap();
         let told = serde_json::to_value(&record.networks).unwrap();
-        let expected = serde_json::json!({"ipv4": "172.16.0.0/16", "ipv6": "fd00:1:2::/48", "transport": "routes"});
+        let expected = serde_json::json!({"ipv4": "172.16.0.0/16", "ipv6": "fd00:1:2::/48", "transport": "routes", "level": 2});
         assert_eq!(told, expected);
     }
 
