@@ -14,32 +14,35 @@
 //! | `following`, `link`, `errand` | this node's way to the cluster, what it hears on it and does for it |
 //! | `instances` | units for the cluster, and what is said of them |
 //! | `images`, `fetching` | images that this machine gives others, and those that others have |
-//! | `kept`, `knowledge` | what is kept on STATE, and what is known of machines that want in |
+//! | `kept`, `remembered`, `knowledge` | what is kept on STATE and what of it others go by, and what is known of machines that want in |
+//! | `fence` | until when this machine may run what must not run twice: pure |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ferrite_cluster::catalogue::Catalogue;
+use ferrite_cluster::names::UnitName;
 use ferrite_cluster::protocol::{Member, PeersSnapshot, Standing};
 use ferrite_cluster::records::{ADDRESSES_MAX, Capacity, LEVEL, Machine, Rest};
 use ferrite_cluster::store::Etcd;
-use ferrite_net::mesh::Flat;
 use ferrite_net::underlay::Underlay;
+use ferrite_pki::Issuer;
 use ferrite_schema::cluster::{ClusterId, ClusterName, MachineId};
-use ferrite_schema::cluster_network::MeshTransport;
 use ferrite_schema::join::ClusterRecord;
 use ferrite_schema::node_config::{ClusterConfig, NodeConfig};
 use tokio::sync::watch;
 
 use dial::Identity;
 use etcd::Whose;
+use fence::Keeper;
 use hints::Hints;
 use kept::Folder;
 
 use crate::join::knowledge::Knowledge;
+use crate::join::service::{OpenDoor, node_issuer};
 use crate::join::work::Membership;
 use crate::node::Node;
 
@@ -49,6 +52,7 @@ mod candidates;
 mod dial;
 mod errand;
 mod etcd;
+mod fence;
 mod fetching;
 mod following;
 mod founding;
@@ -73,6 +77,7 @@ mod race;
 mod recovering;
 mod recovery;
 mod relay;
+mod remembered;
 mod ruin;
 mod seeking;
 mod space;
@@ -81,8 +86,10 @@ mod terms;
 mod wanted;
 mod work;
 
+pub(crate) use fence::UNIT_CGROUP;
 pub(crate) use meaning::{may_change, pinned};
 pub(crate) use recovering::{NotOrdered, Remains, order, remains};
+pub(crate) use remembered::{kept_addresses, kept_cluster, kept_flat};
 pub(crate) use wanted::wanted;
 pub(crate) use work::work;
 
@@ -90,11 +97,16 @@ pub(crate) use work::work;
 #[path = "cluster/link_tests.rs"]
 mod link_tests;
 
+/// Name of the file in memory by which an agent goes on with what one before it knew.
+const FENCE: &str = "fence.json";
+
 /// What a member reads of the cluster's own record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Terms {
     epoch: u64,
     ttl: Duration,
+    /// Within which etcd elects a leader.
+    election: Duration,
 }
 
 /// What the rest of the agent knows of the cluster, and its own parts of one another.
@@ -124,6 +136,8 @@ pub struct Cluster {
     linked: watch::Sender<bool>,
     /// Where others may be, as they call on this node's links.
     hints: watch::Sender<Hints>,
+    /// Serial numbers of certificates that open nothing any more, as they were heard last.
+    revoked: watch::Sender<Arc<BTreeSet<String>>>,
     /// What this node tells others, while it is a member whose etcd answers.
     told: watch::Sender<Option<Told>>,
     /// What this node is told of the cluster's network, and what it knows of services.
@@ -135,6 +149,8 @@ pub struct Cluster {
     shared: OnceLock<images::Shared>,
     /// The networks that it was in when that was last looked at.
     underlay: Mutex<Underlay>,
+    /// Until when this node may run what must not run twice.
+    fence: Keeper,
 }
 
 /// What a member tells every node.
@@ -142,6 +158,23 @@ pub struct Cluster {
 struct Told {
     catalogue: Arc<Catalogue>,
     peers: Option<Arc<PeersSnapshot>>,
+    /// Serial numbers of certificates that open nothing any more.
+    revoked: Arc<BTreeSet<String>>,
+}
+
+/// What a node is to its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// It is in none, or has nothing of it.
+    Alone,
+    /// What it has is another cluster's.
+    Estranged,
+    /// It is not known yet.
+    Unknown,
+    /// It runs no etcd.
+    Guest,
+    /// It runs etcd, or has begun to: its data may be the cluster's.
+    Member,
 }
 
 /// The catalogue as a node has it.
@@ -195,6 +228,9 @@ impl Cluster {
     #[must_use]
     pub fn new(config: ClusterConfig, machine: MachineId, about: About) -> Self {
         let folder = Folder::at(&about.folder);
+        let revoked = Arc::new(remembered::kept_revoked(&folder));
+        let file = PathBuf::from(ferrite_schema::names::RUN_DIR).join(FENCE);
+        let fence = Keeper::begin(&file, remembered::singles(&folder));
         Self {
             config,
             machine,
@@ -211,12 +247,14 @@ impl Cluster {
             standing: watch::Sender::new(None),
             linked: watch::Sender::new(false),
             hints: watch::Sender::new(Hints::default()),
+            revoked: watch::Sender::new(revoked),
             told: watch::Sender::new(None),
             peers: watch::Sender::new(None),
             services: watch::Sender::new(None),
             mesh_key: OnceLock::new(),
             shared: OnceLock::new(),
             underlay: Mutex::default(),
+            fence,
         }
     }
 
@@ -247,6 +285,20 @@ impl Cluster {
     /// Where etcd listens on this node, while it runs one.
     pub(crate) fn etcd_socket(&self) -> PathBuf {
         etcd::socket()
+    }
+
+    /// What must not run twice, and may not run here yet: units of these names are not begun before the cluster is heard.
+    pub(crate) fn withheld(&self) -> BTreeSet<UnitName> {
+        if self.fence.is_open() { BTreeSet::new() } else { self.fence.guarded() }
+    }
+
+    /// What this node is to it.
+    pub(crate) fn part(&self) -> Part {
+        match &*self.standing.borrow() {
+            None => Part::Unknown,
+            Some(standing) if standing.member => Part::Member,
+            Some(_) => Part::Guest,
+        }
     }
 
     /// The cluster's epoch, while this node is a member.
@@ -302,6 +354,37 @@ impl Cluster {
             }
         });
         self.members.send_replace(members);
+    }
+
+    /// Takes in which certificates open nothing any more, and remembers it over boots: a node that hears nothing of its cluster
+    /// lets nobody in whom that has shut out.
+    fn know_revoked(&self, serials: BTreeSet<String>) {
+        if **self.revoked.borrow() == serials {
+            return;
+        }
+        tracing::info!(certificates = serials.len(), "revocations-known");
+        if let Err(error) = self.folder.keep_revoked(&serials) {
+            tracing::error!(error = ferrite_schema::chain(&error), "revocations-not-kept");
+        }
+        self.revoked.send_replace(Arc::new(serials));
+    }
+
+    /// Which certificates open nothing any more, as it changes.
+    pub(crate) fn watch_revoked(&self) -> watch::Receiver<Arc<BTreeSet<String>>> {
+        self.revoked.subscribe()
+    }
+
+    /// Whoever shows this certificate is not let in.
+    fn is_revoked(&self, serial: Option<&String>) -> bool {
+        serial.is_some_and(|serial| self.revoked.borrow().contains(serial))
+    }
+
+    /// What certifies the cluster's users, on a node that may be a member.
+    ///
+    /// # Errors
+    /// It may not be one, or what it has for that is of no use.
+    pub(crate) fn issuer(&self) -> Result<Issuer, OpenDoor> {
+        node_issuer(&self.config)
     }
 
     /// There is a cluster, and who runs etcd in it is not known: that is remembered, too.
@@ -369,24 +452,6 @@ impl Cluster {
             rest: Rest::new(),
         }
     }
-}
-
-/// Addresses of the cluster's machines, as they are kept in `folder`; none where nothing is kept, or where it cannot be read.
-pub(crate) fn kept_addresses(folder: &Path) -> BTreeSet<IpAddr> {
-    let kept = Folder::at(folder).peers().ok().flatten();
-    kept.into_iter()
-        .flat_map(|kept| kept.peers.into_values())
-        .flat_map(|peer| peer.addresses)
-        .collect()
-}
-
-/// The cluster's network as it is kept in `folder`, where plain routes lead to others in it; none where nothing is kept, or where
-/// it cannot be read.
-pub(crate) fn kept_flat(folder: &Path) -> Option<Flat> {
-    let kept = Folder::at(folder).peers().ok().flatten()?;
-    let network = kept.networks.parse().ok()?;
-    let flat = Flat { ipv4: network.ipv4.parts(), ipv6: network.ipv6.address() };
-    (network.transport == MeshTransport::Routes).then_some(flat)
 }
 
 impl knowledge::Tells for Arc<Cluster> {

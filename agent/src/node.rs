@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use ferrite_files::quarantine::Quarantine;
 use ferrite_schema::api::Machine;
@@ -15,7 +15,7 @@ use ferrite_units::events::Events;
 use ferrite_units::supervisor::Units;
 use ferrite_units::volumes::Volumes;
 
-use crate::cluster::Cluster;
+use crate::cluster::{self, Cluster, Part};
 use crate::stats;
 use crate::streams::Streams;
 
@@ -41,6 +41,8 @@ pub struct Node {
     pub slot: String,
     /// STATE could not be used: why. Nothing is run, and nothing that is written is kept.
     pub rescue: Option<String>,
+    /// STATE is of another cluster than the configuration, and operators are let in for orders about the machine alone: why.
+    pub estranged: OnceLock<String>,
     /// Units.
     pub units: Units,
     /// Images.
@@ -67,6 +69,15 @@ pub struct Node {
     pub warnings: Mutex<Vec<String>>,
     /// Things that a person should know as long as they are so, by what they are about.
     pub standing: Mutex<BTreeMap<String, String>>,
+}
+
+/// What a node is to its cluster.
+#[derive(Debug)]
+pub(crate) struct Own {
+    /// The cluster that its STATE belongs to, for people.
+    pub(crate) cluster: Option<String>,
+    /// Its part in that.
+    pub(crate) part: Part,
 }
 
 /// The first of these, and how many more there are: ten thousand damaged files are one trouble, and a status that
@@ -104,6 +115,20 @@ impl Node {
             }
             None => drop(standing.remove(&about)),
         }
+    }
+
+    /// What the node is to its cluster.
+    #[must_use]
+    pub(crate) fn part(&self) -> Own {
+        let kept = cluster::kept_cluster(Path::new(names::MEMBERSHIP_DIR));
+        let named = kept.as_ref().map(|record| format!("{} ({})", record.name, record.id));
+        let part = match (&self.cluster, &kept) {
+            (None, _) => Part::Alone,
+            _ if self.rescue.is_some() => Part::Alone,
+            (Some(cluster), Some(kept)) if kept.id != *cluster.id() => Part::Estranged,
+            (Some(cluster), _) => cluster.part(),
+        };
+        Own { cluster: named, part }
     }
 
     /// Status for the API.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::Context;
 use ferrite_files::durable;
@@ -26,7 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::api::server::{Ending, Server};
-use crate::cluster::{About, Cluster};
+use crate::cluster::{self, About, Cluster};
 use crate::config::{self, Loaded, Sources};
 use crate::control::{self, Step};
 use crate::identity;
@@ -213,6 +213,13 @@ async fn prepare(
     let places = places(config, lib);
     let (run, volumes) = (places.run.clone(), places.volumes.clone());
     let store = UnitStore::at(&lib.join("units"));
+    let cluster = cluster(config, &id, &hostname);
+    // What may run elsewhere meanwhile is not begun before the cluster is heard.
+    for name in cluster.iter().flat_map(|cluster| cluster.withheld()) {
+        if let Err(error) = store.want(name.as_str(), false) {
+            warnings.push(format!("unit {name} may run twice: {}", ferrite_schema::chain(&error)));
+        }
+    }
     let events = Events::default();
     let tools = Tools {
         store,
@@ -232,7 +239,6 @@ async fn prepare(
     let (units, problems, supervisor) = supervisor::begin(tools).await;
     warnings.extend(problems);
     let init = init_status(&mut warnings).await;
-    let cluster = cluster(config, &id, &hostname);
     let release = std::fs::read_to_string(names::OS_RELEASE).unwrap_or_default();
     let value = |key| identity::os_release(&release, key).unwrap_or_default();
     let node = Node {
@@ -242,6 +248,7 @@ async fn prepare(
         variant: value("VARIANT_ID"),
         slot: init.slot,
         rescue: init.rescue,
+        estranged: OnceLock::new(),
         units,
         images,
         layers,
@@ -280,7 +287,7 @@ fn places(config: &NodeConfig, lib: &Path) -> Places {
         scratch: scratch.clone(),
         logs: lib.join("logs"),
         shim_cgroup: "/sys/fs/cgroup/system/shims".into(),
-        unit_cgroup: "/units".to_owned(),
+        unit_cgroup: cluster::UNIT_CGROUP.to_owned(),
         system_cgroup: "/node".to_owned(),
         volumes: lib.join("volumes"),
         ids: Ranges::at(&lib.join("ids.json"), Evidence { scratch, run: run.clone() }),

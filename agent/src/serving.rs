@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use axum::Router;
 use ferrite_net::containers::Containers;
+use ferrite_schema::cluster::ClusterId;
 use ferrite_schema::names;
 use ferrite_schema::node_config::NodeConfig;
 use tokio::sync::{mpsc, watch};
 
 use crate::api;
+use crate::api::cutting::Revoked;
 use crate::api::server::{Ending, Serve, Server, Visitor};
 use crate::api::tls::Doors;
 use crate::cluster;
@@ -38,10 +40,11 @@ pub(crate) struct Port {
     was_certified: bool,
 }
 
-/// Machines that want in, and nodes of the cluster.
+/// Machines that want in, nodes of the cluster, and who is not let in.
 struct Callers {
     lets_in: Option<Router>,
     nodes: Option<mpsc::Sender<Visitor>>,
+    revoked: Option<Revoked>,
 }
 
 impl Callers {
@@ -49,6 +52,9 @@ impl Callers {
     fn at(&self, mut server: Server) -> Server {
         if let Some(router) = &self.lets_in {
             server = server.letting_in(router.clone());
+        }
+        if let Some(revoked) = &self.revoked {
+            server = server.refusing(revoked.clone());
         }
         match &self.nodes {
             Some(nodes) => server.meeting(nodes.clone()),
@@ -67,7 +73,8 @@ pub(crate) async fn listen(
     // In its rescue state a node has no part in the cluster, and nothing to tell it.
     let takes_part = node.rescue.is_none();
     let lets_in = if takes_part { door(config, node).map(Door::router) } else { None };
-    let callers = Callers { lets_in, nodes: takes_part.then_some(meets) };
+    let revoked = node.cluster.as_ref().map(|cluster| cluster.watch_revoked());
+    let callers = Callers { lets_in, nodes: takes_part.then_some(meets), revoked };
     let server = opened(config, node, &doorway).await;
     let was_certified =
         config.api.is_some() || Folder::at(Path::new(names::MEMBERSHIP_DIR)).was_certified();
@@ -202,9 +209,11 @@ pub(crate) async fn belong(
         hardware: hardware::digest(Path::new("/sys")),
         boot: hardware::boot(Path::new("/proc")),
     };
+    let estranged = work::is_foreign(&settings.config, &settings.folder);
     let certifies = work::work(settings, &news);
-    if node.rescue.is_some() {
-        // It has an issuer, so that its operators reach it.
+    // In its rescue state it has an issuer, so that its operators reach it. What is on STATE of another cluster, etcd's data with
+    // it, is not for this one.
+    if node.rescue.is_some() || estranged {
         return certifies.await;
     }
     tokio::join!(certifies, cluster::work(known, node, visitors, &containers));
@@ -224,6 +233,19 @@ impl Told for News<'_> {
 
     fn warn(&self, warning: String) {
         self.node.warn(warning);
+    }
+
+    fn estranged(&self, why: &str, reached: Option<(ClusterId, Membership)>) {
+        // Whoever is let in by `[api]` is let in by that.
+        let (None, Some((cluster, membership))) = (&self.config.api, reached) else { return };
+        drop(self.node.estranged.set(why.to_owned()));
+        match Doors::estranged(&cluster, &membership) {
+            Ok(doors) => drop(self.doorway.send_replace(Some(doors))),
+            Err(error) => self.node.warn(format!(
+                "this node is not reached by anybody: {}",
+                ferrite_schema::chain(&error)
+            )),
+        }
     }
 
     fn member(&self, membership: Membership) {

@@ -172,7 +172,7 @@ impl View {
                     }
                 }
             }
-            Presence::Lost => {
+            Presence::Lost | Presence::Ended => {
                 self.alive.remove(id);
                 self.suspects.remove(id);
                 self.held.remove(id);

@@ -14,6 +14,8 @@
 //! | `join/tokens/DIGEST` | who founds it, admins; members spend it | [`crate::records::Token`] |
 //! | `join/machines/ID` | members | [`crate::records::Admission`] |
 //! | `revoked/SERIAL` | admins | [`crate::records::Revocation`] |
+//! | `access/SERIAL` | admins | [`crate::records::Access`] |
+//! | `forgotten/ID` | admins | [`crate::records::Forgotten`] |
 
 use std::fmt;
 
@@ -49,6 +51,10 @@ pub enum Key {
     Admission(MachineId),
     /// A certificate that opens nothing any more, by its serial number.
     Revoked(String),
+    /// A certificate that was given to a person, by its serial number.
+    Access(String),
+    /// A machine that was forgotten.
+    Forgotten(MachineId),
 }
 
 /// A key that this version does not know.
@@ -101,7 +107,11 @@ impl Key {
                 _ => Err(unknown("this version has no such kind of key".to_owned())),
             },
             "revoked" if is_serial(&name) => Ok(Self::Revoked(name)),
-            "revoked" => Err(unknown("a serial number has 1 to 64 hexadecimal digits".to_owned())),
+            "access" if is_serial(&name) => Ok(Self::Access(name)),
+            "revoked" | "access" => {
+                Err(unknown("a serial number has 1 to 64 hexadecimal digits".to_owned()))
+            }
+            "forgotten" => machine(name).map(Self::Forgotten).map_err(unknown),
             _ => Err(unknown("this version has no such kind of key".to_owned())),
         }
     }
@@ -118,6 +128,18 @@ impl Key {
         format!("{PREFIX}join/tokens/")
     }
 
+    /// What all keys of people's certificates start with.
+    #[must_use]
+    pub fn accesses() -> String {
+        format!("{PREFIX}access/")
+    }
+
+    /// What all keys of revoked certificates start with.
+    #[must_use]
+    pub fn revocations() -> String {
+        format!("{PREFIX}revoked/")
+    }
+
     /// The key as it is stored.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
@@ -129,7 +151,9 @@ fn machine(name: String) -> Result<MachineId, String> {
     MachineId::try_from(name).map_err(|bad| bad.to_string())
 }
 
-fn is_serial(text: &str) -> bool {
+/// A certificate's serial number, as it stands in a key.
+#[must_use]
+pub fn is_serial(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
@@ -159,6 +183,8 @@ impl fmt::Display for Key {
             Self::Token(digest) => write!(out, "join/tokens/{digest}"),
             Self::Admission(id) => write!(out, "join/machines/{id}"),
             Self::Revoked(serial) => write!(out, "revoked/{serial}"),
+            Self::Access(serial) => write!(out, "access/{serial}"),
+            Self::Forgotten(id) => write!(out, "forgotten/{id}"),
         }
     }
 }
@@ -185,6 +211,8 @@ mod tests {
             Key::Token("ab".repeat(32).parse().unwrap()),
             Key::Admission("0123456789abcdef0123456789abcdef".parse().unwrap()),
             Key::Revoked("0a".to_owned()),
+            Key::Access("0a".to_owned()),
+            Key::Forgotten("0123456789abcdef0123456789abcdef".parse().unwrap()),
         ]
     }
 
@@ -211,6 +239,8 @@ mod tests {
             ("/ferrite/1/join/machines/ab", "is no machine ID"),
             ("/ferrite/1/join/x", "no such kind"),
             ("/ferrite/1/revoked/xyz", "hexadecimal digits"),
+            ("/ferrite/1/access/0A", "hexadecimal digits"),
+            ("/ferrite/1/forgotten/0a", "is no machine ID"),
             ("/ferrite/1/net/01", "0 to 65535"),
             ("/ferrite/1/net/65536", "0 to 65535"),
         ] {

@@ -23,6 +23,7 @@ pub struct Outlook {
     networks: Option<Networks>,
     machines: BTreeMap<MachineId, Machine>,
     numbers: BTreeMap<u16, MachineId>,
+    revoked: BTreeSet<String>,
 }
 
 impl Outlook {
@@ -36,6 +37,7 @@ impl Outlook {
             networks: None,
             machines: BTreeMap::new(),
             numbers: BTreeMap::new(),
+            revoked: BTreeSet::new(),
         };
         let changes: Vec<Change> = entries.iter().cloned().map(Change::Put).collect();
         outlook.changes(&changes, now);
@@ -51,7 +53,8 @@ impl Outlook {
         let known = alive.map(|(id, _)| Key::Alive(id.clone()));
         let known = known.chain(self.machines.keys().cloned().map(Key::Machine));
         let known = known.chain(self.view.machines().cloned().map(Key::State));
-        let known: Vec<Key> = known.chain(self.numbers.keys().copied().map(Key::Net)).collect();
+        let known = known.chain(self.numbers.keys().copied().map(Key::Net));
+        let known: Vec<Key> = known.chain(self.revoked.iter().cloned().map(Key::Revoked)).collect();
         for key in known.into_iter().filter(|key| !there.contains(key)) {
             self.change(key, None, now);
         }
@@ -103,13 +106,19 @@ impl Outlook {
                 },
                 None => drop(self.numbers.remove(&number)),
             },
+            // Whatever is there says that it is revoked, understood or not.
+            Key::Revoked(serial) => match entry {
+                Some(_) => drop(self.revoked.insert(serial)),
+                None => drop(self.revoked.remove(&serial)),
+            },
             Key::Leader
             | Key::Unit(_)
             | Key::Spec(_)
             | Key::Assign(_)
             | Key::Token(_)
             | Key::Admission(_)
-            | Key::Revoked(_) => {}
+            | Key::Access(_)
+            | Key::Forgotten(_) => {}
         }
     }
 
@@ -144,6 +153,12 @@ impl Outlook {
     #[must_use]
     pub const fn catalogue(&self) -> &Catalogue {
         self.view.catalogue()
+    }
+
+    /// Serial numbers of certificates that open nothing any more.
+    #[must_use]
+    pub const fn revoked(&self) -> &BTreeSet<String> {
+        &self.revoked
     }
 
     /// Who is in the cluster's network; nothing before the cluster has one. A machine with several numbers, which nobody

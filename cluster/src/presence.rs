@@ -13,6 +13,37 @@ use crate::names::MachineId;
 /// A moment, as the time since one that stays the same.
 pub type Moment = Duration;
 
+/// A machine counts its last renewal for as much longer than the lease as etcd takes to elect a leader this often, so that an election
+/// ends nothing that must not run twice.
+const ELECTIONS: u32 = 4;
+/// What must not run twice is given this long at least from a machine's last renewal.
+const LIMIT_MIN: Duration = Duration::from_secs(4);
+/// Beyond that it is waited so long for it to have ended: clocks are read in whole seconds, and a killed process takes its time.
+pub const FENCE_MARGIN: Duration = Duration::from_secs(3);
+
+/// Times of a cluster, by which a machine is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// How long leases last.
+    pub ttl: Duration,
+    /// Within which etcd elects a leader.
+    pub election: Duration,
+}
+
+impl Times {
+    /// So old may a machine's last renewal be while it runs what must not run twice.
+    #[must_use]
+    pub fn fence(self) -> Duration {
+        self.ttl.saturating_add(self.election.saturating_mul(ELECTIONS)).max(LIMIT_MIN)
+    }
+
+    /// So long after the end of its lease has that ended there. The lease ends no earlier than the machine's count of it.
+    #[must_use]
+    pub fn ended_after(self) -> Duration {
+        self.fence().saturating_sub(self.ttl).saturating_add(FENCE_MARGIN)
+    }
+}
+
 /// From suspect to lost.
 pub const SUSPECT_FOR: Duration = Duration::from_secs(2);
 
@@ -40,6 +71,8 @@ pub enum Sign {
 #[derive(Debug, Clone)]
 pub struct Presences {
     ttl: Duration,
+    /// From the end of a lease until what must not run twice has ended; where that is of no interest nobody hears of it.
+    ends: Option<Duration>,
     machines: BTreeMap<MachineId, Seen>,
     /// Who vanished when, for as long as it counts.
     vanished: VecDeque<(Moment, MachineId)>,
@@ -51,14 +84,27 @@ pub struct Presences {
 enum Seen {
     Alive,
     Suspect { since: Moment, unseen: bool },
-    Lost,
+    Lost { since: Moment },
+    Ended,
 }
 
 impl Presences {
     /// Nobody is known. Leases last for `ttl`.
     #[must_use]
     pub const fn new(ttl: Duration) -> Self {
-        Self { ttl, machines: BTreeMap::new(), vanished: VecDeque::new(), not_before: Moment::ZERO }
+        Self {
+            ttl,
+            ends: None,
+            machines: BTreeMap::new(),
+            vanished: VecDeque::new(),
+            not_before: Moment::ZERO,
+        }
+    }
+
+    /// Likewise, for who gives to others what must not run twice.
+    #[must_use]
+    pub fn ending(times: Times) -> Self {
+        Self { ends: Some(times.ended_after()), ..Self::new(times.ttl) }
     }
 
     /// Takes in what happened and answers with what changed.
@@ -73,7 +119,7 @@ impl Presences {
             }
             Sign::Vanished(id) => {
                 let seen = self.machines.get(id);
-                if !matches!(seen, Some(Seen::Suspect { .. } | Seen::Lost)) {
+                if matches!(seen, None | Some(Seen::Alive)) {
                     let unseen = seen.is_none();
                     self.machines.insert(id.clone(), Seen::Suspect { since: now, unseen });
                     self.vanished.push_back((now, id.clone()));
@@ -88,8 +134,19 @@ impl Presences {
         let due: Vec<MachineId> =
             self.suspects().filter(|(_, at)| *at <= now).map(|(id, _)| id.clone()).collect();
         for id in due {
-            self.machines.insert(id.clone(), Seen::Lost);
+            // By the end of its lease, as it was seen: for one that was away before, since it is looked for.
+            let since = match self.machines.get(&id) {
+                Some(Seen::Suspect { since, .. }) => *since,
+                Some(Seen::Alive | Seen::Lost { .. } | Seen::Ended) | None => now,
+            };
+            self.machines.insert(id.clone(), Seen::Lost { since });
             changed.push((id, Presence::Lost));
+        }
+        let due: Vec<MachineId> =
+            self.ending_at().filter(|(_, at)| *at <= now).map(|(id, _)| id.clone()).collect();
+        for id in due {
+            self.machines.insert(id.clone(), Seen::Ended);
+            changed.push((id, Presence::Ended));
         }
         changed
     }
@@ -100,7 +157,8 @@ impl Presences {
             let presence = match seen {
                 Seen::Alive => Presence::Alive,
                 Seen::Suspect { .. } => Presence::Suspect,
-                Seen::Lost => Presence::Lost,
+                Seen::Lost { .. } => Presence::Lost,
+                Seen::Ended => Presence::Ended,
             };
             (id, presence)
         })
@@ -109,7 +167,7 @@ impl Presences {
     /// When the next [`Sign::Tick`] changes something.
     #[must_use]
     pub fn deadline(&self) -> Option<Moment> {
-        self.suspects().map(|(_, at)| at).min()
+        self.suspects().chain(self.ending_at()).map(|(_, at)| at).min()
     }
 
     /// The brake holds somebody now.
@@ -118,7 +176,7 @@ impl Presences {
         let alive = self.alive();
         self.machines.values().any(|seen| match seen {
             Seen::Suspect { since, .. } => self.many(*since, alive),
-            Seen::Alive | Seen::Lost => false,
+            Seen::Alive | Seen::Lost { .. } | Seen::Ended => false,
         })
     }
 
@@ -132,7 +190,16 @@ impl Presences {
                 let at = since.saturating_add(SUSPECT_FOR).saturating_add(brake);
                 Some((id, at.max(self.not_before)))
             }
-            Seen::Alive | Seen::Lost => None,
+            Seen::Alive | Seen::Lost { .. } | Seen::Ended => None,
+        })
+    }
+
+    /// Lost machines, and when what must not run twice has ended on each.
+    fn ending_at(&self) -> impl Iterator<Item = (&MachineId, Moment)> {
+        let ends = self.ends;
+        self.machines.iter().filter_map(move |(id, seen)| match seen {
+            Seen::Lost { since } => Some((id, since.saturating_add(ends?))),
+            Seen::Alive | Seen::Suspect { .. } | Seen::Ended => None,
         })
     }
 
@@ -229,6 +296,30 @@ mod tests {
         presences.step(&Sign::Appeared(id(7)), s(16));
         presences.step(&Sign::Vanished(id(7)), s(20));
         assert_eq!(presences.deadline(), Some(s(22)));
+    }
+
+    #[test]
+    fn what_must_not_run_twice_has_ended_some_time_after_the_lease() {
+        let times = Times { ttl: TTL, election: s(1) };
+        assert_eq!((times.fence(), times.ended_after()), (s(9), s(7)));
+        let slow = Times { ttl: s(12), election: Duration::from_millis(2500) };
+        assert_eq!((slow.fence(), slow.ended_after()), (s(22), s(13)));
+        let none = Times { ttl: Duration::ZERO, election: Duration::ZERO };
+        assert_eq!((none.fence(), none.ended_after()), (s(4), s(7)));
+        let mut presences = Presences::ending(times);
+        presences.step(&Sign::Appeared(id(1)), s(0));
+        presences.step(&Sign::Vanished(id(1)), s(10));
+        assert_eq!(presences.step(&Sign::Tick, s(12)), [(id(1), Presence::Lost)]);
+        assert_eq!(presences.deadline(), Some(s(17)));
+        assert_eq!(presences.step(&Sign::Tick, s(16)), []);
+        assert_eq!(presences.step(&Sign::Tick, s(17)), [(id(1), Presence::Ended)]);
+        assert_eq!(presences.deadline(), None);
+        assert_eq!(presences.step(&Sign::Vanished(id(1)), s(18)), [], "it is gone already");
+        assert_eq!(presences.step(&Sign::Appeared(id(1)), s(19)), [(id(1), Presence::Alive)]);
+        // Nobody has looked for long: both at once, in their order.
+        presences.step(&Sign::Vanished(id(1)), s(30));
+        let both = [(id(1), Presence::Lost), (id(1), Presence::Ended)];
+        assert_eq!(presences.step(&Sign::Tick, s(60)), both);
     }
 
     #[derive(Debug, Clone)]

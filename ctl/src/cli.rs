@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, with the words that `--help` shows.
 
+mod access;
 mod cluster;
 mod etcd;
 mod image;
@@ -10,6 +11,7 @@ mod unit;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::access::AccessCommand;
 pub(crate) use self::cluster::DEFAULT_NAME;
 pub use self::cluster::{
     BootMethod, ClusterCommand, Offer, PublishedPort, TokenCommand, UpArguments,
@@ -144,6 +146,9 @@ pub enum Command {
   ferrite machine metadata dev-2 zone=b rack-"
     )]
     Machine(MachineCommand),
+    /// Say who may use the cluster: list, give and revoke certificates of users
+    #[command(subcommand)]
+    Access(AccessCommand),
     /// List the cluster's services: which instances answer, and where
     #[command(subcommand)]
     Service(ServiceCommand),

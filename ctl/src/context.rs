@@ -255,6 +255,36 @@ pub fn xdg_directory(variable: &str, fallback: &str) -> Result<PathBuf, ContextE
         .ok_or(ContextError::NoFolder)
 }
 
+/// Reads a context from a file that somebody was given.
+///
+/// # Errors
+/// The file cannot be read, or is not valid.
+pub fn read(path: &Path) -> Result<Context, ContextError> {
+    let text = fs::read_to_string(path)
+        .map_err(|source| ContextError::Read { path: path.to_owned(), source })?;
+    ferrite_schema::document::parse(&text)
+        .map_err(|problem| ContextError::Invalid { path: path.to_owned(), problem })
+}
+
+/// Writes `context` into a file of its own for its owner alone, which must not exist; nothing is left where that fails.
+///
+/// # Errors
+/// It exists, or cannot be written.
+pub fn write_new(path: &Path, context: &Context) -> io::Result<()> {
+    let text = toml::to_string(context).map_err(io::Error::other)?;
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        Some(_) | None => Path::new("."),
+    };
+    let mut file = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(OWNER_ONLY_FILE))
+        .tempfile_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path).map_err(|error| error.error)?;
+    fs::File::open(folder)?.sync_all()
+}
+
 /// Saves `context` in the user's store and makes it the current one.
 ///
 /// # Errors
@@ -363,6 +393,27 @@ mod tests {
             }
             other => panic!("{other}"),
         }
+    }
+
+    #[test]
+    fn a_context_is_handed_over_in_a_file_of_its_owner_that_replaces_nothing() {
+        let (folder, store) = store();
+        let path = folder.path().join("ann.toml");
+        super::write_new(&path, &context("dev")).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let before = std::fs::read(&path).unwrap();
+        let again = super::write_new(&path, &context("other")).unwrap_err();
+        assert_eq!(again.kind(), std::io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "nothing is left beside it"
+        );
+        let read = super::read(&path).unwrap();
+        store.save_new(&read).unwrap();
+        assert_eq!(store.load("dev").unwrap(), read);
+        assert!(matches!(store.save_new(&read), Err(ContextError::Exists { .. })));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::fmt::Debug;
 use ferrite_cluster::keys::Key;
 use ferrite_cluster::names::SpecHash;
 use ferrite_cluster::records::{
-    Admission, Alive, Assignment, Cluster, Leader, Machine, Net, Record, Revocation, Spec, State,
-    Token, Unit, decode, encode,
+    Access, Admission, Alive, Assignment, Cluster, Forgotten, Leader, Machine, Net, Record,
+    Revocation, Spec, State, Token, Unit, decode, encode,
 };
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ pub(crate) fn check(data: &[u8]) {
     let Some((kind, value)) = data.split_first() else { return };
     let id = "0123456789abcdef".repeat(2);
     let (id, digest) = (id.parse().expect("an ID"), "ab".repeat(32));
-    match kind % 12 {
+    match kind % 14 {
         0 => record::<Cluster>(&Key::Cluster, value),
         1 => record::<Leader>(&Key::Leader, value),
         2 => record::<Machine>(&Key::Machine(id), value),
@@ -31,7 +31,9 @@ pub(crate) fn check(data: &[u8]) {
         8 => record::<Net>(&Key::Net(1), value),
         9 => record::<Token>(&Key::Token(digest.parse().expect("a digest")), value),
         10 => record::<Admission>(&Key::Admission(id), value),
-        _ => record::<Revocation>(&Key::Revoked("0a".to_owned()), value),
+        11 => record::<Revocation>(&Key::Revoked("0a".to_owned()), value),
+        12 => record::<Access>(&Key::Access("0a".to_owned()), value),
+        _ => record::<Forgotten>(&Key::Forgotten(id), value),
     }
 }
 

@@ -38,6 +38,9 @@
 //! | `GET /v1/cluster/tokens` | | list of [`JoinToken`] |
 //! | `PUT /v1/cluster/tokens/DIGEST` | [`NewJoinToken`] | [`JoinToken`] |
 //! | `DELETE /v1/cluster/tokens/DIGEST` | | 204 |
+//! | `GET /v1/cluster/access` | | list of [`Access`] |
+//! | `POST /v1/cluster/access` | [`NewAccess`] | [`GivenAccess`] |
+//! | `DELETE /v1/cluster/access/SERIAL` | | 204 |
 //! | `GET /v1/services` | | lines of [`ServiceAnswers`] |
 //! | `GET /v1/etcd` | | [`EtcdStatus`] |
 //! | `GET /v1/etcd/members` | | list of [`EtcdMember`] |
@@ -50,6 +53,7 @@
 //!
 //! Errors are [`ApiError`] with a fitting status code.
 
+mod access;
 mod cluster;
 mod etcd;
 mod figures;
@@ -58,6 +62,7 @@ mod image;
 mod machine;
 mod unit;
 
+pub use self::access::{Access, AccessRole, GivenAccess, NewAccess, NoRole};
 pub use self::cluster::{
     ClusterInstance, ClusterMachine, ClusterMember, ClusterStatus, ClusterUnit, JoinToken,
     MachineChange, MachineState, NewJoinToken, ServiceAnswers, ServiceInstance, UnitChange,
@@ -72,5 +77,5 @@ pub use self::happening::{Event, EventKind, LogLine, Stream};
 pub use self::image::{
     ExportFormat, Image, LayerPhase, LayerProgress, Pruned, PullEvent, PullProgress,
 };
-pub use self::machine::{ApiError, Machine};
+pub use self::machine::{ApiError, Machine, MachineContent};
 pub use self::unit::{Exit, HealthState, Origin, UnitState, UnitStatus, Volume};

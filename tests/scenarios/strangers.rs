@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -202,6 +203,7 @@ fn strangers_are_refused_one_by_one_and_the_cluster_goes_on() -> Result<()> {
     let used: Vec<&str> = before.instances.values().map(|(machine, ..)| machine.as_str()).collect();
     ensure!(used.contains(&JOINED) && used.len() == 3, "{before:?}");
     etcd_is_open_to_its_peers_alone(&computer)?;
+    somebody_is_let_in_and_shut_out_again(&computer)?;
 
     strangers_are_refused(&computer)?;
     is_as_before(&computer, &before)?;
@@ -296,6 +298,49 @@ fn etcd_is_open_to_its_peers_alone(computer: &Computer) -> Result<()> {
     ensure!(!client.status.success(), "{}", said(&client));
     for port in [peers.port(), clients.port()] {
         switch.unpublish(port)?;
+    }
+    Ok(())
+}
+
+/// By a certificate that opens what its role says, on every machine, until it is revoked.
+fn somebody_is_let_in_and_shut_out_again(computer: &Computer) -> Result<()> {
+    let file = computer.folder().join("ann.toml");
+    let path = file.display().to_string();
+    let grant = ["access", "grant", "ann", "--role", "reader", "--days", "1", "-f", &path];
+    computer.ferrite(&grant)?;
+    assert_eq!(file.metadata()?.permissions().mode() & 0o777, 0o600);
+    let again = computer.run(&grant)?;
+    ensure!(!again.status.success() && said(&again).contains("ann.toml"), "{}", said(&again));
+    let given = ferrite_ctl::context::read(&file)?;
+    store(computer).save(&Context { name: "ann".to_owned(), ..given.clone() })?;
+    // Each machine by its own port: none goes by what another one says.
+    for node in [MEMBER, WORKER, JOINED] {
+        let (name, endpoint) = (format!("ann-{node}"), endpoint(computer, node)?);
+        let further = Vec::new();
+        store(computer).save(&Context { name, endpoint, further, ..given.clone() })?;
+    }
+    let looks =
+        |node: &str| computer.run(&["machine", "status", "--context", &format!("ann-{node}")]);
+    for machine in [MEMBER, WORKER, JOINED] {
+        let looked = looks(machine)?;
+        ensure!(looked.status.success(), "{machine}: {}", said(&looked));
+    }
+    let destroys = computer.run(&["unit", "destroy", "web", "--context", "ann"])?;
+    ensure!(said(&destroys).contains("your certificate's role is reader"), "{}", said(&destroys));
+    computer.ferrite(&["access", "revoke", "ann"])?;
+    let all = computer.ask(&["access", "list"])?;
+    let all = all.as_array().context("certificates")?;
+    let ann = all.iter().find(|one| one["name"] == "ann").context("ann's")?;
+    ensure!(text(ann, "problem").starts_with("revoked by operator"), "{ann}");
+    for machine in [MEMBER, WORKER, JOINED] {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let looked = looks(machine)?;
+            if said(&looked).contains("your certificate was revoked") {
+                break;
+            }
+            ensure!(Instant::now() < deadline, "{machine}: {}", said(&looked));
+        }
     }
     Ok(())
 }

@@ -165,6 +165,11 @@ pub(super) enum Message {
     },
     StopAll(oneshot::Sender<Vec<String>>),
     Assign(Vec<Assigned>, oneshot::Sender<Result<Vec<NotTaken>, Refusal>>),
+    Withhold {
+        name: String,
+        reason: String,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
     RunSystem(Box<SystemUnit>, oneshot::Sender<Result<(), Refusal>>),
     /// Answered when it has stopped.
     StopSystem(String, oneshot::Sender<Result<(), Refusal>>),
@@ -317,6 +322,16 @@ impl Units {
             Ok(()) => answer.await.unwrap_or_default(),
             Err(_) => Vec::new(),
         }
+    }
+
+    /// Has a unit of the cluster's rest for this reason, also after a restart, until the cluster has it run again ([`Self::assign`]). One
+    /// that is not the cluster's is not touched.
+    ///
+    /// # Errors
+    /// STATE did not take it; it is asked to stop all the same.
+    pub async fn withhold(&self, name: &str, reason: String) -> Result<(), Refusal> {
+        let name = name.to_owned();
+        self.tell(|reply| Message::Withhold { name, reason, reply }).await
     }
 
     /// Takes over the complete set of what the cluster wants on this node: what is not in it and came from the cluster is stopped and

@@ -209,6 +209,10 @@ impl Supervisor {
                 let answer = self.assign(wanted).await;
                 drop(reply.send(answer));
             }
+            Message::Withhold { name, reason, reply } => {
+                let answer = self.withhold(&name, reason).await;
+                drop(reply.send(answer));
+            }
             Message::RunSystem(unit, reply) => {
                 let answer = self.run_system(*unit).await;
                 drop(reply.send(answer));

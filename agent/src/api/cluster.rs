@@ -7,9 +7,11 @@
 //! | `machines`, `units`, `services` | what is shown of it, and what is changed: pure but for the handlers |
 //! | `forget` | machines that will not come back, for admins |
 //! | `tokens` | what lets machines in, for admins |
+//! | `access` | certificates of users, for admins |
 //! | `connect` | a tunnel to another machine's API |
 //! | `etcd`, `members`, `recovery` | this node's etcd itself, how many run it, and going on when most are lost, for admins |
 
+pub(super) mod access;
 pub(super) mod connect;
 pub(super) mod etcd;
 pub(super) mod forget;

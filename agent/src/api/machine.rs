@@ -100,7 +100,7 @@ pub(super) async fn rollback() -> Result<StatusCode, Failure> {
     order(Request::Rollback).await
 }
 
-async fn order(request: Request) -> Result<StatusCode, Failure> {
+pub(super) async fn order(request: Request) -> Result<StatusCode, Failure> {
     match ask(request).await? {
         Response::Done | Response::AlreadySo => Ok(StatusCode::OK),
         other => Err(unexpected(&other)),

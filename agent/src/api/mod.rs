@@ -1,6 +1,7 @@
 //! The node's API: HTTPS with mutual TLS, JSON; see `ferrite_schema::api` for the requests.
 
 mod cluster;
+pub mod cutting;
 mod error;
 mod events;
 mod extract;
@@ -14,6 +15,7 @@ mod machine;
 mod openapi;
 pub mod peer;
 mod rescue;
+mod reset;
 mod roles;
 pub mod server;
 mod stats;
@@ -55,6 +57,8 @@ fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(machine::poweroff))
         .routes(routes!(machine::recreate_state))
         .routes(routes!(machine::check_state))
+        .routes(routes!(reset::content))
+        .routes(routes!(reset::reset))
         .routes(routes!(machine::boot))
         .routes(routes!(machine::slots))
         .routes(routes!(machine::mark_good))
@@ -95,6 +99,8 @@ fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(cluster::services::answers))
         .routes(routes!(cluster::tokens::list))
         .routes(routes!(cluster::tokens::make, cluster::tokens::revoke))
+        .routes(routes!(cluster::access::list, cluster::access::grant))
+        .routes(routes!(cluster::access::revoke))
         .routes(routes!(cluster::etcd::show))
         .routes(routes!(cluster::members::members, cluster::members::change))
         .routes(routes!(cluster::recovery::show, cluster::recovery::begin))

@@ -28,6 +28,9 @@ const MACHINE: Pattern = Pattern { text: r"^[0-9a-f]{32}$", length_max: Some(32)
 /// A SHA-256.
 const DIGEST: Pattern = Pattern { text: r"^[0-9a-f]{64}$", length_max: Some(64) };
 
+/// A certificate's serial number.
+const SERIAL: Pattern = Pattern { text: r"^[0-9a-f]+$", length_max: Some(64) };
+
 /// What a string looks like.
 #[derive(Clone, Copy)]
 struct Pattern {
@@ -80,6 +83,7 @@ fn pattern_of(path: &str, posted: bool, parameter: &Parameter) -> Option<Pattern
         ("unit", _) => Some(UNIT),
         ("id", path) if path.starts_with("/v1/machines") => Some(MACHINE),
         ("digest", _) => Some(DIGEST),
+        ("serial", _) => Some(SERIAL),
         ("name", path) if path.starts_with("/v1/cluster/units") => Some(UNIT),
         ("name", "/v1/images") if posted => Some(IMPORTED),
         ("name", path) if path.starts_with("/v1/images") => Some(IMAGE),

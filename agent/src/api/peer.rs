@@ -13,6 +13,8 @@ pub struct Peer {
     pub role: Role,
     /// Serial number of its certificate, as hexadecimal digits.
     pub serial: String,
+    /// The last second of that, since the epoch.
+    pub until_s: u64,
     /// The machine, where it is one.
     pub machine: Option<MachineName>,
 }
@@ -29,6 +31,9 @@ pub enum Unwelcome {
     /// It is for something else.
     #[error("your certificate is an etcd peer's, and opens no door here: take one of a user")]
     Peer,
+    /// An admin of the cluster has revoked it.
+    #[error("your certificate was revoked: ask an admin of the cluster for another one")]
+    Revoked,
     /// It is another cluster's.
     #[error(
         "your certificate gives a role in cluster {theirs}, and this is cluster {ours}: take one of this cluster"
@@ -64,7 +69,8 @@ pub(super) fn peer(certificate: &[u8], terms: &Terms) -> Result<Peer, Unwelcome>
         (None, Some(role)) => role,
         (None, None) => return Err(Unwelcome::NoRole),
     };
-    Ok(Peer { name: read.subject, role, serial: read.serial, machine: read.machine })
+    let (name, until_s) = (read.subject, read.dates.until_s);
+    Ok(Peer { name, role, serial: read.serial, until_s, machine: read.machine })
 }
 
 #[cfg(test)]

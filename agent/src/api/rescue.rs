@@ -1,5 +1,5 @@
-//! What a node without STATE answers: questions, and orders about the machine itself. Whatever would be written to STATE
-//! is refused, since it would be in memory and gone with the next restart.
+//! What a node without STATE answers, or with STATE of another cluster: questions, and orders about the machine itself. Whatever would
+//! be written to STATE is refused, since it would be in memory and gone with the next restart, or is another cluster's.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use super::error::Failure;
 use crate::node::Node;
 
-/// Paths below which a node in its rescue state obeys.
+/// Paths below which such a node obeys.
 const OBEYED: [&str; 2] = ["/v1/machine/", "/v1/slots/"];
 
 pub(super) async fn refuse(
@@ -19,9 +19,12 @@ pub(super) async fn refuse(
     request: Request,
     next: Next,
 ) -> Response {
-    match &node.rescue {
-        Some(why) if !is_answered(request.method(), request.uri().path()) => {
-            let error = format!("the node is in its rescue state and runs nothing: {why}");
+    let rescue =
+        node.rescue.as_ref().map(|why| ("the node is in its rescue state and runs nothing", why));
+    let estranged = node.estranged.get().map(|why| ("the node changes nothing", why));
+    match rescue.or(estranged) {
+        Some((so, why)) if !is_answered(request.method(), request.uri().path()) => {
+            let error = format!("{so}: {why}");
             Failure::new(StatusCode::SERVICE_UNAVAILABLE, error).into_response()
         }
         Some(_) | None => next.run(request).await,
@@ -41,6 +44,7 @@ mod tests {
         assert!(is_answered(&Method::GET, "/v1/units"));
         assert!(is_answered(&Method::POST, "/v1/machine/state/recreate"));
         assert!(is_answered(&Method::POST, "/v1/slots/rollback"));
+        assert!(is_answered(&Method::POST, "/v1/machine/reset"));
         assert!(!is_answered(&Method::PUT, "/v1/units/web"));
         assert!(!is_answered(&Method::POST, "/v1/images"));
         assert!(!is_answered(&Method::POST, "/v1/units/web/exec"));

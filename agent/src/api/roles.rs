@@ -35,6 +35,10 @@ const ROUTES: &[(&str, &str, Least)] = &[
     ("GET", "/v1/cluster/tokens", Admin),
     ("PUT", "/v1/cluster/tokens/{digest}", Admin),
     ("DELETE", "/v1/cluster/tokens/{digest}", Admin),
+    // Whoever may give certificates may be anybody.
+    ("GET", "/v1/cluster/access", Admin),
+    ("POST", "/v1/cluster/access", Admin),
+    ("DELETE", "/v1/cluster/access/{serial}", Admin),
     // Readers are shown them without documents.
     ("GET", "/v1/cluster/units", Reader),
     ("GET", "/v1/cluster/units/{name}", Reader),
@@ -59,9 +63,11 @@ const ROUTES: &[(&str, &str, Least)] = &[
     ("GET", "/v1/machine", Reader),
     ("POST", "/v1/machine/poweroff", Operator),
     ("POST", "/v1/machine/reboot", Operator),
+    ("GET", "/v1/machine/state", Reader),
     ("POST", "/v1/machine/state/check", Operator),
     // All that the node has goes, the cluster's keys with it.
     ("POST", "/v1/machine/state/recreate", Admin),
+    ("POST", "/v1/machine/reset", Admin),
     ("GET", "/v1/machines", Reader),
     ("PATCH", "/v1/machines/{id}", Operator),
     // Its certificates are revoked.

@@ -93,6 +93,9 @@ async fn each_role_is_answered_what_is_declared_for_it_on_every_route() {
     assert_eq!(
         refused(Role::Operator).await,
         [
+            "GET /v1/cluster/access",
+            "POST /v1/cluster/access",
+            "DELETE /v1/cluster/access/{serial}",
             "GET /v1/cluster/tokens",
             "PUT /v1/cluster/tokens/{digest}",
             "DELETE /v1/cluster/tokens/{digest}",
@@ -103,6 +106,7 @@ async fn each_role_is_answered_what_is_declared_for_it_on_every_route() {
             "GET /v1/etcd/recovery",
             "POST /v1/etcd/recovery",
             "GET /v1/etcd/snapshot",
+            "POST /v1/machine/reset",
             "POST /v1/machine/state/recreate",
             "DELETE /v1/machines/{id}",
         ]
@@ -114,6 +118,7 @@ async fn each_role_is_answered_what_is_declared_for_it_on_every_route() {
         let tunnel = request == "POST /v1/machines/{id}/connect";
         let secret = path.starts_with("/v1/etcd")
             || path.starts_with("/v1/cluster/tokens")
+            || path.starts_with("/v1/cluster/access")
             || ["/v1/images/export", "/v1/units/{name}/definition"].contains(&path.as_str());
         let looks = tunnel || (method == "GET" && !secret);
         assert_eq!(of_reader.contains(&request), !looks, "{request}");

@@ -23,8 +23,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::cutting::{Cut, Revoked};
 use super::error::Failure;
-use super::peer::{self, Peer, Terms};
+use super::peer::{self, Peer, Terms, Unwelcome};
 use super::tls::{self, Doors, Tls};
 use super::waiting::{Hall, Source};
 
@@ -90,6 +91,8 @@ pub struct Server {
     lets_in: Option<Router>,
     /// Who speaks to nodes of the same cluster.
     nodes: Option<mpsc::Sender<Visitor>>,
+    /// Certificates that open nothing any more.
+    revoked: Option<Revoked>,
     patience: Duration,
 }
 
@@ -134,7 +137,7 @@ impl Server {
                     .await
                     .map_err(|source| Serve::Listen { port, source })?,
             };
-        Ok(Self { listener, doors, lets_in: None, nodes: None, patience: PATIENCE })
+        Ok(Self { listener, doors, lets_in: None, nodes: None, revoked: None, patience: PATIENCE })
     }
 
     /// On a free port of loopback, for tests of what is behind it.
@@ -145,7 +148,8 @@ impl Server {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        (Self { listener, doors, lets_in: None, nodes: None, patience: PATIENCE }, address)
+        let (lets_in, nodes, revoked) = (None, None, None);
+        (Self { listener, doors, lets_in, nodes, revoked, patience: PATIENCE }, address)
     }
 
     /// Machines that want to join the cluster are answered by `router` (`ferrite-join/1`). It is asked by strangers.
@@ -160,6 +164,12 @@ impl Server {
         Self { nodes: Some(nodes), ..self }
     }
 
+    /// Who shows one of these certificates is sent away, also in the middle of something. Nodes are told so by whoever meets them.
+    #[must_use]
+    pub fn refusing(self, revoked: Revoked) -> Self {
+        Self { revoked: Some(revoked), ..self }
+    }
+
     /// Serves until `ending` comes: who asked for the end hears that it comes.
     pub async fn serve(self, router: Router, mut ending: Ending) {
         let desk = Arc::new(Desk {
@@ -167,6 +177,7 @@ impl Server {
             doors: self.doors,
             lets_in: self.lets_in,
             nodes: self.nodes,
+            revoked: self.revoked,
             router,
             patience: self.patience,
             waiting: Mutex::default(),
@@ -206,6 +217,7 @@ struct Desk {
     doors: watch::Receiver<Option<Doors>>,
     lets_in: Option<Router>,
     nodes: Option<mpsc::Sender<Visitor>>,
+    revoked: Option<Revoked>,
     router: Router,
     patience: Duration,
     /// Peers without a certificate so far.
@@ -352,11 +364,16 @@ impl Desk {
             Some(shown) => match peer::peer(shown, &doors.terms) {
                 // Nodes speak by the other door. Should one come this far, no route has anything for it.
                 Ok(Peer { role: Role::Node, .. }) => Err(MACHINES.to_owned()),
+                Ok(peer) if self.is_revoked(&peer.serial) => Err(Unwelcome::Revoked.to_string()),
                 found => found.map_err(|error| ferrite_schema::chain(&error)),
             },
             None => Err("you have shown no certificate".to_owned()),
         };
         Ok(Entrance::Api(Box::new(stream), asks))
+    }
+
+    fn is_revoked(&self, serial: &str) -> bool {
+        self.revoked.as_ref().is_some_and(|all| all.borrow().contains(serial))
     }
 
     /// Answers the requests of a peer with a certificate.
@@ -377,6 +394,8 @@ impl Desk {
                 unwelcome(why)
             }
         };
+        let serial = asks.as_ref().map(|peer| peer.serial.clone()).unwrap_or_default();
+        let stream = Cut::when_revoked(stream, serial, self.revoked.clone());
         let router = TowerToHyperService::new(router);
         let service = service_fn(move |mut request: Request<Incoming>| {
             if let Ok(asks) = &asks {

@@ -120,6 +120,18 @@ impl Doors {
     }
 }
 
+impl Doors {
+    /// Of a node whose STATE belongs to another cluster than its configuration: for people alone, of the cluster whose certificate this
+    /// is. It is no node of either.
+    ///
+    /// # Errors
+    /// The API cannot be served with these.
+    pub fn estranged(cluster: &ClusterId, membership: &Membership) -> Result<Self, Tls> {
+        let whole = Self::of_cluster(None, cluster, membership)?;
+        Ok(Self { join: None, nodes: None, ..whole })
+    }
+}
+
 fn of_config(api: &ApiConfig) -> Result<Shown, Tls> {
     let key = PrivateKeyDer::from_pem_slice(api.key.as_bytes())
         .map_err(|source| Tls::ReadPem { what: KEY, source })?;

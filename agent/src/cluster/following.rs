@@ -50,6 +50,7 @@ pub(super) async fn follow(cluster: &Arc<Cluster>, node: &Node) {
         machine: cluster.machine().clone(),
         boot_id: cluster.about.boot.clone(),
         record: &|| cluster.record(),
+        fence: &cluster.fence,
     };
     let way = Way { cluster, node, own, chance: RandomState::new() };
     let (mut candidates, mut hurry) = (Candidates::default(), Hurry::default());
@@ -339,6 +340,7 @@ impl Way<'_> {
                 before.replace(peers.clone()).is_none_or(|before| before != peers)
             });
         };
+        let mut revoked = |serials| self.cluster.know_revoked(serials);
         let mut services = |catalogue: &Catalogue| {
             let heard = Heard { catalogue: Arc::new(catalogue.clone()), as_of_s: None };
             self.cluster.services.send_replace(Some(heard));
@@ -347,6 +349,7 @@ impl Way<'_> {
             welcome: &mut welcome,
             members: &mut members,
             peers: &mut peers,
+            revoked: &mut revoked,
             services: &mut services,
         };
         let end = link::run(stream, &self.own, &instances, following, &mut news).await;
@@ -354,8 +357,13 @@ impl Way<'_> {
             self.node.warn(format!("the cluster's {about}: {why}"));
         }
         let why = ferrite_schema::chain(&end);
-        if matches!(end, End::Copy(_)) {
-            self.give_up(following).await;
+        match end {
+            End::Copy(_) => self.give_up(following).await,
+            End::Revoked(_) => {
+                following.renounce();
+                self.give_up(following).await;
+            }
+            _ => {}
         }
         match &end {
             // All are asked in turn until one is a relay.
@@ -366,8 +374,8 @@ impl Way<'_> {
         end
     }
 
-    /// This machine is a copy of one that is alive. What the cluster wants of that one is not run here, and nobody is told that
-    /// its network is here now; volumes and images stay.
+    /// This machine is a copy of one that is alive, or one that the cluster has forgotten. What the cluster wants is not run here,
+    /// and nobody is told that its network is here now; volumes and images stay.
     async fn give_up(&self, following: &mut Following) {
         following.forget();
         Supervised { node: self.node, cluster: self.cluster }.assign(BTreeMap::new()).await;

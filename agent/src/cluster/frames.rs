@@ -104,7 +104,7 @@ mod tests {
     async fn what_is_said_is_heard_and_what_is_no_message_ends_it() {
         let (here, there) = tokio::io::duplex(64);
         let ((_, mut says), (mut hears, answers)) = (frames(here), frames(there));
-        let said = Message::Refused { why: "x".repeat(1000), copy: false };
+        let said = Message::Refused { why: "x".repeat(1000), copy: false, revoked: false };
         let (sent, heard) = tokio::join!(says.say(&said), hears.next());
         sent.unwrap();
         assert_eq!(heard.unwrap(), said);

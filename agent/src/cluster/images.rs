@@ -71,7 +71,9 @@ where
     };
     let message = match found {
         Ok(digest) => Message::Image { digest, archive_bytes: 0 },
-        Err(why @ NotGiven::Absent) => Message::Refused { why: why.to_string(), copy: false },
+        Err(why @ NotGiven::Absent) => {
+            Message::Refused { why: why.to_string(), copy: false, revoked: false }
+        }
         Err(why @ (NotGiven::NotYet | NotGiven::Unusable(_))) => {
             tracing::debug!(error = why.to_string(), image, "image-not-answered-for");
             return Ok(());
@@ -91,13 +93,17 @@ where
 {
     let Some(shared) = cluster.shared.get() else {
         let why = NotGiven::NotYet.to_string();
-        return says.say(&Message::Refused { why, copy: false }).await;
+        return says.say(&Message::Refused { why, copy: false, revoked: false }).await;
     };
     // Nobody closes it.
     let _turn = shared.gives.acquire().await.map_err(io::Error::other)?;
     let plan = match shared.plan(manifest.clone()).await {
         Ok(plan) => plan,
-        Err(why) => return says.say(&Message::Refused { why: why.to_string(), copy: false }).await,
+        Err(why) => {
+            return says
+                .say(&Message::Refused { why: why.to_string(), copy: false, revoked: false })
+                .await;
+        }
     };
     let archive_bytes = plan.archive_bytes();
     says.say(&Message::Image { digest: manifest, archive_bytes }).await?;

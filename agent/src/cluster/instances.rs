@@ -15,7 +15,7 @@ use ferrite_units::supervisor::Units;
 use tokio::sync::watch;
 
 use super::errand::Instances;
-use super::{Cluster, network};
+use super::{Cluster, fence, network};
 use crate::node::Node;
 
 const ABOUT: &str = "cluster units";
@@ -112,11 +112,18 @@ impl Instances for Supervised<'_> {
     }
 
     async fn assign(&self, wanted: BTreeMap<UnitName, (Assigned, Spec)>) {
+        let all = wanted.iter().map(|(name, (assigned, spec))| (name, assigned, spec));
+        let singles = fence::singles(all);
+        self.cluster.fence.guard(singles.clone());
+        // One that must not run twice is known here, and does not run before it may.
+        let open = self.cluster.fence.is_open();
         let (mut units, mut troubles) = (Vec::new(), Vec::new());
         for (name, (assigned, spec)) in &wanted {
             match instance(name, spec) {
                 Ok(unit) => {
-                    units.push(Wanted { unit, launched: assigned.target == Target::Launched });
+                    let may = open || !singles.contains(name);
+                    let launched = may && assigned.target == Target::Launched;
+                    units.push(Wanted { unit, launched });
                 }
                 Err(why) => troubles.push(format!("{name} cannot be understood here: {why}")),
             }

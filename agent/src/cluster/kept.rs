@@ -4,6 +4,7 @@
 //! What decides about this node (what it runs, whether it ran etcd, that there is a cluster) and cannot be read is not gone: it
 //! stays, and is an error each time. Peers and services are told again by the next relay: what cannot be read of them is set aside.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,7 @@ const SERVICES: &str = "services.json";
 const RECOVERY: &str = "recovery.json";
 const MESH_KEY: &str = "mesh.key";
 const HARDWARE: &str = "hardware.json";
+const REVOKED: &str = "revoked.json";
 
 /// Something was not kept.
 #[derive(Debug, thiserror::Error)]
@@ -204,6 +206,15 @@ impl Folder {
 
     pub(super) fn keep_peers(&self, peers: &PeersSnapshot) -> Result<(), Keep> {
         self.write(PEERS, peers)
+    }
+
+    /// Certificates that open nothing any more.
+    pub(super) fn revoked(&self) -> Result<Option<BTreeSet<String>>, String> {
+        self.recall(REVOKED)
+    }
+
+    pub(super) fn keep_revoked(&self, serials: &BTreeSet<String>) -> Result<(), Keep> {
+        self.write(REVOKED, serials)
     }
 
     /// Which services were answered for, and until when that was so.

@@ -70,7 +70,10 @@ impl<S: ClusterStore + std::fmt::Debug, T: Tells> Stored<S, T> {
                 revoked.push(issued.serial.clone());
             }
         }
+        let forgotten = Key::Forgotten(machine.clone());
+        let forgotten = store.get(&forgotten.bytes()).await.map_err(unavailable)?.1.is_some();
         Ok(Known {
+            forgotten,
             token: token.map(|(_, token)| TokenRecord {
                 uses_left: token.uses_left,
                 until_s: token.until_s,
@@ -249,9 +252,11 @@ mod tests {
         let left = store.get(&key.bytes()).await.unwrap().1.unwrap().value;
         assert_eq!(String::from_utf8(left).unwrap(), r#"{"uses_left":1,"from-2031":1}"#);
         write(&store, Key::Revoked("0a".to_owned()), "what nobody understands").await;
+        write(&store, Key::Forgotten(machine()), "what nobody understands").await;
         write(&store, Key::Alive(machine()), r#"{"boot_id": "b", "incarnation": 1}"#).await;
         let known = stored.look(&machine(), None).await.unwrap();
         assert_eq!(known.machine, Some(record()));
+        assert!(known.forgotten);
         assert_eq!((known.alive.as_deref(), known.revoked), (Some("b"), vec!["0a".to_owned()]));
     }
 

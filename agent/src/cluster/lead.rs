@@ -7,6 +7,7 @@ use std::time::Duration;
 use ferrite_cluster::keys::{Key, PREFIX};
 use ferrite_cluster::lead::{Collector, LeadEnd, Monotonic, Report, lead};
 use ferrite_cluster::leadership::{Effect, Event, Fence, Leadership, Seen, is_vacant, take};
+use ferrite_cluster::presence::Times;
 use ferrite_cluster::records::{Cluster, Leader, Machine, decode};
 use ferrite_cluster::store::{Change, ClusterStore, Etcd, Outcome, Revision, StoreProblem};
 use ferrite_schema::cluster::{ClusterName, MachineId, MachineName};
@@ -34,7 +35,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 pub(super) struct Settings {
     pub(super) machine: MachineId,
     pub(super) cluster: ClusterName,
-    pub(super) ttl: Duration,
+    pub(super) times: Times,
 }
 
 /// What a leader says, for logs and events.
@@ -152,7 +153,7 @@ async fn led(
     let leader = store.raft().await?.leader;
     if leader.is_some() {
         *at = Instant::now();
-    } else if at.elapsed() >= settings.ttl / LEADERLESS {
+    } else if at.elapsed() >= settings.times.ttl / LEADERLESS {
         return Err(StoreProblem::Unavailable { why: NO_LEADER.to_owned() });
     }
     Ok(leader)
@@ -206,7 +207,7 @@ fn decide<'store>(
         let clock = Monotonic::start();
         let report = |report: Report<'_>| telling.0.decided(&report);
         tokio::select! {
-            end = lead(store, fence, settings.ttl, &clock, report) => end,
+            end = lead(store, fence, settings.times, &clock, report) => end,
             never = grow(store, settings) => never,
             never = collect(store, fence) => never,
         }

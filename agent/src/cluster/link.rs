@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use ferrite_cluster::catalogue::Catalogue;
 use ferrite_cluster::names::{SpecHash, UnitName};
+use ferrite_cluster::presence::Times;
 use ferrite_cluster::protocol::{
-    Follower, Hello, KeepAlive, Member, Message, PeersSnapshot, VERSION, Welcome,
+    AssignmentSnapshot, Follower, Hello, KeepAlive, Member, Message, PeersSnapshot, SPOKEN, Welcome,
 };
 use ferrite_cluster::records::{LEVEL, Machine, State};
 use ferrite_schema::cluster::{ClusterId, MachineId};
@@ -16,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::errand::{Done, Due, Instances, carry_out, ended};
+use super::fence::{Keeper, Phase};
 use super::frames::{Broken, Hears, Says, frames};
 use super::kept::{Folder, KeptAssignment};
 
@@ -37,6 +39,9 @@ pub(super) enum End {
     /// This machine is a copy of one that is alive.
     #[error("{0}")]
     Copy(String),
+    /// The cluster has forgotten this machine, or revoked its certificate.
+    #[error("{0}")]
+    Revoked(String),
     #[error("it has not answered for {} s", .0.as_secs())]
     Silent(Duration),
     /// The node was a member, and is none as far as the relay has heard.
@@ -49,8 +54,12 @@ pub(super) enum End {
     Unexpected(&'static str),
 }
 
-const fn refused(why: String, copy: bool) -> End {
-    if copy { End::Copy(why) } else { End::Refused(why) }
+const fn refused(why: String, (copy, revoked): (bool, bool)) -> End {
+    match (copy, revoked) {
+        (true, _) => End::Copy(why),
+        (false, true) => End::Revoked(why),
+        (false, false) => End::Refused(why),
+    }
 }
 
 /// What a node brings along.
@@ -60,6 +69,8 @@ pub(super) struct Own<'node> {
     pub(super) boot_id: String,
     /// Tells its record, whenever it must be said.
     pub(super) record: &'node (dyn Fn() -> Machine + Sync),
+    /// Until when it may run what must not run twice.
+    pub(super) fence: &'node Keeper,
 }
 
 /// What a node has of its cluster, over all links.
@@ -114,6 +125,22 @@ impl Following {
         self.given_up = true;
     }
 
+    /// The cluster has given to others what was assigned, and will not have this machine again: nothing of it is run at the next
+    /// boot either.
+    pub(super) fn renounce(&mut self) {
+        let known = self.follower.assignment.as_ref();
+        let had = known.is_some_and(|known| !known.instances.is_empty());
+        self.forget();
+        if !had {
+            return;
+        }
+        let assignment = AssignmentSnapshot { revision: 0, instances: BTreeMap::new() };
+        let kept = KeptAssignment { epoch: self.epoch, assignment };
+        if let Err(error) = self.folder.keep_assignment(&kept) {
+            self.troubles.insert("assignment", ferrite_schema::chain(&error));
+        }
+    }
+
     /// Revision of the store that the assignment is of; 0 where there is none.
     fn revision(&self) -> i64 {
         self.follower.assignment.as_ref().map_or(0, |known| known.revision)
@@ -157,6 +184,8 @@ pub(super) struct News<'node> {
     pub(super) members: &'node mut (dyn FnMut(Vec<Member>, bool) + Send),
     /// Who is in the cluster's network.
     pub(super) peers: &'node mut (dyn FnMut(PeersSnapshot) + Send),
+    /// Certificates that open nothing any more.
+    pub(super) revoked: &'node mut (dyn FnMut(BTreeSet<String>) + Send),
     /// Which services are answered for by whom.
     pub(super) services: &'node mut (dyn FnMut(&Catalogue) + Send),
 }
@@ -187,7 +216,7 @@ where
 impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
     async fn welcome(&mut self, hears: &mut Hears<C>) -> Result<Welcome, End> {
         let hello = Hello {
-            versions: vec![VERSION],
+            versions: SPOKEN.to_vec(),
             cluster: self.own.cluster.to_string(),
             machine: self.own.machine.clone(),
             boot_id: self.own.boot_id.clone(),
@@ -199,7 +228,9 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
             match hears.next().await? {
                 Message::Welcome(welcome) => return Ok(welcome),
                 Message::Members { members, .. } => self.following.elsewhere = members,
-                Message::Refused { why, copy } => return Err(refused(why, copy)),
+                Message::Refused { why, copy, revoked } => {
+                    return Err(refused(why, (copy, revoked)));
+                }
                 _ => return Err(End::Unexpected("something else")),
             }
         }
@@ -214,6 +245,11 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
         }
         (news.welcome)(&welcome);
         let ttl = Duration::from_secs(welcome.ttl_s.max(1).into());
+        if let Some(election_ms) = welcome.election_ms {
+            let election = Duration::from_millis(election_ms.into());
+            self.own.fence.knows(Times { ttl, election });
+        }
+        let mut fence = self.own.fence.watch();
         let mut changes = self.instances.changes();
         changes.mark_unchanged();
         let state = self.instances.state(&self.following.specs).await;
@@ -243,13 +279,25 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
                     }
                 }
                 Ok(()) = changes.changed() => self.due.report = true,
+                // What must not run twice may run now: it was assigned before.
+                Ok(()) = fence.changed() => {
+                    if *fence.borrow_and_update() == Phase::Open {
+                        self.apply();
+                    }
+                }
+                () = self.own.fence.hurries() => beats.reset_immediately(),
                 () = tokio::time::sleep_until(heard + silence) => return Err(End::Silent(silence)),
                 _ = beats.tick() => {
                     // Its addresses may have changed.
                     self.due.register |= (self.own.record)() != self.record;
                     number += 1;
                     let machines = vec![self.own.machine.clone()];
-                    self.says.say(&Message::KeepAlive(KeepAlive { number, machines })).await?;
+                    let asks = self.own.fence.guards();
+                    if asks {
+                        self.own.fence.sent(number);
+                    }
+                    let alive = KeepAlive { number, machines, asks };
+                    self.says.say(&Message::KeepAlive(alive)).await?;
                 }
             }
         }
@@ -278,7 +326,7 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
     /// Takes in what the relay says.
     async fn hear(&mut self, message: Message, news: &mut News<'_>) -> Result<(), End> {
         match message {
-            Message::Refused { why, copy } => return Err(refused(why, copy)),
+            Message::Refused { why, copy, revoked } => return Err(refused(why, (copy, revoked))),
             Message::Members { members, fresh } => {
                 let lists = members.iter().any(|member| member.machine == self.own.machine);
                 let was = std::mem::replace(&mut self.listed, lists);
@@ -294,6 +342,11 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
                     (news.peers)(peers);
                 }
             }
+            Message::Revoked(piece) => {
+                if let Some(serials) = self.following.follower.revoked(piece) {
+                    (news.revoked)(serials);
+                }
+            }
             Message::Catalogue(snapshot) => {
                 let whole = self.following.follower.catalogue(snapshot);
                 self.tell_services(whole, news);
@@ -303,7 +356,10 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
                 let whole = whole.map_err(|behind| End::Refused(behind.to_string()))?;
                 self.tell_services(whole, news);
             }
-            Message::KeptAlive { gone, .. } => {
+            Message::KeptAlive { number, gone, held } => {
+                if held {
+                    self.own.fence.counted(number);
+                }
                 self.due.register |= gone.contains(&self.own.machine);
             }
             Message::Assignment(snapshot) => {

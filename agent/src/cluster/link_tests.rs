@@ -1,6 +1,7 @@
 //! Both ends of a link, over a store in memory: what a node says reaches the store, what it is to run reaches it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -22,8 +23,9 @@ use futures_util::StreamExt;
 use tokio::sync::watch;
 
 use super::errand::Instances;
+use super::fence::{Keeper, Phase};
 use super::frames::frames;
-use super::kept::Folder;
+use super::kept::{Folder, KeptAssignment};
 use super::link::{self, End, Following, News, Own};
 use super::meeting;
 use super::outlook;
@@ -118,11 +120,18 @@ fn relay(store: &Memory) -> (watch::Sender<Vec<Member>>, Relay<Memory>) {
         machine: machine("a"),
         epoch: 1,
         ttl: TTL,
+        election: Duration::from_secs(1),
         fresh: Vec::new(),
         members: members.subscribe(),
         told: watch::Sender::new(None).subscribe(),
     };
     (members, relay)
+}
+
+/// Nothing here must not run twice, but where a test says so.
+fn fence() -> &'static Keeper {
+    let nowhere = Path::new("/nonexistent/fence.json");
+    Box::leak(Box::new(Keeper::begin(nowhere, BTreeSet::new())))
 }
 
 fn own(boot: &str) -> Own<'static> {
@@ -131,6 +140,7 @@ fn own(boot: &str) -> Own<'static> {
         machine: machine("b"),
         boot_id: boot.to_owned(),
         record: &|| record("dev-2"),
+        fence: fence(),
     }
 }
 
@@ -169,9 +179,11 @@ async fn told_and_linked(
         let Message::Hello(hello) = hears.next().await.unwrap() else { panic!("no hello") };
         relay::serve(&relay, &guest(), hello, (hears, says)).await
     };
-    let (mut welcome, mut members) = (|_: &Welcome| {}, |_: Vec<Member>, _: bool| {});
-    let mut news = News { welcome: &mut welcome, members: &mut members, peers, services };
-    let node = link::run(here, own, instances, following, &mut news);
+    let mut nobody = Nobody::default();
+    let mut news = News { peers, services, ..nobody.news() };
+    // Each has a place of its own: not optimised, all of them together are more than a thread has.
+    let node = Box::pin(link::run(here, own, instances, following, &mut news));
+    let (answers, tells) = (Box::pin(answers), Box::pin(tells));
     let all = async {
         tokio::select! {
             end = async { tokio::join!(node, answers).0 } => Some(end),
@@ -187,12 +199,13 @@ struct Nobody {
     welcome: fn(&Welcome),
     members: fn(Vec<Member>, bool),
     peers: fn(PeersSnapshot),
+    revoked: fn(BTreeSet<String>),
     services: fn(&Catalogue),
 }
 
 impl Default for Nobody {
     fn default() -> Self {
-        Self { welcome: |_| {}, members: |_, _| {}, peers: drop, services: |_| {} }
+        Self { welcome: |_| {}, members: |_, _| {}, peers: drop, revoked: drop, services: |_| {} }
     }
 }
 
@@ -202,6 +215,7 @@ impl Nobody {
             welcome: &mut self.welcome,
             members: &mut self.members,
             peers: &mut self.peers,
+            revoked: &mut self.revoked,
             services: &mut self.services,
         }
     }
@@ -498,15 +512,9 @@ async fn a_node_that_is_no_relay_says_who_may_be_one() {
         meeting::refuse(&mut says, vec![known.clone()]).await.unwrap();
     };
     let mut told = Vec::new();
-    let (mut welcome, mut peers) = (|_: &Welcome| {}, |_: PeersSnapshot| {});
     let mut members = |members: Vec<Member>, _: bool| told.push(members);
-    let mut services = |_: &Catalogue| {};
-    let mut news = News {
-        welcome: &mut welcome,
-        members: &mut members,
-        peers: &mut peers,
-        services: &mut services,
-    };
+    let mut nobody = Nobody::default();
+    let mut news = News { members: &mut members, ..nobody.news() };
     let (own, instances) = (own("boot"), Pretends::new());
     let node = link::run(here, &own, &instances, &mut following, &mut news);
     let (end, ()) = tokio::join!(node, refuses);
@@ -521,7 +529,165 @@ async fn a_certificate_that_was_revoked_opens_nothing() {
     let mut following = Following::begin(Folder::at(place.path()));
     let never = std::future::pending::<()>;
     let end = linked(&store, &own("boot"), &Pretends::new(), &mut following, never).await.unwrap();
-    assert!(end.to_string().contains("was revoked"), "{end}");
+    assert!(matches!(&end, End::Revoked(why) if why.contains("was revoked")), "{end}");
+}
+
+/// Whoever certifies it: its certificate is good.
+#[tokio::test]
+async fn a_machine_that_was_forgotten_is_not_let_in_again() {
+    let (store, place) = (Memory::new(), tempfile::tempdir().unwrap());
+    write(&store, &Key::Forgotten(machine("b")), b"what nobody understands".to_vec()).await;
+    let mut following = Following::begin(Folder::at(place.path()));
+    let never = std::future::pending::<()>;
+    let end = linked(&store, &own("boot"), &Pretends::new(), &mut following, never).await.unwrap();
+    let says = |why: &str| why.contains("has forgotten machine bbbb") && why.contains("reset");
+    assert!(matches!(&end, End::Revoked(why) if says(why)), "{end}");
+}
+
+/// While it is linked, and however good its lease is.
+#[tokio::test]
+async fn a_machine_whose_certificate_is_revoked_is_cut_off_at_once() {
+    let (store, place) = (Memory::new(), tempfile::tempdir().unwrap());
+    let mut following = Following::begin(Folder::at(place.path()));
+    let revoke = async || {
+        until(&store, &Key::Alive(machine("b")), |_| true).await;
+        write(&store, &Key::Revoked("0a".to_owned()), b"{}".to_vec()).await;
+        std::future::pending::<()>().await;
+    };
+    let (instances, own) = (Pretends::new(), own("boot"));
+    let end = linked(&store, &own, &instances, &mut following, revoke).await.unwrap();
+    assert!(matches!(&end, End::Revoked(why) if why.contains("was revoked")), "{end}");
+}
+
+/// Nothing of what was given to others is run at the next boot.
+#[tokio::test]
+async fn what_a_machine_that_is_shut_out_was_to_run_is_given_up_for_good() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = Folder::at(place.path());
+    let (_, _, assigned) = assignment("web@1");
+    let all: Assignment = decode(&Key::Assign(machine("b")), &assigned).unwrap();
+    let assignment = AssignmentSnapshot { revision: 7, instances: all.instances };
+    folder.keep_assignment(&KeptAssignment { epoch: 3, assignment }).unwrap();
+    let mut following = Following::begin(folder.clone());
+    following.renounce();
+    let kept = folder.assignment().unwrap().unwrap();
+    assert_eq!((kept.epoch, kept.assignment.instances.len()), (3, 0));
+    assert!(following.given_up && following.troubles.is_empty());
+}
+
+#[tokio::test]
+async fn every_node_hears_which_certificates_open_nothing_any_more() {
+    let (store, place) = (Memory::new(), tempfile::tempdir().unwrap());
+    let mut following = Following::begin(Folder::at(place.path()));
+    let (_members, mut relay) = relay(&store);
+    let told = watch::Sender::new(None);
+    relay.told = told.subscribe();
+    let mut known = outlook::Known::nothing(Monotonic::start());
+    let tells = outlook::keep(&store, TTL, &mut known, |now| drop(told.send_replace(Some(now))));
+    let (here, there) = tokio::io::duplex(64 * 1024);
+    let answers = async {
+        let (mut hears, says) = frames(there);
+        let Message::Hello(hello) = hears.next().await.unwrap() else { panic!("no hello") };
+        relay::serve(&relay, &guest(), hello, (hears, says)).await
+    };
+    let (heard, mut hears) = watch::channel(None);
+    let mut revoked = |serials| drop(heard.send_replace(Some(serials)));
+    let mut nobody = Nobody::default();
+    let mut news = News { revoked: &mut revoked, ..nobody.news() };
+    let (own, instances) = (own("boot"), Pretends::new());
+    let node = Box::pin(link::run(here, &own, &instances, &mut following, &mut news));
+    let (answers, tells) = (Box::pin(answers), Box::pin(tells));
+    let does = async {
+        let mut is = async |all: &[&str]| {
+            let all: BTreeSet<String> = all.iter().map(|&one| one.to_owned()).collect();
+            hears.wait_for(|heard| heard.as_ref() == Some(&all)).await.unwrap();
+        };
+        // That there is none is said, too: what a node remembers may be of a store that was restored.
+        is(&[]).await;
+        write(&store, &Key::Revoked("0b".to_owned()), b"{}".to_vec()).await;
+        is(&["0b"]).await;
+    };
+    let all = async {
+        tokio::select! {
+            end = node => panic!("{end}"),
+            end = answers => panic!("{end}"),
+            problem = tells => panic!("{problem}"),
+            () = does => {}
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("it takes too long");
+}
+
+/// The renewal counts once a read has found the machine by its own lease, and without one by which it was found it does not.
+#[tokio::test]
+async fn a_node_that_runs_what_must_not_run_twice_hears_whether_its_renewal_counts() {
+    let (store, place) = (Memory::new(), tempfile::tempdir().unwrap());
+    let mut following = Following::begin(Folder::at(place.path()));
+    let own = own("boot");
+    let mut phase = own.fence.watch();
+    let opens = async || {
+        until(&store, &Key::Alive(machine("b")), |_| true).await;
+        assert!(!own.fence.is_open());
+        own.fence.guard(["db".parse().unwrap()].into());
+        phase.wait_for(|phase| *phase == Phase::Open).await.unwrap();
+        assert!(own.fence.is_open());
+    };
+    assert!(linked(&store, &own, &Pretends::new(), &mut following, opens).await.is_none());
+}
+
+/// It would use WireGuard beside machines that do without.
+#[tokio::test]
+async fn a_machine_whose_version_does_not_know_the_cluster_s_network_is_refused() {
+    let store = Memory::new();
+    let record = |networks: serde_json::Value| {
+        serde_json::json!({
+            "id": cluster(), "epoch": 1, "networks": networks, "member_target": 1, "level": 1,
+            "timings": {"heartbeat_ms": 1, "election_ms": 1, "ttl_s": 5},
+        })
+        .to_string()
+        .into_bytes()
+    };
+    let networks = |more: serde_json::Value| {
+        let mut networks = serde_json::json!({"ipv4": "10.112.0.0/12", "ipv6": "fd00:1:2::/48"});
+        networks.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        networks
+    };
+    for (more, level, least) in [
+        (serde_json::json!({}), 1, None),
+        (serde_json::json!({"transport": "wireguard"}), 1, None),
+        // As a cluster was begun before levels of networks were written.
+        (serde_json::json!({"transport": "routes"}), 1, Some(2)),
+        (serde_json::json!({"transport": "routes", "level": 2}), 2, None),
+        (serde_json::json!({"level": 9}), 2, Some(9)),
+    ] {
+        write(&store, &Key::Cluster, record(networks(more.clone()))).await;
+        let hello = Hello {
+            versions: vec![1],
+            cluster: cluster().to_string(),
+            machine: machine("b"),
+            boot_id: "b".to_owned(),
+            hardware: None,
+            level,
+        };
+        let (_members, relay) = relay(&store);
+        let (here, there) = tokio::io::duplex(64 * 1024);
+        let (mut hears, says) = frames(here);
+        let answers = async {
+            let said = hears.next().await.unwrap();
+            drop((hears, says));
+            said
+        };
+        let guest = guest();
+        let served = relay::serve(&relay, &guest, hello, frames(there));
+        let (_, said) = tokio::join!(served, answers);
+        match (said, least) {
+            (Message::Welcome(welcome), None) => assert_eq!(welcome.version, 1),
+            (Message::Refused { why, .. }, Some(least)) => {
+                assert!(why.contains(&format!("of level {least}")), "{why}");
+            }
+            (said, _) => panic!("{more}: {said:?}"),
+        }
+    }
 }
 
 /// Many units take longer to take in than a node may be silent.
@@ -538,7 +704,13 @@ async fn a_node_that_is_busy_says_all_the_time_that_it_is_there() {
     let relay = async {
         let (mut hears, mut says) = frames(there);
         assert!(matches!(hears.next().await.unwrap(), Message::Hello(_)));
-        let welcome = Welcome { version: VERSION, epoch: 1, relay: machine("a"), ttl_s: 1 };
+        let welcome = Welcome {
+            version: VERSION,
+            epoch: 1,
+            relay: machine("a"),
+            ttl_s: 1,
+            election_ms: None,
+        };
         says.say(&Message::Welcome(welcome)).await.unwrap();
         let all: Assignment = decode(&Key::Assign(machine("b")), &assigned).unwrap();
         let snapshot = AssignmentSnapshot { revision: 7, instances: all.instances };
@@ -550,7 +722,7 @@ async fn a_node_that_is_busy_says_all_the_time_that_it_is_there() {
             match hears.next().await.unwrap() {
                 Message::KeepAlive(alive) => {
                     let (number, gone) = (alive.number, Vec::new());
-                    says.say(&Message::KeptAlive { number, gone }).await.unwrap();
+                    says.say(&Message::KeptAlive { number, gone, held: false }).await.unwrap();
                     beats += 1;
                 }
                 Message::State { state, .. } => panic!("it runs already: {state:?}"),
@@ -597,7 +769,13 @@ async fn a_node_that_is_listed_no_more_asks_anew() {
     let relay = async {
         let (mut hears, mut says) = frames(there);
         assert!(matches!(hears.next().await.unwrap(), Message::Hello(_)));
-        let welcome = Welcome { version: VERSION, epoch: 1, relay: machine("a"), ttl_s: 600 };
+        let welcome = Welcome {
+            version: VERSION,
+            epoch: 1,
+            relay: machine("a"),
+            ttl_s: 600,
+            election_ms: None,
+        };
         says.say(&Message::Welcome(welcome)).await.unwrap();
         for (digits, fresh) in [(&["a", "b"][..], true), (&["b", "c"], false), (&["a"], false)] {
             says.say(&Message::Members { members: listed(digits), fresh }).await.unwrap();

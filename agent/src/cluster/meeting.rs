@@ -112,6 +112,19 @@ where
         Err(_) => return Some(Gone::Ended("it says nothing".to_owned())),
     };
     let answered: Result<(), Broken> = match first {
+        // Before anything else: it hears that it is so from every machine of the cluster.
+        _ if cluster.is_revoked(guest.serial.as_ref()) => {
+            let why = "its certificate was revoked";
+            let said = format!(
+                "the certificate of machine {} was revoked: make its STATE anew (`ferrite machine reset`), so that it comes as another machine with a token",
+                guest.machine
+            );
+            let refused = Message::Refused { why: said, copy: false, revoked: true };
+            return Some(match says.say(&refused).await {
+                Ok(()) => Gone::Refused(why.to_owned()),
+                Err(broken) => Gone::Ended(ferrite_schema::chain(&broken)),
+            });
+        }
         Message::Inquire(inquiry) => {
             let standing = cluster.standing.borrow().clone();
             let copied = is_copy(cluster);
@@ -144,6 +157,7 @@ where
                     machine: cluster.machine().clone(),
                     epoch: terms.epoch,
                     ttl: terms.ttl,
+                    election: terms.election,
                     fresh,
                     members: cluster.members.subscribe(),
                     told: cluster.told.subscribe(),
@@ -183,7 +197,7 @@ fn is_copy(cluster: &Cluster) -> bool {
 }
 
 fn refusal(why: &str) -> Message {
-    Message::Refused { why: why.to_owned(), copy: false }
+    Message::Refused { why: why.to_owned(), copy: false, revoked: false }
 }
 
 /// Says that this node is no relay, and who may be one.

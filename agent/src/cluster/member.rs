@@ -18,6 +18,7 @@ use super::{Cluster, Terms, lead, now_s, outlook, recovering, ruin, space};
 use crate::node::Node;
 use ferrite_cluster::keys::Key;
 use ferrite_cluster::lead::Monotonic;
+use ferrite_cluster::presence::Times;
 use ferrite_cluster::protocol::{Member, Standing};
 use ferrite_cluster::records::{Machine, decode};
 use ferrite_cluster::store::{ClusterStore, Etcd, Maintenance, StoreProblem};
@@ -486,10 +487,14 @@ async fn lead_and_look(
     cluster: &Arc<Cluster>,
     node: &Node,
     store: &Etcd,
-    (Terms { epoch, ttl }, known): (Terms, &mut outlook::Known<Monotonic>),
+    (Terms { epoch, ttl, election }, known): (Terms, &mut outlook::Known<Monotonic>),
 ) -> String {
-    let settings =
-        lead::Settings { machine: cluster.machine().clone(), cluster: cluster.name().clone(), ttl };
+    let times = Times { ttl, election };
+    let settings = lead::Settings {
+        machine: cluster.machine().clone(),
+        cluster: cluster.name().clone(),
+        times,
+    };
     let tells = Tells(node);
     let tells_all = |told| drop(cluster.told.send_replace(Some(told)));
     tokio::select! {

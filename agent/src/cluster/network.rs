@@ -309,7 +309,7 @@ mod tests {
         let key = BASE64_STANDARD.encode([7; 32]);
         let (ipv4, ipv6) = (ipv4.to_owned(), "fd00:1:2::/48".to_owned());
         PeersSnapshot {
-            networks: Networks { ipv4, ipv6, transport: None, rest: Rest::new() },
+            networks: Networks { ipv4, ipv6, transport: None, level: None, rest: Rest::new() },
             peers: [
                 (id("a"), peer(own, &key)),
                 (id("b"), peer(Some(9), &key)),

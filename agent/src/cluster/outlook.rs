@@ -88,7 +88,12 @@ fn say(outlook: &Outlook, told: &mut Option<Told>, tell: &mut impl FnMut(Told)) 
         Some(known) => Some(known),
         None => peers.map(Arc::new),
     };
-    let now = Told { catalogue, peers };
+    let known = told.as_ref().map(|told| &told.revoked);
+    let revoked = match known.filter(|known| ***known == *outlook.revoked()) {
+        Some(known) => Arc::clone(known),
+        None => Arc::new(outlook.revoked().clone()),
+    };
+    let now = Told { catalogue, peers, revoked };
     if told.as_ref() != Some(&now) {
         *told = Some(now.clone());
         tell(now);

@@ -1,6 +1,6 @@
 //! A member's end of a node's link: what the node says of itself goes into the store, and what it is to run comes out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use ferrite_cluster::names::SpecHash;
 use ferrite_cluster::numbers::{Number, number};
 use ferrite_cluster::protocol::{
     AssignmentSnapshot, CatalogueDelta, CatalogueSnapshot, Hello, Member, Message, PeersSnapshot,
-    SpecText, VERSION, Welcome, agreed_version,
+    REVOKED_SINCE, SPOKEN, SpecText, Welcome, agreed_version,
 };
 use ferrite_cluster::records::{Alive, Assignment, Cluster, Machine, Record, Rest, State, decode};
 use ferrite_cluster::store::{
@@ -26,6 +26,8 @@ use tokio::time::Instant;
 
 use super::Told;
 use super::frames::{Broken, Hears, Says};
+
+mod refusals;
 
 /// How often a machine's record is read anew because somebody changed it meanwhile.
 const TRIES: usize = 5;
@@ -44,6 +46,8 @@ pub(super) struct Relay<S> {
     pub(super) epoch: u64,
     /// A machine that says nothing for so long is gone.
     pub(super) ttl: Duration,
+    /// etcd elects a leader within this.
+    pub(super) election: Duration,
     /// Who runs etcd, as a quorum said after the node had come.
     pub(super) fresh: Vec<Member>,
     /// Who runs etcd, as it changes.
@@ -95,6 +99,8 @@ struct Link<'relay, S, C> {
     serial: Option<String>,
     boot_id: String,
     hardware: Option<String>,
+    /// The version of the protocol that both speak.
+    version: u32,
     says: Says<C>,
     joined: Option<Joined>,
     /// It wants to know what every node is told; what it was told last, and the number of that.
@@ -103,31 +109,6 @@ struct Link<'relay, S, C> {
     catalogues: i64,
     /// Specifications that it wants still: one after the other, and what it says is heard between them.
     wanted: VecDeque<SpecHash>,
-}
-
-impl<S: ClusterStore, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
-    async fn refuse<T>(&mut self, why: String) -> Result<T, End> {
-        self.says.say(&Message::Refused { why: why.clone(), copy: false }).await?;
-        Err(End::Refused(why))
-    }
-
-    /// Refuses a machine that is alive in another boot: that was restarted, and is let in when its lease has ended, or it is
-    /// another one with a copy of its disk.
-    async fn refuse_boot<T>(&mut self, known: Option<&Machine>) -> Result<T, End> {
-        let id = &self.node;
-        let before = known.and_then(|machine| machine.hardware.as_deref());
-        let copy = matches!((before, self.hardware.as_deref()), (Some(before), Some(now)) if before != now);
-        let why = match copy {
-            true => format!(
-                "machine {id} is alive, and this is another one with its ID: a copy of its disk. Make STATE of the copy anew (`ferrite machine state recreate`)"
-            ),
-            false => format!(
-                "machine {id} is alive in another boot: it was restarted and is let in within seconds, or this is a copy of its disk, which must be made another machine (`ferrite machine state recreate`)"
-            ),
-        };
-        self.says.say(&Message::Refused { why: why.clone(), copy }).await?;
-        Err(if copy { End::Copy(why) } else { End::Refused(why) })
-    }
 }
 
 /// Serves the node that has said `hello`, until one of both ends it.
@@ -149,6 +130,7 @@ where
         serial: guest.serial.clone(),
         boot_id,
         hardware,
+        version: 1,
         says,
         joined: None,
         subscribed: false,
@@ -191,33 +173,21 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
         }
         let Some(version) = agreed_version(&hello.versions) else {
             let why = format!(
-                "it speaks versions {:?} of the protocol, and this node speaks {VERSION}",
+                "it speaks versions {:?} of the protocol, and this node speaks {SPOKEN:?}",
                 hello.versions
             );
             return self.refuse(why).await;
         };
+        self.version = version;
+        self.refuse_level(hello.level).await?;
         let welcome = Welcome {
             version,
             epoch: self.relay.epoch,
             relay: self.relay.machine.clone(),
             ttl_s: u32::try_from(self.relay.ttl.as_secs()).unwrap_or(u32::MAX),
+            election_ms: u32::try_from(self.relay.election.as_millis()).ok(),
         };
         Ok(self.says.say(&Message::Welcome(welcome)).await?)
-    }
-
-    /// Refuses a machine whose certificate was revoked.
-    async fn refuse_revoked(&mut self) -> Result<(), End> {
-        let Some(serial) = &self.serial else { return Ok(()) };
-        let key = Key::Revoked(serial.clone());
-        // Whatever is there says that it is revoked, understood or not.
-        if self.relay.store.get(&key.bytes()).await?.1.is_none() {
-            return Ok(());
-        }
-        let why = format!(
-            "the certificate of machine {} was revoked: make its STATE anew, so that it comes as another machine with a token",
-            self.node
-        );
-        self.refuse(why).await
     }
 
     /// A record, where there is one that is understood: what is not is found, and said, where it is used.
@@ -303,7 +273,8 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
 
     async fn hear(&mut self, message: Message) -> Result<(), End> {
         match message {
-            Message::Register { machine, state } => self.register(*machine, state).await,
+            // All that it waits for has its place elsewhere: a link is small, and there may be thousands.
+            Message::Register { machine, state } => Box::pin(self.register(*machine, state)).await,
             Message::KeepAlive(alive) => {
                 let gone = match self.joined {
                     None => true,
@@ -313,8 +284,10 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
                         Err(problem) => return Err(problem.into()),
                     },
                 };
+                let held = alive.asks && !gone && self.holds().await?;
                 let gone = if gone { vec![self.node.clone()] } else { Vec::new() };
-                Ok(self.says.say(&Message::KeptAlive { number: alive.number, gone }).await?)
+                let number = alive.number;
+                Ok(self.says.say(&Message::KeptAlive { number, gone, held }).await?)
             }
             Message::State { number, state } => self.report(number, &state).await,
             Message::WantSpecs { hashes } => self.want_specs(hashes).await,
@@ -330,6 +303,15 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
         }
     }
 
+    /// The node is there by the lease that it has through this link. An etcd may confirm the renewal of a lease that is gone
+    /// (etcd#20590); what it reads it agrees on with a quorum.
+    async fn holds(&self) -> Result<bool, End> {
+        let key = Key::Alive(self.node.clone());
+        let (_, entry) = self.relay.store.get(&key.bytes()).await?;
+        let lease = entry.and_then(|entry| entry.lease);
+        Ok(self.joined.is_some_and(|joined| lease == Some(joined.lease)))
+    }
+
     /// Tells what changed of what every node is told.
     async fn tell(&mut self, now: Told) -> Result<(), End> {
         let before = self.said.replace(now.clone());
@@ -338,6 +320,16 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
         });
         if let Some(peers) = peers {
             self.says.say(&Message::Peers(PeersSnapshot::clone(&peers).into())).await?;
+        }
+        let known = before.as_ref().map(|before| &before.revoked);
+        if known != Some(&now.revoked) {
+            if self.serial.as_ref().is_some_and(|serial| now.revoked.contains(serial)) {
+                self.refuse_revoked().await?;
+            }
+            if self.version >= REVOKED_SINCE {
+                let all = BTreeSet::clone(&now.revoked);
+                self.says.say(&Message::Revoked(all.into())).await?;
+            }
         }
         let base = self.catalogues;
         let message = match before {
@@ -426,8 +418,9 @@ impl<S: ClusterStore + fmt::Debug, C: AsyncRead + AsyncWrite> Link<'_, S, C> {
                 Ok(joins) => joins,
                 Err(refused) => return self.refuse(ferrite_schema::chain(&refused)).await,
             };
+            // It may have been forgotten since it was welcomed.
+            joins.compares.push(Compare::absent(Key::Forgotten(self.node.clone()).bytes()));
             if let Some(serial) = &self.serial {
-                // It may have been forgotten since it was welcomed.
                 joins.compares.push(Compare::absent(Key::Revoked(serial.clone()).bytes()));
             }
             if let Some((compare, put)) = number {

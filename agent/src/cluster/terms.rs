@@ -66,7 +66,8 @@ fn terms(entry: &Entry, id: &ClusterId) -> Result<Terms, String> {
         return Err(format!("its data is of cluster {}, and this is {id}", record.id));
     }
     let ttl = Duration::from_secs(record.timings.ttl_s.max(1).into());
-    Ok(Terms { epoch: record.epoch, ttl })
+    let election = Duration::from_millis(record.timings.election_ms.into());
+    Ok(Terms { epoch: record.epoch, ttl, election })
 }
 
 /// What a person is told whose cluster has lost its own record.
@@ -166,7 +167,7 @@ mod tests {
         let entry = store.get(&Key::Cluster.bytes()).await.unwrap().1.unwrap();
         let record: Record = decode(&Key::Cluster, &entry.value).unwrap();
         let told = serde_json::to_value(&record.networks).unwrap();
-        let expected = serde_json::json!({"ipv4": "172.16.0.0/16", "ipv6": "fd00:1:2::/48", "transport": "routes"});
+        let expected = serde_json::json!({"ipv4": "172.16.0.0/16", "ipv6": "fd00:1:2::/48", "transport": "routes", "level": 2});
         assert_eq!(told, expected);
     }
 

@@ -34,6 +34,9 @@ pub fn decide(
     if request.cluster != *ours {
         return Decision::Refuse(OtherCluster);
     }
+    if known.forgotten {
+        return Decision::Refuse(Revoked);
+    }
     let other_boot = known.alive.as_ref().is_some_and(|boot| *boot != request.boot);
     let Some(machine) = &known.machine else {
         return match &known.token {
@@ -84,7 +87,7 @@ pub fn sentence(reason: RefusalReason, request: &JoinRequest, cluster: &str) -> 
             "machine {machine} belongs to cluster {cluster} with another key: if it has lost its key, remove the machine from the cluster, or make its STATE anew"
         ),
         RefusalReason::Revoked => format!(
-            "the certificate of machine {machine} was revoked: make its STATE anew, so that it comes as another machine with a token"
+            "the certificate of machine {machine} was revoked, or cluster {cluster} has forgotten the machine: make its STATE anew (`ferrite machine reset`), so that it comes as another machine with a token"
         ),
         RefusalReason::BadRequest => format!("the request of machine {machine} is not understood"),
         RefusalReason::Unavailable => format!("cluster {cluster} cannot be asked now: try again"),

@@ -84,6 +84,7 @@ fn known(case: &Case) -> Known {
         token: case.token.clone(),
         machine: case.machine_known.then_some(record),
         alive: case.alive.then(|| pick(case.same_boot, "this boot")),
+        forgotten: false,
         revoked,
         revision: 1,
     }
@@ -96,6 +97,16 @@ fn decided(case: &Case) -> Decision {
 
 fn lets_one_more_in(token: &TokenRecord) -> bool {
     token.uses_left != Some(0) && token.until_s.is_none_or(|until_s| until_s >= NOW_S)
+}
+
+#[test]
+fn a_machine_that_was_forgotten_is_let_in_by_nothing() {
+    for case in all().into_iter().filter(|case| case.our_cluster) {
+        let known = Known { forgotten: true, ..known(&case) };
+        let ours: ClusterId = id('a').parse().unwrap();
+        let decision = decide(&ours, &request(&case), "this key", &known, NOW_S);
+        assert_eq!(decision, Decision::Refuse(RefusalReason::Revoked), "{case:?}");
+    }
 }
 
 #[test]

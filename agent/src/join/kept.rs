@@ -96,6 +96,13 @@ impl Folder {
         self.0.join(CERTIFICATE).symlink_metadata().is_ok()
     }
 
+    /// The cluster that the node has belonged to, where that is known. Nothing is set aside.
+    #[must_use]
+    pub fn record(&self) -> Option<ClusterRecord> {
+        let text = read_small_text(&self.0.join(RECORD), FILE_MAX_BYTES).ok()??;
+        serde_json::from_str(&text).ok()
+    }
+
     fn read<T>(
         &self,
         name: &str,

@@ -56,6 +56,8 @@ pub struct Known {
     pub machine: Option<MachineRecord>,
     /// Boot ID of the machine of that ID, if one is alive.
     pub alive: Option<String>,
+    /// The machine that asks was forgotten.
+    pub forgotten: bool,
     /// Serial numbers that were revoked; those of other machines need not be there.
     pub revoked: Vec<String>,
     /// Which moment it is of: given back with [`Entry::seen`].

@@ -25,7 +25,7 @@ use super::knowledge::{
     Entered, Entry, Knowledge, Known, Later, MachineRecord, TokenRecord, Unavailable,
 };
 use super::service::Door;
-use super::work::{Membership, Settings, Told, work};
+use super::work::{self, Membership, Settings, Told, work};
 use crate::api::peer::Peer;
 use crate::api::server::{Ending, Server};
 use crate::api::tls::Doors;
@@ -78,6 +78,7 @@ impl Knowledge for Book {
                 token: token.and_then(|token| pages.tokens.get(token).cloned()),
                 machine: pages.machines.get(machine).cloned(),
                 alive: pages.alive.get(machine).cloned(),
+                forgotten: false,
                 revoked: pages.revoked.clone(),
                 revision: pages.revision,
             })
@@ -230,6 +231,7 @@ struct Heard {
     standing: Mutex<Option<String>>,
     warnings: Mutex<Vec<String>>,
     membership: Mutex<Option<Membership>>,
+    estranged: Mutex<Option<Option<(ClusterId, Membership)>>>,
     news: Notify,
 }
 
@@ -241,6 +243,11 @@ impl Told for Heard {
 
     fn warn(&self, warning: String) {
         self.warnings.lock().unwrap().push(warning);
+    }
+
+    fn estranged(&self, _why: &str, reached: Option<(ClusterId, Membership)>) {
+        *self.estranged.lock().unwrap() = Some(reached);
+        self.news.notify_one();
     }
 
     fn member(&self, membership: Membership) {
@@ -463,10 +470,41 @@ async fn state_of_another_cluster_waits_for_a_person() {
         ClusterConfig { id: id('d').parse().unwrap(), name: "prod".parse().unwrap(), ..config };
     let said = complains(&other, folder.path()).await;
     assert!(
-        said.contains("STATE belongs to cluster dev") && said.contains("recreate --yes"),
+        said.contains("STATE belongs to cluster dev") && said.contains("machine reset --at"),
         "{said}"
     );
     assert_eq!(member.book.pages().looks, looks);
+    // It has no certificate of its new cluster; operators of the old one reach it.
+    let told = |heard: &Heard| heard.estranged.lock().unwrap().is_some();
+    let heard = node(&other, folder.path(), told).await;
+    let (cluster, membership) = heard.estranged.into_inner().unwrap().unwrap().unwrap();
+    assert_eq!(cluster.as_str(), id('c'));
+    Doors::estranged(&cluster, &membership).unwrap();
+    assert_eq!(heard.membership.into_inner().unwrap(), None, "it is a node of neither");
+}
+
+/// Whoever gave it the configuration reaches it; nothing of that is kept, and the other cluster's is as it was.
+#[tokio::test]
+async fn a_node_with_issuers_and_state_of_another_cluster_certifies_itself_for_its_operators() {
+    let (old, new) = (Keys::make(), Keys::make());
+    let folder = tempfile::tempdir().unwrap();
+    let old = ClusterConfig { id: id('d').parse().unwrap(), ..old.member_config() };
+    node(&old, folder.path(), is_member).await;
+    let files = ["key.pem", "certificate.pem", "cluster.json"];
+    let read =
+        || files.map(|file| std::fs::read(folder.path().join("cluster").join(file)).unwrap());
+    let before = read();
+    let told = |heard: &Heard| heard.estranged.lock().unwrap().is_some();
+    let config = new.member_config();
+    assert!(work::is_foreign(&config, &folder.path().join("cluster")));
+    assert!(!work::is_foreign(&old, &folder.path().join("cluster")));
+    let heard = node(&config, folder.path(), told).await;
+    let (cluster, membership) = heard.estranged.into_inner().unwrap().unwrap().unwrap();
+    assert_eq!(cluster, config.id);
+    let facts = ferrite_pki::first_facts(&membership.certificate).unwrap();
+    assert_eq!(facts.role, Some((config.id, Role::Node)));
+    Doors::estranged(&cluster, &membership).unwrap();
+    assert_eq!(read(), before);
 }
 
 #[tokio::test]

@@ -1,11 +1,11 @@
 //! Runs [`super::step`]: keeps the node's certificate there and fresh, and tells who needs it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ferrite_pki::{Dates, Issuer, Pin, certificates, digest, make_request, read_request};
+use ferrite_pki::{Dates, Issuer, Pin, certificates, digest, make_key, make_request, read_request};
 use ferrite_schema::chain;
-use ferrite_schema::cluster::{MachineId, MachineName};
+use ferrite_schema::cluster::{ClusterId, MachineId, MachineName};
 use ferrite_schema::join::{ClusterRecord, JoinAnswer, JoinRequest};
 use ferrite_schema::node_config::{ClusterConfig, Root, Secret};
 use ferrite_store::beside::beside;
@@ -60,6 +60,9 @@ pub trait Told {
     fn warn(&self, warning: String);
     /// There is a certificate, or a fresh one.
     fn member(&self, membership: Membership);
+    /// STATE belongs to another cluster, for this reason. With this certificate operators of the named cluster may reach the node,
+    /// to give orders about the machine.
+    fn estranged(&self, why: &str, reached: Option<(ClusterId, Membership)>);
 }
 
 /// Works until it is dropped.
@@ -71,8 +74,12 @@ pub async fn work(settings: Settings, told: &impl Told) {
     }
     if let Some(foreign) = foreign(&settings.config, kept.record.as_ref()) {
         tracing::error!(why = foreign, "join-state-of-another-cluster");
-        told.stand(Some(foreign));
-        return std::future::pending().await;
+        told.stand(Some(foreign.clone()));
+        loop {
+            told.estranged(&foreign, reached(&settings, &kept));
+            // Its certificate ends, or the clock was set.
+            tokio::time::sleep(NAP_MAX).await;
+        }
     }
     match begin(settings, folder, kept, told) {
         Ok((worker, dates)) => worker.run(dates, told).await,
@@ -89,9 +96,34 @@ fn foreign(config: &ClusterConfig, record: Option<&ClusterRecord>) -> Option<Str
     let theirs = record.filter(|record| record.id != config.id)?;
     Some(format!(
         "this node's STATE belongs to cluster {} ({}), and its configuration to cluster {} ({}): it belongs to neither until one is changed. \
-         Give it the other cluster's configuration, or make STATE anew, EMPTY, with `ferrite machine state recreate --yes`",
+         Give it the other cluster's configuration, or make STATE anew, EMPTY: `ferrite machine reset --at ADDRESS`, or ferrite.state=recreate on the kernel's command line",
         theirs.name, theirs.id, config.name, config.id
     ))
+}
+
+/// STATE belongs to another cluster than the configuration.
+pub(crate) fn is_foreign(config: &ClusterConfig, folder: &Path) -> bool {
+    foreign(config, Folder::at(folder).record().as_ref()).is_some()
+}
+
+/// By whom and how a node is reached whose STATE belongs to another cluster. One that has issuers certifies itself, in memory alone, for
+/// the cluster of its configuration: whoever gave it that has the machine. Any other one has no certificate but that of the
+/// cluster that STATE belongs to.
+fn reached(settings: &Settings, kept: &Kept) -> Option<(ClusterId, Membership)> {
+    let config = &settings.config;
+    if config.member.is_none() {
+        let (certificate, _) = kept.certificate.as_ref()?;
+        let (record, key) = (kept.record.as_ref()?, kept.key.as_ref()?);
+        let membership = Membership { certificate: certificate.clone(), key: key.clone() };
+        return Some((record.id.clone(), membership));
+    }
+    let issuer = node_issuer(config).ok()?;
+    let key = make_key().ok()?;
+    let request = read_request(&make_request(&key).ok()?).ok()?;
+    let name = MachineName { machine: settings.machine.clone(), cluster: config.name.clone() };
+    let leaf = ferrite_pki::node_leaf(&config.id, &name, now_s());
+    let certificate = issuer.certify(&leaf, &request).ok()?;
+    Some((config.id.clone(), Membership { certificate, key }))
 }
 
 /// Everything that does not change.

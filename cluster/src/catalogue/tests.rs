@@ -87,7 +87,8 @@ fn a_silent_machine_is_out_at_once_unless_the_brake_holds() {
 fn event() -> impl Strategy<Value = Event> {
     let names = prop::sample::select(vec!["web@1", "web@2", "web", "db", "cache"]);
     let presence = prop_oneof![
-        3 => Just(Presence::Alive), 1 => Just(Presence::Suspect), 1 => Just(Presence::Lost)
+        3 => Just(Presence::Alive), 1 => Just(Presence::Suspect), 1 => Just(Presence::Lost),
+        1 => Just(Presence::Ended)
     ];
     prop_oneof![
         4 => (1..4_usize, prop::collection::btree_map(names, any::<bool>(), 0..4)).prop_map(
@@ -128,7 +129,10 @@ proptest! {
                     Event::State(id, Some(state)) => drop(states.insert(id.clone(), state.clone())),
                     Event::State(id, None) => drop(states.remove(id)),
                     Event::Presence(id, Presence::Alive) => drop(there.insert(id.clone())),
-                    Event::Presence(id, Presence::Suspect | Presence::Lost) => drop(there.remove(id)),
+                    Event::Presence(
+                        id,
+                        Presence::Suspect | Presence::Lost | Presence::Ended,
+                    ) => drop(there.remove(id)),
                     Event::Brake(_) => {}
                 }
             }

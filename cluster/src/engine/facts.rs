@@ -65,8 +65,18 @@ pub enum Presence {
     Alive,
     /// It says nothing since a moment ago: nothing comes to it, nothing leaves it.
     Suspect,
-    /// It is gone: what can run elsewhere does.
+    /// It is gone: what can run elsewhere does, but for what must not run twice.
     Lost,
+    /// It is gone for so long that what must not run twice has ended there, too.
+    Ended,
+}
+
+impl Presence {
+    /// It is gone.
+    #[must_use]
+    pub const fn is_lost(self) -> bool {
+        matches!(self, Self::Lost | Self::Ended)
+    }
 }
 
 /// What the engine knows of a unit.
@@ -80,6 +90,14 @@ pub struct UnitFacts {
     pub replicas: Option<u32>,
     /// What each instance needs.
     pub needs: Needs,
+}
+
+impl UnitFacts {
+    /// It must not run twice: it runs as itself, and not as one of several.
+    #[must_use]
+    pub const fn is_single(&self) -> bool {
+        self.replicas.is_none()
+    }
 }
 
 /// What an instance needs of its machine.

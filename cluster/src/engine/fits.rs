@@ -118,7 +118,7 @@ impl fmt::Display for Unfit {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown => out.write_str("its record is missing or cannot be understood"),
-            Self::NotAlive(Presence::Lost) => out.write_str("it is lost"),
+            Self::NotAlive(Presence::Lost | Presence::Ended) => out.write_str("it is lost"),
             Self::NotAlive(Presence::Suspect | Presence::Alive) => {
                 out.write_str("it has said nothing for a moment")
             }

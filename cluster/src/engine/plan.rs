@@ -58,7 +58,7 @@ fn settle_duplicates(world: &mut World, moves: &mut Vec<Move>) {
             let rank = match presence {
                 Some(Presence::Alive) => 0,
                 Some(Presence::Suspect) => 1,
-                Some(Presence::Lost) | None => 2,
+                Some(Presence::Lost | Presence::Ended) | None => 2,
             };
             (rank, id.clone())
         };
@@ -96,7 +96,10 @@ fn look_at(world: &mut World, instance: &UnitName, moves: &mut Vec<Move>) {
     };
     let Some(machine) = world.machine(&placed.machine) else { return };
     // For a moment nobody knows what a silent machine does; then it is back, or lost.
-    let movable = !facts.needs.bound && machine.presence != Presence::Suspect;
+    // And what must not run twice may run there still, for a while after that.
+    let runs_there = facts.is_single() && machine.presence == Presence::Lost;
+    let silent = machine.presence == Presence::Suspect || runs_there;
+    let movable = !facts.needs.bound && !silent;
     let broken = movable && holds(instance, &facts.needs, machine).is_err();
     if broken {
         world.remove(instance);
@@ -111,7 +114,7 @@ fn look_at(world: &mut World, instance: &UnitName, moves: &mut Vec<Move>) {
         moves.push(Move { instance: instance.clone(), from, to, cause: Cause::ConstraintBroken });
         return;
     }
-    if machine.presence == Presence::Lost && !facts.needs.bound {
+    if machine.presence.is_lost() && !facts.needs.bound {
         world.unsettled.insert(instance.clone());
     }
     if (&placed.assigned.spec, placed.assigned.target) != (&facts.spec, facts.target) {
@@ -134,8 +137,11 @@ fn settle(world: &mut World, instance: &UnitName, moves: &mut Vec<Move>) -> bool
     let placed = world.placed(instance).cloned();
     if let Some(placed) = &placed {
         let presence = world.machine(&placed.machine).map(|machine| machine.presence);
-        if facts.needs.bound || presence != Some(Presence::Lost) {
+        if facts.needs.bound || !presence.is_some_and(Presence::is_lost) {
             return true;
+        }
+        if facts.is_single() && presence == Some(Presence::Lost) {
+            return false;
         }
     }
     let Some(to) = choose(world, instance, &facts.needs) else { return false };

@@ -76,7 +76,8 @@ fn unit_facts() -> impl Strategy<Value = UnitFacts> {
 
 fn step() -> impl Strategy<Value = Step> {
     let presence = prop_oneof![
-        3 => Just(Presence::Alive), 1 => Just(Presence::Suspect), 1 => Just(Presence::Lost)
+        3 => Just(Presence::Alive), 1 => Just(Presence::Suspect), 1 => Just(Presence::Lost),
+        1 => Just(Presence::Ended)
     ];
     let unit = prop::sample::select(UNITS.to_vec()).prop_map(name);
     let fact = prop_oneof![
@@ -192,7 +193,12 @@ impl Model {
                 Cause::Unwanted => assert!(to.is_none() && wish.is_none(), "{instance} is wanted"),
                 Cause::MachineLost => {
                     assert!(!facts.unwrap().needs.bound, "{instance} has a volume");
-                    assert_eq!(self.presence(from.as_ref().unwrap()), Presence::Lost);
+                    let presence = self.presence(from.as_ref().unwrap());
+                    let several = facts.unwrap().replicas.is_some();
+                    assert!(
+                        presence == Presence::Ended || (presence == Presence::Lost && several),
+                        "{instance} may run twice"
+                    );
                     assert!(to.is_some());
                 }
                 Cause::ConstraintBroken => {
@@ -200,6 +206,8 @@ impl Model {
                     let from = from.as_ref().unwrap();
                     assert!(!self.may_stay(from, instance, needs) && !needs.bound, "{instance}");
                     assert_ne!(self.presence(from), Presence::Suspect);
+                    let several = facts.unwrap().replicas.is_some();
+                    assert!(several || self.presence(from) != Presence::Lost, "{instance}");
                 }
                 Cause::Changed => assert!(from == to && facts.is_some(), "{instance}"),
                 Cause::Duplicate => assert!(to.as_ref().is_some_and(there), "{instance}"),
@@ -233,13 +241,16 @@ impl Model {
                     continue;
                 };
                 let stays = self.may_stay(id, instance, &facts.needs);
-                let excused = facts.needs.bound || self.presence(id) == Presence::Suspect;
+                let presence = self.presence(id);
+                let waits = facts.replicas.is_none() && presence == Presence::Lost;
+                let excused = facts.needs.bound || presence == Presence::Suspect || waits;
                 assert!(stays || excused, "{instance} must not be on {id}");
                 assert_eq!(
                     (&assigned[instance].spec, assigned[instance].target),
                     (&facts.spec, facts.target)
                 );
-                if self.presence(id) == Presence::Lost && !facts.needs.bound {
+                let lost = matches!(presence, Presence::Lost | Presence::Ended);
+                if lost && !waits && !facts.needs.bound {
                     self.fits_nowhere(instance, &facts.needs);
                 }
             }

@@ -101,6 +101,24 @@ fn a_lost_machines_instances_go_elsewhere_and_a_suspects_stay() {
 }
 
 #[test]
+fn what_must_not_run_twice_waits_until_it_has_ended_on_its_lost_machine() {
+    let mut world = world(3, &[("web", unit(None)), ("api", unit(Some(1)))]);
+    let home = world.machine_of(&name("web")).unwrap().clone();
+    let is = |presence| Event::Presence(home.clone(), presence);
+    assert_eq!(plan(&mut world, &[is(Presence::Suspect)]), []);
+    let moves = plan(&mut world, &[is(Presence::Lost)]);
+    assert!(moves.iter().all(|one| one.instance != name("web")), "{moves:?}");
+    assert!(why(&world, &name("web")).to_string().contains("must not run twice"));
+    // Not even by another reason to go.
+    assert_eq!(plan(&mut world, &[Event::Machine(home.clone(), News::Is(facts()))]), []);
+    let mut back = world.clone();
+    assert_eq!(plan(&mut back, &[is(Presence::Alive)]), []);
+    assert_eq!(back.machine_of(&name("web")), Some(&home));
+    let moves = plan(&mut world, &[is(Presence::Ended)]);
+    assert_eq!(causes(&moves), [("web".to_owned(), Cause::MachineLost)]);
+}
+
+#[test]
 fn what_fits_nowhere_keeps_its_lost_machine_and_has_it_again() {
     let mut world = world(1, &[("web", unit(None))]);
     assert_eq!(plan(&mut world, &[Event::Presence(machine(0), Presence::Lost)]), []);
@@ -123,7 +141,8 @@ fn a_unit_with_a_volume_waits_for_its_machine() {
     assert!(said.starts_with("it waits for its volume, which is on 0"), "{said}");
     // Not even when the machine is forgotten: nothing starts empty.
     assert_eq!(plan(&mut world, &[Event::Machine(machine(0), News::Gone)]), []);
-    // Until somebody says so.
+    // Until somebody says so; by then it has ended there.
+    assert_eq!(plan(&mut world, &[Event::Presence(machine(0), Presence::Ended)]), []);
     let moves_on = UnitFacts { needs: Needs::default(), ..db };
     let moves = plan(&mut world, &[is("db", &moves_on)]);
     assert_eq!(causes(&moves), [("db".to_owned(), Cause::MachineLost)]);

@@ -39,6 +39,11 @@ pub enum Why {
         /// The machine.
         machine: MachineId,
     },
+    /// It must not run twice, and its machine, which is lost, may run it still.
+    Ends {
+        /// The machine.
+        machine: MachineId,
+    },
     /// No machine may have it.
     Nowhere {
         /// The machine that it was on, which is lost.
@@ -64,7 +69,7 @@ pub fn why(world: &World, instance: &UnitName) -> Why {
     };
     let placed = world.placed(instance);
     let lost = match placed.and_then(|placed| Some((placed, world.machine(&placed.machine)?))) {
-        Some((placed, machine)) if machine.presence != Presence::Lost => {
+        Some((placed, machine)) if !machine.presence.is_lost() => {
             let against = holds(instance, &facts.needs, machine).err();
             let cause = placed.assigned.cause.clone();
             return Why::Placed { machine: placed.machine.clone(), cause, against };
@@ -75,10 +80,17 @@ pub fn why(world: &World, instance: &UnitName) -> Why {
         Some((placed, _)) => Some(placed.machine.clone()),
         None => None,
     };
+    let waits = lost.as_ref().and_then(|id| world.machine(id));
+    let waits = waits.is_some_and(|machine| machine.presence == Presence::Lost);
     let mut machines = Vec::new();
     for (id, machine) in world.machines() {
         match fits(instance, &facts.needs, machine) {
-            Ok(()) => return Why::Coming,
+            Ok(()) => {
+                return match lost {
+                    Some(machine) if waits && facts.is_single() => Why::Ends { machine },
+                    Some(_) | None => Why::Coming,
+                };
+            }
             Err(unfit) => machines.push((id.clone(), unfit)),
         }
     }
@@ -114,6 +126,10 @@ impl fmt::Display for Why {
             Self::WaitsForVolume { machine } => {
                 write!(out, "it waits for its volume, which is on {machine}; that machine is lost")
             }
+            Self::Ends { machine } => write!(
+                out,
+                "its machine {machine} is lost, and it must not run twice: it begins elsewhere once it has ended there for certain, which takes some seconds"
+            ),
             Self::Nowhere { lost, machines } => {
                 match lost {
                     Some(lost) => {

@@ -119,7 +119,9 @@ impl Intake {
             | Key::Net(_)
             | Key::Token(_)
             | Key::Admission(_)
-            | Key::Revoked(_) => Vec::new(),
+            | Key::Revoked(_)
+            | Key::Access(_)
+            | Key::Forgotten(_) => Vec::new(),
         }
     }
 

@@ -1,7 +1,6 @@
 //! The loop of a leader.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 
@@ -11,7 +10,7 @@ use super::writes::{next_batch, steps};
 use crate::engine::{Event, Move, World, plan};
 use crate::keys::{Key, PREFIX};
 use crate::leadership::Fence;
-use crate::presence::{Presences, Sign};
+use crate::presence::{Presences, Sign, Times};
 use crate::records::Refused;
 use crate::store::{Change, ClusterStore, Outcome, Revision, StoreProblem, Watch};
 
@@ -47,16 +46,16 @@ pub struct Report<'a> {
     pub braked: bool,
 }
 
-/// Leads until another one does, or the store fails. Leases of machines last for `ttl`. Dropping the future ends it at any
+/// Leads until another one does, or the store fails. By `times` machines are gone. Dropping the future ends it at any
 /// point without harm.
 pub async fn lead<S: ClusterStore, C: Clock>(
     store: &S,
     fence: Fence,
-    ttl: Duration,
+    times: Times,
     clock: &C,
     mut report: impl FnMut(Report<'_>) + Send,
 ) -> LeadEnd {
-    let mut presences = Presences::new(ttl);
+    let mut presences = Presences::ending(times);
     loop {
         let begun = Term::begin(store, fence, clock, &mut presences).await;
         let run = match begun {

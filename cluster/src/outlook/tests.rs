@@ -87,6 +87,21 @@ fn machines_are_told_with_their_networks_and_stay_while_they_are_away() {
 }
 
 #[test]
+fn certificates_that_are_revoked_are_told_as_long_as_that_is_remembered() {
+    let key = |serial: &str| Key::Revoked(serial.to_owned());
+    let mut outlook = Outlook::begin(&[], TTL, Moment::ZERO);
+    // What nobody understands is there all the same.
+    let all = [put(&key("0a"), &json!({"until_s": 7})), put(&key("0b"), &json!([]))];
+    outlook.changes(&all, Moment::ZERO);
+    assert_eq!(outlook.revoked(), &["0a".to_owned(), "0b".to_owned()].into());
+    outlook.changes(&[gone(&key("0b"))], Moment::ZERO);
+    assert_eq!(outlook.revoked(), &["0a".to_owned()].into());
+    // What was missed is seen when all is looked at again.
+    outlook.again(&[], Moment::ZERO);
+    assert_eq!(outlook.revoked(), &BTreeSet::new());
+}
+
+#[test]
 fn one_machine_that_vanishes_answers_no_more_and_many_at_once_do() {
     let start: Vec<Change> = (1..=6)
         .flat_map(|number| [machine(number, "k"), alive(number), serves(number, true)])

@@ -1,6 +1,6 @@
 //! Messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -11,10 +11,12 @@ use crate::records::{Assigned, Machine, Networks, State};
 
 /// Name of the protocol, for the upgrade of a connection.
 pub const PROTOCOL: &str = "ferrite-node/1";
-/// The version that this agent speaks best.
-pub const VERSION: u32 = 1;
+/// The version that this agent speaks best. With 2 came `revoked`.
+pub const VERSION: u32 = 2;
+/// The first version of nodes that are told which certificates open nothing any more.
+pub const REVOKED_SINCE: u32 = 2;
 /// The versions that it speaks.
-const SPOKEN: [u32; 1] = [VERSION];
+pub const SPOKEN: [u32; 2] = [1, VERSION];
 
 /// Something that a node or a relay says. Fields that a version does not know are passed over; of a message that it does not
 /// know it says so ([`Unintelligible`]), and the agreed version says that it is not sent.
@@ -55,6 +57,9 @@ pub enum Message {
         /// The node is a copy of a machine that is alive: what it has of the cluster's is that machine's.
         #[serde(default, skip_serializing_if = "is_false")]
         copy: bool,
+        /// The cluster has forgotten the machine, or revoked its certificate: what it has of the cluster's is given to others.
+        #[serde(default, skip_serializing_if = "is_false")]
+        revoked: bool,
     },
     /// A node: its record.
     Register {
@@ -71,6 +76,9 @@ pub enum Message {
         number: u64,
         /// Machines whose lease is gone.
         gone: Vec<MachineId>,
+        /// A read after the renewal has found the node there by its own lease. Where that is wanted alone.
+        #[serde(default, skip_serializing_if = "is_false")]
+        held: bool,
     },
     /// A node: what it runs.
     State {
@@ -114,6 +122,8 @@ pub enum Message {
     CatalogueDelta(CatalogueDelta),
     /// A relay: the machines of the cluster's network, the node itself among them.
     Peers(PeersPiece),
+    /// A relay: certificates that open nothing any more. To nodes of version 2.
+    Revoked(RevokedPiece),
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
@@ -197,6 +207,9 @@ pub struct Welcome {
     pub relay: MachineId,
     /// Seconds after which a node that says nothing is gone.
     pub ttl_s: u32,
+    /// Milliseconds within which etcd elects a leader; absent from relays that do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub election_ms: Option<u32>,
 }
 
 /// Machines are there.
@@ -206,6 +219,9 @@ pub struct KeepAlive {
     pub number: u64,
     /// Machines that said so since the last one; a node names itself.
     pub machines: Vec<MachineId>,
+    /// It is wanted to be known whether the renewal counts: the node runs what must not run twice.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub asks: bool,
 }
 
 /// All that a node is to run.
@@ -294,6 +310,25 @@ pub struct PeersPiece {
 impl From<PeersSnapshot> for PeersPiece {
     fn from(peers: PeersSnapshot) -> Self {
         Self { peers, further: false, more: false }
+    }
+}
+
+/// Certificates that open nothing any more, or a piece of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedPiece {
+    /// Their serial numbers.
+    pub serials: BTreeSet<String>,
+    /// These are beside those of the piece before, and not all there are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub further: bool,
+    /// More pieces follow.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+}
+
+impl From<BTreeSet<String>> for RevokedPiece {
+    fn from(serials: BTreeSet<String>) -> Self {
+        Self { serials, further: false, more: false }
     }
 }
 

@@ -17,8 +17,9 @@ mod stream;
 
 pub use message::{
     AssignmentDelta, AssignmentSnapshot, CatalogueDelta, CatalogueSnapshot, Hello, Inquiry,
-    KeepAlive, Member, Message, PROTOCOL, Peer, PeersPiece, PeersSnapshot, SpecText, Standing,
-    Unintelligible, VERSION, Welcome, agreed_version, decode, encode,
+    KeepAlive, Member, Message, PROTOCOL, Peer, PeersPiece, PeersSnapshot, REVOKED_SINCE,
+    RevokedPiece, SPOKEN, SpecText, Standing, Unintelligible, VERSION, Welcome, agreed_version,
+    decode, encode,
 };
 pub use pieces::encode_in_pieces;
 pub use rights::{NotYours, may_write};

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::frame::FRAME_MAX_BYTES;
 use super::message::{
-    CatalogueDelta, CatalogueSnapshot, Message, PeersPiece, PeersSnapshot, Unintelligible, encode,
+    CatalogueDelta, CatalogueSnapshot, Message, PeersPiece, PeersSnapshot, RevokedPiece,
+    Unintelligible, encode,
 };
 use crate::catalogue::{Catalogue, Delta, Endpoint, Service};
 use crate::names::UnitName;
@@ -36,6 +37,7 @@ fn encode_within(
         Message::Catalogue(snapshot) => catalogue(snapshot, piece_bytes),
         Message::CatalogueDelta(delta) => changes(delta, piece_bytes),
         Message::Peers(peers) => peers_of(peers, piece_bytes),
+        Message::Revoked(revoked) => revoked_of(revoked, piece_bytes),
         // All else is bounded by the records that it is made of.
         _ => return Ok(vec![whole]),
     };
@@ -138,6 +140,24 @@ fn peers_of(whole: &PeersPiece, piece_bytes: usize) -> Vec<Message> {
         last.more = whole.more;
     }
     pieces.into_iter().map(Message::Peers).collect()
+}
+
+fn revoked_of(whole: &RevokedPiece, piece_bytes: usize) -> Vec<Message> {
+    let filled = filled(whole.serials.iter(), piece_bytes, |serial| bytes_of(serial));
+    let mut pieces: Vec<RevokedPiece> = filled
+        .into_iter()
+        .map(|serials| {
+            let serials = serials.into_iter().cloned().collect();
+            RevokedPiece { serials, further: true, more: true }
+        })
+        .collect();
+    if let Some(first) = pieces.first_mut() {
+        first.further = whole.further;
+    }
+    if let Some(last) = pieces.last_mut() {
+        last.more = whole.more;
+    }
+    pieces.into_iter().map(Message::Revoked).collect()
 }
 
 /// The entries in their order, as many together as are within the bound, and one at least.

@@ -28,7 +28,9 @@ pub fn may_write(machine: &MachineId, key: &Key) -> Result<(), NotYours> {
         | Key::Net(_)
         | Key::Token(_)
         | Key::Admission(_)
-        | Key::Revoked(_) => false,
+        | Key::Revoked(_)
+        | Key::Access(_)
+        | Key::Forgotten(_) => false,
     };
     if own { Ok(()) } else { Err(NotYours { machine: machine.clone(), key: key.clone() }) }
 }

@@ -1,8 +1,10 @@
 //! A node's end of what a relay streams to it: snapshots, and what changed since.
 
+use std::collections::BTreeSet;
+
 use super::message::{
     AssignmentDelta, AssignmentSnapshot, CatalogueDelta, CatalogueSnapshot, PeersPiece,
-    PeersSnapshot,
+    PeersSnapshot, RevokedPiece,
 };
 use crate::catalogue::Catalogue;
 
@@ -29,6 +31,7 @@ pub struct Follower {
     /// What comes in pieces, up to the last of them.
     catalogue_coming: Option<CatalogueSnapshot>,
     peers_coming: Option<PeersSnapshot>,
+    revoked_coming: Option<BTreeSet<String>>,
     /// Instances of the catalogue that is coming, besides those of its first piece.
     further: usize,
 }
@@ -124,6 +127,25 @@ impl Follower {
         (!piece.more).then_some(whole)
     }
 
+    /// Takes in certificates that open nothing any more, or a piece of them; answers with all of them once they are here. A piece that
+    /// goes on with nothing counts for nothing. One that goes on for too long counts as all: what is revoked is not let in
+    /// because there is much of it.
+    pub fn revoked(&mut self, piece: RevokedPiece) -> Option<BTreeSet<String>> {
+        let whole = match (piece.further, self.revoked_coming.take()) {
+            (false, _) => piece.serials,
+            (true, Some(mut coming)) => {
+                coming.extend(piece.serials);
+                coming
+            }
+            (true, None) => return None,
+        };
+        if piece.more && whole.len() <= COMING_MAX {
+            self.revoked_coming = Some(whole);
+            return None;
+        }
+        Some(whole)
+    }
+
     /// The cluster was restored from a backup: what is here may be from a future that never was. What runs goes on; the next
     /// snapshot counts, whatever its revision.
     pub fn new_epoch(&mut self) {
@@ -133,6 +155,7 @@ impl Follower {
         self.catalogue = None;
         self.catalogue_coming = None;
         self.peers_coming = None;
+        self.revoked_coming = None;
     }
 
     /// What it answers from.

@@ -57,11 +57,63 @@ pub struct IssuedCertificate {
     pub rest: Rest,
 }
 
+/// A certificate that was given to a person. It stays until nobody can use it any more, revoked or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// Whose it is.
+    pub name: String,
+    /// What it opens: a role's word.
+    pub role: String,
+    /// Its last second, since the epoch.
+    pub until_s: u64,
+    /// Who gave it: the name in the certificate with which that was asked.
+    pub by: String,
+    /// When, in seconds since the epoch.
+    pub given_s: u64,
+    /// What newer versions wrote.
+    #[serde(flatten)]
+    pub rest: Rest,
+}
+
+impl Record for Access {
+    const MAX_BYTES: usize = 1 << 10;
+
+    fn check(&self) -> Result<(), Wrong> {
+        word("name", &self.name)?;
+        word("role", &self.role)?;
+        word("by", &self.by)
+    }
+}
+
+/// A machine that was forgotten: it does not come back with what it has on its disk, whoever certifies it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// Its name for people.
+    pub name: String,
+    /// Who forgot it: the name in the certificate with which that was asked.
+    pub by: String,
+    /// When, in seconds since the epoch.
+    pub at_s: u64,
+    /// What newer versions wrote.
+    #[serde(flatten)]
+    pub rest: Rest,
+}
+
+impl Record for Forgotten {
+    const MAX_BYTES: usize = 1 << 10;
+}
+
 /// A certificate that opens nothing any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
     /// Its last second, since the epoch: afterwards nobody need remember it.
     pub until_s: u64,
+    /// Who revoked it: the name in the certificate with which that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// When, in seconds since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_s: Option<u64>,
     /// What newer versions wrote.
     #[serde(flatten)]
     pub rest: Rest,

@@ -4,7 +4,7 @@ use ferrite_schema::cluster::NotOne;
 use ferrite_schema::cluster_network::{ClusterIpv4, ClusterIpv6, MeshTransport};
 use serde::{Deserialize, Serialize};
 
-use super::record::{Record, Rest, Wrong, word};
+use super::record::{LEVEL, Record, Rest, Wrong, word};
 use crate::names::MachineId;
 
 /// The cluster itself.
@@ -37,6 +37,10 @@ pub struct Networks {
     /// `routes`, or `wireguard`, which it is where this is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport: Option<String>,
+    /// What a machine must understand at least to take part; everybody does where it is absent. A version that does not know
+    /// `transport` would use WireGuard beside machines that do without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<u32>,
     /// What newer versions wrote.
     #[serde(flatten)]
     pub rest: Rest,
@@ -57,22 +61,42 @@ impl ClusterNetwork {
     /// As it is stored.
     #[must_use]
     pub fn stored(&self) -> Networks {
-        let word = || self.transport.to_string();
+        let other = self.transport != MeshTransport::default();
         Networks {
             ipv4: self.ipv4.to_string(),
             ipv6: self.ipv6.to_string(),
-            transport: (self.transport != MeshTransport::default()).then(word),
+            transport: other.then(|| self.transport.to_string()),
+            level: other.then_some(TRANSPORT_LEVEL),
             rest: Rest::new(),
         }
     }
 }
 
+/// The level of machines that may do without WireGuard.
+const TRANSPORT_LEVEL: u32 = 2;
+const _: () = assert!(TRANSPORT_LEVEL <= LEVEL, "this version writes what it understands");
+
 impl Networks {
+    /// What a machine must understand at least to take part.
+    #[must_use]
+    pub fn least_level(&self) -> u32 {
+        let other = self.transport.as_deref().map(str::parse) != Some(Ok(MeshTransport::default()));
+        // A record of the time when it was not said yet.
+        let means = if self.transport.is_some() && other { TRANSPORT_LEVEL } else { 1 };
+        self.level.unwrap_or(1).max(means)
+    }
+
     /// What they mean. A transport of a newer version is none that this one could do without.
     ///
     /// # Errors
     /// One is no network that machines could have theirs of.
     pub fn parse(&self) -> Result<ClusterNetwork, Wrong> {
+        if let Some(level) = self.level.filter(|level| *level > LEVEL) {
+            let why = format!(
+                "machines of level {level} alone take part, and this version is of level {LEVEL}: update it"
+            );
+            return Err(Wrong::at("networks.level", why));
+        }
         let transport = self.transport.as_deref().map(str::parse).transpose();
         Ok(ClusterNetwork {
             ipv4: self.ipv4.parse().map_err(|wrong| not_one("networks.ipv4", &wrong))?,

@@ -13,7 +13,7 @@ mod spec;
 mod state;
 mod unit;
 
-pub use admission::{Admission, IssuedCertificate, Revocation, Token};
+pub use admission::{Access, Admission, Forgotten, IssuedCertificate, Revocation, Token};
 pub use assignment::{Assigned, Assignment, Cause};
 pub use cluster::{Cluster, ClusterNetwork, Leader, Net, Networks, Timings};
 pub use machine::{Alive, Capacity, Machine};

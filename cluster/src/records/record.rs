@@ -8,7 +8,12 @@ use crate::keys::Key;
 use crate::names::{path_of, said};
 
 /// What this version understands of units and records; a machine tells it in its record.
-pub const LEVEL: u32 = 1;
+///
+/// | level | what came with it |
+/// |---|---|
+/// | 1 | the beginning |
+/// | 2 | networks without WireGuard ([`super::Networks::transport`]) |
+pub const LEVEL: u32 = 2;
 
 /// Fields that this version does not know.
 pub type Rest = Map<String, Value>;

@@ -23,7 +23,7 @@ fn written() -> Vec<(Key, Value)> {
         (
             Key::Cluster,
             json!({"id": "c-1", "epoch": 1, "member_target": 3, "level": 1,
-                "networks": {"ipv4": "10.112.0.0/12", "ipv6": "fd00::/48", "transport": "routes"},
+                "networks": {"ipv4": "10.112.0.0/12", "ipv6": "fd00::/48", "transport": "routes", "level": 2},
                 "timings": {"heartbeat_ms": 100, "election_ms": 1000, "ttl_s": 5}}),
         ),
         (Key::Leader, json!({"machine": id()})),
@@ -55,7 +55,12 @@ fn written() -> Vec<(Key, Value)> {
             Key::Admission(id()),
             json!({"key": "ab", "hardware": "cd", "issued": [{"serial": "0a", "until_s": 7}]}),
         ),
-        (Key::Revoked("0a".to_owned()), json!({"until_s": 7})),
+        (Key::Revoked("0a".to_owned()), json!({"until_s": 7, "by": "ann", "at_s": 5})),
+        (
+            Key::Access("0b".to_owned()),
+            json!({"name": "bob", "role": "reader", "until_s": 7, "by": "ann", "given_s": 5}),
+        ),
+        (Key::Forgotten(id()), json!({"name": "dev-1", "by": "ann", "at_s": 5})),
     ]
 }
 
@@ -77,6 +82,8 @@ fn rewritten(key: &Key, bytes: &[u8]) -> Result<Vec<u8>, Refused> {
         Key::Token(_) => of::<Token>(key, bytes),
         Key::Admission(_) => of::<Admission>(key, bytes),
         Key::Revoked(_) => of::<Revocation>(key, bytes),
+        Key::Access(_) => of::<Access>(key, bytes),
+        Key::Forgotten(_) => of::<Forgotten>(key, bytes),
     }
 }
 
@@ -153,8 +160,14 @@ fn networks_are_understood_or_said_to_be_none() {
     let understood = usual.parse().unwrap();
     assert_eq!(understood.transport, MeshTransport::WireGuard);
     assert_eq!(understood.stored(), usual, "what is as always is written as always");
-    let flat = json!({"ipv4": "172.16.0.0/16", "ipv6": "fd00:1::/48", "transport": "routes"});
+    let flat =
+        json!({"ipv4": "172.16.0.0/16", "ipv6": "fd00:1::/48", "transport": "routes", "level": 2});
     let understood = networks(flat.clone()).parse().unwrap();
+    // Of a level that this version does not know it takes no part in it, whatever else is understood.
+    let mut later = flat.clone();
+    later["level"] = json!(LEVEL + 1);
+    let wrong = networks(later).parse().unwrap_err();
+    assert!(wrong.field == "networks.level" && wrong.why.contains("update it"), "{wrong:?}");
     assert_eq!(understood.transport, MeshTransport::Routes);
     assert_eq!(serde_json::to_value(understood.stored()).unwrap(), flat);
     for (field, value) in [("ipv4", "10.112.0.0/24"), ("ipv6", "fd00::/64"), ("transport", "vxlan")]
@@ -277,10 +290,15 @@ fn what_a_node_reports_fits_however_much_it_runs() {
 
 #[test]
 fn a_specification_of_a_higher_level_is_kept_and_not_looked_into() {
-    let later = br#"{"level": 2, "unit": {"name": "web", "image": "web", "hibernates": true}}"#;
+    let level = LEVEL + 1;
+    let later = format!(
+        r#"{{"level": {level}, "unit": {{"name": "web", "image": "web", "hibernates": true}}}}"#
+    );
+    let later = later.as_bytes();
     let spec: Spec = decode(&Key::Spec(SpecHash::of(later)), later).unwrap();
     let why = spec.unit().unwrap_err();
-    assert_eq!(why.why, "it is for level 2, and this version understands 1");
+    let expected = format!("it is for level {level}, and this version understands {LEVEL}");
+    assert_eq!(why.why, expected);
 }
 
 #[test]

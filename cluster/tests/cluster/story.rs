@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ferrite_cluster::engine::Move;
 use ferrite_cluster::keys::Key;
 use ferrite_cluster::lead::{Clock, LeadEnd, lead};
 use ferrite_cluster::leadership::{Fence, take};
 use ferrite_cluster::names::{MachineId, SpecHash, UnitName};
+use ferrite_cluster::presence::Times;
 use ferrite_cluster::records::{Cause, Placement, Rest, Spec, State, Target, Unit, decode};
 use ferrite_cluster::store::{ClusterStore, Listing, Operation, Outcome, Revision, Transaction};
 use ferrite_cluster::transactions::submit;
@@ -16,6 +18,8 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::machines::{Simulated, TTL, id, until};
+
+const TIMES: Times = Times { ttl: TTL, election: Duration::from_secs(1) };
 
 /// A leader that runs, and all that it moved.
 pub(crate) struct Leads {
@@ -51,7 +55,7 @@ pub(crate) fn run<S: ClusterStore>(
     let (heard, known) = (Arc::clone(&moves), Arc::clone(&refused));
     let store = store.clone();
     let end = tokio::spawn(async move {
-        lead(&store, fence, TTL, &clock, |report| {
+        lead(&store, fence, TIMES, &clock, |report| {
             heard.lock().unwrap().extend_from_slice(report.moves);
             known.lock().unwrap().clone_from(report.refused);
         })

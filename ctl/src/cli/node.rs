@@ -147,6 +147,22 @@ pub enum MachineCommand {
         #[arg(long)]
         abandon: bool,
     },
+    /// Make a machine anew: everything on its STATE is lost, and it comes as another machine
+    #[command(after_help = "Examples:
+  ferrite machine reset dev-4                     # says what would be lost
+  ferrite machine reset dev-4 --yes
+  ferrite machine reset --at 10.0.0.7 --yes       # one that the cluster does not have: STATE is another cluster's, or it was forgotten")]
+    Reset {
+        /// Its name, or the start of its ID
+        #[arg(value_name = "MACHINE")]
+        of: Option<String>,
+        /// Where it is reached, where the cluster does not have it; port 7443 where none is given
+        #[arg(long, value_name = "HOST[:PORT]", value_parser = join_address, conflicts_with = "of")]
+        at: Option<JoinAddress>,
+        /// Yes, everything on STATE is to be lost
+        #[arg(long)]
+        yes: bool,
+    },
     /// Say something about a machine, for units that look for machines; it holds until it is said otherwise
     Metadata {
         /// Its name, or the start of its ID
@@ -226,6 +242,14 @@ pub struct BootArguments {
 pub enum ContextCommand {
     /// List the nodes that are known here
     List,
+    /// Add a context from a file, as `ferrite access grant` writes it, and talk to that from now on
+    Add {
+        /// The file
+        file: PathBuf,
+        /// Name of the context; as the file has it where absent
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
     /// Talk to this node from now on
     Use {
         /// Name

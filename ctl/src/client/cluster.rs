@@ -1,8 +1,8 @@
 //! Requests about the cluster: any of its nodes that is a member answers.
 
 use ferrite_schema::api::{
-    ClusterMachine, ClusterStatus, ClusterUnit, JoinToken, MachineChange, NewJoinToken,
-    ServiceAnswers, ServiceInstance, UnitChange, UnitTarget,
+    Access, ClusterMachine, ClusterStatus, ClusterUnit, GivenAccess, JoinToken, MachineChange,
+    NewAccess, NewJoinToken, ServiceAnswers, ServiceInstance, UnitChange, UnitTarget,
 };
 use ferrite_schema::unit::Unit;
 use hyper::Method;
@@ -83,6 +83,34 @@ impl Client {
     pub async fn revoke_token(&self, digest: &str) -> Result<(), ClientError> {
         let act = format!("revoke token {digest}");
         let path = format!("/v1/cluster/tokens/{}", percent_encoded(digest));
+        self.done_by_cluster(&act, Method::DELETE, &path).await
+    }
+
+    /// Certificates of the cluster's users.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn accesses(&self) -> Result<Vec<Access>, ClientError> {
+        self.of_cluster("list who may come in", Method::GET, "/v1/cluster/access", &[]).await
+    }
+
+    /// Has the cluster give somebody a certificate.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn grant_access(&self, new: &NewAccess) -> Result<GivenAccess, ClientError> {
+        let act = format!("give {:?} access", new.name);
+        let body = self.written(&act, new)?;
+        self.of_cluster(&act, Method::POST, "/v1/cluster/access", &body).await
+    }
+
+    /// Has the certificate with this serial number open nothing any more.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn revoke_access(&self, serial: &str) -> Result<(), ClientError> {
+        let act = format!("revoke certificate {serial}");
+        let path = format!("/v1/cluster/access/{}", percent_encoded(serial));
         self.done_by_cluster(&act, Method::DELETE, &path).await
     }
 

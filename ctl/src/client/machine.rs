@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ferrite_schema::api::{Event, Machine, Stats};
+use ferrite_schema::api::{Event, Machine, MachineContent, Stats};
 use ferrite_schema::control::Status;
 use ferrite_schema::timeline::Timeline;
 use hyper::Method;
@@ -21,6 +21,8 @@ pub enum Down {
     Poweroff,
     /// Reset, and make STATE anew, empty.
     RecreateState,
+    /// Reset, and make STATE anew, empty, unless the machine is one that must not be lost by mistake.
+    Reset,
     /// Reset, and check STATE.
     CheckState,
 }
@@ -54,9 +56,18 @@ impl Client {
             Down::Reboot => ("reboot", "/v1/machine/reboot"),
             Down::Poweroff => ("power off", "/v1/machine/poweroff"),
             Down::RecreateState => ("have STATE made anew", "/v1/machine/state/recreate"),
+            Down::Reset => ("have the machine made anew", "/v1/machine/reset"),
             Down::CheckState => ("have STATE checked", "/v1/machine/state/check"),
         };
         self.done(act, Method::POST, path, empty()).await
+    }
+
+    /// What is on its STATE.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn machine_content(&self) -> Result<MachineContent, ClientError> {
+        self.get("ask what is on STATE", "/v1/machine/state").await
     }
 
     /// The boot timeline.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::cli::ContextCommand;
-use crate::context::Store;
+use crate::context::{self, Store};
 use crate::failure::Failure;
 use crate::output::columns;
 use crate::session::Session;
@@ -22,6 +22,15 @@ pub(super) fn run(command: &ContextCommand, session: &mut Session<'_>) -> Result
         ContextCommand::List => {
             let rows = rows(&store)?;
             session.show(&rows, |rows| table(rows))
+        }
+        ContextCommand::Add { file, name } => {
+            let mut context = context::read(file)?;
+            if let Some(name) = name {
+                context.name.clone_from(name);
+            }
+            store.save_new(&context)?;
+            store.make_current(&context.name)?;
+            session.say(&format!("ferrite talks to {} from now on", context.name))
         }
         ContextCommand::Use { name } => {
             store.make_current(name)?;

@@ -9,6 +9,7 @@ use crate::output::{facts, seconds};
 use crate::session::Session;
 
 mod machines;
+mod reset;
 
 pub(super) fn run(command: &MachineCommand, session: &mut Session<'_>) -> Result<(), Failure> {
     // What is lost or interrupted is that of one machine.
@@ -18,6 +19,9 @@ pub(super) fn run(command: &MachineCommand, session: &mut Session<'_>) -> Result
         | MachineCommand::Uncordon { .. }
         | MachineCommand::Forget { .. }
         | MachineCommand::Metadata { .. } => return machines::run(command, session),
+        MachineCommand::Reset { of, at, yes } => {
+            return reset::run((of.as_deref(), at.as_ref()), *yes, session);
+        }
         MachineCommand::Status => session.client()?,
         MachineCommand::Reboot | MachineCommand::Poweroff | MachineCommand::State(_) => {
             session.client_of_one()?
@@ -29,6 +33,7 @@ pub(super) fn run(command: &MachineCommand, session: &mut Session<'_>) -> Result
         | MachineCommand::Cordon { .. }
         | MachineCommand::Uncordon { .. }
         | MachineCommand::Forget { .. }
+        | MachineCommand::Reset { .. }
         | MachineCommand::Metadata { .. } => Ok(()),
         MachineCommand::Status => {
             let machine = session.wait_for(async { Ok(client.machine().await?) })?;

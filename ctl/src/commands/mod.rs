@@ -1,5 +1,6 @@
 //! One module per noun: ask the node, show the answer.
 
+mod access;
 mod boot;
 mod config;
 mod context;
@@ -55,6 +56,7 @@ pub fn run(command: Command, session: &mut Session<'_>) -> Result<(), Failure> {
         Command::Top(arguments) => top::run(&arguments, session),
         Command::Events(arguments) => events::run(&arguments, session),
         Command::Service(command) => service::run(command, session),
+        Command::Access(command) => access::run(&command, session),
         Command::Machine(command) => machine::run(&command, session),
         Command::Etcd(command) => etcd::run(&command, session),
         Command::Slot(command) => slot::run(&command, session),

@@ -30,6 +30,30 @@ pub struct Machine {
     pub warnings: Vec<String>,
 }
 
+/// What is on a machine's STATE.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MachineContent {
+    /// Machine ID: it has another one once STATE was made anew.
+    pub id: String,
+    /// Hostname.
+    pub hostname: String,
+    /// The cluster that STATE belongs to, as `NAME (ID)`; absent where it belongs to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// It runs etcd for its cluster.
+    pub member: bool,
+    /// Units, this node's and its cluster's.
+    pub units: Vec<String>,
+    /// Named volumes.
+    pub volumes: Vec<String>,
+    /// Container images.
+    pub images: u32,
+    /// Why it would not be made anew, where that is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+}
+
 /// Why a request was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

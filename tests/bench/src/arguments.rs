@@ -76,8 +76,14 @@ pub(crate) struct ClusterArguments {
     /// OCI archive with busybox.
     #[arg(long)]
     pub(crate) busybox: PathBuf,
+    /// The same image with the probe beside the agent, for what the agent holds; left out, that is not measured.
+    #[arg(long)]
+    pub(crate) probed_image: Option<PathBuf>,
+    /// Only these parts.
+    #[arg(long)]
+    pub(crate) only: Vec<String>,
     /// How often a machine is killed, for its instance elsewhere.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 20)]
     pub(crate) runs: usize,
     /// Where the figures go as JSON.
     #[arg(long)]

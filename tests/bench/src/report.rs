@@ -72,6 +72,20 @@ impl Report {
         }
     }
 
+    /// Adds a figure beside the other side's, of which nothing is asked.
+    pub(crate) fn beside(
+        &mut self,
+        name: &str,
+        (value, unit): (f64, &'static str),
+        (other, other_value): (&str, f64),
+    ) {
+        self.figure(name, value, unit);
+        if let Some(row) = self.rows.last_mut() {
+            row.against = Some((other.to_owned(), other_value));
+            row.ratio = Some(value / other_value);
+        }
+    }
+
     /// Says that something could not be measured.
     pub(crate) fn missing(&mut self, what: &str) {
         self.missing.push(what.to_owned());
@@ -124,9 +138,28 @@ pub(crate) fn median(mut values: Vec<f64>) -> Result<f64> {
     values.get(values.len() / 2).copied().context("no run succeeded")
 }
 
+/// The least of `values` that such a share of them does not exceed.
+pub(crate) fn percentile(values: &[f64], share: f64) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let below = |value: f64| sorted.iter().filter(|other| **other <= value).count();
+    #[expect(clippy::cast_precision_loss, reason = "as many as runs")]
+    let enough = |count: usize| count as f64 >= share * sorted.len() as f64;
+    sorted.iter().copied().find(|value| enough(below(*value)))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Report, median};
+    use super::{Report, median, percentile};
+
+    #[test]
+    fn a_percentile_is_one_of_the_values() {
+        let twenty: Vec<f64> = (1..=20).rev().map(f64::from).collect();
+        let of = |share| percentile(&twenty, share);
+        assert_eq!((of(0.5), of(0.95), of(1.0)), (Some(10.0), Some(19.0), Some(20.0)));
+        assert_eq!(percentile(&[3.0], 0.95), Some(3.0));
+        assert_eq!(percentile(&[], 0.5), None);
+    }
 
     #[test]
     fn a_ratio_is_held_against_the_target_and_not_the_value() {

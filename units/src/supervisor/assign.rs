@@ -38,6 +38,20 @@ impl Supervisor {
         }
     }
 
+    /// Has a unit of the cluster's rest until it is assigned again.
+    pub(super) async fn withhold(&mut self, name: &str, reason: String) -> Result<(), Refusal> {
+        let Some(entry) = self.entries.get(name) else { return Ok(()) };
+        if entry.origin != Origin::Cluster {
+            return Ok(());
+        }
+        let runs = !entry.machine.at_rest() && !entry.machine.is_asked_to_stop();
+        let kept = self.want(name, false).await;
+        if runs {
+            self.step(name, Event::Stop { reason }).await;
+        }
+        kept
+    }
+
     /// Lets one unit be as the cluster wants it; touches nothing where it is.
     async fn take(&mut self, Assigned { unit, launched }: Assigned) -> Result<(), Refusal> {
         let name = unit.name.clone();

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use ferrite_cluster::keys::Key;
 use ferrite_cluster::names::MachineId;
 use ferrite_cluster::records::{
-    Admission, Assignment, Machine, Net, Rest, Revocation, decode, encode,
+    Admission, Assignment, Forgotten, Machine, Net, Rest, Revocation, decode, encode,
 };
 use ferrite_cluster::store::{Compare, Entry, EtcdMember, Listing, Operation, Transaction};
 use ferrite_schema::api::ApiError;
@@ -19,6 +20,7 @@ use super::machines::{id_of, unknown};
 use super::write;
 use crate::api::error::Failure;
 use crate::api::extract::{Path, Query};
+use crate::api::peer::Peer;
 use crate::node::Node;
 
 #[utoipa::path(
@@ -30,17 +32,19 @@ use crate::node::Node;
 )]
 pub(in crate::api) async fn forget(
     State(node): State<Arc<Node>>,
+    Extension(peer): Extension<Peer>,
     Path(id): Path<String>,
     Query(query): Query<Forgetting>,
 ) -> Result<StatusCode, Failure> {
     let store = super::store(&node)?;
     let id = id_of(&id)?;
     let members = store.members().await?;
-    let (now_s, abandon) = (crate::cluster::now_s(), query.abandon);
+    let by = By { name: peer.name.clone(), at_s: crate::cluster::now_s() };
     write::change_listing(&store, |listing| {
-        forgets(listing, (&members, now_s), &id, abandon).map(Some)
+        forgets(listing, (&members, &by), &id, query.abandon).map(Some)
     })
     .await?;
+    tracing::info!(machine = %id, by = peer.name, by_serial = peer.serial, "machine-forgotten");
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -53,10 +57,16 @@ pub(in crate::api) struct Forgetting {
     abandon: bool,
 }
 
-/// The transaction that forgets it.
+/// Who forgets it, and when.
+struct By {
+    name: String,
+    at_s: u64,
+}
+
+/// The transaction that forgets it. That it was forgotten stays: a machine that holds the issuers' keys certifies itself.
 fn forgets(
     listing: &Listing,
-    (members, now_s): (&[EtcdMember], u64),
+    (members, by): (&[EtcdMember], &By),
     id: &MachineId,
     abandon: bool,
 ) -> Result<Transaction, Failure> {
@@ -79,7 +89,7 @@ fn forgets(
             }
             Key::Machine(of) | Key::State(of) => of == id,
             Key::Admission(of) if of == id => {
-                operations.extend(revocations(&key, entry, (&name, now_s))?);
+                operations.extend(revocations(&key, entry, (&name, by))?);
                 true
             }
             Key::Net(_) => {
@@ -109,6 +119,10 @@ fn forgets(
         );
         return Err(conflict(why));
     }
+    let key = Key::Forgotten(id.clone());
+    let record = Forgotten { name, by: by.name.clone(), at_s: by.at_s, rest: Rest::new() };
+    let value = encode(&key, &record).map_err(write::refused)?;
+    operations.push(Operation::Put { key: key.bytes(), value, lease: None });
     // It may come back at any moment.
     compares.push(Compare::absent(Key::Alive(id.clone()).bytes()));
     Ok(Transaction { compares, operations })
@@ -118,7 +132,7 @@ fn forgets(
 fn revocations(
     key: &Key,
     entry: &Entry,
-    (name, now_s): (&str, u64),
+    (name, by): (&str, &By),
 ) -> Result<Vec<Operation>, Failure> {
     let admission: Admission = decode(key, &entry.value).map_err(|refused| {
         conflict(format!(
@@ -126,10 +140,11 @@ fn revocations(
             refused.field, refused.why
         ))
     })?;
-    let good = admission.issued.into_iter().filter(|issued| issued.until_s >= now_s);
+    let good = admission.issued.into_iter().filter(|issued| issued.until_s >= by.at_s);
     good.map(|issued| {
         let key = Key::Revoked(issued.serial);
-        let record = Revocation { until_s: issued.until_s, rest: Rest::new() };
+        let (until_s, name) = (issued.until_s, Some(by.name.clone()));
+        let record = Revocation { until_s, by: name, at_s: Some(by.at_s), rest: Rest::new() };
         let value = encode(&key, &record).map_err(write::refused)?;
         Ok(Operation::Put { key: key.bytes(), value, lease: None })
     })
@@ -171,7 +186,10 @@ mod tests {
 
     use super::*;
 
-    const NOW_S: u64 = 5;
+    /// Somebody, at a time when some certificates have ended.
+    fn ann() -> By {
+        By { name: "ann".to_owned(), at_s: 5 }
+    }
 
     fn id(digit: &str) -> MachineId {
         digit.repeat(32).parse().unwrap()
@@ -219,7 +237,7 @@ mod tests {
     #[tokio::test]
     async fn a_lost_machine_is_forgotten_whole_and_nothing_else_is() {
         let store = cluster().await;
-        let transaction = forgets(&all(&store).await, (&[], NOW_S), &id("a"), false).unwrap();
+        let transaction = forgets(&all(&store).await, (&[], &ann()), &id("a"), false).unwrap();
         assert!(matches!(store.transact(transaction).await.unwrap(), Outcome::Done(_)));
         let left: Vec<String> = all(&store)
             .await
@@ -237,18 +255,19 @@ mod tests {
             Key::Net(0),
             Key::Net(1),
             Key::Revoked("0a".to_owned()),
+            Key::Forgotten(id("a")),
         ]
         .map(|key| key.to_string());
         expected.sort();
         assert_eq!(left, expected);
-        assert_eq!(said(forgets(&all(&store).await, (&[], NOW_S), &id("a"), false)).await.0, 404);
+        assert_eq!(said(forgets(&all(&store).await, (&[], &ann()), &id("a"), false)).await.0, 404);
     }
 
     #[tokio::test]
     async fn one_that_is_alive_or_runs_etcd_or_comes_back_is_not_forgotten() {
         let store = cluster().await;
         let (status, alive) =
-            said(forgets(&all(&store).await, (&[], NOW_S), &id("b"), false)).await;
+            said(forgets(&all(&store).await, (&[], &ann()), &id("b"), false)).await;
         assert!(status == 409 && alive.contains("machine dev-b is alive"), "{alive}");
         let member = EtcdMember {
             number: 1,
@@ -258,9 +277,9 @@ mod tests {
             learner: false,
         };
         let (status, member) =
-            said(forgets(&all(&store).await, (&[member], NOW_S), &id("a"), false)).await;
+            said(forgets(&all(&store).await, (&[member], &ann()), &id("a"), false)).await;
         assert!(status == 409 && member.contains("member of etcd"), "{member}");
-        let transaction = forgets(&all(&store).await, (&[], NOW_S), &id("a"), false).unwrap();
+        let transaction = forgets(&all(&store).await, (&[], &ann()), &id("a"), false).unwrap();
         put(&store, Key::Alive(id("a")), r#"{"boot_id": "a", "incarnation": 2}"#).await;
         assert!(matches!(store.transact(transaction).await.unwrap(), Outcome::Failed(_)));
     }
@@ -273,10 +292,10 @@ mod tests {
             "a".repeat(64)
         );
         put(&store, Key::Assign(id("a")), &assigned).await;
-        let (status, why) = said(forgets(&all(&store).await, (&[], NOW_S), &id("a"), false)).await;
+        let (status, why) = said(forgets(&all(&store).await, (&[], &ann()), &id("a"), false)).await;
         assert!(status == 409 && why.contains("(db)") && why.contains("--abandon"), "{why}");
-        forgets(&all(&store).await, (&[], NOW_S), &id("a"), true).unwrap();
+        forgets(&all(&store).await, (&[], &ann()), &id("a"), true).unwrap();
         put(&store, Key::Assign(id("a")), "what nobody understands").await;
-        assert_eq!(said(forgets(&all(&store).await, (&[], NOW_S), &id("a"), false)).await.0, 409);
+        assert_eq!(said(forgets(&all(&store).await, (&[], &ann()), &id("a"), false)).await.0, 409);
     }
 }

@@ -95,7 +95,12 @@ impl Picture {
                     self.states.insert(id.clone(), state);
                 }
             }
-            Key::Net(_) | Key::Token(_) | Key::Admission(_) | Key::Revoked(_) => {}
+            Key::Net(_)
+            | Key::Token(_)
+            | Key::Admission(_)
+            | Key::Revoked(_)
+            | Key::Access(_)
+            | Key::Forgotten(_) => {}
         }
     }
 

@@ -109,6 +109,7 @@ async fn readers_are_shown_units_without_their_documents() {
         name: "ann".to_owned(),
         role,
         serial: "1".to_owned(),
+        until_s: 0,
         machine: None,
     };
     assert_eq!(shown_to(&peer(Role::Operator), unit.clone()), unit);

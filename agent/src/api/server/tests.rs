@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, Issuer, KeyPair};
@@ -23,6 +25,9 @@ const FOR_EVER: Duration = Duration::from_secs(3600);
 struct Fixture {
     _doors: watch::Sender<Option<Doors>>,
     address: SocketAddr,
+    /// Serial number of the operator's certificate.
+    serial: String,
+    revoked: watch::Sender<Arc<BTreeSet<String>>>,
     connector: TlsConnector,
     running: JoinSet<()>,
     end: watch::Sender<bool>,
@@ -48,6 +53,8 @@ async fn fixture(patience: Duration) -> Fixture {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
     let (own, key) = certificate(&authority, "operator");
+    let serial = ferrite_pki::first_facts(&own).unwrap().serial;
+    let revoked = watch::Sender::new(Arc::default());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -76,10 +83,13 @@ async fn fixture(patience: Duration) -> Fixture {
         .route("/stream", get(stream))
         .route("/refuses", post(async || StatusCode::CONFLICT))
         .layer(axum::middleware::from_fn(to_its_end));
-    running.spawn(Server { patience, ..server }.serve(router, ending));
+    let server = Server { patience, ..server }.refusing(revoked.subscribe());
+    running.spawn(server.serve(router, ending));
     Fixture {
         _doors: doors,
         address,
+        serial,
+        revoked,
         connector: TlsConnector::from(Arc::new(config)),
         running,
         end,
@@ -168,6 +178,26 @@ async fn a_connection_that_stands_is_not_lost_to_strangers() {
     let gone = tokio::time::timeout(SOON, strangers[0].read(&mut byte)).await.unwrap();
     assert!(matches!(gone, Ok(0) | Err(_)));
     assert!(asks(&mut operator).await.ends_with("here"));
+}
+
+/// A connection that waits for its next request, and one that carries an answer without end.
+#[tokio::test]
+async fn whose_certificate_is_revoked_is_sent_away_also_in_the_middle_of_something() {
+    let fixture = fixture(FOR_EVER).await;
+    fixture.revoked.send_replace(Arc::new(["0a".to_owned()].into()));
+    let mut operator = fixture.operator().await;
+    assert!(asks(&mut operator).await.ends_with("here"), "another one is revoked");
+    let mut follows = fixture.operator().await;
+    assert!(asks_for(&mut follows, "/stream").await.starts_with("HTTP/1.1 200"));
+    fixture.revoked.send_replace(Arc::new([fixture.serial.clone()].into()));
+    for stream in [&mut operator, &mut follows] {
+        let mut rest = Vec::new();
+        let ends = tokio::time::timeout(SOON, stream.read_to_end(&mut rest)).await;
+        // However it ends: cut off in the middle, TLS says nothing.
+        drop(ends.expect("it is cut"));
+    }
+    let answer = asks(&mut fixture.operator().await).await;
+    assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("was revoked"), "{answer}");
 }
 
 #[tokio::test]

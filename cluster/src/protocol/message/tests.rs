@@ -66,12 +66,24 @@ fn every() -> Vec<Message> {
             hardware: Some("h".to_owned()),
             level: 1,
         }),
-        Message::Welcome(Welcome { version: 1, epoch: 1, relay: id(), ttl_s: 5 }),
-        Message::Refused { why: "another cluster's".to_owned(), copy: false },
-        Message::Refused { why: "a copy".to_owned(), copy: true },
+        Message::Welcome(Welcome {
+            version: 1,
+            epoch: 1,
+            relay: id(),
+            ttl_s: 5,
+            election_ms: Some(1000),
+        }),
+        Message::Refused { why: "another cluster's".to_owned(), copy: false, revoked: false },
+        Message::Refused { why: "a copy".to_owned(), copy: true, revoked: false },
+        Message::Refused { why: "forgotten".to_owned(), copy: false, revoked: true },
+        Message::Revoked(RevokedPiece {
+            serials: ["0a".to_owned()].into(),
+            further: true,
+            more: true,
+        }),
         Message::Register { machine: Box::new(machine()), state: State::default() },
-        Message::KeepAlive(KeepAlive { number: 1, machines: vec![id()] }),
-        Message::KeptAlive { number: 1, gone: Vec::new() },
+        Message::KeepAlive(KeepAlive { number: 1, machines: vec![id()], asks: true }),
+        Message::KeptAlive { number: 1, gone: Vec::new(), held: true },
         Message::State { number: 2, state: State::default() },
         Message::Stored { number: 2 },
         Message::Assignment(AssignmentSnapshot {
@@ -107,6 +119,7 @@ fn every() -> Vec<Message> {
                     ipv4: "10.112.0.0/12".to_owned(),
                     ipv6: "fd00:1:2::/48".to_owned(),
                     transport: Some("routes".to_owned()),
+                    level: Some(2),
                     rest: Rest::new(),
                 },
                 peers: [(id(), peer())].into(),
@@ -150,8 +163,8 @@ fn a_newer_version_s_fields_are_passed_over_and_its_messages_are_named() {
 #[test]
 fn the_highest_version_of_both_is_spoken() {
     assert_eq!(agreed_version(&[1]), Some(1));
-    assert_eq!(agreed_version(&[7, 1, 2]), Some(1));
-    assert_eq!(agreed_version(&[2, 3]), None);
+    assert_eq!(agreed_version(&[7, 1, 2]), Some(2));
+    assert_eq!(agreed_version(&[3, 7]), None);
     assert_eq!(agreed_version(&[]), None);
 }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use proptest::prelude::*;
@@ -64,6 +65,7 @@ fn peers(count: usize, peer: &Peer) -> PeersSnapshot {
             ipv4: "10.112.0.0/12".to_owned(),
             ipv6: "fd00:1:2::/48".to_owned(),
             transport: None,
+            level: None,
             rest: Rest::new(),
         },
         peers: (0..count).map(|number| (id(number), peer.clone())).collect(),
@@ -115,6 +117,37 @@ fn the_biggest_service_and_the_most_peers_that_records_allow_are_told() {
         mtu: Some(u32::MAX),
     };
     assert!(told_peers(&peers(4_096, &peer), frames) > 10);
+}
+
+#[test]
+fn any_number_of_revoked_certificates_is_told() {
+    let serial = |number: usize| format!("{number:032x}");
+    for (count, least) in [(0, 1), (1, 1), (100, 1), (100_000, 10)] {
+        let all: BTreeSet<String> = (0..count).map(serial).collect();
+        let message = Message::Revoked(all.clone().into());
+        let pieces = encode_in_pieces(&message).unwrap();
+        assert!(pieces.len() >= least, "{count}: {}", pieces.len());
+        let mut follower = Follower::default();
+        let mut found = Vec::new();
+        for bytes in &pieces {
+            framed(bytes).unwrap();
+            let Message::Revoked(piece) = decode(bytes).unwrap() else { panic!("other") };
+            found.push(follower.revoked(piece));
+        }
+        assert_eq!(found.pop(), Some(Some(all)));
+        assert!(found.iter().all(Option::is_none));
+    }
+    // A piece without its beginning says nothing; what never ends counts for what came of it.
+    let mut follower = Follower::default();
+    let piece = |numbers: std::ops::Range<usize>, further| RevokedPiece {
+        serials: numbers.map(serial).collect(),
+        further,
+        more: true,
+    };
+    assert_eq!(follower.revoked(piece(0..1, true)), None);
+    assert_eq!(follower.revoked(piece(0..1, false)), None);
+    let found = follower.revoked(piece(1..200_010, true));
+    assert_eq!(found.map(|all| all.len()), Some(200_010));
 }
 
 #[test]
