@@ -3,13 +3,14 @@
 //! A full disk never blocks the container: what cannot be written is counted, and the count is written once
 //! there is room again.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ferrite_files::small::read_small;
+use ferrite_files::{durable, own};
 use ferrite_schema::api::{LogLine, Stream};
 use ferrite_schema::shim::{LOG_CURRENT as CURRENT, LOG_PREVIOUS as PREVIOUS, LOG_RUNS, LogRuns};
 
@@ -56,10 +57,9 @@ impl Log {
     pub fn open(folder: &Path, limits: Limits) -> Result<Self, OpenLog> {
         let path = folder.join(CURRENT);
         let open = || {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
             // What a program writes is not for other containers to read.
-            let file =
-                File::options().mode(0o600).create(true).read(true).append(true).open(&path)?;
+            durable::own_folder(folder)?;
+            let file = own::open(&path)?;
             let bytes = whole_lines(&file)?;
             if bytes < file.metadata()?.len() {
                 file.set_len(bytes)?;
@@ -77,16 +77,12 @@ impl Log {
         let known = read_small(&path, RUNS_MAX_BYTES).ok().flatten();
         let known: Option<LogRuns> = known.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let runs = LogRuns { latest: self.run, before: known.map(|known| known.latest) };
-        let next = self.folder.join(format!("{LOG_RUNS}.next"));
         let note = || -> io::Result<()> {
-            let mut file =
-                File::options().mode(0o600).create(true).write(true).truncate(true).open(&next)?;
-            file.write_all(&serde_json::to_vec(&runs)?)?;
-            fs::rename(&next, &path)
+            durable::note(&path, &serde_json::to_vec(&runs)?).map_err(|error| error.source)
         };
         if note().is_err() {
             // What is out of date would hide runs; without it, the log says which runs wrote something.
-            drop(fs::remove_file(&path));
+            drop(own::remove(&path));
         }
     }
 
@@ -169,8 +165,7 @@ impl Log {
     /// On failure the log goes on in the old file: longer than it should be is better than lost.
     fn rotate(&mut self) {
         let (current, previous) = (self.folder.join(CURRENT), self.folder.join(PREVIOUS));
-        let next = fs::rename(&current, &previous)
-            .and_then(|()| File::options().mode(0o600).create(true).append(true).open(&current));
+        let next = own::rename(&current, &previous).and_then(|()| own::open(&current));
         if let Ok(file) = next {
             self.file = file;
             self.bytes = 0;
@@ -235,161 +230,4 @@ fn now_us() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lines(path: &Path) -> Vec<LogLine> {
-        let text = fs::read_to_string(path).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    #[test]
-    fn lines_of_both_streams_are_framed_apart() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut log = Log::open(folder.path(), LIMITS).unwrap();
-        log.take(Stream::Stdout, b"one\ntw");
-        log.take(Stream::Stderr, b"bad \xff\n");
-        log.take(Stream::Stdout, b"o\n\nend");
-        log.finish();
-        let found: Vec<_> = lines(&folder.path().join(CURRENT))
-            .into_iter()
-            .map(|line| (line.stream, line.line))
-            .collect();
-        let expected = [
-            (Stream::Stdout, "one"),
-            (Stream::Stderr, "bad \u{fffd}"),
-            (Stream::Stdout, "two"),
-            (Stream::Stdout, ""),
-            (Stream::Stdout, "end"),
-        ];
-        assert_eq!(found, expected.map(|(stream, line)| (stream, line.to_owned())));
-    }
-
-    #[test]
-    fn long_lines_are_cut() {
-        let folder = tempfile::tempdir().unwrap();
-        let limits = Limits { line_max_bytes: 4, ..LIMITS };
-        let mut log = Log::open(folder.path(), limits).unwrap();
-        log.take(Stream::Stdout, b"12345678\n9\n");
-        let found: Vec<_> = lines(&folder.path().join(CURRENT))
-            .into_iter()
-            .map(|line| (line.line, line.partial))
-            .collect();
-        let expected = [("1234", true), ("5678", false), ("9", false)];
-        assert_eq!(found, expected.map(|(line, partial)| (line.to_owned(), partial)));
-        let text = fs::read_to_string(folder.path().join(CURRENT)).unwrap();
-        assert_eq!(text.lines().filter(|line| line.contains("partial")).count(), 1);
-    }
-
-    #[test]
-    fn long_lines_are_cut_between_characters() {
-        for before in 0..12 {
-            let folder = tempfile::tempdir().unwrap();
-            let limits = Limits { line_max_bytes: 4, ..LIMITS };
-            let mut log = Log::open(folder.path(), limits).unwrap();
-            let text = format!("{}a\u{e4}\u{20ac}\u{1f600}\u{1f600}", "x".repeat(before));
-            // However it is cut on its way here.
-            let (first, rest) = text.as_bytes().split_at(before.min(5));
-            log.take(Stream::Stdout, first);
-            log.take(Stream::Stdout, rest);
-            log.take(Stream::Stdout, b"\n");
-            let found = lines(&folder.path().join(CURRENT));
-            let whole: String = found.iter().map(|line| line.line.as_str()).collect();
-            assert_eq!(whole, text);
-            let (last, pieces) = found.split_last().unwrap();
-            assert!(!last.partial && pieces.iter().all(|piece| piece.partial), "{found:?}");
-        }
-    }
-
-    #[test]
-    fn bytes_that_are_no_characters_are_cut_all_the_same() {
-        for bytes in [&[0xff; 9][..], &[0x80; 9], &[0xf0; 9], &[0xf0, 0x80, 0x80, 0xf0, 0xf0]] {
-            let folder = tempfile::tempdir().unwrap();
-            let limits = Limits { line_max_bytes: 4, ..LIMITS };
-            let mut log = Log::open(folder.path(), limits).unwrap();
-            log.take(Stream::Stdout, bytes);
-            log.finish();
-            let found = lines(&folder.path().join(CURRENT));
-            assert!(found.iter().all(|line| !line.line.is_empty()), "{found:?}");
-            assert!(log.partial.iter().all(|partial| partial.len() <= 4));
-        }
-    }
-
-    #[test]
-    fn the_last_two_runs_are_known_whatever_they_wrote() {
-        let folder = tempfile::tempdir().unwrap();
-        let known = || -> LogRuns {
-            serde_json::from_slice(&fs::read(folder.path().join(LOG_RUNS)).unwrap()).unwrap()
-        };
-        let first = Log::open(folder.path(), LIMITS).unwrap();
-        first.note_run();
-        assert_eq!(known(), LogRuns { latest: first.run, before: None });
-        let second = Log { run: first.run + 1, ..Log::open(folder.path(), LIMITS).unwrap() };
-        second.note_run();
-        assert_eq!(known(), LogRuns { latest: second.run, before: Some(first.run) });
-        fs::write(folder.path().join(LOG_RUNS), "torn").unwrap();
-        second.note_run();
-        assert_eq!(known(), LogRuns { latest: second.run, before: None });
-        // Where it cannot be noted, nothing is better than what is wrong.
-        fs::create_dir(folder.path().join(format!("{LOG_RUNS}.next"))).unwrap();
-        second.note_run();
-        assert!(!folder.path().join(LOG_RUNS).exists());
-    }
-
-    #[test]
-    fn two_files_of_bounded_size_hold_the_newest_lines() {
-        let folder = tempfile::tempdir().unwrap();
-        let limits = Limits { file_max_bytes: 1000, ..LIMITS };
-        let mut log = Log::open(folder.path(), limits).unwrap();
-        for number in 0..200 {
-            log.take(Stream::Stdout, format!("{number}\n").as_bytes());
-        }
-        drop(log);
-        // A shim that goes on does so in the same file.
-        let mut log = Log::open(folder.path(), limits).unwrap();
-        log.take(Stream::Stdout, b"200\n");
-        let mut all = lines(&folder.path().join(PREVIOUS));
-        all.extend(lines(&folder.path().join(CURRENT)));
-        let numbers: Vec<u32> = all.iter().map(|line| line.line.parse().unwrap()).collect();
-        assert_eq!(numbers.last(), Some(&200));
-        assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]));
-        for name in [CURRENT, PREVIOUS] {
-            assert!(fs::metadata(folder.path().join(name)).unwrap().len() < 1100);
-        }
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
-    }
-
-    #[test]
-    fn a_line_that_a_power_cut_tore_is_taken_away() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(CURRENT);
-        for torn in ["{\"time_us\":1,\"str".to_owned(), "\0".repeat(10_000)] {
-            let mut log = Log::open(folder.path(), LIMITS).unwrap();
-            log.take(Stream::Stdout, b"whole\n");
-            let whole = fs::read(&path).unwrap();
-            fs::write(&path, [&whole, torn.as_bytes()].concat()).unwrap();
-            let mut log = Log::open(folder.path(), LIMITS).unwrap();
-            assert_eq!(fs::read(&path).unwrap(), whole);
-            log.take(Stream::Stdout, b"next\n");
-            assert_eq!(lines(&path).pop().unwrap().line, "next");
-            assert_eq!(log.bytes, fs::metadata(&path).unwrap().len());
-        }
-        fs::write(&path, "torn from the first byte on").unwrap();
-        Log::open(folder.path(), LIMITS).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"");
-    }
-
-    #[test]
-    fn what_a_full_disk_cannot_keep_is_counted() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut log = Log::open(folder.path(), LIMITS).unwrap();
-        log.file = File::options().write(true).open("/dev/full").unwrap();
-        log.take(Stream::Stdout, b"a\nb\n");
-        assert_eq!(log.lost, 2);
-        log.file = File::options().append(true).open(folder.path().join(CURRENT)).unwrap();
-        log.take(Stream::Stdout, b"c\n");
-        let found: Vec<_> =
-            lines(&folder.path().join(CURRENT)).into_iter().map(|line| line.line).collect();
-        assert_eq!(found, ["ferrite: 2 lines before this one could not be kept", "c"]);
-    }
-}
+mod tests;
