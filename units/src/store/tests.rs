@@ -52,12 +52,6 @@ fn what_the_cluster_wants_is_marked_before_it_is_kept_and_until_it_is_gone() {
     store.put_assigned(&unit).unwrap();
     store.remove("web@1").unwrap();
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-    // Where the document cannot be written, no mark is left for a later one.
-    let mut unwritable = unit.clone();
-    unwritable.resources.inodes = Some(u64::MAX);
-    store.put_assigned(&unwritable).unwrap_err();
-    store.put(&unit).unwrap();
-    assert!(!store.load().0[0].assigned);
 }
 
 #[test]
@@ -141,5 +135,30 @@ fn nothing_that_has_the_name_of_a_mark_keeps_it_from_being_written_or_removed() 
         assert!(fs::symlink_metadata(mark).is_err(), "{kind}");
         let elsewhere = fs::read_to_string(folder.path().join("elsewhere")).unwrap();
         assert_eq!(elsewhere, "another's", "{kind}");
+    }
+}
+
+mod as_root {
+    use super::*;
+
+    fn run(command: &str, arguments: &[&str], path: &Path) {
+        let ran = std::process::Command::new(command).args(arguments).arg(path).status();
+        assert!(ran.unwrap().success(), "{command}");
+    }
+
+    #[test]
+    fn where_a_document_cannot_be_written_no_mark_is_left_for_a_later_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = UnitStore::at(folder.path());
+        let unit = unit::parse("name = \"web@1\"\nimage = \"a:1\"\n").unwrap();
+        // Nobody removes what something is mounted on.
+        let beside = folder.path().join("web@1.toml.new");
+        fs::create_dir(&beside).unwrap();
+        run("mount", &["-t", "tmpfs", "tmpfs"], &beside);
+        let put = store.put_assigned(&unit);
+        run("umount", &[], &beside);
+        put.unwrap_err();
+        store.put(&unit).unwrap();
+        assert!(!store.load().0[0].assigned);
     }
 }
