@@ -280,7 +280,7 @@ fn the_last_files_are_the_nodes(node: &mut Node) -> Result<()> {
 const PLANT_FOR_A_START: &str = "cd /state; mkdir -p ids.json.new/x units/fresh.toml.new/x units/fresh.wanted/x logs/fresh; \
      ln -s ../machine-id units/fresh.ran; ln -s ../../machine-id logs/fresh/current.jsonl; \
      mkfifo logs/fresh/runs.json.new; mkdir -p logs/fresh/previous.jsonl/x; \
-     rm reserve/0 reserve/1 reserve/2; mkfifo reserve/0; mkdir -p reserve/1/x";
+     rm reserve/0 reserve/1 reserve/2; mkfifo reserve/0; mkdir -p reserve/1/x; true";
 /// The same for its stop.
 const PLANT_FOR_A_STOP: &str = "cd /state; rm -r units/fresh.wanted; mkdir -p units/fresh.wanted/x; \
      rm -rf units/fresh.stopped; mkfifo units/fresh.stopped";
