@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrite_schema::cluster::MachineId;
-use ferrite_schema::stream::PROTOCOL;
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
-use hyper::{Method, Request};
+use hyper::Method;
 use serde::de::DeserializeOwned;
 
 use super::asking::{Body, empty, request, upgrading};
