@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use rustix::thread::ThreadNameSpaceType;
 
 use super::exec::enter;
+use super::privilege;
 
 /// Bytes of what is sent at once.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -123,6 +124,9 @@ fn put(path: &Path, source: Incoming<'_>) -> Result<(), Extract> {
         }
         Err(errno) => return Err(failed(errno)),
     };
+    // Into a container that shares the node's users, too.
+    let _bounded = privilege::keep_to_bounds()
+        .map_err(|source| Extract::Create { path: path.to_owned(), source })?;
     // Folders and files get the modes that they are sent with.
     rustix::process::umask(Mode::empty());
     let top = extract::Top::One { sent: None, placed: renamed };

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use caps::{CapSet, Capability};
 use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
 
@@ -26,4 +27,37 @@ pub(super) fn separate() -> Result<(), Privilege> {
     nix::sched::unshare(CloneFlags::CLONE_NEWNS).map_err(namespace)?;
     let flags = MsFlags::MS_SLAVE | MsFlags::MS_REC;
     nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).map_err(namespace)
+}
+
+/// Has the kernel hold this thread to the bounds of what it writes into (a project's quota, and the part of STATE that is kept
+/// back for the node) until the guard is dropped.
+pub(super) fn keep_to_bounds() -> io::Result<KeptToBounds> {
+    caps::drop(None, CapSet::Effective, Capability::CAP_SYS_RESOURCE).map_err(io::Error::other)?;
+    Ok(KeptToBounds)
+}
+
+/// Ends being held to bounds when it is dropped.
+#[derive(Debug)]
+pub(super) struct KeptToBounds;
+
+impl Drop for KeptToBounds {
+    fn drop(&mut self) {
+        // Who never had it does not get it.
+        drop(caps::raise(None, CapSet::Effective, Capability::CAP_SYS_RESOURCE));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_kept_to_bounds_has_what_it_had_afterwards() {
+        let may = || caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_RESOURCE).unwrap();
+        let before = may();
+        let kept = keep_to_bounds().unwrap();
+        assert!(!may());
+        drop(kept);
+        assert_eq!(may(), before);
+    }
 }

@@ -1,8 +1,9 @@
 //! A named volume's first content: what the image has at its place, with owners, modes, users'
 //! attributes and file capabilities, as Docker does it.
 //!
-//! The copy is made beside the volume and renamed, so that a volume is never half filled. Devices, sockets and FIFOs
-//! stay behind: a volume holds data.
+//! The copy is made beside the volume and renamed, so that a volume is never half filled; what is not finished is removed.
+//! It takes what the image takes and no more: holes and hard links stay what they are. It is made within the volume's bounds
+//! and within what STATE has for containers. Devices, sockets and FIFOs stay behind: a volume holds data.
 
 use std::ffi::CStr;
 use std::fs::{self, File};
@@ -10,16 +11,21 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+use ferrite_files::holes;
 use ferrite_files::quarantine::{Quarantine, Stays};
 use ferrite_files::walk::{self, Next, Place, Step};
 use ferrite_schema::names;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps};
+use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 
+use self::links::Links;
 use super::inside::Root;
 use super::owners::Owners;
+use super::privilege;
 use super::quota::{self, Claim, QuotaProblem};
 
+mod links;
 mod xattrs;
 
 /// The user and group that the kernel shows for those that a namespace does not have (`/proc/sys/kernel/overflowuid`).
@@ -36,6 +42,11 @@ pub(super) enum SeedProblem {
     Quota(#[from] QuotaProblem),
     #[error("copy what the image has in {target} into volume {}", path.display())]
     Copy { target: String, path: PathBuf, source: io::Error },
+    #[error(
+        "volume {name}: no space for what the image has in {target}, within resources.disk and resources.inodes and what is \
+         free on STATE"
+    )]
+    NoSpace { name: String, target: String, source: io::Error },
 }
 
 /// Makes the volume `path` unless it is there, filled with what `root` has at `target`.
@@ -60,21 +71,59 @@ pub(super) fn seed(
     if path.exists() {
         return Ok(());
     }
-    // Names of volumes never start with a dot.
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = parent.join(format!(".new-{name}"));
-    Quarantine::at(Path::new(names::QUARANTINE_DIR)).remove(&beside)?;
-    fs::create_dir(&beside).map_err(failed)?;
-    quota::new_volume(&beside, claim)?;
-    fill(&beside, root, target, owners).map_err(|source| SeedProblem::Copy {
-        target: target.to_owned(),
-        path: path.to_owned(),
-        source,
-    })?;
-    fs::rename(&beside, path).and_then(|()| lock.sync_all()).map_err(failed)
+    let beside = parent.join(format!("{}{name}", names::VOLUME_UNFINISHED));
+    let quarantine = Quarantine::at(Path::new(names::QUARANTINE_DIR));
+    quarantine.remove(&beside)?;
+    let made = make(&beside, (root, target), owners, claim)
+        .and_then(|()| fs::rename(&beside, path).map_err(Unmade::Make));
+    if made.is_err() {
+        // Reported is why there is no volume; what stays is removed when the agent starts.
+        drop(quarantine.remove(&beside));
+    }
+    made.map_err(|unmade| unmade.of(path, target))?;
+    lock.sync_all().map_err(failed)
 }
 
-fn fill(beside: &Path, root: &Root, target: &str, owners: &Owners) -> io::Result<()> {
+/// A volume was not made.
+enum Unmade {
+    Make(io::Error),
+    Quota(QuotaProblem),
+    Copy(io::Error),
+}
+
+impl Unmade {
+    fn of(self, path: &Path, target: &str) -> SeedProblem {
+        let (path, target) = (path.to_owned(), target.to_owned());
+        match self {
+            Self::Make(source) | Self::Copy(source) if is_full(&source) => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                SeedProblem::NoSpace { name, target, source }
+            }
+            Self::Make(source) => SeedProblem::Make { path, source },
+            Self::Quota(problem) => problem.into(),
+            Self::Copy(source) => SeedProblem::Copy { target, path, source },
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOSPC | Errno::DQUOT))
+}
+
+fn make(
+    beside: &Path,
+    from: (&Root, &str),
+    owners: &Owners,
+    claim: Claim<'_>,
+) -> Result<(), Unmade> {
+    fs::create_dir(beside).map_err(Unmade::Make)?;
+    quota::new_volume(beside, claim).map_err(Unmade::Quota)?;
+    let _bounded = privilege::keep_to_bounds().map_err(Unmade::Copy)?;
+    fill(beside, from, owners).map_err(Unmade::Copy)
+}
+
+fn fill(beside: &Path, (root, target): (&Root, &str), owners: &Owners) -> io::Result<()> {
     let from = root.look(target, OFlags::RDONLY | OFlags::DIRECTORY)?;
     let to = File::open(beside)?;
     let copied = folder(&from, &to, owners)?;
@@ -89,9 +138,10 @@ fn fill(beside: &Path, root: &Root, target: &str, owners: &Owners) -> io::Result
 /// either side is open.
 fn folder(from: &File, to: &File, owners: &Owners) -> io::Result<u64> {
     let (mut copied, mut made) = (0_u64, Place::at(to.as_fd().try_clone_to_owned()?));
+    let mut links = Links::default();
     walk::walk(from.as_fd().try_clone_to_owned()?, |step| match step {
         Step::Entry { folder, name, stat } => {
-            let next = entry(folder, name, stat, &mut made, owners)?;
+            let next = entry(folder, (name, stat), (&mut made, &mut links), owners)?;
             copied += u64::from(next.is_some());
             Ok(next.unwrap_or(Next::Past))
         }
@@ -110,9 +160,8 @@ fn folder(from: &File, to: &File, owners: &Owners) -> io::Result<u64> {
 /// Copies one entry, and goes into it where it is a folder. `None` for what stays behind.
 fn entry(
     from: BorrowedFd<'_>,
-    name: &CStr,
-    stat: &Stat,
-    to: &mut Place,
+    (name, stat): (&CStr, &Stat),
+    (to, links): (&mut Place, &mut Links),
     owners: &Owners,
 ) -> io::Result<Option<Next>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -122,14 +171,15 @@ fn entry(
             to.down(name)?;
             return Ok(Some(Next::Down));
         }
+        FileType::RegularFile if links.link(stat, to.as_fd(), name)? => {}
         FileType::RegularFile => {
-            let mut inner: File =
+            let inner: File =
                 rustix::fs::openat(from, name, flags | OFlags::NONBLOCK, Mode::empty())?.into();
             let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let mut made: File =
-                rustix::fs::openat(&*to, name, new, Mode::RUSR | Mode::WUSR)?.into();
-            io::copy(&mut inner, &mut made)?;
+            let made: File = rustix::fs::openat(&*to, name, new, Mode::RUSR | Mode::WUSR)?.into();
+            holes::copy(&inner, &made)?;
             properties(inner.as_fd(), made.as_fd(), owners)?;
+            links.remember(stat, made);
         }
         FileType::Symlink => {
             let link = rustix::fs::readlinkat(from, name, Vec::new())?;
@@ -186,84 +236,4 @@ fn on_disk(stat: &Stat, owners: &Owners) -> Owner {
 }
 
 #[cfg(test)]
-mod tests {
-    use ferrite_schema::unit::Resources;
-
-    use super::*;
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
-    use ferrite_schema::shim::IdRange;
-
-    #[test]
-    fn an_owner_whom_the_container_does_not_have_is_nobody_and_grants_nothing() {
-        let ids = IdRange { first: 1_048_576, count: 65_536 };
-        let (own, all) = (Owners::without_namespace(ids), Owners::new(None).unwrap());
-        let folder = tempfile::tempdir().unwrap();
-        let mut stat = rustix::fs::stat(folder.path()).unwrap();
-        for (seen, kind, owners, user, expected) in [
-            // Its root, its last user, and the first of its neighbour.
-            (1_048_576, 0o100_000, &own, 0, 0o6755),
-            (1_114_111, 0o100_000, &own, 65_535, 0o6755),
-            (1_114_112, 0o100_000, &own, NOBODY, 0o755),
-            // The kernel's word for an owner that the layers' mount does not have.
-            (65_534, 0o100_000, &own, NOBODY, 0o755),
-            (0, 0o100_000, &own, NOBODY, 0o755),
-            (u32::MAX - 1, 0o100_000, &own, NOBODY, 0o755),
-            // A folder's bit says whose group its files get.
-            (65_534, 0o040_000, &own, NOBODY, 0o6755),
-            // One that shares the node's users has them all.
-            (70_000, 0o100_000, &all, 70_000, 0o6755),
-        ] {
-            (stat.st_uid, stat.st_gid, stat.st_mode) = (seen, seen, kind | 0o6755);
-            let owner = on_disk(&stat, owners);
-            let found = (owner.user.as_raw(), owner.group.as_raw(), owner.mode.as_raw_mode());
-            assert_eq!(found, (user, user, expected), "{seen}");
-            assert_eq!(owner.is_own, user != NOBODY, "{seen}");
-        }
-    }
-
-    #[test]
-    fn any_depth_is_copied_with_its_modes() {
-        let folder = tempfile::tempdir().unwrap();
-        let image = folder.path().join("image");
-        let levels = 300;
-        fs::create_dir_all(image.join("data").join("d/".repeat(levels))).unwrap();
-        fs::write(image.join("data").join("d/".repeat(levels)).join("file"), "text").unwrap();
-        for sealed in ["data/d/d", "data/d"] {
-            fs::set_permissions(image.join(sealed), fs::Permissions::from_mode(0o555)).unwrap();
-        }
-        let (root, owners) = (Root::open(&image).unwrap(), Owners::new(None).unwrap());
-        let volume = folder.path().join("volumes/one");
-        let nothing = Claim { resources: &Resources::default(), volumes: 1 };
-        seed(&volume, &root, "/data", &owners, nothing).unwrap();
-        let deepest = volume.join("d/".repeat(levels)).join("file");
-        assert_eq!(fs::read_to_string(deepest).unwrap(), "text");
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
-        assert_eq!((mode(&volume.join("d/d")), mode(&volume.join("d/d/d"))), (0o555, 0o755));
-        for tree in [&image, &volume] {
-            ferrite_files::removal::remove(tree).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_volume_starts_with_what_the_image_has_and_is_never_filled_twice() {
-        let folder = tempfile::tempdir().unwrap();
-        let image = folder.path().join("image");
-        fs::create_dir_all(image.join("data/deep")).unwrap();
-        fs::write(image.join("data/deep/file"), "text").unwrap();
-        fs::set_permissions(image.join("data/deep"), fs::Permissions::from_mode(0o711)).unwrap();
-        symlink("/etc/passwd", image.join("data/link")).unwrap();
-        let (root, owners) = (Root::open(&image).unwrap(), Owners::new(None).unwrap());
-        let volume = folder.path().join("volumes/one");
-        let nothing = Claim { resources: &Resources::default(), volumes: 1 };
-        seed(&volume, &root, "/data", &owners, nothing).unwrap();
-        assert_eq!(fs::read_to_string(volume.join("deep/file")).unwrap(), "text");
-        let mode = fs::metadata(volume.join("deep")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o7777, 0o711);
-        assert_eq!(fs::read_link(volume.join("link")).unwrap(), Path::new("/etc/passwd"));
-        fs::remove_file(volume.join("link")).unwrap();
-        seed(&volume, &root, "/data", &owners, nothing).unwrap();
-        assert!(!volume.join("link").exists());
-        assert_eq!(fs::read_dir(folder.path().join("volumes")).unwrap().count(), 1);
-    }
-}
+mod tests;

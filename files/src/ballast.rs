@@ -3,11 +3,11 @@
 //! Their names are the numbers from 0 on. Nothing is flushed: what a power cut leaves is completed or removed.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::durable;
+use crate::{durable, own};
 
 /// A ballast in a folder of its own.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ impl Ballast {
         if self.files() == files {
             return Ok(());
         }
-        durable::private_folder(&self.folder)?;
+        durable::own_folder(&self.folder)?;
         let mut surplus = BTreeSet::new();
         for entry in fs::read_dir(&self.folder)? {
             let name = entry?.file_name();
@@ -63,11 +63,11 @@ impl Ballast {
             }
         }
         for (_, name) in surplus.iter().rev() {
-            fs::remove_file(self.folder.join(name))?;
+            own::remove(&self.folder.join(name))?;
         }
         for number in 0..files {
             // One that is there stays.
-            File::options().append(true).create(true).open(self.file(number))?;
+            own::open(&self.file(number))?;
         }
         Ok(())
     }
@@ -75,7 +75,10 @@ impl Ballast {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
+    use crate::own::tests::plant;
 
     #[test]
     fn what_was_left_half_made_is_completed_and_all_of_it_goes() {
@@ -104,9 +107,28 @@ mod tests {
     }
 
     #[test]
+    fn what_has_the_name_of_a_file_is_no_ballast() {
+        for kind in ["a folder", "a FIFO", "a link", "a dangling link"] {
+            let folder = tempfile::tempdir().unwrap();
+            let ballast = Ballast::in_folder(&folder.path().join("reserve"));
+            ballast.set(1).unwrap();
+            plant(kind, &folder.path().join("reserve/2"));
+            ballast.set(4).unwrap();
+            let path = folder.path().join("reserve/2");
+            assert!(fs::symlink_metadata(path).unwrap().is_file(), "{kind}");
+            fs::remove_file(folder.path().join("reserve/3")).unwrap();
+            plant(kind, &folder.path().join("reserve/3"));
+            ballast.set(0).unwrap();
+            assert_eq!(ballast.files(), 0, "{kind}");
+            plant(kind, &folder.path().join("another"));
+            Ballast::in_folder(&folder.path().join("another")).set(1).unwrap();
+        }
+    }
+
+    #[test]
     fn a_folder_that_cannot_be_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        File::create(folder.path().join("reserve")).unwrap();
-        assert!(Ballast::in_folder(&folder.path().join("reserve")).set(1).is_err());
+        File::create(folder.path().join("file")).unwrap();
+        assert!(Ballast::in_folder(&folder.path().join("file/reserve")).set(1).is_err());
     }
 }

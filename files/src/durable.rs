@@ -1,10 +1,13 @@
 //! Files that are either wholly there or not at all after a power cut. All of them are root's alone: configurations,
-//! units and requests hold keys and passwords, and a container may be given any folder of the node to look at.
+//! units and requests hold keys and passwords, and a container may be given any folder of the node to look at. Whatever
+//! else had the name of a file, or its name with `.new` behind it, is gone afterwards: see [`crate::own`].
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use crate::own;
 
 /// Bits of a mode that let others than the owner do something.
 const OTHERS: u32 = 0o077;
@@ -25,31 +28,40 @@ pub struct WriteFile {
 /// # Errors
 /// The file keeps what it held before.
 pub fn write(path: &Path, content: &[u8]) -> Result<(), WriteFile> {
-    replace(path, content).map_err(|source| WriteFile { path: path.to_owned(), source })
+    replace(path, content, File::sync_all)
+        .and_then(|()| sync_folder(above(path)))
+        .map_err(|source| WriteFile { path: path.to_owned(), source })
 }
 
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
+/// The same without waiting for the disk: after a power cut the file may hold what it held before, or nothing.
+///
+/// # Errors
+/// The file keeps what it held before.
+pub fn note(path: &Path, content: &[u8]) -> Result<(), WriteFile> {
+    replace(path, content, |_file| Ok(()))
+        .map_err(|source| WriteFile { path: path.to_owned(), source })
+}
+
+fn replace(
+    path: &Path,
+    content: &[u8],
+    flush: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
-    let beside = folder.join(name);
-    let mut file = create(&beside)?;
-    let written = file.write_all(content).and_then(|()| file.sync_all());
-    if let Err(error) = written.and_then(|()| fs::rename(&beside, path)) {
+    let beside = above(path).join(name);
+    let mut file = own::create(&beside)?;
+    let written = file.write_all(content).and_then(|()| flush(&file));
+    if let Err(error) = written.and_then(|()| own::rename(&beside, path)) {
         // The first error is the one to report; a left-over file is overwritten by the next attempt.
         drop(fs::remove_file(&beside));
         return Err(error);
     }
-    sync_folder(folder)
+    Ok(())
 }
 
-/// A new file that its owner alone can read, from its first moment on.
-fn create(path: &Path) -> io::Result<File> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    File::options().write(true).create_new(true).mode(0o600).open(path)
+fn above(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
 }
 
 /// Makes a folder that nobody but its owner enters; one that is there already is closed to others.
@@ -74,16 +86,27 @@ pub fn private_folder(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a file durably; one that is not there is fine.
+/// As [`private_folder`], and what has its name and is none is removed. For folders that hold nothing which anybody misses.
 ///
 /// # Errors
-/// The file may be there still.
-pub fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Ok(()) => sync_folder(path.parent().unwrap_or(Path::new("/"))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+/// It cannot be made or closed, or what has its name stays.
+pub fn own_folder(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|found| !found.is_dir()) {
+        own::remove(path)?;
     }
+    private_folder(path)
+}
+
+/// Removes a file durably, or what else has its name; nothing being there is fine.
+///
+/// # Errors
+/// It may be there still.
+pub fn remove(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Ok(());
+    }
+    own::remove(path)?;
+    sync_folder(above(path))
 }
 
 /// Flushes the entries of a folder.
@@ -94,21 +117,46 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Reads a file that may be absent.
-///
-/// # Errors
-/// Everything but the file's absence.
-pub fn read_optional(path: &Path) -> io::Result<Option<String>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::own::tests::{KINDS, assert_own, plant};
+
+    #[test]
+    fn what_has_the_name_of_a_file_keeps_nobody_from_writing_and_removing_it() {
+        type Write = fn(&Path, &[u8]) -> Result<(), WriteFile>;
+        for (kind, write) in
+            KINDS.into_iter().flat_map(|kind| [(kind, write as Write), (kind, note as Write)])
+        {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a");
+            // As well as its own name, the one under which its next content is written.
+            plant(kind, &path);
+            plant(kind, &folder.path().join("a.new"));
+            write(&path, b"one").unwrap();
+            assert_own(kind, &path, "one");
+            assert!(!folder.path().join("a.new").exists(), "{kind}");
+            fs::remove_file(&path).unwrap();
+            plant(kind, &path);
+            remove(&path).unwrap();
+            assert!(fs::symlink_metadata(&path).is_err(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_made_whatever_has_its_name() {
+        for kind in KINDS.into_iter().filter(|kind| *kind != "a folder") {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a");
+            plant(kind, &path);
+            own_folder(&path).unwrap();
+            assert!(fs::symlink_metadata(&path).unwrap().is_dir(), "{kind}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("kept"), "").unwrap();
+        own_folder(folder.path()).unwrap();
+        assert!(folder.path().join("kept").exists());
+    }
 
     #[test]
     fn a_file_is_replaced_and_nothing_is_left_beside_it() {
@@ -116,11 +164,11 @@ mod tests {
         let path = folder.path().join("a");
         write(&path, b"one").unwrap();
         write(&path, b"two").unwrap();
-        assert_eq!(read_optional(&path).unwrap().as_deref(), Some("two"));
+        assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         remove(&path).unwrap();
         remove(&path).unwrap();
-        assert_eq!(read_optional(&path).unwrap(), None);
+        assert!(!path.exists());
     }
 
     #[test]

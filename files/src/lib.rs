@@ -2,6 +2,8 @@
 
 pub mod ballast;
 pub mod durable;
+pub mod holes;
+pub mod own;
 pub mod quarantine;
 pub mod removal;
 pub mod reserve;

@@ -4,7 +4,10 @@
 //! left alone; otherwise everything is made beside it, and `manifest.json` appears last: a folder with a manifest
 //! is complete.
 
+mod outputs;
 mod parts;
+mod problem;
+mod request;
 mod stamp;
 
 use std::fs;
@@ -13,70 +16,28 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ferrite_layout::disk_layout::DiskLayout;
-use ferrite_layout::slot_header::TrustedKey;
-use ferrite_schema::document::Problem;
 
+pub use outputs::{MANIFEST, OUTPUTS, SBOM, VMLINUX};
 pub use parts::{Parts, PartsRequest, parts};
+pub use problem::BuildError;
+pub use request::BuildRequest;
 
-use crate::boot_files::BootFileError;
-use crate::disk::{self, BiosLoader, BuildDisk, Disk, EspFile, OemFile};
-use crate::initramfs::{InitramfsError, PublicKey};
-use crate::kernel::ObtainKernel;
-use crate::keys::SlotKey;
+use crate::disk::{self, BiosLoader, Disk, EspFile};
 use crate::manifest::{Manifest, OutputFile};
+use crate::packages::PackageStore;
 use crate::packages::cache::{sha256_of, write_whole};
-use crate::packages::{PackageError, PackageStore};
 use crate::progress::Progress;
-use crate::qcow2::{self, ConvertDisk};
-use crate::root_file_system::RootFileSystemError;
-use crate::root_tree::RootError;
+use crate::qcow2;
 use crate::sbom;
-use crate::tools::{ToolError, Tools};
-use crate::tree::TreeError;
-use crate::variant::ReadVariant;
+use crate::tools::Tools;
+use outputs::outputs;
+use problem::access;
 use stamp::Stamp;
-
-/// Describes the image; written last.
-pub const MANIFEST: &str = "manifest.json";
-/// Bill of materials, SPDX 2.3.
-pub const SBOM: &str = "sbom.spdx.json";
-/// Everything else that a build leaves, in the order in which it appears.
-pub const OUTPUTS: [&str; 7] =
-    ["kernel", "initramfs", "cmdline", "slot.kern", "slot.root", "disk.qcow2", "disk.raw"];
-/// Where the kernel was built: the same one as an ELF file, for virtual machine monitors that load it themselves.
-pub const VMLINUX: &str = "vmlinux";
 
 /// Folder on the EFI system partition for the BIOS loader.
 const BIOS_FOLDER: &str = "/syslinux";
 /// Begins the name of the folder that a build works in, inside the output folder.
 const SCRATCH_PREFIX: &str = ".ferrite-build-";
-
-/// What to build from and where to.
-#[derive(Debug)]
-pub struct BuildRequest {
-    /// Directory with `variants/`, `sysctl.conf`, `disk-layout.toml`.
-    pub configs: PathBuf,
-    /// Name of the variant.
-    pub variant: String,
-    /// Version of the OS.
-    pub version: String,
-    /// PID 1, static.
-    pub init: PathBuf,
-    /// Agent, static.
-    pub agent: PathBuf,
-    /// Further programs: path in the root and file here. For test images.
-    pub programs: Vec<(String, PathBuf)>,
-    /// Signs the slot.
-    pub key: SlotKey,
-    /// Further keys that may sign slots.
-    pub trusted: Vec<TrustedKey>,
-    /// Files for the OEM partition.
-    pub oem: Vec<OemFile>,
-    /// Bytes of a sector of the disks that the image is for; the layout's where absent.
-    pub sector_bytes: Option<u64>,
-    /// Output folder.
-    pub out: PathBuf,
-}
 
 /// What a build left.
 #[derive(Debug)]
@@ -87,73 +48,6 @@ pub struct BuildOutput {
     pub unchanged: bool,
     /// What is in it.
     pub manifest: Manifest,
-}
-
-/// Why an image cannot be built.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
-pub enum BuildError {
-    #[error("use variant")]
-    Variant {
-        #[from]
-        source: ReadVariant,
-    },
-    #[error("obtain packages")]
-    Packages {
-        #[from]
-        source: PackageError,
-    },
-    #[error("obtain build tools")]
-    Tools {
-        #[from]
-        source: ToolError,
-    },
-    #[error("obtain the kernel")]
-    Kernel {
-        #[from]
-        source: ObtainKernel,
-    },
-    #[error("read an input")]
-    Input {
-        #[from]
-        source: TreeError,
-    },
-    #[error("make the initramfs")]
-    Initramfs {
-        #[from]
-        source: InitramfsError,
-    },
-    #[error("put the root together")]
-    Root {
-        #[from]
-        source: RootError,
-    },
-    #[error("make the root file system")]
-    RootFileSystem {
-        #[from]
-        source: RootFileSystemError,
-    },
-    #[error("make boot files")]
-    BootFiles {
-        #[from]
-        source: BootFileError,
-    },
-    #[error("read {path}")]
-    Layout { path: PathBuf, source: Problem },
-    #[error("build the disk")]
-    Disk {
-        #[from]
-        source: BuildDisk,
-    },
-    #[error("make the qcow2 image")]
-    Qcow2 {
-        #[from]
-        source: ConvertDisk,
-    },
-    #[error("describe the image")]
-    Describe { source: serde_json::Error },
-    #[error("{act} {path}")]
-    Access { act: &'static str, path: PathBuf, source: io::Error },
 }
 
 /// Builds an image.
@@ -192,7 +86,7 @@ pub fn build(
         version: request.version.clone(),
         init: request.init.clone(),
         agent: request.agent.clone(),
-        keys: public_keys(request),
+        keys: request.public_keys(),
         state_template: disk::state_template(&layout, &tools, scratch)?,
         programs: request.programs.clone(),
     };
@@ -225,14 +119,6 @@ fn read_layout(configs: &Path) -> Result<DiskLayout, BuildError> {
     let path = configs.join("disk-layout.toml");
     let text = fs::read_to_string(&path).map_err(access("read", &path))?;
     text.parse().map_err(|source| BuildError::Layout { path, source })
-}
-
-/// The signing key first.
-fn public_keys(request: &BuildRequest) -> Vec<PublicKey> {
-    std::iter::once(&request.key.trusted())
-        .chain(&request.trusted)
-        .map(|key| PublicKey { name: key.name.clone(), hex: hex::encode(key.key.as_bytes()) })
-        .collect()
 }
 
 /// Writes the parts into `scratch`, for the disk builder and for the output folder.
@@ -315,12 +201,6 @@ fn describe(
     Ok(manifest)
 }
 
-/// Names of what a build left in `folder`, manifest and bill of materials aside.
-fn outputs(folder: &Path) -> impl Iterator<Item = &'static str> {
-    let more = folder.join(VMLINUX).exists().then_some(VMLINUX);
-    OUTPUTS.into_iter().chain(more)
-}
-
 fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), BuildError> {
     let mut text =
         serde_json::to_vec_pretty(value).map_err(|source| BuildError::Describe { source })?;
@@ -328,8 +208,6 @@ fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), BuildErr
     write_whole(path, &text).map_err(access("write", path))
 }
 
-/// Moves everything into the output folder. Its manifest goes first and comes last, so that a folder with a
-/// manifest is never half of one build and half of another.
 /// An OEM document has keys and passwords in it, and so has a disk with that document.
 fn keep_private(scratch: &Path) -> Result<(), BuildError> {
     for name in OUTPUTS.into_iter().filter(|name| name.starts_with("disk.")) {
@@ -340,6 +218,8 @@ fn keep_private(scratch: &Path) -> Result<(), BuildError> {
     Ok(())
 }
 
+/// Moves everything into the output folder. Its manifest goes first and comes last, so that a folder with a
+/// manifest is never half of one build and half of another.
 fn publish(scratch: &Path, out: &Path) -> Result<(), BuildError> {
     let stale = out.join(MANIFEST);
     match fs::remove_file(&stale) {
@@ -357,11 +237,4 @@ fn publish(scratch: &Path, out: &Path) -> Result<(), BuildError> {
         fs::rename(scratch.join(name), &target).map_err(access("write", &target))?;
     }
     Ok(())
-}
-
-fn access<'path>(
-    act: &'static str,
-    path: &'path Path,
-) -> impl FnOnce(io::Error) -> BuildError + 'path {
-    move |source| BuildError::Access { act, path: path.to_owned(), source }
 }

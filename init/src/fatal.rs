@@ -14,8 +14,6 @@ use ferrite_layout::boot_params;
 use rustix::event::Timespec;
 use rustix::system::RebootCommand;
 
-pub use ferrite_schema::chain;
-
 use crate::log::{self, Level};
 use crate::unwritten;
 
@@ -56,7 +54,7 @@ pub fn feed_with(feed: fn()) {
 
 /// Gives up because of `error`; says the whole chain of causes.
 pub fn report(error: &dyn Error) -> ! {
-    fatal(&chain(error))
+    fatal(&ferrite_schema::chain(error))
 }
 
 /// Gives up because of what `sentence` says in plain words.
@@ -215,6 +213,6 @@ mod tests {
     #[test]
     fn a_report_names_every_cause_once() {
         let error = Outer { source: std::io::Error::other("no medium") };
-        assert_eq!(chain(&error), "mount STATE: no medium");
+        assert_eq!(ferrite_schema::chain(&error), "mount STATE: no medium");
     }
 }

@@ -71,7 +71,7 @@ pub fn arm(loader: &mut Loader) {
     }
     match loader.load(SOFTWARE_MODULE) {
         Ok(_) => arm_found(&found(Path::new(CLASS))),
-        Err(error) => log::warn(format_args!("{}", crate::fatal::chain(&error))),
+        Err(error) => log::warn(format_args!("{}", ferrite_schema::chain(&error))),
     }
     if !is_armed() {
         log::warn(format_args!("there is no watchdog: a hang of PID 1 will not end by itself"));

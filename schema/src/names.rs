@@ -23,6 +23,8 @@ pub const MEMBERSHIP_DIR: &str = "/var/lib/ferrite/cluster";
 pub const QUARANTINE_DIR: &str = "/var/lib/ferrite/quarantine";
 /// Empty files that hold inodes for the node itself; on STATE.
 pub const RESERVE_DIR: &str = "/var/lib/ferrite/reserve";
+/// Beginning of the name of a volume that is being filled, beside the others: names of volumes never start with a dot.
+pub const VOLUME_UNFINISHED: &str = ".new-";
 /// The machine's ID: 32 hexadecimal digits, made on first boot.
 pub const MACHINE_ID_FILE: &str = "/var/lib/ferrite/machine-id";
 /// OEM's mount point (read-only), while it is read.

@@ -6,13 +6,14 @@
 //! A full disk never blocks the container: what cannot be written is counted, and the count is written once
 //! there is room again.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ferrite_files::small::read_small;
+use ferrite_files::{durable, own};
 use ferrite_schema::api::{LogLine, Stream};
 use ferrite_schema::shim::{LOG_CURRENT as CURRENT, LOG_PREVIOUS as PREVIOUS, LOG_RUNS, LogRuns};
 
@@ -74,10 +75,9 @@ impl Log {
     pub fn open(folder: &Path, limits: Limits) -> Result<Self, OpenLog> {
         let path = folder.join(CURRENT);
         let open = || {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
             // What a program writes is not for other containers to read.
-            let file =
-                File::options().mode(0o600).create(true).read(true).append(true).open(&path)?;
+            durable::own_folder(folder)?;
+            let file = own::open(&path)?;
             let bytes = whole_lines(&file)?;
             if bytes < file.metadata()?.len() {
                 file.set_len(bytes)?;
@@ -95,16 +95,12 @@ impl Log {
         let known = read_small(&path, RUNS_MAX_BYTES).ok().flatten();
         let known: Option<LogRuns> = known.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let runs = LogRuns { latest: self.run, before: known.map(|known| known.latest) };
-        let next = self.folder.join(format!("{LOG_RUNS}.next"));
         let note = || -> io::Result<()> {
-            let mut file =
-                File::options().mode(0o600).create(true).write(true).truncate(true).open(&next)?;
-            file.write_all(&serde_json::to_vec(&runs)?)?;
-            fs::rename(&next, &path)
+            durable::note(&path, &serde_json::to_vec(&runs)?).map_err(|error| error.source)
         };
         if note().is_err() {
             // What is out of date would hide runs; without it, the log says which runs wrote something.
-            drop(fs::remove_file(&path));
+            drop(own::remove(&path));
         }
     }
 
@@ -217,8 +213,7 @@ impl Log {
     /// On failure the log goes on in the old file: longer than it should be is better than lost.
     fn rotate(&mut self) {
         let (current, previous) = (self.folder.join(CURRENT), self.folder.join(PREVIOUS));
-        let next = fs::rename(&current, &previous)
-            .and_then(|()| File::options().mode(0o600).create(true).append(true).open(&current));
+        let next = own::rename(&current, &previous).and_then(|()| own::open(&current));
         if let Ok(file) = next {
             self.file = file;
             self.bytes = 0;

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ferrite_files::durable;
 use ferrite_files::quarantine::{Quarantine, SetAside};
 use ferrite_files::small::{open_file, read_small};
+use ferrite_files::{durable, own};
 use ferrite_schema::reference::{DOCKER_HUB, NotAReference, Reference};
 
 use super::digest::{Digest, Hashing, NotADigest};
@@ -215,7 +215,7 @@ impl ImageStore {
     /// Blobs moved so far stay: they are whole.
     pub fn keep(&self, files: &[(Digest, PathBuf)]) -> Result<(), Store> {
         for (digest, file) in files {
-            fs::rename(file, self.blob(digest))
+            own::rename(file, &self.blob(digest))
                 .map_err(|source| Store::Keep { digest: *digest, source })?;
         }
         let blobs = self.blobs();

@@ -56,6 +56,7 @@ fn nothing_on_state_takes_the_node_or_a_neighbour_away() -> Result<()> {
     node.ferrite(&["unit", "start", &neighbour])?;
     deep_images(&node)?;
     deep_containers_and_volumes(&node)?;
+    volumes_are_filled_within_bounds(&node)?;
     bounds(&node)?;
     the_last_files_are_the_nodes(&mut node)?;
     damage(&mut node)
@@ -92,6 +93,69 @@ fn deep_containers_and_volumes(node: &Node) -> Result<()> {
     node.ferrite(&["volumes", "remove", "pit"])?;
     assert_eq!(node.ask(&["volumes"])?, Value::Array(Vec::new()));
     Ok(())
+}
+
+/// All of the node's own on STATE.
+const ALL_OF_STATE: &str =
+    "privileged = true\nvolumes = [{ host = \"/var/lib/ferrite\", target = \"/state\" }]";
+
+/// An image of some kilobytes is no gigabytes in a new volume, and what does not fit into a volume leaves nothing of it.
+fn volumes_are_filled_within_bounds(node: &Node) -> Result<()> {
+    let folder = node.machine.directory.join("filled");
+    for name in ["holes", "much", "many"] {
+        fs::create_dir_all(folder.join(name))?;
+    }
+    fs::File::create(folder.join("holes/file"))?.set_len(16 << 30)?;
+    fs::write(folder.join("much/file"), vec![7; 16 << 20])?;
+    for number in 0..300 {
+        fs::write(folder.join("many").join(number.to_string()), "")?;
+    }
+    let (layer, archive) = (folder.join("layer.tar"), folder.join("filled.tar"));
+    let mut tar = Command::new("tar");
+    tar.args(["--create", "--sparse", "--file"]).arg(&layer).arg("--directory").arg(&folder);
+    succeed(tar.args(["holes", "much", "many"]))?;
+    demo::with_layer(&demo::busybox()?, &layer, &archive)?;
+    node.ferrite(&["import", &archive.display().to_string(), "--name", "filled"])?;
+    let of_image = |name: &str, script: &str, more: &str| -> Result<String> {
+        let more = format!("restart = \"never\"\n{more}");
+        let unit = file(node, name, &[script], &more)?;
+        let path = node.machine.directory.join(&unit);
+        let text = fs::read_to_string(&path)?.replace("\"busybox\"", "\"filled\"");
+        fs::write(path, text)?;
+        Ok(unit)
+    };
+    let volume = |name: &str| format!("volumes = [{{ name = \"{name}\", target = \"/{name}\" }}]");
+    // More than all of STATE.
+    let script =
+        "ls -l /holes/file | grep -q 17179869184 && [ $(du -k /holes/file | cut -f1) -lt 1000 ]";
+    let unit = of_image("holed", script, &volume("holes"))?;
+    node.ferrite(&["unit", "start", &unit, "--until", "ended"])?;
+    ended_well(node, &node.ask(&["unit", "status", "holed"])?)?;
+    for (name, bound) in [("much", "disk = \"4MiB\""), ("many", "inodes = 100")] {
+        let more = format!("{}\n[resources]\n{bound}", volume(name));
+        let unit = of_image(name, "true", &more)?;
+        let output = node.ferrite_output(&["unit", "start", &unit, "--until", "ended"])?;
+        assert!(!output.status.success(), "{output:?}");
+        let status = node.ask(&["unit", "status", name])?;
+        let reason = status["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains(&format!("volume {name}: no space")), "{status}");
+    }
+    let volumes = node.ask(&["volumes"])?;
+    let names: Vec<&str> = volumes
+        .as_array()
+        .context("volumes")?
+        .iter()
+        .filter_map(|one| one["name"].as_str())
+        .collect();
+    assert_eq!(names, ["holes"], "{volumes}");
+    let hidden =
+        run_once(node, "hidden", &["! ls -A /state/volumes | grep -v holes"], ALL_OF_STATE)?;
+    ended_well(node, &hidden)?;
+    for name in ["holed", "much", "many", "hidden"] {
+        node.ferrite(&["unit", "destroy", name])?;
+    }
+    node.ferrite(&["volumes", "remove", "holes"])?;
+    node.ferrite(&["images", "remove", "filled"]).map(drop)
 }
 
 fn bounds(node: &Node) -> Result<()> {
@@ -211,14 +275,29 @@ fn the_last_files_are_the_nodes(node: &mut Node) -> Result<()> {
     node.ferrite(&["images", "remove", "few"]).map(drop)
 }
 
+/// Under every name that a new unit's first start writes, and under those that are written beside them, stands something
+/// else. A link leads to what must not be written.
+const PLANT_FOR_A_START: &str = "cd /state; mkdir -p ids.json.new/x units/fresh.toml.new/x units/fresh.wanted/x logs/fresh; \
+     ln -s ../machine-id units/fresh.ran; ln -s ../../machine-id logs/fresh/current.jsonl; \
+     mkfifo logs/fresh/runs.json.new; mkdir -p logs/fresh/previous.jsonl/x; \
+     rm reserve/0 reserve/1 reserve/2; mkfifo reserve/0; mkdir -p reserve/1/x; true";
+/// The same for its stop.
+const PLANT_FOR_A_STOP: &str = "cd /state; rm -r units/fresh.wanted; mkdir -p units/fresh.wanted/x; \
+     rm -rf units/fresh.stopped; mkfifo units/fresh.stopped";
+/// All of it is the node's own again, and what shims and removals had left half done is gone, as soon as a start gets to it.
+const SEE: &str = "cd /state; n=0; left() { ls -A volumes scratch | grep -q '^[.]' || ! [ -f reserve/0 ] || ! [ -f reserve/1 ]; }; \
+     while left && [ $n -lt 60 ]; do sleep 1; n=$((n+1)); done; \
+     ! left && [ $(wc -c <machine-id) = 33 ] && [ -f ids.json ] && [ ! -e ids.json.new ] && [ ! -e units/fresh.wanted ] && \
+     [ -f units/fresh.ran ] && [ -f units/fresh.stopped ] && [ ! -L units/fresh.ran ] && [ ! -L logs/fresh/current.jsonl ] && \
+     grep -q begun logs/fresh/current.jsonl && [ -f logs/fresh/runs.json ] && [ ! -e logs/fresh/runs.json.new ]";
+
 /// What a disk or somebody with all rights may leave.
 fn damage(node: &mut Node) -> Result<()> {
     let plant = "cd /state; printf '\\377\\376' >units/bytes.toml; printf '{' >ids.json; mkdir units/folder.toml; \
                  printf '{' >images/names/torn.json; printf '\\377' >config.last-good.toml; \
                  printf '\\377' >units/neighbour.fired; mkdir -p volumes/.gone-x/y scratch/.gone-z/y; \
-                 printf x >layers/tmp-file; sync";
-    let more =
-        "privileged = true\nvolumes = [{ host = \"/var/lib/ferrite\", target = \"/state\" }]";
+                 mkdir -p volumes/.new-x/y; printf x >layers/tmp-file; sync";
+    let more = ALL_OF_STATE;
     let status = run_once(node, "planter", &[plant], more)?;
     ended_well(node, &status)?;
     for name in ["planter", "digger"] {
@@ -237,6 +316,16 @@ fn damage(node: &mut Node) -> Result<()> {
         assert!(warnings.contains(name), "{name}: {warnings}");
     }
     // Everything else is as it was.
-    let again = run_once(node, "planter", &["true"], more)?;
-    ended_well(node, &again).with_context(|| why(node, "planter").unwrap_or_default())
+    let planted = run_once(node, "planter", &[PLANT_FOR_A_START], more)?;
+    ended_well(node, &planted).with_context(|| why(node, "planter").unwrap_or_default())?;
+    let fresh = file(node, "fresh", &[&format!("echo begun; {FOREVER}")], "")?;
+    node.ferrite(&["unit", "start", &fresh])?;
+    let planted = run_once(node, "planter", &[PLANT_FOR_A_STOP], more)?;
+    ended_well(node, &planted)?;
+    node.ferrite(&["unit", "stop", "fresh"])?;
+    let seen = run_once(node, "planter", &[SEE], more)?;
+    ended_well(node, &seen)?;
+    let log = node.ferrite(&["unit", "logs", "fresh"])?;
+    assert!(log.contains("begun"), "{log}");
+    node.ferrite(&["unit", "destroy", "fresh"]).map(drop)
 }

@@ -21,10 +21,15 @@ fn import(node: &Node) -> Result<()> {
     node.ferrite(&["import", &archive.display().to_string(), "--name", "busybox"]).map(drop)
 }
 
+fn file(node: &Node, name: &str, rest: &str) -> Result<String> {
+    let (file, unit) =
+        (format!("{name}.toml"), format!("name = \"{name}\"\nimage = \"busybox\"\n{rest}\n"));
+    std::fs::write(node.machine.directory.join(&file), unit)?;
+    Ok(file)
+}
+
 fn start(node: &Node, name: &str, rest: &str) -> Result<()> {
-    let unit = format!("name = \"{name}\"\nimage = \"busybox\"\n{rest}\n");
-    std::fs::write(node.machine.directory.join(format!("{name}.toml")), unit)?;
-    node.ferrite(&["unit", "start", &format!("{name}.toml")]).map(drop)
+    node.ferrite(&["unit", "start", &file(node, name, rest)?]).map(drop)
 }
 
 /// A node with one unit that ends when it is asked to and one that has to be killed.
@@ -75,6 +80,10 @@ fn a_reboot_gives_units_their_grace_and_stops_dependents_first() -> Result<()> {
         |script: &str| format!("command = {}", serde_json::json!(["/bin/sh", "-c", script]));
     start(&node, "store", &format!("{}\nstop_grace_s = 120", shell(SLOW)))?;
     start(&node, "web", &format!("{}\nrequires = [\"store\"]", shell(QUICK)))?;
+    let once =
+        file(&node, "once", &format!("{}\nrestart = \"never\"", shell("echo tried; exit 3")))?;
+    let tried = node.ferrite_output(&["unit", "start", &once, "--until", "ended"])?;
+    assert!(!tried.status.success(), "{tried:?}");
     for unit in ["store", "web"] {
         ferrite_tests::units::until(&node, unit, |status| status["state"] == "running")?;
     }
@@ -88,6 +97,10 @@ fn a_reboot_gives_units_their_grace_and_stops_dependents_first() -> Result<()> {
     }
     let gone = logged_us(&node, "web", "gone")?;
     assert!(gone <= asked, "web had stopped before what it requires was asked to");
+    // A boot is a new start, whatever became of a unit before.
+    let failed_again = |status: &serde_json::Value| status["state"] == "failed";
+    ferrite_tests::units::until(&node, "once", failed_again)?;
+    assert_eq!(node.ferrite(&["unit", "logs", "once"])?.matches("tried").count(), 2);
     Ok(())
 }
 

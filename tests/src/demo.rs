@@ -42,17 +42,34 @@ pub fn busybox_with_probe() -> Result<PathBuf> {
 /// # Errors
 /// skopeo or umoci fails.
 pub fn extended(base: &Path, additions: &[(&Path, &str)], archive: &Path) -> Result<()> {
+    changed(base, archive, |layout| {
+        additions.iter().try_for_each(|(here, there)| {
+            let mut insert = Command::new("umoci");
+            insert.args(["insert", "--rootless", "--image", layout]).arg(here).arg(there);
+            succeed(&mut insert).map(drop)
+        })
+    })
+}
+
+/// Makes `archive`, an OCI archive of the image in the OCI archive `base` with one more layer: the tar `layer` as it is.
+///
+/// # Errors
+/// skopeo or umoci fails.
+pub fn with_layer(base: &Path, layer: &Path, archive: &Path) -> Result<()> {
+    changed(base, archive, |layout| {
+        let mut add = Command::new("umoci");
+        succeed(add.args(["raw", "add-layer", "--image", layout]).arg(layer)).map(drop)
+    })
+}
+
+fn changed(base: &Path, archive: &Path, change: impl FnOnce(&str) -> Result<()>) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let layout = format!("{}:demo", folder.path().join("layout").display());
     let skopeo = |from: String, to: String| {
         succeed(Command::new("skopeo").args(["--insecure-policy", "copy", "--quiet", &from, &to]))
     };
     skopeo(format!("oci-archive:{}", base.display()), format!("oci:{layout}"))?;
-    for (here, there) in additions {
-        let mut insert = Command::new("umoci");
-        insert.args(["insert", "--rootless", "--image", &layout]).arg(here).arg(there);
-        succeed(&mut insert)?;
-    }
+    change(&layout)?;
     let made = folder.path().join("archive.tar");
     skopeo(format!("oci:{layout}"), format!("oci-archive:{}:demo", made.display()))?;
     if let Some(parent) = archive.parent() {

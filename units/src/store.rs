@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ferrite_files::quarantine::Quarantine;
 use ferrite_files::small::{ReadSmall, read_small_text};
-use ferrite_files::{durable, removal};
+use ferrite_files::{durable, own};
 use ferrite_schema::unit::{self, Unit};
 
 /// Longest document of a unit, and longest mark, that is read.
@@ -189,7 +189,7 @@ impl UnitStore {
         self.set(&unit.name, Mark::Cluster, Some(""))?;
         self.put(unit).inspect_err(|_error| {
             if !marked {
-                drop(fs::remove_file(&mark));
+                drop(durable::remove(&mark));
             }
         })
     }
@@ -197,7 +197,7 @@ impl UnitStore {
     /// Takes away the mark of a document that is not there.
     fn sweep(&self, name: &str) {
         if !self.holds(name) {
-            drop(fs::remove_file(self.mark(name, Mark::Cluster)));
+            drop(durable::remove(&self.mark(name, Mark::Cluster)));
         }
     }
 
@@ -227,12 +227,18 @@ impl UnitStore {
 
     /// Keeps when a person stopped a unit. Lost in a power cut, it is not missed.
     pub fn note_stopped(&self, name: &str, epoch_s: u64) {
-        drop(fs::write(self.mark(name, Mark::Stopped), epoch_s.to_string()));
+        self.note(name, Mark::Stopped, &epoch_s.to_string());
     }
 
     /// Keeps that a unit's program has run here. Lost in a power cut, it is written again.
     pub fn note_ran(&self, name: &str) {
-        drop(fs::write(self.mark(name, Mark::Ran), ""));
+        self.note(name, Mark::Ran, "");
+    }
+
+    fn note(&self, name: &str, mark: Mark, content: &str) {
+        if let Err(error) = durable::note(&self.mark(name, mark), content.as_bytes()) {
+            tracing::warn!(error = ferrite_schema::chain(&error), "mark-not-kept");
+        }
     }
 
     fn set(&self, name: &str, mark: Mark, content: Option<&str>) -> Result<(), UnitStoreProblem> {
@@ -252,8 +258,7 @@ impl UnitStore {
     pub fn remove(&self, name: &str) -> Result<(), UnitStoreProblem> {
         for mark in Mark::ALL {
             let path = self.mark(name, mark);
-            removal::remove(&path)
-                .map_err(|error| UnitStoreProblem::Remove { path, source: error.source })?;
+            own::remove(&path).map_err(|source| UnitStoreProblem::Remove { path, source })?;
         }
         let path = self.document(name);
         durable::remove(&path).map_err(|source| UnitStoreProblem::Remove { path, source })?;
@@ -313,106 +318,4 @@ impl Mark {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn units_and_wishes_are_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = UnitStore::at(folder.path());
-        let unit = unit::parse("name = \"web\"\nimage = \"a:1\"\ncommand = [\"x\"]\n").unwrap();
-        store.put(&unit).unwrap();
-        store.want("web", true).unwrap();
-        fs::write(folder.path().join("bad.toml"), "nonsense").unwrap();
-        assert_eq!(UnitStore::at(&folder.path().join("none")).unknown(|_| false), None);
-        let why = store.unknown(|name| name == "web").unwrap();
-        assert!(why.ends_with("here: bad"), "{why}");
-        let file = UnitStore::at(&folder.path().join("web.toml"));
-        assert!(file.unknown(|_| true).is_some(), "no folder");
-        let (units, warnings) = store.load();
-        let stored = Stored {
-            unit,
-            wanted: true,
-            made: false,
-            assigned: false,
-            ran: false,
-            fired: None,
-            stopped: None,
-        };
-        assert_eq!(units, [stored]);
-        assert_eq!(warnings.len(), 1);
-        store.want("web", false).unwrap();
-        assert!(!store.load().0[0].wanted);
-        store.set_fired("web", 7).unwrap();
-        store.note_ran("web");
-        assert_eq!(store.load().0[0].fired, Some(7));
-        store.remove("web").unwrap();
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "only bad.toml is left");
-        assert_eq!(store.load().0, []);
-    }
-
-    #[test]
-    fn what_the_cluster_wants_is_marked_before_it_is_kept_and_until_it_is_gone() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = UnitStore::at(folder.path());
-        let unit = unit::parse("name = \"web@1\"\nimage = \"a:1\"\n").unwrap();
-        store.put_assigned(&unit).unwrap();
-        assert!(store.load().0[0].assigned);
-        // The power went after the document was removed, and before the mark was.
-        fs::remove_file(folder.path().join("web@1.toml")).unwrap();
-        assert_eq!(store.load().0, []);
-        store.put(&unit).unwrap();
-        assert!(!store.load().0[0].assigned, "a mark without a document was taken for another's");
-        store.put_assigned(&unit).unwrap();
-        store.remove("web@1").unwrap();
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-        // Where the document cannot be written, no mark is left for a later one.
-        fs::create_dir_all(folder.path().join("web@1.toml/in-the-way")).unwrap();
-        store.put_assigned(&unit).unwrap_err();
-        removal::remove(&folder.path().join("web@1.toml")).unwrap();
-        store.put(&unit).unwrap();
-        assert!(!store.load().0[0].assigned);
-    }
-
-    #[test]
-    fn each_document_is_taken_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let (root, aside) = (folder.path().join("units"), folder.path().join("quarantine"));
-        let store = UnitStore::at(&root);
-        assert_eq!(store.load(), (vec![], vec![]));
-        let document =
-            |name: &str| format!("name = \"{name}\"\nimage = \"a:1\"\ncommand = [\"x\"]\n");
-        let put = |file: &str, bytes: &[u8]| fs::write(root.join(file), bytes).unwrap();
-        put("web.toml", document("web").as_bytes());
-        put("bytes.toml", b"name = \"\xff\xfe\"");
-        put("other.toml", document("web").as_bytes());
-        put("newer.toml", b"name = \"newer\"\nfrom_the_future = true\n");
-        put("empty.toml", b"");
-        fs::create_dir(root.join("folder.toml")).unwrap();
-        // What would keep a reader for ever.
-        let made =
-            std::process::Command::new("mkfifo").arg(root.join("fifo.toml")).status().unwrap();
-        assert!(made.success());
-        std::os::unix::fs::symlink(root.join("fifo.toml"), root.join("link.toml")).unwrap();
-        fs::File::create(root.join("endless.toml")).unwrap().set_len(1 << 40).unwrap();
-        std::os::unix::fs::symlink(root.join("fifo.toml"), root.join("web.made")).unwrap();
-        // Marks that are no numbers, or no files.
-        put("web.fired", b"\xff");
-        fs::create_dir(root.join("web.stopped")).unwrap();
-        let (units, warnings) = store.load();
-        assert_eq!(units.len(), 1);
-        assert_eq!((units[0].fired, units[0].stopped), (None, None));
-        assert_eq!(warnings.len(), 8, "{warnings:?}");
-        assert!(warnings.iter().any(|warning| warning.contains("bytes.toml")), "{warnings:?}");
-        assert_eq!(fs::read_dir(&aside).unwrap().count(), 6);
-        assert!(root.join("newer.toml").exists());
-        store.remove("web").unwrap();
-        // A file where the folder should be.
-        fs::remove_file(root.join("newer.toml")).unwrap();
-        fs::remove_file(root.join("empty.toml")).unwrap();
-        fs::remove_dir(&root).unwrap();
-        fs::write(&root, "x").unwrap();
-        assert_eq!(store.load().1.len(), 1);
-        assert!(root.is_dir());
-    }
-}
+mod tests;

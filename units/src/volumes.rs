@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use ferrite_files::quarantine::{Quarantine, Stays};
 use ferrite_files::{removal, walk};
 use ferrite_schema::api::Volume;
+use ferrite_schema::names::VOLUME_UNFINISHED;
 use ferrite_schema::unit::{Unit, VolumeSource};
 use rustix::fs::FlockOperation;
 
@@ -144,27 +145,60 @@ impl Volumes {
         Ok(volume)
     }
 
-    /// As who makes one does, under its lock: nobody sees half of either.
     fn take_away(&self, path: &Path) -> io::Result<Option<PathBuf>> {
-        let lock = File::open(&self.folder)?;
-        rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+        let lock = self.lock()?;
         let gone = removal::take_away(path)?;
         lock.sync_all()?;
         Ok(gone)
     }
 
-    /// Removes what a removal left when the power was cut.
+    /// The lock of who makes a volume: nobody sees half of it, and nobody who makes one sees half of a removal.
+    fn lock(&self) -> io::Result<File> {
+        let lock = File::open(&self.folder)?;
+        rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+        Ok(lock)
+    }
+
+    /// Removes what removals left when the power was cut, and what was never filled to its end.
     pub fn clean(&self) {
         clean(&self.folder);
+        self.clean_unfinished();
+    }
+
+    /// Removes volumes whose shim ended before it had filled them. Waits for those that fill one now.
+    pub fn clean_unfinished(&self) {
+        if self.unfinished().is_empty() {
+            return;
+        }
+        let taken = self.lock().map(|_lock| {
+            let taken = |path: PathBuf| removal::take_away(&path).ok().flatten();
+            self.unfinished().into_iter().filter_map(taken).collect::<Vec<PathBuf>>()
+        });
+        match taken {
+            Ok(taken) => taken.iter().for_each(|gone| remove_gone(&self.folder, gone)),
+            Err(error) => tracing::error!(%error, "volumes-not-locked"),
+        }
+    }
+
+    fn unfinished(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let begun = |entry: &fs::DirEntry| {
+            entry.file_name().as_encoded_bytes().starts_with(VOLUME_UNFINISHED.as_bytes())
+        };
+        entries.filter(begun).map(|entry| entry.path()).collect()
     }
 }
 
 /// Removes what was taken away in a folder before and is there still.
 pub fn clean(folder: &Path) {
     for gone in removal::taken_away(folder) {
-        if let Err(error) = Quarantine::beside(folder).remove(&gone) {
-            tracing::error!(error = ferrite_schema::chain(&error), "remains-stay");
-        }
+        remove_gone(folder, &gone);
+    }
+}
+
+fn remove_gone(folder: &Path, gone: &Path) {
+    if let Err(error) = Quarantine::beside(folder).remove(gone) {
+        tracing::error!(error = ferrite_schema::chain(&error), "remains-stay");
     }
 }
 
@@ -236,5 +270,30 @@ mod tests {
         assert!(volumes.list(&Users::new()).unwrap().is_empty());
         volumes.clean();
         assert!(!left.exists());
+    }
+
+    #[test]
+    fn what_was_never_filled_to_its_end_goes_once_nobody_fills_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let begun = |name: &str| at(&format!("{VOLUME_UNFINISHED}{name}"));
+        fs::create_dir_all(begun("filled").join("deep")).unwrap();
+        let volumes = Volumes::in_folder(folder.path());
+        // As a shim that fills it does, to its end.
+        let lock = volumes.lock().unwrap();
+        let own = volumes.clone();
+        let cleaning = std::thread::spawn(move || own.clean());
+        fs::rename(begun("filled"), at("filled")).unwrap();
+        drop(lock);
+        cleaning.join().unwrap();
+        assert!(at("filled/deep").exists());
+        fs::create_dir_all(begun("killed").join("deep")).unwrap();
+        volumes.clean();
+        let names: Vec<String> =
+            volumes.list(&Users::new()).unwrap().into_iter().map(|volume| volume.name).collect();
+        assert_eq!(names, ["filled"]);
+        let all = fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(all, 1, "nothing is left that is not seen");
+        Volumes::in_folder(&at("none")).clean();
     }
 }

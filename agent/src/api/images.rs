@@ -152,7 +152,7 @@ fn collected(
 }
 
 async fn receive(body: Body, path: &Path) -> Result<(), Failure> {
-    let mut file = tokio::fs::File::create(path).await.map_err(|error| disk(&error))?;
+    let mut file = tokio::fs::File::create_new(path).await.map_err(|error| disk(&error))?;
     let mut received = 0_u64;
     let mut parts = body.into_data_stream();
     while let Some(part) = parts.next().await {

@@ -7,7 +7,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ferrite_cluster::protocol::Message;
+use ferrite_files::own;
 use ferrite_schema::cluster::MachineId;
+use ferrite_store::beside::beside;
 use ferrite_store::digest::Digest;
 use ferrite_store::pull::nearby::{Asked, Brought, Nearby, Take};
 use futures_util::StreamExt;
@@ -169,7 +171,10 @@ pub(super) async fn receive<S: AsyncRead>(
         return Err(NotHad::TooLarge(archive_bytes));
     }
     has_room(archive_bytes, path)?;
-    let mut file = tokio::fs::File::create(path).await.map_err(NotHad::Keep)?;
+    // What another machine gave may be there.
+    let own = path.to_owned();
+    let made = beside(move || own::create(&own)).await;
+    let mut file = tokio::fs::File::from_std(made.map_err(NotHad::Keep)?);
     let mut left = archive_bytes;
     let (mut since, mut in_window) = (Instant::now(), 0_u64);
     while left > 0 {

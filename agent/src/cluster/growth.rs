@@ -1,44 +1,21 @@
 //! How many run etcd: the next step towards it, as a pure function. One step at a time, and none that a quorum could be lost by.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ferrite_cluster::store::EtcdMember;
 use ferrite_schema::cluster::MachineId;
 
 mod history;
+mod seen;
 
 pub(super) use history::History;
+use seen::BEGINS_WITHIN;
+pub(super) use seen::Seen;
 
 /// A member is replaced when its machine was gone for so long: a machine that restarts is back before.
 pub(super) const DEAD_AFTER: Duration = Duration::from_secs(60);
-
-/// A learner on a machine that is alive begins within this time: where it does not, another machine is asked.
-pub(super) const BEGINS_WITHIN: Duration = Duration::from_secs(180);
-
-/// What is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen {
-    /// Members, as a quorum of etcd has them.
-    pub(super) members: Vec<EtcdMember>,
-    /// The one that leads etcd. Whoever decides is beside it.
-    pub(super) leader: u64,
-    /// Machines that are alive and may run etcd.
-    pub(super) eligible: BTreeSet<MachineId>,
-    /// Machines to which nothing new should come: the last to become members, the first to be none.
-    pub(super) cordoned: BTreeSet<MachineId>,
-    /// Machines that say themselves that their etcd cannot go on.
-    pub(super) broken: BTreeSet<MachineId>,
-    /// Since when machines of members are gone.
-    pub(super) gone: BTreeMap<MachineId, Duration>,
-    /// Since when a learner has not spoken, on a machine that is alive.
-    pub(super) silent: Option<Duration>,
-    /// Machines that did not begin when they were asked: the last to be asked again.
-    pub(super) vain: BTreeSet<MachineId>,
-    /// How many should run it.
-    pub(super) target: u8,
-}
 
 /// What is done next.
 #[derive(Debug, Clone, PartialEq, Eq)]

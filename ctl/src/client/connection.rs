@@ -1,29 +1,26 @@
 //! One request over one connection.
 
 use std::future::Future;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ferrite_schema::api::ApiError;
 use ferrite_schema::cluster::MachineId;
 use http_body_util::BodyExt;
-use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::upgrade::Upgraded;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
+use super::asking::{Body, empty, upgrading};
 use super::error::ClientError;
-use super::reach::{Places, Reach, Reached, through};
-use super::{requests, tls};
+use super::reach::{Places, Reached, shaken};
+use super::tls;
 use crate::context::Context;
-
-/// A request's body.
-pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// Longest wait for TCP and TLS.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -31,6 +28,15 @@ const CONNECT: Duration = Duration::from_secs(15);
 const LINE_MAX_BYTES: usize = 1024 * 1024;
 /// An error's text beyond this is cut.
 const ERROR_MAX_CHARS: usize = 2000;
+
+/// Where a node is.
+#[derive(Debug)]
+enum Reach {
+    /// At one of these.
+    Places(Places),
+    /// Behind another machine of its cluster.
+    Through(Arc<Node>, MachineId),
+}
 
 /// Where a node is and how it is spoken to.
 #[derive(Debug)]
@@ -139,7 +145,7 @@ impl Node {
     ) -> Result<Upgraded, ClientError> {
         let act = format!("reach machine {name:?}");
         let path = format!("/v1/machines/{machine}/connect");
-        let asks = || requests::upgrading(&act, &path, requests::empty());
+        let asks = || upgrading(&act, &path, empty());
         let exchange = self.exchange_with_any(&act, asks, CONNECT).await?;
         // The connection was handed over whole: nothing is left to drive it.
         exchange.upgraded().await.map(|(upgraded, _)| upgraded)
@@ -212,6 +218,22 @@ impl Node {
             within,
         })
     }
+}
+
+/// Reaches a machine through another one, which carries bytes and sees none of what they mean.
+async fn through(
+    via: &Node,
+    machine: &MachineId,
+    node: &str,
+    tls: &Arc<ClientConfig>,
+) -> Result<Reached, ClientError> {
+    let upgraded = via.tunnel(machine, node).await?;
+    // The certificate's name is looked at, not this one. An ID of decimal digits alone would be none.
+    let bad = |_invalid| ClientError::Address { endpoint: machine.to_string() };
+    let name = ServerName::try_from(format!("{machine}.node")).map_err(bad)?;
+    let address = format!("the other end of a tunnel through {}", via.name);
+    let stream = shaken(node, &address, tls, name, TokioIo::new(upgraded)).await?;
+    Ok(Reached { stream, place: 0, host: machine.to_string() })
 }
 
 /// An answer whose body is still to be read. Dropping it closes the connection.

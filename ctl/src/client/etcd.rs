@@ -9,8 +9,9 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::asking::{empty, request, upgrading};
 use super::error::ClientError;
-use super::requests::{ANSWER, Client, WORK, empty, request, upgrading};
+use super::requests::{ANSWER, Client, WORK};
 use crate::context::Context;
 
 /// Which etcd may answer.

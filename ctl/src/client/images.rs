@@ -7,9 +7,10 @@ use ferrite_schema::api::{ExportFormat, Image, Pruned, PullEvent, PullProgress};
 use hyper::Method;
 use hyper::body::Bytes;
 
+use super::asking::{empty, request};
 use super::connection::Exchange;
 use super::error::ClientError;
-use super::requests::{ANSWER, Client, WORK, empty, request};
+use super::requests::{ANSWER, Client, WORK};
 use super::upload;
 
 /// Longest silence of a pull: it speaks several times a second.

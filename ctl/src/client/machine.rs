@@ -7,8 +7,9 @@ use ferrite_schema::control::Status;
 use ferrite_schema::timeline::Timeline;
 use hyper::Method;
 
+use super::asking::empty;
 use super::error::ClientError;
-use super::requests::{Client, Lines, empty};
+use super::requests::{Client, Lines};
 use super::upload;
 use crate::moment::Moment;
 

@@ -1,5 +1,6 @@
 //! Client of the node's API: HTTP/1.1 over mutual TLS, one connection per request, a deadline on each.
 
+mod asking;
 mod cluster;
 mod connection;
 mod error;

@@ -1,4 +1,4 @@
-//! How a node is reached: at an address, at one of several of a cluster's, or through another machine of it.
+//! How a node is reached: at an address, or at one of several of a cluster's.
 
 use std::fmt;
 use std::io;
@@ -6,10 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ferrite_schema::cluster::MachineId;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use hyper_util::rt::TokioIo;
 use rustix::net::sockopt;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -17,7 +15,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::connection::Node;
 use super::error::ClientError;
 use crate::context::Context;
 
@@ -37,15 +34,6 @@ pub(super) struct Reached {
     pub(super) place: usize,
     /// What the request's `Host` is.
     pub(super) host: String,
-}
-
-/// Where a node is.
-#[derive(Debug)]
-pub(super) enum Reach {
-    /// At one of these.
-    Places(Places),
-    /// Behind another machine of its cluster.
-    Through(Arc<Node>, MachineId),
 }
 
 /// Addresses of one node, or of several nodes of a cluster that are as good as one another.
@@ -177,22 +165,6 @@ pub(super) async fn shaken(
     };
     let stream = TlsConnector::from(Arc::clone(tls)).connect(name, inner).await;
     Ok(Box::new(stream.map_err(handshake)?))
-}
-
-/// Reaches a machine through another one, which carries bytes and sees none of what they mean.
-pub(super) async fn through(
-    via: &Node,
-    machine: &MachineId,
-    node: &str,
-    tls: &Arc<ClientConfig>,
-) -> Result<Reached, ClientError> {
-    let upgraded = via.tunnel(machine, node).await?;
-    // The certificate's name is looked at, not this one. An ID of decimal digits alone would be none.
-    let bad = |_invalid| ClientError::Address { endpoint: machine.to_string() };
-    let name = ServerName::try_from(format!("{machine}.node")).map_err(bad)?;
-    let address = format!("the other end of a tunnel through {}", via.name);
-    let stream = shaken(node, &address, tls, name, TokioIo::new(upgraded)).await?;
-    Ok(Reached { stream, place: 0, host: machine.to_string() })
 }
 
 /// Splits `https://HOST:PORT`; the host without the brackets of an IPv6 address.

@@ -5,8 +5,9 @@ use ferrite_schema::stream::{ExecRequest, FilesRequest};
 use ferrite_schema::unit::Unit;
 use hyper::Method;
 
+use super::asking::empty;
 use super::error::ClientError;
-use super::requests::{Client, Lines, empty};
+use super::requests::{Client, Lines};
 use super::stream::FrameStream;
 use super::upload;
 use crate::moment::Moment;

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Bytes, Frame};
 use tokio::io::AsyncReadExt;
 
-use super::connection::Body;
+use super::asking::Body;
 use super::error::ClientError;
 
 /// Bytes per piece: large enough that the system calls do not show, small enough for smooth progress.

@@ -3,8 +3,9 @@
 use ferrite_schema::api::Volume;
 use hyper::Method;
 
+use super::asking::empty;
 use super::error::ClientError;
-use super::requests::{Client, empty};
+use super::requests::Client;
 use super::upload;
 
 impl Client {

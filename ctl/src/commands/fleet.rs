@@ -7,7 +7,7 @@ use std::time::Duration;
 use ferrite_schema::api::{ClusterUnit, UnitChange, UnitTarget};
 use ferrite_schema::unit::{self, Unit};
 
-use super::unit::{as_toml, submitted};
+use super::unit_document::{as_toml, submitted};
 use super::unit_select::{has_labels, is_named, is_pattern};
 use crate::cli::{Selection, UnitCommand, Until, WaitArguments};
 use crate::client::Client;
@@ -19,13 +19,19 @@ use crate::session::Session;
 mod tables;
 mod wait;
 
-/// Does what is about the cluster's units; the commands that are about a container find its machine themselves.
+/// Does what is about the cluster's units. The commands that are about a container find its machine themselves, and some know
+/// no cluster: those are given back.
 pub(super) fn run(
     command: UnitCommand,
     cluster: &Client,
     session: &mut Session<'_>,
-) -> Result<(), Failure> {
+) -> Result<Option<UnitCommand>, Failure> {
     match command {
+        command @ (UnitCommand::Verify { .. }
+        | UnitCommand::Logs(_)
+        | UnitCommand::Exec(_)
+        | UnitCommand::Cp { .. }
+        | UnitCommand::Attach { .. }) => return Ok(Some(command)),
         UnitCommand::Start { units, wait } => start(cluster, &units, &wait, session),
         UnitCommand::Submit { files } => submit(cluster, &files, session),
         UnitCommand::Load { selection } => {
@@ -75,13 +81,8 @@ pub(super) fn run(
         UnitCommand::Destroy { selection, no_wait, timeout } => {
             destroy(cluster, &selection, (!no_wait).then_some(timeout), session)
         }
-        // These know no cluster, or find the container's machine themselves.
-        command @ (UnitCommand::Verify { .. }
-        | UnitCommand::Logs(_)
-        | UnitCommand::Exec(_)
-        | UnitCommand::Cp { .. }
-        | UnitCommand::Attach { .. }) => super::unit::on_node(command, session),
-    }
+    }?;
+    Ok(None)
 }
 
 fn is_meant(unit: &ClusterUnit, selection: &Selection) -> bool {

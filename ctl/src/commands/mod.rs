@@ -22,6 +22,7 @@ mod slot;
 mod top;
 mod topics;
 mod unit;
+mod unit_document;
 mod unit_logs;
 mod unit_select;
 mod verdicts;

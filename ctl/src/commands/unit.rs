@@ -8,6 +8,7 @@ use ferrite_schema::api::{Stats, UnitState, UnitStatus};
 use ferrite_schema::unit::{self, Unit};
 
 use super::images::DIGEST_CHARS;
+use super::unit_document::{as_toml, submitted};
 use super::{cp, exec, fleet, unit_logs, unit_select, verdicts};
 use crate::cli::{Selection, UnitCommand, Until, WaitArguments};
 use crate::client::UnitVerb;
@@ -29,7 +30,10 @@ pub(super) fn run(command: UnitCommand, session: &mut Session<'_>) -> Result<(),
     // What is wrong with a document is said whoever would have got it.
     read_documents(&command)?;
     match session.cluster()? {
-        Some(cluster) => fleet::run(command, &cluster, session),
+        Some(cluster) => match fleet::run(command, &cluster, session)? {
+            Some(of_one_machine) => on_node(of_one_machine, session),
+            None => Ok(()),
+        },
         None => on_node(command, session),
     }
 }
@@ -50,7 +54,7 @@ fn read_documents(command: &UnitCommand) -> Result<(), Failure> {
 }
 
 /// Does what is about the units of one node.
-pub(super) fn on_node(command: UnitCommand, session: &mut Session<'_>) -> Result<(), Failure> {
+fn on_node(command: UnitCommand, session: &mut Session<'_>) -> Result<(), Failure> {
     match command {
         UnitCommand::Start { units, wait } => start(&units, &wait, session),
         UnitCommand::Submit { files } => submit(&files, session),
@@ -244,15 +248,6 @@ fn start(units: &[String], wait: &WaitArguments, session: &mut Session<'_>) -> R
     }
 }
 
-pub(super) fn submitted(what: &str) -> Result<Option<Unit>, Failure> {
-    Ok(if is_file(what) { Some(document::load(Path::new(what), unit::parse)?) } else { None })
-}
-
-/// A file is anything that looks like one: a unit's name has no slash, and `.toml` says it outright.
-fn is_file(what: &str) -> bool {
-    what == "-" || what.contains('/') || what.ends_with(".toml") || Path::new(what).is_file()
-}
-
 /// A unit that was to run is as far as it was to come, or has stopped by somebody's wish.
 fn is_as_far(status: &UnitStatus, until: Until) -> bool {
     reached(status.state, until) || (!status.wanted && !wait::is_live(status.state))
@@ -285,11 +280,6 @@ fn trouble(status: &UnitStatus) -> Option<String> {
         Some(reason) => format!("{what}: {reason}"),
         None => what.to_owned(),
     })
-}
-
-pub(super) fn as_toml(unit: &Unit) -> String {
-    // Every value of a unit has a TOML form; what cannot be written would be our bug.
-    toml::to_string(unit).unwrap_or_else(|error| format!("# {error}"))
 }
 
 fn now_s() -> u64 {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::BuildError;
+use super::problem::BuildError;
 use crate::boot_files::{BootFiles, Payload};
 use crate::initramfs::{self, PublicKey};
 use crate::kernel::{Built, Kernel};

@@ -13,7 +13,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{BuildError, BuildRequest, MANIFEST, SBOM, access, outputs};
+use super::outputs::{MANIFEST, SBOM, outputs};
+use super::problem::{BuildError, access};
+use super::request::BuildRequest;
 use crate::kernel::ObtainKernel;
 use crate::kernel::plan::KernelPlan;
 use crate::manifest::Manifest;
@@ -92,7 +94,7 @@ impl Stamp {
             inputs.add(path);
             inputs.add_file(file)?;
         }
-        let keys = super::public_keys(request);
+        let keys = request.public_keys();
         let oem: Vec<_> = request.oem.iter().map(|file| (&file.name, &file.content)).collect();
         inputs.add(&format!("{:?} {:?} {packages:?}", tools.key(), request.version));
         inputs.add(&format!(

@@ -23,6 +23,7 @@ use ferrite_layout::gpt::Table;
 use ferrite_layout::slot::starts::{self, STARTS_MAX};
 use ferrite_layout::slot::{Reason, Slot};
 use ferrite_layout::slot_header::{SlotDocument, TrustedKey};
+use ferrite_schema::chain;
 use ferrite_schema::names;
 use ferrite_schema::timeline::Phase;
 
@@ -31,7 +32,7 @@ use crate::boot::kexec::CommandLine;
 use crate::boot::plan::{Attempt, Plan, Way};
 use crate::boot::wait::Found;
 use crate::disk::{DiskError, SystemDisk, origin};
-use crate::fatal::{self, chain, fatal, give_up_slowly, report};
+use crate::fatal::{self, fatal, give_up_slowly, report};
 use crate::haste;
 use crate::irreversible::slots::{Slots, Usable};
 use crate::log;

@@ -167,7 +167,7 @@ impl SystemDisk {
                 None => self.tell_kernel(&partition, block::add_partition),
             };
             if let Err(error) = result {
-                log::warn(format_args!("{}", crate::fatal::chain(&error)));
+                log::warn(format_args!("{}", ferrite_schema::chain(&error)));
             }
         }
     }

@@ -13,11 +13,11 @@ use std::os::unix::fs::FileExt as _;
 
 use ferrite_layout::fat;
 use ferrite_layout::gpt::Table;
+use ferrite_schema::chain;
 use rustix::rand::{GetRandomFlags, getrandom};
 use uuid::{Builder, Uuid, Version};
 
 use super::device::{DiskError, SystemDisk};
-use crate::fatal::chain;
 use crate::log;
 
 /// GPT number of the partition that loaders come from.

@@ -6,10 +6,10 @@
 use std::os::unix::fs::FileExt as _;
 
 use ferrite_layout::gpt::{OtherCopy, Source, Table, mbr};
+use ferrite_schema::chain;
 
 use super::device::{DiskError, STATE_PARTITION, SystemDisk};
 use super::identity;
-use crate::fatal::chain;
 use crate::log;
 
 /// Partitions end at a multiple of this, as in `configs/disk-layout.toml`.

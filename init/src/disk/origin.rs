@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use ferrite_layout::boot_params;
+use ferrite_schema::chain;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use uuid::Uuid;
 
-use crate::fatal::chain;
 use crate::irreversible::disk::{Origin, named};
 use crate::log;
 use crate::modules::Loader;

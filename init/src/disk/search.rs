@@ -6,10 +6,10 @@ use std::path::Path;
 use ferrite_layout::gpt::{ReadTable, Table, types};
 use ferrite_layout::slot::Slot;
 use ferrite_layout::slot_header::{SlotDocument, TrustedKey};
+use ferrite_schema::chain;
 
 use crate::boot::header::{self, LoadHeader};
 use crate::disk::{DiskError, SystemDisk, identity};
-use crate::fatal::chain;
 use crate::irreversible::disk::{Candidate, Kind};
 
 const BLOCK_DIR: &str = "/sys/block";

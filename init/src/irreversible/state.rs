@@ -45,9 +45,16 @@ pub struct Order {
 /// What STATE's partition holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// Nothing: zeros wherever a file system, its backups or anything else was looked for; or beside zeros the beginning of the
-    /// empty file system that STATE is made of, where making it was cut short.
+    /// Nothing: every byte was read and is zero; or beside zeros there is the beginning of the empty file system that STATE is
+    /// made of, where making it was cut short.
     Zeros,
+    /// Zeros as far as there was time to read, and at samples of the rest.
+    NotAllSeen {
+        /// So many were read.
+        seen_bytes: u64,
+        /// So many there are.
+        of_bytes: u64,
+    },
     /// An ext4 file system.
     Ext4(Ext4),
     /// Something of another kind.
@@ -221,6 +228,7 @@ pub enum Problem {
     Unreadable { why: String },
     Foreign { name: &'static str },
     Unknown,
+    NotAllSeen { seen_bytes: u64, of_bytes: u64 },
     TopGone,
     StillDamaged,
     CannotMount { why: String },
@@ -250,6 +258,13 @@ impl fmt::Display for Problem {
                 f,
                 "its partition holds something that is no ext4 file system, which is left as it is; \
                  save what you need of it, then {RECREATE}"
+            ),
+            Self::NotAllSeen { seen_bytes, of_bytes } => write!(
+                f,
+                "it seems to hold nothing, but of its {} GiB there was time to read {}, and the rest may hold \
+                 something; if you know that it does not, {RECREATE}",
+                of_bytes >> 30,
+                seen_bytes >> 30
             ),
             Self::TopGone => write!(
                 f,
@@ -309,6 +324,9 @@ pub fn next(evidence: &Evidence) -> Act {
         Content::Ext4(ext4) => next_of_ext4(*ext4, evidence),
         Content::Foreign { name } => Act::Rescue(Problem::Foreign { name }),
         Content::Unknown => Act::Rescue(Problem::Unknown),
+        Content::NotAllSeen { seen_bytes, of_bytes } => {
+            Act::Rescue(Problem::NotAllSeen { seen_bytes: *seen_bytes, of_bytes: *of_bytes })
+        }
         Content::Unreadable { why } => Act::Rescue(Problem::Unreadable { why: why.clone() }),
     }
 }

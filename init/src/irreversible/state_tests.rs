@@ -19,6 +19,7 @@ fn contents() -> Vec<Content> {
         Content::Zeros,
         Content::Foreign { name: "LUKS" },
         Content::Unknown,
+        Content::NotAllSeen { seen_bytes: 1 << 30, of_bytes: 1 << 40 },
         Content::Unreadable { why: why() },
     ];
     for bits in 0..8 {

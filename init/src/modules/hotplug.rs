@@ -116,5 +116,5 @@ impl AsFd for Hotplug {
 }
 
 fn warn(failure: &LoadModule) {
-    log::warn(format_args!("{}", crate::fatal::chain(failure)));
+    log::warn(format_args!("{}", ferrite_schema::chain(failure)));
 }

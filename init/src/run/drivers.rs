@@ -5,9 +5,9 @@ use std::io;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use ferrite_schema::chain;
 use ferrite_schema::names;
 
-use crate::fatal::chain;
 use crate::log;
 use crate::modules::{Hotplug, Loader, Probe};
 

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use ferrite_layout::boot_params;
 use ferrite_layout::slot::Slot;
+use ferrite_schema::chain;
 use ferrite_schema::names;
 use ferrite_schema::timeline::Phase;
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -36,7 +37,7 @@ use rustix::system::{RebootCommand, reboot, sethostname};
 use crate::boot::handover::BootState;
 use crate::boot::header;
 use crate::disk::SystemDisk;
-use crate::fatal::{self, chain, report};
+use crate::fatal::{self, report};
 use crate::haste;
 use crate::log;
 use crate::modules::{Hotplug, Loader, Probe, Urgency, autoload};

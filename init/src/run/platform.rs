@@ -12,11 +12,11 @@ use ferrite_layout::boot_params;
 use ferrite_layout::gpt::EditTable;
 use ferrite_layout::slot::Slot;
 use ferrite_layout::slot_header::SlotDocument;
+use ferrite_schema::chain;
 use ferrite_schema::names;
 
 use crate::boot::kexec::{self, CommandLine, KexecError};
 use crate::disk::{DiskError, OEM_PARTITION, SystemDisk};
-use crate::fatal::chain;
 use crate::log;
 use crate::timeline;
 use crate::watchdog;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ferrite_layout::slot::Slot;
 use ferrite_layout::state_marks::{StateMarks, StateOrder};
+use ferrite_schema::chain;
 use ferrite_schema::control::{self, Request, Response, Status};
 use ferrite_schema::timeline::Phase;
 
@@ -12,7 +13,6 @@ use super::machine::{Event, Machine};
 use super::platform::{self, Platform};
 use super::slot_disk::{Outcome, SlotDisk, SlotError};
 use crate::disk::SystemDisk;
-use crate::fatal::chain;
 use crate::haste;
 use crate::log;
 use crate::state::grow::Grown;

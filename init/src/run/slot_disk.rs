@@ -4,12 +4,12 @@ use ferrite_layout::attributes::SlotAttributes;
 use ferrite_layout::gpt::{EditTable, Table};
 use ferrite_layout::slot::Slot;
 use ferrite_layout::slot_header::TrustedKey;
+use ferrite_schema::chain;
 use ferrite_schema::control::SlotStatus;
 
 use super::slots::{Edit, Refusal, Slots};
 use crate::boot::header::{self, LoadHeader};
 use crate::disk::{DiskError, SystemDisk};
-use crate::fatal::chain;
 use crate::irreversible::slots::{self, Remedy};
 
 /// The slots of the system disk.

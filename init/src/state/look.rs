@@ -3,70 +3,57 @@
 //! An ext4 file system with its own superblock is known by that, unless somebody else has signed what is its own front.
 //! Where it is gone, a backup says that there was one;
 //! whether there still is, say the bytes before the first inode table: they are as ext4 has them, or zeros. Anything
-//! else there is somebody else's, who may have come later. "Zeros" is said only after looking at everything that could
-//! be a beginning, an end or a backup, and at samples of all the rest, so close together that no file system fits
-//! between them. What a power cut has left of making STATE anew counts as zeros: each sector of the template's length
-//! has to be read for that, and to be zeros or the template's own.
+//! else there is somebody else's, who may have come later. "Zeros" is said only after every byte was read. What a power
+//! cut has left of making STATE anew counts as zeros: each sector of the template's length has to be zeros or the
+//! template's own.
 
-use std::fs::{self, File};
-use std::io::{self, Seek as _, SeekFrom};
-use std::os::unix::fs::FileExt as _;
+use std::fs;
+use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use ferrite_layout::sparse::{self, SparseImage};
 use ferrite_schema::names;
 
 use super::foreign;
+use super::partition::Partition;
 use super::superblock::{self, Superblock};
+use super::zeros::{self, Allowance, Seen};
 use crate::irreversible::state::{Backup, Content, Ext4};
 
-/// Bytes at the start and at the end that are looked at as a whole: whatever uses a partition has a beginning or an end.
-const START_BYTES: u64 = 64 << 20;
-const END_BYTES: u64 = 1 << 20;
-/// Samples of what is between, spread evenly: a few hundred MiB to read, whatever the size of the disk.
-const SAMPLES: u64 = 4096;
-const SAMPLE_BYTES: u64 = 64 * 1024;
 /// What one block at the start holds: boot block, superblock, and zeros.
 const FIRST_BYTES: usize = 4096;
 /// What a disk writes wholly or not at all.
 const SECTOR_BYTES: usize = 512;
 
+/// How long reading a partition that seems to hold nothing may take. It is no matter for disks whose STATE was made by an image:
+/// who has wiped it waits once. A disk with flash is read within minutes; half a terabyte of a slow one is not, and then the node
+/// is to be reachable some time.
+const READ_WITHIN: Duration = Duration::from_secs(30 * 60);
+
 /// What is in the partition `device`.
 #[must_use]
 pub fn look(device: &Path) -> Content {
-    look_with(device, Path::new(names::STATE_TEMPLATE))
+    look_with(device, Path::new(names::STATE_TEMPLATE), READ_WITHIN)
 }
 
-/// The same with another template than the image's.
+/// The same with another template than the image's, and another time for reading all of it.
 #[must_use]
-pub(super) fn look_with(device: &Path, template: &Path) -> Content {
-    match File::open(device).and_then(|mut file| {
-        let size_bytes = file.seek(SeekFrom::End(0))?;
-        content(&Partition { file, size_bytes }, template)
-    }) {
+pub(super) fn look_with(device: &Path, template: &Path, within: Duration) -> Content {
+    let mut allowance = Allowance::begin(within);
+    let looked =
+        Partition::open(device).and_then(|partition| content(&partition, template, &mut allowance));
+    match looked {
         Ok(content) => content,
         Err(error) => Content::Unreadable { why: error.to_string() },
     }
 }
 
-/// A partition that is read.
-#[derive(Debug)]
-struct Partition {
-    file: File,
-    size_bytes: u64,
-}
-
-impl Partition {
-    /// `length` bytes at `offset_bytes`, or as many as there are.
-    fn read(&self, offset_bytes: u64, length: usize) -> io::Result<Vec<u8>> {
-        let left = self.size_bytes.saturating_sub(offset_bytes);
-        let mut bytes = vec![0; length.min(usize::try_from(left).unwrap_or(length))];
-        self.file.read_exact_at(&mut bytes, offset_bytes)?;
-        Ok(bytes)
-    }
-}
-
-fn content(partition: &Partition, template: &Path) -> io::Result<Content> {
+fn content(
+    partition: &Partition,
+    template: &Path,
+    allowance: &mut Allowance,
+) -> io::Result<Content> {
     let first = partition.read(0, FIRST_BYTES)?;
     let front = partition.read(0, foreign::FRONT_BYTES)?;
     let primary = first.get(1024..).and_then(superblock::parse);
@@ -81,15 +68,25 @@ fn content(partition: &Partition, template: &Path) -> io::Result<Content> {
     if let Some(name) = foreign::owner(&front) {
         return Ok(Content::Foreign { name });
     }
-    if is_unfinished(partition, &first, template)? {
-        return Ok(Content::Zeros);
+    match unfinished(partition, &first, template, allowance)? {
+        Seen::Something => {}
+        zeros => return Ok(nothing_but(zeros, partition)),
     }
     match find_backup(partition)? {
         Some((backup, superblock)) => {
             Ok(content_by_backup(partition, &first, backup, &superblock)?)
         }
-        None if is_zero(partition)? => Ok(Content::Zeros),
-        None => Ok(Content::Unknown),
+        None => Ok(nothing_but(zeros::behind(partition, 0, allowance)?, partition)),
+    }
+}
+
+fn nothing_but(seen: Seen, partition: &Partition) -> Content {
+    match seen {
+        Seen::Zeros => Content::Zeros,
+        Seen::Something => Content::Unknown,
+        Seen::NotAll { seen_bytes } => {
+            Content::NotAllSeen { seen_bytes, of_bytes: partition.size_bytes }
+        }
     }
 }
 
@@ -161,63 +158,31 @@ fn has_top_by(
     Ok(superblock::is_directory(&partition.read(inode, 128)?))
 }
 
-fn is_zero(partition: &Partition) -> io::Result<bool> {
-    let size_bytes = partition.size_bytes;
-    let start = START_BYTES.min(size_bytes);
-    let end = size_bytes.saturating_sub(END_BYTES);
-    if !range_is_zero(partition, 0, start)? || !range_is_zero(partition, end, size_bytes)? {
-        return Ok(false);
-    }
-    rest_is_zero(partition, start)
-}
-
-/// Backups and samples of what is behind `start`.
-fn rest_is_zero(partition: &Partition, start: u64) -> io::Result<bool> {
-    let size_bytes = partition.size_bytes;
-    for block_bytes in superblock::BLOCK_SIZES {
-        for place in superblock::backup_places(block_bytes, size_bytes) {
-            let offset_bytes = place.offset_bytes();
-            if offset_bytes >= start
-                && !range_is_zero(partition, offset_bytes, offset_bytes + block_bytes)?
-            {
-                return Ok(false);
-            }
-        }
-    }
-    let step = (size_bytes.saturating_sub(start) / SAMPLES).max(SAMPLE_BYTES);
-    let mut offset_bytes = start;
-    while offset_bytes < size_bytes {
-        if !range_is_zero(partition, offset_bytes, offset_bytes + SAMPLE_BYTES)? {
-            return Ok(false);
-        }
-        offset_bytes += step;
-    }
-    Ok(true)
-}
-
-/// It holds the beginning of the template and nothing else. A file system that was used has other superblocks than the template (it has
+/// Whether it holds the beginning of the template and nothing else, which is as good as zeros. A file system that was used has other superblocks than the template (it has
 /// grown and has an identity of its own), and so has each backup of one.
-fn is_unfinished(partition: &Partition, first: &[u8], template: &Path) -> io::Result<bool> {
+fn unfinished(
+    partition: &Partition,
+    first: &[u8],
+    template: &Path,
+    allowance: &mut Allowance,
+) -> io::Result<Seen> {
     // The superblock is written last, and may be cut in two.
     if first.get(..1024).is_none_or(|boot| boot.iter().any(|byte| *byte != 0)) {
-        return Ok(false);
+        return Ok(Seen::Something);
     }
-    let Ok(bytes) = fs::read(template) else { return Ok(false) };
-    let Ok(image) = sparse::decode(&bytes) else { return Ok(false) };
-    if image.size_bytes > partition.size_bytes {
-        return Ok(false);
+    let Ok(bytes) = fs::read(template) else { return Ok(Seen::Something) };
+    let Ok(image) = sparse::decode(&bytes) else { return Ok(Seen::Something) };
+    if image.size_bytes > partition.size_bytes || !holds_only(partition, &image)? {
+        return Ok(Seen::Something);
     }
-    let end = partition.size_bytes;
-    Ok(holds_only(partition, &image)?
-        && rest_is_zero(partition, image.size_bytes)?
-        && range_is_zero(partition, end.saturating_sub(END_BYTES).max(image.size_bytes), end)?)
+    zeros::behind(partition, image.size_bytes, allowance)
 }
 
 /// Each sector of the template's length is zeros, or as the template has it.
 fn holds_only(partition: &Partition, image: &SparseImage<'_>) -> io::Result<bool> {
     let mut offset_bytes = 0;
     for block in &image.blocks {
-        if !range_is_zero(partition, offset_bytes, block.offset_bytes)? {
+        if !zeros::between(partition, offset_bytes, block.offset_bytes)? {
             return Ok(false);
         }
         let found = partition.read(block.offset_bytes, block.bytes.len())?;
@@ -228,20 +193,7 @@ fn holds_only(partition: &Partition, image: &SparseImage<'_>) -> io::Result<bool
         }
         offset_bytes = block.offset_bytes + block.bytes.len() as u64;
     }
-    range_is_zero(partition, offset_bytes, image.size_bytes)
-}
-
-fn range_is_zero(partition: &Partition, from: u64, to: u64) -> io::Result<bool> {
-    let mut offset_bytes = from;
-    while offset_bytes < to.min(partition.size_bytes) {
-        let length = (to - offset_bytes).min(SAMPLE_BYTES);
-        let bytes = partition.read(offset_bytes, usize::try_from(length).unwrap_or(FIRST_BYTES))?;
-        if bytes.iter().any(|byte| *byte != 0) {
-            return Ok(false);
-        }
-        offset_bytes += length;
-    }
-    Ok(true)
+    zeros::between(partition, offset_bytes, image.size_bytes)
 }
 
 #[cfg(test)]

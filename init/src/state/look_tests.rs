@@ -1,10 +1,12 @@
 //! Against file systems that mke2fs made, damaged in every way that is known.
 
+use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
 use super::*;
+use crate::irreversible::state::Problem;
 
 /// A file system with one file, in a sparse file of `size_mib`.
 pub(in crate::state) struct Image {
@@ -287,8 +289,6 @@ fn what_nobody_knows_is_not_ext4_although_backups_are_left() {
 #[test]
 fn zeros_are_zeros_and_one_byte_is_something() {
     assert_eq!(look(&Image::empty(256).path), Content::Zeros);
-    let large = Image::empty(1 << 20);
-    assert_eq!(look(&large.path), Content::Zeros);
     for offset_bytes in
         [0, 1024, 5 << 20, (64 << 20) - 1, (128 << 20) + 4095, (1 << 40) - 1, (1 << 40) - (1 << 20)]
     {
@@ -296,6 +296,32 @@ fn zeros_are_zeros_and_one_byte_is_something() {
         image.write(offset_bytes, &[1]);
         assert_eq!(look(&image.path), Content::Unknown, "a byte at {offset_bytes}");
     }
+}
+
+/// Whatever it is whose beginning, end and backups were wiped.
+#[test]
+fn one_byte_between_two_samples_is_something() {
+    // Samples of 64 KiB are 240 KiB apart there.
+    for offset_bytes in [(64 << 20) + (100 << 10), (512 << 20) + 77, (1 << 30) - (1 << 20) - 1] {
+        for length in [1, 64 << 10] {
+            let image = Image::empty(1024);
+            image.write(offset_bytes, &vec![1; length]);
+            assert_eq!(look(&image.path), Content::Unknown, "{length} bytes at {offset_bytes}");
+        }
+    }
+}
+
+#[test]
+fn what_there_was_no_time_to_read_is_not_zeros() {
+    let none = Path::new("/nonexistent");
+    let image = Image::empty(1 << 20);
+    let content = look_with(&image.path, none, Duration::ZERO);
+    assert_eq!(content, Content::NotAllSeen { seen_bytes: 0, of_bytes: 1 << 40 });
+    image.write((1 << 39) + (100 << 10), &[1]);
+    let content = look_with(&image.path, none, Duration::from_secs(1));
+    assert!(matches!(content, Content::NotAllSeen { seen_bytes: 1.., .. }), "{content:?}");
+    let text = Problem::NotAllSeen { seen_bytes: 5 << 30, of_bytes: 1 << 40 }.to_string();
+    assert!(text.contains("of its 1024 GiB there was time to read 5"), "{text}");
 }
 
 #[test]

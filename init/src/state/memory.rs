@@ -10,10 +10,10 @@ use std::path::Path;
 use ferrite_files::durable;
 use ferrite_files::quarantine::Quarantine;
 use ferrite_files::small::{self, ReadSmall};
+use ferrite_schema::chain;
 use ferrite_schema::names;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use crate::fatal::chain;
 use crate::log;
 
 /// Randomness for the next boot.

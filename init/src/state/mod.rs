@@ -13,14 +13,17 @@ pub mod ledger;
 pub mod look;
 pub mod memory;
 mod oem;
+mod partition;
 pub mod patience;
 pub mod superblock;
 pub mod template;
 pub mod volume;
+mod zeros;
 
 use std::ffi::CStr;
 use std::path::Path;
 
+use ferrite_schema::chain;
 use ferrite_schema::names;
 use ferrite_schema::timeline::Phase;
 use rustix::io::Errno;
@@ -28,7 +31,6 @@ use rustix::mount::{MountFlags, mount};
 
 use crate::boot::mounts::{MountError, mount_on};
 use crate::disk::{OEM_PARTITION, SystemDisk};
-use crate::fatal::chain;
 use crate::log;
 use crate::state::clock::Clock;
 use crate::state::errors::ErrorCount;

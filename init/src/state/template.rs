@@ -102,9 +102,15 @@ fn zero(file: &File, offset_bytes: u64, length: u64) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::look::{look, look_with, tests::Image};
     use super::*;
     use crate::irreversible::state::{Content, Ext4};
+
+    fn looked(device: &Path, template: &Path) -> Content {
+        look_with(device, template, Duration::from_secs(600))
+    }
 
     #[test]
     fn nothing_of_the_old_file_system_is_left_to_be_taken_for_the_new_one() {
@@ -151,24 +157,20 @@ mod tests {
             &|_| true,
         ];
         for (number, way) in ways.iter().enumerate() {
-            assert_eq!(look_with(&cut(way).path, template.path()), Content::Zeros, "way {number}");
+            assert_eq!(looked(&cut(way).path, template.path()), Content::Zeros, "way {number}");
         }
         // Half of the superblock, and what follows on the next boot.
         let partition = cut(&|_| true);
         partition.write(1024, &image.blocks[0].bytes[1024..1536]);
-        assert_eq!(look_with(&partition.path, template.path()), Content::Zeros);
+        assert_eq!(looked(&partition.path, template.path()), Content::Zeros);
         recreate(&partition.path, template.path()).unwrap();
         let whole = Content::Ext4(Ext4 { backup: None, flagged: false, top: true });
-        assert_eq!(look_with(&partition.path, template.path()), whole);
+        assert_eq!(looked(&partition.path, template.path()), whole);
         // One byte that nobody's making put there; before the template's end, behind it, and in front.
         for offset_bytes in [3, 5 << 20, (200 << 20) + 7, 256 << 20, 384 << 20, (1 << 30) - 1] {
             let partition = cut(&|_| true);
             partition.write(offset_bytes, &[1]);
-            assert_ne!(
-                look_with(&partition.path, template.path()),
-                Content::Zeros,
-                "{offset_bytes}"
-            );
+            assert_ne!(looked(&partition.path, template.path()), Content::Zeros, "{offset_bytes}");
         }
         // One that was used and has lost all that is before its first backup.
         let used = cut(&|_| true);
@@ -178,7 +180,7 @@ mod tests {
         assert!(grown.status.success(), "{grown:?}");
         used.zero(0, 128 << 20);
         assert!(matches!(
-            look_with(&used.path, template.path()),
+            looked(&used.path, template.path()),
             Content::Ext4(Ext4 { top: false, .. })
         ));
     }

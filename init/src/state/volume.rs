@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ferrite_layout::boot_params;
 use ferrite_layout::state_marks::{StateMarks, StateOrder};
+use ferrite_schema::chain;
 use ferrite_schema::names;
 use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
@@ -19,7 +20,7 @@ use super::errors::ErrorCount;
 use super::patience::{Stalled, Watch};
 use super::{check, ledger, look, template};
 use crate::disk::{STATE_PARTITION, SystemDisk};
-use crate::fatal::{chain, fatal};
+use crate::fatal::fatal;
 use crate::irreversible::state::{
     Act, Backup, Cause, Checked, Evidence, Giver, Made, Mounted, Order, Problem, next,
 };

@@ -52,6 +52,11 @@ pub(super) struct Hook {
     pub(super) priority: i32,
 }
 
+/// `NF_INET_PRE_ROUTING` and `NF_BR_PRE_ROUTING`.
+pub(super) const PREROUTING: u32 = 0;
+/// `NF_IP_PRI_RAW`.
+pub(super) const BEFORE_TRACKING: i32 = -300;
+
 /// A set, or a map where it has data. Types are nft's, for those who list it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Set {

@@ -47,6 +47,8 @@ pub(super) enum Verdict {
     Drop,
     Accept,
     Goto(&'static str),
+    /// As `Goto`, and comes back where the other chain says nothing.
+    Jump(&'static str),
 }
 
 /// One expression.
@@ -204,6 +206,7 @@ impl Verdict {
             Self::Drop => (0_u32, None),
             Self::Accept => (1, None),
             Self::Goto(chain) => (4_u32.wrapping_neg(), Some(chain)),
+            Self::Jump(chain) => (3_u32.wrapping_neg(), Some(chain)),
         };
         data.net_number(1, code);
         if let Some(chain) = chain {

@@ -5,11 +5,15 @@
 //!
 //! A unit that comes or goes adds or removes elements of sets; the rules stay as they are.
 
+mod bits;
 mod encode;
 mod expression;
 mod ground;
+mod metadata;
 mod parts;
 mod rules;
+mod senders;
+mod sets;
 #[cfg(test)]
 mod tests;
 
@@ -75,8 +79,8 @@ fn machines(
             });
         keys.map(|key| Element { key, data: None }).collect::<Vec<_>>()
     };
-    act(transaction, rules::INET, "machines4", &of(IpAddr::is_ipv4));
-    act(transaction, rules::INET, "machines6", &of(IpAddr::is_ipv6));
+    act(transaction, sets::INET, "machines4", &of(IpAddr::is_ipv4));
+    act(transaction, sets::INET, "machines6", &of(IpAddr::is_ipv6));
 }
 
 /// Both tables, as new, with these members. More members than fit in one message follow in transactions of their
@@ -88,10 +92,10 @@ pub(crate) fn install(
 ) -> Vec<Batch> {
     let mut transaction = Transaction::begin();
     rules::inet(&mut transaction, ground);
-    rules::bridge(&mut transaction);
+    senders::bridge(&mut transaction);
     let mut batches = Vec::new();
     for members in members.chunks(MEMBERS_AT_ONCE) {
-        for (table, set) in rules::sets() {
+        for (table, set) in sets::sets() {
             let elements: Vec<Element> = members
                 .iter()
                 .flat_map(elements)
@@ -112,7 +116,7 @@ pub(crate) fn install(
 /// A member comes, goes, or changes.
 pub(crate) fn replace(old: Option<&Member>, new: Option<&Member>) -> Batch {
     let mut transaction = Transaction::begin();
-    for (table, set) in rules::sets() {
+    for (table, set) in sets::sets() {
         let of = |member: Option<&Member>| -> Vec<Element> {
             member
                 .into_iter()

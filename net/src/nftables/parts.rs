@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ferrite_schema::cluster_network::CLUSTER_PREFIX6;
 
+use super::bits::Bits;
 use super::expression::{Base, Expression, Meta, Register, Tracked};
 use super::ground::{Ground, NAME_BYTES};
 
@@ -43,19 +44,17 @@ pub(super) fn interface(name: &str) -> Vec<u8> {
 
 /// Bytes at `offset` of the network header are in a network.
 pub(super) fn address(offset: u32, address: &[u8], prefix: u8) -> Vec<Expression> {
-    let mask: Vec<u8> = (0..address.len())
-        .map(|index| {
-            let bits = usize::from(prefix).saturating_sub(index * 8).min(8);
-            u8::try_from(0xff00_u32 >> bits & 0xff).unwrap_or(0)
-        })
-        .collect();
-    let value = address.iter().zip(&mask).map(|(byte, mask)| byte & mask).collect();
-    let length = u32::try_from(address.len()).unwrap_or(0);
+    to_bits(offset, &Bits::network(address, prefix))
+}
+
+/// Bytes at `offset` of the network header have these bits.
+pub(super) fn to_bits(offset: u32, bits: &Bits) -> Vec<Expression> {
+    let length = u32::try_from(bits.value.len()).unwrap_or(0);
     let mut part = vec![load(Base::Network, offset, length, 0)];
-    if mask.iter().any(|byte| *byte != 0xff) {
-        part.push(Expression::Mask { register: 0, mask });
+    if bits.mask.iter().any(|byte| *byte != 0xff) {
+        part.push(Expression::Mask { register: 0, mask: bits.mask.clone() });
     }
-    part.push(Expression::Equal { register: 0, value });
+    part.push(Expression::Equal { register: 0, value: bits.value.clone() });
     part
 }
 

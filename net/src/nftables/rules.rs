@@ -2,18 +2,17 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::encode::{Family, Hook, Set, Table, Transaction};
+use super::encode::{BEFORE_TRACKING, Hook, PREROUTING, Transaction};
 use super::expression::{Base, Expression, Meta, Register, Tracked, Verdict};
 use super::ground::{Ground, TCP, UDP};
+use super::metadata;
 use super::parts::{
     IPV4, IPV6, Side, address, any_bit, from_ipv4, from_ipv6, interface, load, meta_is,
-    meta_is_not, of_cluster, of_family, transport_port,
+    meta_is_not, of_cluster, of_family, to_bits, transport_port,
 };
-use crate::{LINK_PREFIX, mesh};
+use super::sets::{INET, make_sets};
+use crate::mesh;
 use ferrite_schema::names::{API_PORT, BEACON_PORT, MESH_PORT};
-
-pub(super) const INET: Table = Table { family: Family::Inet, name: "ferrite" };
-pub(super) const BRIDGE: Table = Table { family: Family::Bridge, name: "ferrite" };
 
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
@@ -25,41 +24,16 @@ const ETCD_PEERS: u16 = 2380;
 /// The interface of what the node sends to itself.
 const LOOPBACK: &str = "lo";
 
-/// Hooks of both families.
-const PREROUTING: u32 = 0;
+/// Hooks of this family.
 const INPUT: u32 = 1;
 const FORWARD: u32 = 2;
 const OUTPUT: u32 = 3;
 const POSTROUTING: u32 = 4;
 
-/// `NF_IP_PRI_RAW`, `NF_IP_PRI_NAT_DST`, `NF_IP_PRI_FILTER`, `NF_IP_PRI_NAT_SRC`.
-const BEFORE_TRACKING: i32 = -300;
+/// `NF_IP_PRI_NAT_DST`, `NF_IP_PRI_FILTER`, `NF_IP_PRI_NAT_SRC`.
 const NEW_DESTINATION: i32 = -100;
 const FILTER: i32 = 0;
 const NEW_SOURCE: i32 = 100;
-
-/// nft's numbers of types, six bits each where a key has several parts.
-const TYPE_BITS: u32 = 6;
-const TYPE_IPV4: u32 = 7;
-const TYPE_IPV6: u32 = 8;
-const TYPE_ETHER: u32 = 9;
-const TYPE_PROTOCOL: u32 = 12;
-const TYPE_PORT: u32 = 13;
-const TYPE_NAME: u32 = 41;
-
-/// Where clouds tell machines about themselves, secrets among it: link-local addresses in general, Azure, Alibaba,
-/// Oracle; Amazon, Google and Scaleway by IPv6. Its link-local addresses do not leave a link.
-const METADATA4: [([u8; 4], u8); 4] = [
-    ([169, 254, 0, 0], 16),
-    ([168, 63, 129, 16], 32),
-    ([100, 100, 100, 200], 32),
-    ([192, 0, 0, 192], 32),
-];
-const METADATA6: [Ipv6Addr; 3] = [
-    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
-    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
-    Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
-];
 
 /// `RTN_LOCAL`: an address of the node.
 const LOCAL: u32 = 2;
@@ -68,50 +42,6 @@ const KNOWN: u32 = 2 | 4;
 /// `IPS_DST_NAT`: a published port was asked for.
 const PUBLISHED: u32 = 1 << 5;
 
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_ARP: u16 = 0x0806;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
-
-/// Messages of neighbour discovery (RFC 4861).
-const ROUTER_ADVERTISEMENT: u8 = 134;
-const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
-const REDIRECT: u8 = 137;
-
-const fn joined(types: &[u32]) -> u32 {
-    let mut all = 0;
-    let mut rest = types;
-    while let [first, others @ ..] = rest {
-        all = (all << TYPE_BITS) | *first;
-        rest = others;
-    }
-    all
-}
-
-/// All sets, each in its table.
-pub(super) const fn sets() -> [(Table, Set); 11] {
-    let target4 = Some((joined(&[TYPE_IPV4, TYPE_PORT]), 8));
-    let target6 = Some((joined(&[TYPE_IPV6, TYPE_PORT]), 20));
-    let any = (joined(&[TYPE_PROTOCOL, TYPE_PORT]), 8);
-    let bound4 = (joined(&[TYPE_IPV4, TYPE_PROTOCOL, TYPE_PORT]), 12);
-    let bound6 = (joined(&[TYPE_IPV6, TYPE_PROTOCOL, TYPE_PORT]), 24);
-    let macs = (joined(&[TYPE_NAME, TYPE_ETHER]), 24);
-    let v4 = (joined(&[TYPE_NAME, TYPE_IPV4]), 20);
-    let v6 = (joined(&[TYPE_NAME, TYPE_IPV6]), 32);
-    [
-        (INET, Set { name: "ports4", id: 1, key: any, data: target4 }),
-        (INET, Set { name: "ports6", id: 2, key: any, data: target6 }),
-        (INET, Set { name: "bound4", id: 3, key: bound4, data: target4 }),
-        (INET, Set { name: "bound6", id: 4, key: bound6, data: target6 }),
-        (BRIDGE, Set { name: "macs", id: 5, key: macs, data: None }),
-        (BRIDGE, Set { name: "v4", id: 6, key: v4, data: None }),
-        (BRIDGE, Set { name: "v6", id: 7, key: v6, data: None }),
-        (INET, Set { name: "metadata4", id: 8, key: (TYPE_IPV4, 4), data: None }),
-        (INET, Set { name: "metadata6", id: 9, key: (TYPE_IPV6, 16), data: None }),
-        (INET, Set { name: "machines4", id: 10, key: (TYPE_IPV4, 4), data: None }),
-        (INET, Set { name: "machines6", id: 11, key: (TYPE_IPV6, 16), data: None }),
-    ]
-}
-
 /// Makes the table of addresses and ports.
 pub(super) fn inet(transaction: &mut Transaction, ground: &Ground) {
     let chain = |kind, number, priority| Some(Hook { kind, number, priority });
@@ -119,6 +49,7 @@ pub(super) fn inet(transaction: &mut Transaction, ground: &Ground) {
     make_sets(transaction, INET);
     transaction.chain(INET, "publish", None);
     transaction.chain(INET, "metadata", None);
+    transaction.chain(INET, "translated", None);
     transaction.chain(INET, "machines", None);
     if ground.flat.is_some() {
         transaction.chain(INET, "others", None);
@@ -132,12 +63,6 @@ pub(super) fn inet(transaction: &mut Transaction, ground: &Ground) {
     publish(transaction);
     let rules = Rules { transaction, bridge: interface(&ground.bridge) };
     rules.translate(ground);
-}
-
-fn make_sets(transaction: &mut Transaction, table: Table) {
-    for (_, set) in sets().iter().filter(|(owner, _)| owner.family == table.family) {
-        transaction.set(table, *set);
-    }
 }
 
 /// Published ports: those of one address first.
@@ -278,13 +203,22 @@ impl Rules<'_> {
         use Expression::Verdict as End;
         let (from_units, to_units) =
             (meta_is(Meta::InName, &self.bridge), meta_is(Meta::OutName, &self.bridge));
-        for (network, prefix) in METADATA4 {
-            let to_metadata = [of_family(IPV4), address(16, &network, prefix)].concat();
-            self.add("forward", &[&from_units, &to_metadata], End(Verdict::Goto("metadata")));
+        let (ipv4, ipv6) = (of_family(IPV4), of_family(IPV6));
+        for network in metadata::ipv4() {
+            let parts: [&[Expression]; 3] = [&from_units, &ipv4, &to_bits(16, &network)];
+            self.add("forward", &parts, End(Verdict::Goto("metadata")));
         }
-        for own in METADATA6 {
-            let to_metadata = [of_family(IPV6), address(24, &own.octets(), 128)].concat();
-            self.add("forward", &[&from_units, &to_metadata], End(Verdict::Goto("metadata")));
+        for network in metadata::ipv6() {
+            let parts: [&[Expression]; 3] = [&from_units, &ipv6, &to_bits(24, &network)];
+            self.add("forward", &parts, End(Verdict::Goto("metadata")));
+        }
+        for network in metadata::translated() {
+            let parts: [&[Expression]; 3] = [&from_units, &ipv6, &to_bits(24, &network)];
+            self.add("forward", &parts, End(Verdict::Jump("translated")));
+        }
+        for written in metadata::ipv4_in_ipv6() {
+            let parts: [&[Expression]; 2] = [&ipv6, &to_bits(24, &written)];
+            self.add("translated", &parts, End(Verdict::Goto("metadata")));
         }
         for (family, at, length, set) in [(IPV4, 16, 4, "machines4"), (IPV6, 24, 16, "machines6")] {
             let to_machine =
@@ -366,62 +300,4 @@ impl Rules<'_> {
         }
         self.add("others", &[], End(Verdict::Drop));
     }
-}
-
-/// Makes the table that keeps units from speaking in another's name.
-pub(super) fn bridge(transaction: &mut Transaction) {
-    transaction.table(BRIDGE);
-    make_sets(transaction, BRIDGE);
-    let hook = Hook { kind: "filter", number: PREROUTING, priority: BEFORE_TRACKING };
-    transaction.chain(BRIDGE, "neighbour", None);
-    transaction.chain(BRIDGE, "sender", None);
-    transaction.chain(BRIDGE, "prerouting", Some(hook));
-    let mut add = |chain: &str, parts: &[&[Expression]], verdict| {
-        let mut rule = parts.concat();
-        rule.push(Expression::Verdict(verdict));
-        transaction.rule(BRIDGE, chain, &rule);
-    };
-    // Other bridges of the node belong to others.
-    add("prerouting", &[&meta_is_not(Meta::InName, LINK_PREFIX.as_bytes())], Verdict::Accept);
-    let cable = [Expression::Meta { key: Meta::InName, to: 0 }];
-    let member = |base, offset, length, set| {
-        [load(base, offset, length, 4), Expression::InSet { register: 0, set }]
-    };
-    let mac = member(Base::Link, 6, 6, "macs");
-    add("prerouting", &[&cable, &mac], Verdict::Goto("sender"));
-    add("prerouting", &[], Verdict::Drop);
-
-    let kind = |kind: u16| meta_is(Meta::Protocol, &kind.to_be_bytes());
-    let v4 = member(Base::Network, 12, 4, "v4");
-    add("sender", &[&kind(ETHERTYPE_IPV4), &cable, &v4], Verdict::Accept);
-    let arp = member(Base::Network, 14, 4, "v4");
-    add("sender", &[&kind(ETHERTYPE_ARP), &cable, &arp], Verdict::Accept);
-    let (ipv6, v6) = (kind(ETHERTYPE_IPV6), member(Base::Network, 8, 16, "v6"));
-    add("sender", &[&ipv6, &cable, &v6], Verdict::Goto("neighbour"));
-    // Before an interface has an address, and about addresses of the link, only neighbours are spoken to.
-    let icmp = meta_is(Meta::Transport, &[ICMPV6]);
-    let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
-    for (source, prefix) in [(link_local, 10), (Ipv6Addr::UNSPECIFIED, 128)] {
-        let source = address(8, &source.octets(), prefix);
-        add("sender", &[&ipv6, &icmp, &source], Verdict::Goto("neighbour"));
-    }
-    add("sender", &[], Verdict::Drop);
-
-    add("neighbour", &[&meta_is_not(Meta::Transport, &[ICMPV6])], Verdict::Accept);
-    let message = |number: u8| {
-        [load(Base::Transport, 0, 1, 0), Expression::Equal { register: 0, value: vec![number] }]
-    };
-    add("neighbour", &[&message(ROUTER_ADVERTISEMENT)], Verdict::Drop);
-    add("neighbour", &[&message(REDIRECT)], Verdict::Drop);
-    let answer = message(NEIGHBOUR_ADVERTISEMENT);
-    let target = member(Base::Transport, 8, 16, "v6");
-    add("neighbour", &[&answer, &cable, &target], Verdict::Accept);
-    let of_link = [
-        load(Base::Transport, 8, 2, 0),
-        Expression::Mask { register: 0, mask: vec![0xff, 0xc0] },
-        Expression::Equal { register: 0, value: vec![0xfe, 0x80] },
-    ];
-    add("neighbour", &[&answer, &of_link], Verdict::Accept);
-    add("neighbour", &[&answer], Verdict::Drop);
-    add("neighbour", &[], Verdict::Accept);
 }

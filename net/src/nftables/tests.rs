@@ -192,6 +192,47 @@ fn the_node_forwards_for_its_units_and_keeps_the_metadata_from_them() {
     });
 }
 
+/// As a translator on the way out would take it for the same service.
+#[test]
+fn the_metadata_is_not_reached_by_another_way_of_writing_it() {
+    inside("the_metadata_is_not_reached_by_another_way_of_writing_it", || {
+        let (far, unit) = (Room::new(), Room::new());
+        std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").unwrap();
+        far.cable("lan1", "eth0");
+        ip("address add fd00:9::1/64 dev lan1 nodad");
+        far.ip("address add fd00:9::2/64 dev eth0 nodad");
+        far.ip("route add default via fd00:9::1");
+        ip("link add ferrite0 type bridge");
+        ip("address add fd00:1:2::1/64 dev ferrite0 nodad");
+        ip("link set ferrite0 up");
+        unit.cable("ferrite-0102", "eth0");
+        ip("link set ferrite-0102 master ferrite0");
+        unit.ip("link set eth0 address 02:fe:00:00:01:02");
+        unit.ip("address add fd00:1:2::102/64 dev eth0 nodad");
+        unit.ip("route add default via fd00:1:2::1");
+        std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").unwrap();
+        let ways = ["64:ff9b::a9fe:a9fe", "64:ff9b:1:2:3:4:a9fe:a9fe", "fd00:ec2::254"];
+        let others = ["64:ff9b::a09:a09", "fd00:9::2"];
+        for address in ways.iter().chain(&others[..1]) {
+            far.ip(&format!("address add {address}/128 dev lo nodad"));
+            ip(&format!("route add {address}/128 via fd00:9::2"));
+        }
+        let own = Member { metadata: false, ..member(0x102, vec![]) };
+        carry_out_all(install(&ground(), std::slice::from_ref(&own)));
+        for address in others {
+            assert!(reaches(&unit, address), "{address} is nobody's metadata");
+        }
+        for address in ways {
+            assert!(!reaches(&unit, address), "{address}");
+        }
+        let allowed = Member { metadata: true, ..own.clone() };
+        carry_out(replace(Some(&own), Some(&allowed)));
+        for address in ways {
+            assert!(reaches(&unit, address), "{address} with metadata_service");
+        }
+    });
+}
+
 #[test]
 fn units_do_not_reach_what_machines_have_for_one_another() {
     inside("units_do_not_reach_what_machines_have_for_one_another", || {

@@ -1,7 +1,5 @@
 //! A value that a unit must not have, and how checks say so.
 
-use super::definition::Unit;
-
 /// A value that a unit must not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {why}", shown(path))]
@@ -38,8 +36,8 @@ fn shown(path: &[String]) -> String {
     })
 }
 
-/// One check of a unit.
-pub(super) type Check = fn(&Unit) -> Result<(), BadValue>;
+/// One check of a whole unit.
+pub(super) type Check<Unit> = fn(&Unit) -> Result<(), BadValue>;
 
 /// A bad value, with why.
 pub(super) fn bad<const N: usize>(path: [&str; N], why: impl Into<String>) -> Result<(), BadValue> {

@@ -5,14 +5,14 @@ use super::container_check;
 use super::definition::Unit;
 use super::life_check;
 use super::names::{NAME_MAX_BYTES, is_unit_name};
-use super::placement;
+use super::placement_check;
 use super::template;
 use crate::reference::Reference;
 
 /// Longest label name and value.
 const LABEL_MAX_BYTES: usize = 256;
 
-const CHECKS: [Check; 6] = [name, program, environment, files, labels, image];
+const CHECKS: [Check<Unit>; 6] = [name, program, environment, files, labels, image];
 
 /// Checks what types cannot say.
 ///
@@ -33,7 +33,7 @@ fn check_instance(unit: &Unit) -> Result<(), BadValue> {
         .iter()
         .chain(&container_check::CHECKS)
         .chain(&life_check::CHECKS)
-        .chain(&placement::CHECKS);
+        .chain(&placement_check::CHECKS);
     all.into_iter().try_for_each(|check| check(unit))
 }
 

@@ -24,7 +24,7 @@ const CPUS_MAX: f64 = 8192.0;
 /// Less is no share of a processor that the kernel can give.
 const CPUS_MIN: f64 = 0.01;
 
-pub(super) const CHECKS: [Check; 11] = [
+pub(super) const CHECKS: [Check<Unit>; 11] = [
     user,
     hostname,
     privileges,

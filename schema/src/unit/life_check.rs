@@ -17,7 +17,7 @@ const EVERY_MAX_S: u32 = 366 * 24 * 60 * 60;
 /// Most starts that are counted.
 const STARTS_MAX: u32 = 1000;
 
-pub(super) const CHECKS: [Check; 5] = [restart, timer, dependencies, stop, health];
+pub(super) const CHECKS: [Check<Unit>; 5] = [restart, timer, dependencies, stop, health];
 
 fn restart(unit: &Unit) -> Result<(), BadValue> {
     let always = unit.restart == Some(RestartPolicy::Always);

@@ -12,6 +12,7 @@ mod life_check;
 pub mod names;
 mod place;
 mod placement;
+mod placement_check;
 pub mod template;
 
 pub use bad_value::BadValue;

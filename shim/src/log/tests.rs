@@ -1,3 +1,7 @@
+//! Lines, files of bounded size, and what a disk may leave of them.
+
+use std::fs;
+
 use super::*;
 
 fn lines(path: &Path) -> Vec<LogLine> {
@@ -92,10 +96,6 @@ fn the_last_two_runs_are_known_whatever_they_wrote() {
     fs::write(folder.path().join(LOG_RUNS), "torn").unwrap();
     second.note_run();
     assert_eq!(known(), LogRuns { latest: second.run, before: None });
-    // Where it cannot be noted, nothing is better than what is wrong.
-    fs::create_dir(folder.path().join(format!("{LOG_RUNS}.next"))).unwrap();
-    second.note_run();
-    assert!(!folder.path().join(LOG_RUNS).exists());
 }
 
 #[test]
@@ -119,6 +119,46 @@ fn two_files_of_bounded_size_hold_the_newest_lines() {
         assert!(fs::metadata(folder.path().join(name)).unwrap().len() < 1100);
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+/// What a container that is given the folder, or a damaged disk, may leave.
+#[test]
+fn nothing_in_the_place_of_a_log_holds_up_or_is_written_through() {
+    for kind in ["a folder", "a FIFO", "a link"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (logs, elsewhere) = (folder.path().join("logs"), folder.path().join("elsewhere"));
+        fs::create_dir(&logs).unwrap();
+        fs::write(&elsewhere, "another's").unwrap();
+        for name in [CURRENT, PREVIOUS, LOG_RUNS, &format!("{LOG_RUNS}.new")] {
+            let path = logs.join(name);
+            match kind {
+                "a folder" => fs::create_dir_all(path.join("deep")).unwrap(),
+                "a FIFO" => {
+                    let made = std::process::Command::new("mkfifo").arg(&path).status();
+                    assert!(made.unwrap().success());
+                }
+                _ => std::os::unix::fs::symlink(&elsewhere, &path).unwrap(),
+            }
+        }
+        let limits = Limits { file_max_bytes: 1, ..LIMITS };
+        let mut log = Log::open(&logs, limits).unwrap();
+        log.note_run();
+        log.take(Stream::Stdout, b"one\n");
+        log.take(Stream::Stdout, b"two\n");
+        for (name, line) in [(PREVIOUS, "one"), (CURRENT, "two")] {
+            let found: Vec<_> = lines(&logs.join(name)).into_iter().map(|line| line.line).collect();
+            assert_eq!(found, [line], "{kind}");
+        }
+        let runs: LogRuns =
+            serde_json::from_slice(&fs::read(logs.join(LOG_RUNS)).unwrap()).unwrap();
+        assert_eq!(runs.latest, log.run, "{kind}");
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "another's", "{kind}");
+        // The folder itself.
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&logs, &link).unwrap();
+        drop(Log::open(&link, limits).unwrap());
+        assert!(fs::symlink_metadata(&link).unwrap().is_dir(), "{kind}");
+    }
 }
 
 #[test]

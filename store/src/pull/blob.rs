@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use ferrite_files::own;
 use hyper::{StatusCode, header};
 
 use super::partial::{Partial, WritePartial};
@@ -155,12 +156,7 @@ async fn from(
 }
 
 fn discard(path: &Path) -> Result<(), Download> {
-    match std::fs::remove_file(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(WritePartial { path: path.to_owned(), source }.into())
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
+    own::remove(path).map_err(|source| WritePartial { path: path.to_owned(), source }.into())
 }
 
 async fn transfer(

@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use ferrite_files::own;
 use ferrite_schema::api::{LayerPhase, LayerProgress, PullProgress};
 use ferrite_schema::node_config::{NodeConfig, RegistryConfig, SignatureRule};
 use ferrite_schema::reference::Reference;
@@ -439,7 +440,7 @@ impl Puller {
                     Ok(false) => {
                         tracing::warn!(%digest, "blob-changed-on-disk");
                         // One that stays is refused once more.
-                        drop(std::fs::remove_file(&path));
+                        drop(own::remove(&path));
                         Ok(false)
                     }
                     Ok(true) | Err(_) => Err(error),

@@ -3,10 +3,11 @@
 //! Nothing in a partial file is believed: what it holds is hashed again when it is continued, and the digest of the
 //! whole decides.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use ferrite_files::own;
 use hyper::body::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
@@ -39,7 +40,8 @@ impl Partial {
     /// Bytes that are in the file already.
     #[must_use]
     pub fn length(path: &Path) -> u64 {
-        std::fs::metadata(path).map_or(0, |meta| meta.len())
+        let file = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file);
+        file.map_or(0, |meta| meta.len())
     }
 
     /// Opens the file to continue behind its first `keep_bytes`.
@@ -82,8 +84,7 @@ fn write(
     keep_bytes: u64,
     mut queue: mpsc::Receiver<Bytes>,
 ) -> io::Result<(Digest, u64)> {
-    let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    let mut file = own::open(path)?;
     file.set_len(keep_bytes)?;
     file.seek(SeekFrom::Start(0))?;
     let mut hashing = Hashing::new(file);
@@ -133,5 +134,28 @@ mod tests {
     async fn a_file_that_cannot_be_written_is_said_so() {
         let partial = Partial::open(Path::new("/nonexistent-folder/a"), 0).unwrap();
         assert!(partial.finish().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_file_is_nothing_to_go_on_with() {
+        for kind in ["a folder", "a FIFO", "a link"] {
+            let folder = tempfile::tempdir().unwrap();
+            let (path, elsewhere) = (folder.path().join("a"), folder.path().join("elsewhere"));
+            std::fs::write(&elsewhere, "another's").unwrap();
+            match kind {
+                "a folder" => std::fs::create_dir_all(path.join("deep")).unwrap(),
+                "a FIFO" => {
+                    let made = std::process::Command::new("mkfifo").arg(&path).status();
+                    assert!(made.unwrap().success());
+                }
+                _ => std::os::unix::fs::symlink(&elsewhere, &path).unwrap(),
+            }
+            let partial = Partial::open(&path, Partial::length(&path)).unwrap();
+            assert!(partial.push(Bytes::from_static(b"whole")).await);
+            let (digest, bytes) = partial.finish().await.unwrap();
+            assert_eq!((digest, bytes), (Digest::of(b"whole"), 5), "{kind}");
+            assert_eq!(std::fs::read(&path).unwrap(), b"whole", "{kind}");
+            assert_eq!(std::fs::read(&elsewhere).unwrap(), b"another's", "{kind}");
+        }
     }
 }

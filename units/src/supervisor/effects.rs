@@ -50,10 +50,7 @@ impl Supervisor {
                 self.keep_fired(name, now).await;
             }
             Effect::ClearTimer => self.entries.get_mut(name)?.timer += 1,
-            Effect::Release => {
-                self.entries.get_mut(name)?.addresses.clear();
-                self.tools.containers.detach(name).await;
-            }
+            Effect::Release => self.release(name).await,
         }
         None
     }

@@ -1,4 +1,4 @@
-//! A unit that is forgotten, and what was kept about it.
+//! A unit that is at rest or forgotten, and what goes with it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,12 +11,26 @@ use ferrite_store::beside::{self, beside};
 use ferrite_sys::cgroup::Cgroup;
 
 use super::super::record;
+use super::super::volumes::{self, Volumes};
 use super::Supervisor;
 
 /// Bound of the wait for killed processes to be gone: what stays is the next start's to clear.
 const EMPTY_WITHIN: Duration = Duration::from_secs(2);
 
 impl Supervisor {
+    /// Gives back what a unit has only while it lives. A volume that its shim had not filled to its end goes as well: nobody
+    /// would see it, and the next start would begin anew.
+    pub(super) async fn release(&mut self, name: &str) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        entry.addresses.clear();
+        let units = [Some(&entry.unit), entry.launched.as_ref()];
+        if !volumes::users(units.into_iter().flatten()).is_empty() {
+            let volumes = Volumes::in_folder(&self.tools.places.volumes);
+            beside::unwaited(move || volumes.clean_unfinished());
+        }
+        self.tools.containers.detach(name).await;
+    }
+
     pub(super) async fn forget(&mut self, name: &str) {
         let cgroup = self.cgroup(name);
         let gone = self.entries.remove(name).map(|entry| entry.gone);

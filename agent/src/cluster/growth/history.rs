@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use ferrite_schema::cluster::MachineId;
 
-use super::{BEGINS_WITHIN, Seen};
+use super::seen::{BEGINS_WITHIN, Seen};
 
 /// What a leader has seen since when.
 #[derive(Debug, Default)]

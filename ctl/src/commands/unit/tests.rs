@@ -1,5 +1,6 @@
+use super::super::unit_document::{as_toml, is_file};
 use super::wait::is_decided;
-use super::{as_toml, is_as_far, is_file, list_table, reached, status, trouble};
+use super::{is_as_far, list_table, reached, status, trouble};
 use crate::cli::Until;
 use ferrite_schema::api::{Exit, NodeStats, Stats, UnitState, UnitStats, UnitStatus};
 use ferrite_schema::unit;

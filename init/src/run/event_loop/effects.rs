@@ -1,12 +1,13 @@
 //! What the machine asks for, done.
 
+use ferrite_schema::chain;
 use ferrite_schema::control::ShutdownMode;
 use rustix::io::Errno;
 use rustix::process::Signal;
 use rustix::system::{RebootCommand, reboot};
 
 use super::EventLoop;
-use crate::fatal::{chain, fatal};
+use crate::fatal::fatal;
 use crate::run::machine::{Effect, Event};
 use crate::run::{cgroups, children, finish};
 use crate::{log, unwritten, watchdog};
