@@ -73,6 +73,13 @@ pub enum BuildKernel {
     #[error("the kernel in {folder} is not as it should be:\n{}", list(.findings))]
     Wrong { folder: PathBuf, findings: Vec<Finding> },
     #[error(
+        "Debian has updated the kernel's source or its tools since {folder} was written, and the kernel is not as it should be \
+         any more:\n{}\nchange that folder (docs/kernel.md says how), or take another variant until somebody has: \
+         `ferrite image build --variant cloud`, `FERRITE_TEST_VARIANT=cloud scripts/test`",
+        list(.findings)
+    )]
+    Outdated { folder: PathBuf, findings: Vec<Finding> },
+    #[error(
         "the configuration of the kernel in {folder} is not the one that is committed there:\n{}\nlook at it; \
          `ferrite image kernel configure --bless` writes it",
         list(.findings)
@@ -184,14 +191,24 @@ impl WantedKernel<'_> {
         let (_, result) = read(&kernel.product("config"))?;
         let findings = checks::judge_built(self.definition, &result);
         if !findings.is_empty() {
-            return Err(self.wrong(findings));
+            return Err(self.wrong(findings, &result));
         }
         self.compare(&result, progress)?;
         Ok(Some(kernel))
     }
 
-    fn wrong(&self, findings: Vec<Finding>) -> BuildKernel {
-        BuildKernel::Wrong { folder: self.definition.folder.clone(), findings }
+    fn wrong(&self, findings: Vec<Finding>, result: &Configuration) -> BuildKernel {
+        let folder = self.definition.folder.clone();
+        if self.is_of_others(result) {
+            BuildKernel::Outdated { folder, findings }
+        } else {
+            BuildKernel::Wrong { folder, findings }
+        }
+    }
+
+    fn is_of_others(&self, result: &Configuration) -> bool {
+        let committed = self.definition.result.as_ref();
+        committed.is_some_and(|committed| checks::is_of_others(committed, result))
     }
 
     /// Holds a configuration against the committed one. What an update of Debian's has changed stops nobody who has come just
@@ -201,13 +218,12 @@ impl WantedKernel<'_> {
         result: &Configuration,
         progress: &mut dyn Progress,
     ) -> Result<(), BuildKernel> {
-        let committed = self.definition.result.as_ref();
-        let changes = checks::changes(committed, result);
+        let changes = checks::changes(self.definition.result.as_ref(), result);
         if changes.is_empty() {
             return Ok(());
         }
         let folder = self.definition.folder.clone();
-        if !committed.is_some_and(|committed| checks::is_of_others(committed, result)) {
+        if !self.is_of_others(result) {
             return Err(BuildKernel::Changed { folder, findings: changes });
         }
         let told = changes.get(..CHANGES_MAX).unwrap_or(&changes);
@@ -313,7 +329,7 @@ impl WantedKernel<'_> {
             .map_err(|(path, source)| BuildKernel::Access { act: "read", path, source })?;
         let findings = checks::judge(self.definition, &symbols, &result);
         if !findings.is_empty() {
-            return Err(self.wrong(findings));
+            return Err(self.wrong(findings, &result));
         }
         progress.end(&format!("{} options built in", result.built_in()));
         Ok((text, result))
