@@ -100,7 +100,7 @@ pub struct KernelSelection {
 }
 
 /// Debian's archives.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct MirrorSelection {
     /// Mirror of Debian's packages; the one that this computer uses where absent
     #[arg(long, value_name = "URI")]
