@@ -30,6 +30,9 @@ pub struct BootState {
     pub unproven: bool,
     /// A person named it on the command line: no start was counted, and it is not left.
     pub persons_choice: bool,
+    /// The slot, another than this one, whose kernel the running one refused to load: there is no way to it in this boot,
+    /// nor in the next.
+    pub refused: Option<Slot>,
     /// What the slot holds, as a trusted key vouches for it.
     pub document: SlotDocument,
     /// Kernel name of the system disk: `vda`.

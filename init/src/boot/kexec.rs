@@ -41,15 +41,37 @@ pub enum KexecError {
     CommandLine { length: usize },
     #[error("load the slot's kernel for kexec")]
     Load { source: Errno },
+    #[error(
+        "the running kernel refuses to load the slot's: under Secure Boot (lockdown) it takes only what the firmware's keys \
+         have signed. That says nothing against the slot, and costs it nothing"
+    )]
+    Refused { source: Errno },
     #[error("jump into the slot's kernel")]
     Jump { source: Errno },
 }
+
+/// What `kexec_file_load(2)` says where it looked at the caller's rights or the kernel's signature and did not like them:
+/// lockdown and other security modules, a signature that is missing, not understood, or by a key that is not known, not
+/// valid any more or revoked. A kernel without kexec at all is as little the slot's fault.
+const REFUSALS: [Errno; 10] = [
+    Errno::PERM,
+    Errno::ACCESS,
+    Errno::NODATA,
+    Errno::NOPKG,
+    Errno::BADMSG,
+    Errno::NOKEY,
+    Errno::KEYREJECTED,
+    Errno::KEYEXPIRED,
+    Errno::KEYREVOKED,
+    Errno::NOSYS,
+];
 
 /// Loads kernel and initramfs out of the KERN partition `path`, checking their hashes, so that
 /// [`jump`] can go there.
 ///
 /// # Errors
-/// The partition cannot be read, does not hold what was signed, or the running kernel refuses.
+/// The partition cannot be read, does not hold what was signed, or the running kernel refuses
+/// ([`KexecError::Refused`]) or cannot use it.
 pub fn load(path: &Path, document: &SlotDocument, command_line: &str) -> Result<(), KexecError> {
     let kernel = copy_checked(path, "kernel", &document.kernel)?;
     let initramfs = copy_checked(path, "initramfs", &document.initramfs)?;
@@ -58,8 +80,16 @@ pub fn load(path: &Path, document: &SlotDocument, command_line: &str) -> Result<
         return Err(too_long);
     }
     let command_line = CString::new(command_line).ok().ok_or(too_long)?;
-    ferrite_sys::kexec::load(kernel.as_fd(), initramfs.as_fd(), &command_line)
-        .map_err(|source| KexecError::Load { source })
+    ferrite_sys::kexec::load(kernel.as_fd(), initramfs.as_fd(), &command_line).map_err(not_loaded)
+}
+
+/// Whether the kernel refused to load another, or could not.
+fn not_loaded(source: Errno) -> KexecError {
+    if REFUSALS.contains(&source) {
+        KexecError::Refused { source }
+    } else {
+        KexecError::Load { source }
+    }
 }
 
 /// Jumps into the loaded kernel. Returns only when that fails.
@@ -208,6 +238,18 @@ mod tests {
         let long = "x".repeat(COMMAND_LINE_MAX_BYTES);
         let built = line("quiet panic=10", &[&long, "ferrite.hold"]).build();
         assert_eq!(built, format!("quiet panic=10 ferrite.hold {PINS}"));
+    }
+
+    #[test]
+    fn a_refusal_is_told_from_a_kernel_that_is_none() {
+        let is_refusal = |errno| matches!(not_loaded(errno), KexecError::Refused { .. });
+        // Under lockdown; with a signature by a key that this machine does not know; with none, where one must be.
+        for errno in [Errno::PERM, Errno::NOKEY, Errno::KEYREJECTED, Errno::NODATA] {
+            assert!(is_refusal(errno), "{errno}");
+        }
+        for errno in [Errno::NOEXEC, Errno::NOMEM, Errno::IO, Errno::ADDRNOTAVAIL, Errno::INVAL] {
+            assert!(!is_refusal(errno), "{errno}");
+        }
     }
 
     #[test]

@@ -69,6 +69,8 @@ struct Boot {
     documents: Vec<(Slot, SlotDocument)>,
     command_line: String,
     boot_id: String,
+    /// The slot whose kernel the running one refuses to load.
+    refused: Option<Slot>,
     warnings: Vec<String>,
     recorder: Recorder,
 }
@@ -108,6 +110,7 @@ pub fn run(first: Instant) -> ! {
         documents: Vec::new(),
         command_line,
         boot_id,
+        refused: None,
         warnings: Vec::new(),
         recorder,
     };
@@ -163,10 +166,17 @@ impl Boot {
             self.say(attempt);
             let failure = self.try_slot(attempt);
             self.warn(format!("slot {} cannot be booted: {}", attempt.slot, chain(&failure)));
-            if let Some(counted) = plan.failed(attempt)
-                && let Err(error) = self.write_slots(counted)
+            let (change, not_written) =
+                if matches!(failure, SlotFailure::Kexec(kexec::KexecError::Refused { .. })) {
+                    self.refused = Some(attempt.slot);
+                    (plan.refused(attempt), "its start was counted and stays so")
+                } else {
+                    (plan.failed(attempt), "that is counted nowhere")
+                };
+            if let Some(slots) = change
+                && let Err(error) = self.write_slots(slots)
             {
-                self.warn(format!("that is counted nowhere: {}", chain(&error)));
+                self.warn(format!("{not_written}: {}", chain(&error)));
             }
         }
         give_up_slowly(&format!(
@@ -286,6 +296,7 @@ impl Boot {
             persons_choice: (attempt.pinned && !jumped)
                 || boot_params::value(&self.command_line, boot_params::STAY).is_some(),
             unproven: !attributes_of(&self.table, attempt.slot).successful,
+            refused: self.refused,
             document: document.clone(),
             disk: self.disk.name().to_owned(),
             disk_guid: self.table.disk_guid(),

@@ -3,8 +3,8 @@
 //! ```text
 //! next_attempt() ──Some(attempt)──▶ write what the start costs, durably ──▶ way() ─▶ root, or kexec
 //!   ▲                                                                  │
-//!   └───────────────────────── failed(slot) ◀──────────────────────────┘
-//! next() ──None──▶ nothing to boot: say so, wait, reset
+//!   └──────────── failed(attempt), or refused(attempt) ◀───────────────┘
+//! next_attempt() ──None──▶ nothing to boot: say so, wait, reset
 //! ```
 //!
 //! Every failure takes a slot out of this boot, so there are at most two attempts. What a start costs, and who loses
@@ -31,6 +31,8 @@ pub struct Attempt {
     pub reason: Reason,
     /// Write these attributes, flushed, before anything of the slot is used.
     pub write: Option<Slots>,
+    /// Write these where the running kernel refuses the slot's: see [`slots::Start::unpaid`].
+    pub unpaid: Option<Slots>,
     /// The slot that loses its place with this.
     pub demoted: Option<Slot>,
     /// The command line names it: the kernel before this one chose it, or a person did.
@@ -63,12 +65,13 @@ impl Plan {
         {
             let successful = self.slots.get(slot).successful;
             let reason = if successful { Reason::Successful } else { Reason::Trial };
-            return Some(Attempt { slot, reason, write: None, demoted: None, pinned: true });
+            let (write, unpaid, demoted) = (None, None, None);
+            return Some(Attempt { slot, reason, write, unpaid, demoted, pinned: true });
         }
         let start = slots::start(self.slots, self.usable)?;
         self.slots = start.write.unwrap_or(self.slots);
-        let slots::Start { slot, reason, write, demoted } = start;
-        Some(Attempt { slot, reason, write, demoted, pinned: false })
+        let slots::Start { slot, reason, write, unpaid, demoted } = start;
+        Some(Attempt { slot, reason, write, unpaid, demoted, pinned: false })
     }
 
     /// Takes a slot that could not be entered out of this boot. Returns what to write, durably.
@@ -79,6 +82,14 @@ impl Plan {
         let after = slots::failed_to_start(self.slots, attempt.slot, counted);
         self.slots = after.unwrap_or(self.slots);
         after
+    }
+
+    /// Takes a slot out of this boot whose kernel the running one refuses to load, which says nothing against the slot.
+    /// Returns what to write, durably.
+    pub fn refused(&mut self, attempt: Attempt) -> Option<Slots> {
+        self.usable = self.usable.without(attempt.slot);
+        self.slots = attempt.unpaid.unwrap_or(self.slots);
+        attempt.unpaid
     }
 
     /// Both slots as they are after what was to be written so far.
@@ -128,6 +139,28 @@ mod tests {
         let counted = plan.failed(attempt).unwrap();
         assert_eq!(counted.a, SlotAttributes { tries: 15, ..GOOD });
         assert_eq!(plan.next_attempt(), None);
+    }
+
+    #[test]
+    fn a_slot_that_the_kernel_refuses_to_start_gets_back_what_it_cost_and_is_not_tried_again() {
+        let proven = SlotAttributes { priority: 2, ..GOOD };
+        for other in [STAGED, proven] {
+            let before = Slots { a: GOOD, b: other };
+            let mut plan = plan(before.a, before.b, None);
+            let attempt = plan.next_attempt().unwrap();
+            assert_eq!(attempt.slot, Slot::B);
+            assert!(attempt.write.is_some_and(|paid| paid != before), "{other:?}");
+            assert_eq!(plan.refused(attempt), Some(before), "{other:?}");
+            // B is out of this boot, so A's start costs nothing either.
+            let attempt = plan.next_attempt().unwrap();
+            assert_eq!((attempt.slot, attempt.write), (Slot::A, None));
+            assert_eq!(plan.slots(), before);
+        }
+        // A person's choice cost nothing to begin with.
+        let mut plan = plan(GOOD, STAGED, Some(Slot::B));
+        let attempt = plan.next_attempt().unwrap();
+        assert_eq!(plan.refused(attempt), None);
+        assert_eq!(plan.slots(), Slots { a: GOOD, b: STAGED });
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! When a slot is used up, loses its place, or is left.
 //!
 //! Nothing here takes a priority or a success away: whatever fails, however often, can still be booted where nothing
-//! better is left. A slot whose header is not trusted *here* is passed over and not touched: it may be innocent.
+//! better is left. A slot whose header is not trusted *here* is passed over and not touched: it may be innocent. So may one whose
+//! kernel the running kernel refuses to load (lockdown, under Secure Boot): what its start cost is given back, and nobody
+//! leaves the running slot for it in this boot.
 //!
 //! | slot | a start writes, before anything of the slot is used |
 //! |---|---|
@@ -43,6 +45,9 @@ pub struct Start {
     pub reason: Reason,
     /// Write this, flushed, before anything of the slot is used.
     pub write: Option<Slots>,
+    /// Write this instead once the running kernel has refused to start the slot: nothing of it was used, so its start costs
+    /// nothing. `None`: it did not.
+    pub unpaid: Option<Slots>,
     /// A slot that loses its place with this, having failed too often.
     pub demoted: Option<Slot>,
 }
@@ -140,12 +145,14 @@ pub fn start(slots: Slots, usable: Usable) -> Option<Start> {
             let after = slots.lose_place(slot);
             let next = start(after, usable)?;
             let demoted = next.demoted.or(Some(slot));
+            // That a slot loses its place for the starts it had is no part of what the other one's costs.
             return Some(Start { write: next.write.or(Some(after)), demoted, ..next });
         }
         Reason::LastResort if other.priority > 0 => slots.behind(slot),
         Reason::LastResort => slots,
     };
-    Some(Start { slot, reason, write: after.changed_from(slots), demoted: None })
+    let write = after.changed_from(slots);
+    Some(Start { slot, reason, write, unpaid: write.map(|_| slots), demoted: None })
 }
 
 /// A slot could not be entered although it is signed by a trusted key. What to write, where its start cost it
@@ -159,10 +166,11 @@ pub fn failed_to_start(slots: Slots, slot: Slot, counted: bool) -> Option<Slots>
 }
 
 /// The running slot's data are damaged on the disk. It is left where the other one has a chance, and loses
-/// its own, so that two damaged slots do not send the machine to and fro.
+/// its own, so that two damaged slots do not send the machine to and fro. `other_usable`: its header is trusted here, and
+/// the kernel did not refuse to start it in this boot.
 #[must_use]
-pub fn damaged(slots: Slots, running: Slot, other_trusted: bool) -> Remedy {
-    if other_trusted && starts::has_chance(slots.get(running.other())) {
+pub fn damaged(slots: Slots, running: Slot, other_usable: bool) -> Remedy {
+    if other_usable && starts::has_chance(slots.get(running.other())) {
         Remedy::Restart(slots.lose_place(running).changed_from(slots))
     } else {
         Remedy::RunOn
@@ -170,16 +178,17 @@ pub fn damaged(slots: Slots, running: Slot, other_trusted: bool) -> Remedy {
 }
 
 /// The running slot has not become ready in its time. Its start was counted before it was used, so a restart is
-/// all that is left to do.
+/// all that is left to do. `other_usable` as for [`damaged`]: a slot that is refused again would send the machine round for
+/// ever, since that costs it nothing.
 #[must_use]
-pub fn not_ready(slots: Slots, running: Slot, other_trusted: bool) -> Remedy {
+pub fn not_ready(slots: Slots, running: Slot, other_usable: bool) -> Remedy {
     let other = slots.get(running.other());
     let better = if slots.get(running).successful {
         starts::has_chance(other)
     } else {
         starts::is_bootable(other)
     };
-    if other_trusted && better { Remedy::Restart(None) } else { Remedy::RunOn }
+    if other_usable && better { Remedy::Restart(None) } else { Remedy::RunOn }
 }
 
 /// The running slot has become ready. It goes before one that has used up its chances.

@@ -39,6 +39,26 @@ fn assert_nothing_lost(before: Slots, after: Slots, what: &str) {
     }
 }
 
+/// Nothing was counted against a slot; that it had failed too often before may have cost it its place.
+fn is_unharmed(before: SlotAttributes, after: SlotAttributes) -> bool {
+    let had_failed = starts::failed(before) == STARTS_MAX && starts::is_spent(after);
+    before.successful == after.successful && (before.tries == after.tries || had_failed)
+}
+
+/// A slot that the running kernel refused to start is as it was. Only who has failed too often before, and whose turn it was to
+/// lose his place for it, loses it.
+fn assert_refusal_costs_nothing(before: Slots, start: Start) {
+    let after = start.unpaid.or(start.write).unwrap_or(before);
+    assert!(is_unharmed(before.get(start.slot), after.get(start.slot)), "{before:?} → {after:?}");
+    match start.demoted {
+        None => assert_eq!(after, before),
+        Some(demoted) => {
+            assert_nothing_lost(before, after, "refused");
+            assert!(starts::is_spent(after.get(demoted)), "{before:?} → {after:?}");
+        }
+    }
+}
+
 #[test]
 fn whatever_the_evidence_nothing_is_lost_and_what_is_not_trusted_is_not_touched() {
     let mut cells = 0;
@@ -53,6 +73,7 @@ fn whatever_the_evidence_nothing_is_lost_and_what_is_not_trusted_is_not_touched(
             assert!(usable.get(start.slot) && before.get(start.slot).priority > 0);
             let after = start.write.unwrap_or(before);
             assert_nothing_lost(before, after, "start");
+            assert_refusal_costs_nothing(before, start);
             for slot in Slot::ALL {
                 if !usable.get(slot) {
                     assert_eq!(after.get(slot), before.get(slot), "{before:?} {usable:?}");
@@ -161,6 +182,48 @@ fn restarts_for_want_of_readiness_come_to_an_end() {
             }
             restarts += 1;
             assert!(restarts <= 40, "{slots:?}");
+        }
+    }
+}
+
+/// Boots in a machine whose kernel refuses to load the kernel of `refused`; the slot that is entered instead.
+fn boot_where_one_is_refused(slots: &mut Slots, refused: Slot) -> Option<Slot> {
+    let mut usable = BOTH;
+    loop {
+        let start = start(*slots, usable)?;
+        *slots = start.write.unwrap_or(*slots);
+        if start.slot != refused {
+            return Some(start.slot);
+        }
+        *slots = start.unpaid.unwrap_or(*slots);
+        usable = usable.without(refused);
+    }
+}
+
+#[test]
+fn a_slot_that_is_refused_at_every_boot_is_as_good_as_before_and_keeps_nobody_from_running() {
+    for before in some_pairs() {
+        for refused in Slot::ALL {
+            let (mut slots, other) = (before, refused.other());
+            for boot in 0..20 {
+                let entered = boot_where_one_is_refused(&mut slots, refused);
+                assert_eq!(
+                    entered,
+                    (before.get(other).priority > 0).then_some(other),
+                    "{before:?}"
+                );
+                let (was, is) = (before.get(refused), slots.get(refused));
+                assert!(is_unharmed(was, is), "boot {boot}: {before:?} → {slots:?}");
+                if entered.is_none() {
+                    break;
+                }
+                // Neither of these may restart for a slot that is refused again: it would go on for ever.
+                assert_eq!(not_ready(slots, other, false), Remedy::RunOn);
+                assert_eq!(damaged(slots, other, false), Remedy::RunOn);
+                if boot % 2 == 1 {
+                    slots = ready(slots, other).unwrap_or(slots);
+                }
+            }
         }
     }
 }

@@ -67,6 +67,7 @@ pub fn run(boot: BootState) -> ! {
         slot,
         unproven,
         persons_choice,
+        refused,
         document,
         disk,
         disk_guid,
@@ -114,7 +115,7 @@ pub fn run(boot: BootState) -> ! {
     let keys = header::trusted_keys(Path::new(names::SLOT_KEYS_DIR));
     let node = Node {
         slot,
-        slots: SlotDisk::new(disk.clone(), keys),
+        slots: SlotDisk::new(disk.clone(), keys, refused),
         disk,
         platform,
         recorder,

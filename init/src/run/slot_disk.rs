@@ -17,6 +17,7 @@ use crate::irreversible::slots::{self, Remedy};
 pub struct SlotDisk {
     disk: SystemDisk,
     keys: Vec<TrustedKey>,
+    refused: Option<Slot>,
 }
 
 /// A slot could not be looked at or changed.
@@ -47,10 +48,11 @@ pub enum Outcome {
 }
 
 impl SlotDisk {
-    /// The slots of `disk`, whose headers must be signed by one of `keys`.
+    /// The slots of `disk`, whose headers must be signed by one of `keys`. `refused`: the one whose kernel could not be
+    /// loaded in this boot, for a reason that holds in the next as well.
     #[must_use]
-    pub const fn new(disk: SystemDisk, keys: Vec<TrustedKey>) -> Self {
-        Self { disk, keys }
+    pub const fn new(disk: SystemDisk, keys: Vec<TrustedKey>, refused: Option<Slot>) -> Self {
+        Self { disk, keys, refused }
     }
 
     /// Marks the running slot successful.
@@ -87,12 +89,9 @@ impl SlotDisk {
         let other = running.other();
         let header = self.check_header(other)?;
         let slots = slots_of(&self.read_table()?)?;
-        match slots::not_ready(slots, running, header.is_ok()) {
+        match slots::not_ready(slots, running, self.is_usable(other, &header)) {
             Remedy::Restart(_) => Ok(Ok(())),
-            Remedy::RunOn => {
-                let why = slots.can_boot(other, header).err();
-                Ok(Err(why.unwrap_or(Refusal::OtherSlotFailed { slot: other })))
-            }
+            Remedy::RunOn => Ok(Err(self.why_not(slots, other, header))),
         }
     }
 
@@ -105,15 +104,28 @@ impl SlotDisk {
         let other = running.other();
         let header = self.check_header(other)?;
         let mut why = None;
-        self.edit(|slots| match slots::damaged(slots, running, header.is_ok()) {
+        let is_usable = self.is_usable(other, &header);
+        self.edit(|slots| match slots::damaged(slots, running, is_usable) {
             Remedy::Restart(edited) => Ok(edited),
             Remedy::RunOn => {
-                let refusal = slots.can_boot(other, header).err();
-                why = Some(refusal.unwrap_or(Refusal::OtherSlotFailed { slot: other }));
+                why = Some(self.why_not(slots, other, header));
                 Ok(None)
             }
         })?;
         Ok(why.map_or(Ok(()), Err))
+    }
+
+    fn is_usable(&self, slot: Slot, header: &Result<(), String>) -> bool {
+        header.is_ok() && self.refused != Some(slot)
+    }
+
+    /// Why nobody leaves the running slot for `slot`.
+    fn why_not(&self, slots: Slots, slot: Slot, header: Result<(), String>) -> Refusal {
+        match slots.can_boot(slot, header) {
+            Err(refusal) => refusal,
+            Ok(()) if self.refused == Some(slot) => Refusal::OtherSlotRefused { slot },
+            Ok(()) => Refusal::OtherSlotFailed { slot },
+        }
     }
 
     /// Both slots, for a client of the control socket.

@@ -28,6 +28,11 @@ pub enum Refusal {
         /// The other slot.
         slot: Slot,
     },
+    /// The kernel that chooses among the slots refuses to load the other one's.
+    OtherSlotRefused {
+        /// The other slot.
+        slot: Slot,
+    },
 }
 
 impl fmt::Display for Refusal {
@@ -43,6 +48,10 @@ impl fmt::Display for Refusal {
             Self::OtherSlotFailed { slot } => write!(
                 f,
                 "slot {slot} cannot boot: it was never ready and has no tries left; stage it again first"
+            ),
+            Self::OtherSlotRefused { slot } => write!(
+                f,
+                "slot {slot} cannot boot here: the kernel refused to load its kernel (lockdown, under Secure Boot)"
             ),
         }
     }

@@ -60,6 +60,9 @@ pub(crate) struct BootArguments {
     /// Seconds that the last image build took, with everything compiled.
     #[arg(long)]
     pub(crate) build_s: Option<f64>,
+    /// Seconds that the kernel of our own took to build, its packages being there.
+    #[arg(long)]
+    pub(crate) kernel_build_s: Option<f64>,
     /// Runs of each side. Ticks repeat to 0.2 %, so a few are enough.
     #[arg(long, default_value_t = 3)]
     pub(crate) runs: usize,
@@ -104,6 +107,10 @@ pub(crate) struct ContainersArguments {
     /// Debian 13 with podman, crun and a kernel, as a tar of its root; left out, those comparisons are skipped.
     #[arg(long)]
     pub(crate) debian: Option<PathBuf>,
+    /// Guests' time passes by instructions, so that a few percent are seen whatever else this computer does: for comparing
+    /// two images of ours. Nothing of others is measured then.
+    #[arg(long)]
+    pub(crate) ticks: bool,
     /// Only these parts.
     #[arg(long)]
     pub(crate) only: Vec<String>,

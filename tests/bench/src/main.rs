@@ -50,6 +50,9 @@ fn boot_suite(arguments: &BootArguments) -> Result<()> {
     if let Some(seconds) = arguments.build_s {
         report.target("image build, everything compiled", seconds, "s", 30.0);
     }
+    if let Some(seconds) = arguments.kernel_build_s {
+        report.figure("kernel of our own, built from source", seconds, "s");
+    }
     report.write_json(&arguments.json)?;
     report.print()
 }

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use ferrite_tests::programs::succeed;
+use ferrite_vm::machine::Timing;
 
 use crate::arguments::StartUpArguments;
 use crate::containers::guest::{Guest, Node};
@@ -43,6 +44,7 @@ pub(crate) fn write(arguments: &StartUpArguments) -> Result<()> {
         image: &arguments.probed_image,
         directory: &scratch.path().join("node"),
         settings: "",
+        timing: Timing::Real,
         extra_arguments: &qemu,
     };
     let mut node = Node::boot_as(&guest)?;

@@ -57,6 +57,8 @@ pub(crate) struct Guest<'a> {
     pub(crate) directory: &'a Path,
     /// Added to its configuration.
     pub(crate) settings: &'a str,
+    /// How its time passes.
+    pub(crate) timing: Timing,
     /// Of QEMU.
     pub(crate) extra_arguments: &'a [String],
 }
@@ -65,14 +67,15 @@ impl Node {
     /// Boots a node below `directory`; `settings` are added to its configuration.
     pub(crate) fn boot(setting: &Setting, directory: &Path, settings: &str) -> Result<Self> {
         let (ferrite, image) = (&setting.ours("ferrite"), &setting.probed_image);
-        Self::boot_as(&Guest { ferrite, image, directory, settings, extra_arguments: &[] })
+        let (timing, extra_arguments) = (setting.timing, &[][..]);
+        Self::boot_as(&Guest { ferrite, image, directory, settings, timing, extra_arguments })
     }
 
     /// Boots a node.
     pub(crate) fn boot_as(guest: &Guest<'_>) -> Result<Self> {
         let (host, directory) = (Host::probe()?, guest.directory);
         fs::create_dir_all(directory)?;
-        let (mut machine, client) = node_with_client(&host, guest.image, directory, Timing::Real)?;
+        let (mut machine, client) = node_with_client(&host, guest.image, directory, guest.timing)?;
         machine.memory_mib = MEMORY_MIB;
         machine.forwards.push(PROBE_PORT);
         machine.extra_arguments.extend_from_slice(guest.extra_arguments);

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use ferrite_vm::machine::Timing;
 
 use crate::arguments::ContainersArguments;
 use crate::machine::absolute;
@@ -20,6 +21,8 @@ pub(crate) struct Setting {
     pub(crate) large: PathBuf,
     /// Debian 13 with podman, crun and a kernel, as a tar of its root.
     pub(crate) debian: Option<PathBuf>,
+    /// How time passes in nodes.
+    pub(crate) timing: Timing,
     /// Runs of each side.
     pub(crate) runs: usize,
     /// Folder for anything; gone at the end.
@@ -35,7 +38,8 @@ impl Setting {
             probed_image: arguments.probed_image.clone(),
             busybox: absolute(&arguments.busybox)?,
             large: absolute(&arguments.large)?,
-            debian: arguments.debian.clone(),
+            debian: arguments.debian.clone().filter(|_| !arguments.ticks),
+            timing: if arguments.ticks { Timing::Instructions } else { Timing::Real },
             runs: arguments.runs.max(1),
             scratch: tempfile::tempdir()?,
         })
