@@ -104,7 +104,6 @@ pub enum Refusal {
 #[derive(Debug)]
 pub(super) enum Ask {
     Put(Box<Unit>),
-    Get(String),
     Load(String),
     Start(String),
     Restart(String),
@@ -115,27 +114,32 @@ pub(super) enum Ask {
 
 impl Ask {
     /// The unit that it would change.
-    pub(super) fn changes(&self) -> Option<&str> {
+    pub(super) fn changes(&self) -> &str {
         match self {
-            Self::Put(unit) => Some(&unit.name),
-            Self::Get(_) => None,
+            Self::Put(unit) => &unit.name,
             Self::Load(name)
             | Self::Start(name)
             | Self::Restart(name)
             | Self::Stop(name)
             | Self::Unload(name)
-            | Self::Remove(name) => Some(name),
+            | Self::Remove(name) => name,
         }
     }
+}
+
+/// A question of somebody who changes nothing. It is answered while the supervisor waits for the disk, too.
+#[derive(Debug)]
+pub(super) enum Look {
+    Unit(String, oneshot::Sender<Option<UnitStatus>>),
+    All(oneshot::Sender<Vec<UnitStatus>>),
+    Definition(String, oneshot::Sender<Option<Unit>>),
+    Documents(oneshot::Sender<Documents>),
 }
 
 /// What the supervisor hears.
 #[derive(Debug)]
 pub(super) enum Message {
     Ask(Ask, oneshot::Sender<Result<UnitStatus, Refusal>>),
-    List(oneshot::Sender<Vec<UnitStatus>>),
-    Definition(String, oneshot::Sender<Option<Unit>>),
-    Documents(oneshot::Sender<Documents>),
     /// About the run with this number.
     Happened {
         name: String,
@@ -175,18 +179,11 @@ pub(super) enum Message {
     StopSystem(String, oneshot::Sender<Result<(), Refusal>>),
 }
 
-impl Message {
-    /// What others see of a unit may be another after it.
-    pub(super) fn may_change(&self) -> bool {
-        let looks = matches!(self, Self::List(_) | Self::Definition(..) | Self::Documents(_));
-        !looks && !matches!(self, Self::Ask(Ask::Get(_), _))
-    }
-}
-
 /// A handle that others speak to the supervisor through.
 #[derive(Debug, Clone)]
 pub struct Units {
     pub(super) queue: mpsc::Sender<Message>,
+    pub(super) looks: mpsc::Sender<Look>,
     pub(super) settled: watch::Receiver<Settled>,
     pub(super) stopping: watch::Receiver<Option<Stopping>>,
     pub(super) changes: watch::Receiver<u64>,
@@ -232,7 +229,8 @@ impl Units {
     /// # Errors
     /// There is no such unit.
     pub async fn get(&self, name: &str) -> Result<UnitStatus, Refusal> {
-        self.ask(Ask::Get(name.to_owned())).await
+        let found = self.look(|reply| Look::Unit(name.to_owned(), reply)).await;
+        found.ok_or(Refusal::GoingDown)?.ok_or_else(|| Refusal::Unknown { name: name.to_owned() })
     }
 
     /// A unit as it was submitted.
@@ -240,21 +238,15 @@ impl Units {
     /// # Errors
     /// There is no such unit.
     pub async fn definition(&self, name: &str) -> Result<Unit, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        let message = Message::Definition(name.to_owned(), reply);
-        self.queue.send(message).await.map_err(|_closed| Refusal::GoingDown)?;
-        let unit = answer.await.map_err(|_closed| Refusal::GoingDown)?;
-        unit.ok_or_else(|| Refusal::Unknown { name: name.to_owned() })
+        let found = self.look(|reply| Look::Definition(name.to_owned(), reply)).await;
+        found.ok_or(Refusal::GoingDown)?.ok_or_else(|| Refusal::Unknown { name: name.to_owned() })
     }
 
     /// What units say, before something is removed that one of them may use.
     pub async fn documents(&self) -> Documents {
-        let (reply, answer) = oneshot::channel();
-        // Where nobody takes the question, nobody answers it.
-        drop(self.queue.send(Message::Documents(reply)).await);
         let unknown = || Some("the agent goes down".to_owned());
-        let nobody = |_closed| Documents { units: Vec::new(), unknown: unknown() };
-        answer.await.unwrap_or_else(nobody)
+        let nobody = || Documents { units: Vec::new(), unknown: unknown() };
+        self.look(Look::Documents).await.unwrap_or_else(nobody)
     }
 
     /// Gets a unit's image, so that its start does not wait for it; makes an instance of its template.
@@ -307,11 +299,7 @@ impl Units {
 
     /// All units, by name.
     pub async fn list(&self) -> Vec<UnitStatus> {
-        let (reply, answer) = oneshot::channel();
-        match self.queue.send(Message::List(reply)).await {
-            Ok(()) => answer.await.unwrap_or_default(),
-            Err(_) => Vec::new(),
-        }
+        self.look(Look::All).await.unwrap_or_default()
     }
 
     /// Stops everything because the machine goes down; wishes stay as they are. Returns the names of the units
@@ -360,6 +348,13 @@ impl Units {
     pub async fn stop_system(&self, name: &str) -> Result<(), Refusal> {
         let name = name.to_owned();
         self.tell(|reply| Message::StopSystem(name, reply)).await
+    }
+
+    /// Nothing where the supervisor has ended, which it does only with the program.
+    async fn look<T>(&self, look: impl FnOnce(oneshot::Sender<T>) -> Look) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.looks.send(look(reply)).await.ok()?;
+        answer.await.ok()
     }
 
     async fn tell<T>(

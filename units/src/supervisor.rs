@@ -6,16 +6,15 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrite_net::containers::Containers;
-use ferrite_schema::api::{EventKind, UnitState, UnitStatus};
-use ferrite_store::beside::beside;
+use ferrite_schema::api::{EventKind, UnitState};
 use ferrite_store::layer::Layers;
 use ferrite_store::pull::Puller;
 use ferrite_store::store::ImageStore;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::graph::{self, Other};
-use super::handle::{Documents, Message, Stopping};
+use super::handle::{Look, Message, Stopping};
 use super::launch::Places;
 use super::machine::Event;
 use super::readiness::{self, Seen, Settled};
@@ -32,6 +31,7 @@ mod effects;
 mod entry;
 mod forget;
 mod going_down;
+mod looks;
 mod requests;
 mod status;
 mod system;
@@ -66,6 +66,8 @@ struct Supervisor {
     tools: Tools,
     entries: BTreeMap<String, Entry>,
     queue: mpsc::Sender<Message>,
+    /// Held by whoever answers them just now: the loop, or what waits for the disk on its behalf.
+    looks: Mutex<mpsc::Receiver<Look>>,
     settled: watch::Sender<Settled>,
     tasks: JoinSet<()>,
     going_down: Option<GoingDown>,
@@ -88,6 +90,7 @@ struct GoingDown {
 /// that is returned is the supervisor: it works while it is polled and never ends.
 pub async fn begin(tools: Tools) -> (Units, Vec<String>, impl Future<Output = ()>) {
     let (queue, messages) = mpsc::channel(QUEUE_MAX);
+    let (look_queue, looks) = mpsc::channel(QUEUE_MAX);
     let (settled, settled_receiver) = watch::channel(Settled::default());
     let (stopping, stopping_receiver) = watch::channel(None);
     let (changes, changes_receiver) = watch::channel(0);
@@ -99,6 +102,7 @@ pub async fn begin(tools: Tools) -> (Units, Vec<String>, impl Future<Output = ()
         tools,
         entries: BTreeMap::new(),
         queue: queue.clone(),
+        looks: Mutex::new(looks),
         settled,
         tasks: JoinSet::new(),
         going_down: None,
@@ -112,6 +116,7 @@ pub async fn begin(tools: Tools) -> (Units, Vec<String>, impl Future<Output = ()
     supervisor.report_settled();
     let units = Units {
         queue,
+        looks: look_queue,
         settled: settled_receiver,
         stopping: stopping_receiver,
         changes: changes_receiver,
@@ -134,6 +139,10 @@ impl Supervisor {
                     Some(message) => self.handle(message).await,
                     None => return,
                 },
+                Some(look) = self.looks.get_mut().recv() => {
+                    self.show(look);
+                    continue;
+                }
                 Some(_) = self.tasks.join_next() => {}
                 () = &mut deadline, if self.going_down.is_some() => self.finish(),
             }
@@ -168,18 +177,11 @@ impl Supervisor {
     }
 
     async fn handle(&mut self, message: Message) {
-        self.stirred |= message.may_change();
+        self.stirred = true;
         match message {
             Message::Ask(ask, reply) => {
                 let answer = self.answer(ask).await;
                 drop(reply.send(answer));
-            }
-            Message::List(reply) => {
-                drop(reply.send(self.entries.values().map(|entry| self.status(entry)).collect()));
-            }
-            Message::Documents(reply) => drop(reply.send(self.documents())),
-            Message::Definition(name, reply) => {
-                drop(reply.send(self.entries.get(&name).map(|entry| entry.unit.clone())));
             }
             Message::Happened { name, run, event } => {
                 if self.entries.get(&name).is_some_and(|entry| entry.run == run) {
@@ -219,26 +221,6 @@ impl Supervisor {
             }
             Message::StopSystem(name, reply) => self.stop_system(name, reply).await,
         }
-    }
-
-    /// Every document that something here goes by.
-    fn documents(&self) -> Documents {
-        let of = |entry: &Entry| {
-            let other = Some(entry.lives_by()).filter(|document| **document != entry.unit);
-            std::iter::once(entry.unit.clone()).chain(other.cloned()).collect::<Vec<_>>()
-        };
-        let of_the_nodes = self.entries.values().filter(|entry| entry.system.is_none());
-        let unknown = self.tools.store.unknown(|name| self.entries.contains_key(name));
-        Documents { units: of_the_nodes.flat_map(of).collect(), unknown }
-    }
-
-    fn status(&self, entry: &Entry) -> UnitStatus {
-        let record = self.tools.images.get(&entry.unit.image).ok().flatten();
-        let mut status = status::status(entry, record.map(|record| record.manifest));
-        if let Some(objection) = self.objection(entry) {
-            status::note_objection(&mut status, &objection);
-        }
-        status
     }
 
     /// It was tried and did not run, and could not have: the node's rules are against its image.
@@ -364,7 +346,7 @@ impl Supervisor {
         work: impl FnOnce(&UnitStore) -> T + Send + 'static,
     ) -> T {
         let store = self.tools.store.clone();
-        beside(move || work(&store)).await
+        self.beside(move || work(&store)).await
     }
 
     fn run_folder(&self, name: &str) -> PathBuf {

@@ -7,7 +7,7 @@ use ferrite_files::quarantine::Quarantine;
 use ferrite_files::removal;
 use ferrite_schema::api::EventKind;
 use ferrite_schema::names;
-use ferrite_store::beside::{self, beside};
+use ferrite_store::beside;
 use ferrite_sys::cgroup::Cgroup;
 
 use super::super::record;
@@ -48,7 +48,7 @@ impl Supervisor {
     /// its own affair: removing it takes its time beside the supervisor.
     async fn remove_folders(&mut self, name: &str, cgroup: Cgroup) {
         let (places, unit) = (self.tools.places.clone(), name.to_owned());
-        let taken = beside(move || {
+        let taken = self.beside(move || {
             let mut gone = Vec::new();
             // Its shim has removed it, where that was not lost.
             for cgroup in [cgroup, places.shim_cgroup_of(&unit)] {

@@ -1,6 +1,5 @@
 //! What people ask for.
 
-use ferrite_net::naming;
 use ferrite_schema::api::{EventKind, Origin, UnitState, UnitStatus};
 use ferrite_schema::unit::{Unit, template};
 use ferrite_schema::utc;
@@ -14,15 +13,12 @@ use super::{Entry, Supervisor, status};
 
 impl Supervisor {
     pub(super) async fn answer(&mut self, ask: Ask) -> Result<UnitStatus, Refusal> {
-        if self.going_down.is_some() && !matches!(ask, Ask::Get(_)) {
+        if self.going_down.is_some() {
             return Err(Refusal::GoingDown);
         }
-        if let Some(name) = ask.changes() {
-            self.refuse_of_others(name)?;
-        }
+        self.refuse_of_others(ask.changes())?;
         let name = match ask {
             Ask::Put(unit) => self.put(*unit).await?,
-            Ask::Get(name) => name,
             Ask::Load(name) => self.load(name).await?,
             Ask::Start(name) => self.start(name, None).await?,
             Ask::Restart(name) => {
@@ -36,14 +32,7 @@ impl Supervisor {
             Ask::Unload(name) => self.stop(name).await?,
             Ask::Remove(name) => return self.remove(name).await,
         };
-        let entry = self.entries.get(&name).ok_or(Refusal::Unknown { name })?;
-        let mut status = self.status(entry);
-        // Not in a list of all, which would compare each with each.
-        if entry.system.is_none() {
-            let units = self.entries.values().filter(|other| other.system.is_none());
-            status.notes.extend(naming::notes(&entry.unit, units.map(|other| &other.unit)));
-        }
-        Ok(status)
+        self.shown(&name).ok_or(Refusal::Unknown { name })
     }
 
     /// What the cluster and the node itself want is theirs to change.
