@@ -23,6 +23,4 @@ pub(crate) fn check(data: &[u8]) {
     assert!(right.is_err() || other.is_err(), "it counts for two images");
     // Nobody but the holder of the key signs, and that one has signed nothing about this one.
     assert!(other.is_err_and(|why| !why.is_empty()), "it was signed by nobody");
-    // What counts is a document, and nothing else is in front of it or behind it.
-    assert!(right.is_err() || serde_json::from_slice::<serde_json::Value>(data).is_ok());
 }

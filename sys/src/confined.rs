@@ -104,7 +104,10 @@ pub fn confine(
 ) -> io::Result<Steps> {
     let groups: Vec<Gid> = confinement.groups.iter().copied().map(Gid::from_raw).collect();
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    // Without a reader, its first word would end the process.
+    let listener = reader.try_clone()?;
     let in_child = move || -> io::Result<()> {
+        let _listener = &listener;
         let begins = |step: Step| rustix::io::write(&writer, &[step as u8]);
         crate::inherited::close_others_on_exec()?;
         begins(Step::Join)?;

@@ -114,9 +114,9 @@ async fn take(
     while let Some(frame) = incoming.next().await? {
         match frame.kind {
             Kind::Exit => return Ok((serde_json::from_slice(&frame.payload).ok(), said)),
+            Kind::Stderr => said = Some(String::from_utf8_lossy(&frame.payload).into_owned()),
             // Whoever unpacks gave up, and says why.
             Kind::Stdout if sender.send(frame.payload).await.is_err() => return Ok((None, None)),
-            Kind::Stderr => said = Some(String::from_utf8_lossy(&frame.payload).into_owned()),
             _ => {}
         }
     }

@@ -234,7 +234,9 @@ mod tests {
         submit(&mut entry, &grace(60));
         assert!(entry.step(stop(), NOW).contains(&Effect::SetTimer(NOW + SECOND)));
         submit(&mut entry, &grace(90));
-        assert!(entry.step(ended(0), NOW).contains(&Effect::SetTimer(NOW + SECOND)));
+        entry.step(ended(0), NOW);
+        let begun = entry.step(Event::Started { pid: 8 }, NOW);
+        assert!(begun.contains(&Effect::SetTimer(NOW + SECOND)), "{begun:?}");
         entry.step(ended(0), NOW);
         let mut entry = running("restart = \"always\"");
         submit(&mut entry, "restart = \"never\"");

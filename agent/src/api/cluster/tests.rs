@@ -344,9 +344,9 @@ async fn what_begins_to_run_is_pinned_where_it_was_not() {
     submit(&store, other("api:1"), None, None).await.unwrap();
     assert_eq!(starts("api", launch, true).await.1, None);
     assert_eq!(starts("api", launch, false).await.0, None);
-    for image in ["api@sha256:0", "api:%i"] {
+    for image in [format!("api@{digest}"), "api:%i".to_owned()] {
         let target = Some(UnitTarget::Inactive);
-        submit(&store, other(image), target, None).await.unwrap();
+        submit(&store, other(&image), target, None).await.unwrap();
         assert_eq!(starts("api", count, false).await.0, None, "{image}");
         assert_eq!(unpinned(&look(&store).await, &"api".parse().unwrap(), &launch), None);
     }
