@@ -114,16 +114,7 @@ where
     let answered: Result<(), Broken> = match first {
         // Before anything else: it hears that it is so from every machine of the cluster.
         _ if cluster.is_revoked(guest.serial.as_ref()) => {
-            let why = "its certificate was revoked";
-            let said = format!(
-                "the certificate of machine {} was revoked: make its STATE anew (`ferrite machine reset`), so that it comes as another machine with a token",
-                guest.machine
-            );
-            let refused = Message::Refused { why: said, copy: false, revoked: true };
-            return Some(match says.say(&refused).await {
-                Ok(()) => Gone::Refused(why.to_owned()),
-                Err(broken) => Gone::Ended(ferrite_schema::chain(&broken)),
-            });
+            return Some(shut_out(guest, &mut says).await);
         }
         Message::Inquire(inquiry) => {
             let standing = cluster.standing.borrow().clone();
@@ -187,6 +178,19 @@ where
     match answered {
         Ok(()) => None,
         Err(broken) => Some(Gone::Ended(ferrite_schema::chain(&broken))),
+    }
+}
+
+/// Says that its certificate was revoked.
+async fn shut_out<C: AsyncRead + AsyncWrite>(guest: &Guest, says: &mut Says<C>) -> Gone {
+    let why = format!(
+        "the certificate of machine {} was revoked: make its STATE anew (`ferrite machine reset`), so that it comes as another machine with a token",
+        guest.machine
+    );
+    let refused = Message::Refused { why, copy: false, revoked: true };
+    match says.say(&refused).await {
+        Ok(()) => Gone::Refused("its certificate was revoked".to_owned()),
+        Err(broken) => Gone::Ended(ferrite_schema::chain(&broken)),
     }
 }
 
