@@ -111,11 +111,10 @@ where
         Ok(Err(broken)) => return Some(Gone::Ended(ferrite_schema::chain(&broken))),
         Err(_) => return Some(Gone::Ended("it says nothing".to_owned())),
     };
+    let revoked = cluster.is_revoked(guest.serial.as_ref());
     let answered: Result<(), Broken> = match first {
         // Before anything else: it hears that it is so from every machine of the cluster.
-        _ if cluster.is_revoked(guest.serial.as_ref()) => {
-            return Some(shut_out(guest, &mut says).await);
-        }
+        _ if revoked => return Some(shut_out(guest, &mut says).await),
         Message::Inquire(inquiry) => {
             let standing = cluster.standing.borrow().clone();
             let copied = is_copy(cluster);
