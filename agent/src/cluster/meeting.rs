@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ferrite_cluster::protocol::{Member, Message};
 use ferrite_cluster::records::ADDRESSES_MAX;
+use ferrite_cluster::store::Etcd;
 use ferrite_schema::cluster::MachineId;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -15,7 +16,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::frames::{Broken, Says, frames};
 use super::relay::{self, Guest, Relay};
-use super::{Cluster, images, member};
+use super::{Cluster, Terms, images, member};
 use crate::api::server::Visitor;
 
 /// What a node gets for its first word.
@@ -141,17 +142,7 @@ where
                     Ok(fresh) => fresh,
                     Err(problem) => return Some(Gone::Ended(ferrite_schema::chain(&problem))),
                 };
-                let relay = Relay {
-                    store,
-                    cluster: cluster.id().clone(),
-                    machine: cluster.machine().clone(),
-                    epoch: terms.epoch,
-                    ttl: terms.ttl,
-                    election: terms.election,
-                    fresh,
-                    members: cluster.members.subscribe(),
-                    told: cluster.told.subscribe(),
-                };
+                let relay = relay_of(cluster, store, (terms, fresh));
                 let mut members = cluster.store.subscribe();
                 let over = members.wait_for(Option::is_none);
                 let end = tokio::select! {
@@ -177,6 +168,21 @@ where
     match answered {
         Ok(()) => None,
         Err(broken) => Some(Gone::Ended(ferrite_schema::chain(&broken))),
+    }
+}
+
+/// What this member is for nodes that come.
+fn relay_of(cluster: &Cluster, store: Etcd, (terms, fresh): (Terms, Vec<Member>)) -> Relay<Etcd> {
+    Relay {
+        store,
+        cluster: cluster.id().clone(),
+        machine: cluster.machine().clone(),
+        epoch: terms.epoch,
+        ttl: terms.ttl,
+        election: terms.election,
+        fresh,
+        members: cluster.members.subscribe(),
+        told: cluster.told.subscribe(),
     }
 }
 
