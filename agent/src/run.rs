@@ -214,12 +214,7 @@ async fn prepare(
     let (run, volumes) = (places.run.clone(), places.volumes.clone());
     let store = UnitStore::at(&lib.join("units"));
     let cluster = cluster(config, &id, &hostname);
-    // What may run elsewhere meanwhile is not begun before the cluster is heard.
-    for name in cluster.iter().flat_map(|cluster| cluster.withheld()) {
-        if let Err(error) = store.want(name.as_str(), false) {
-            warnings.push(format!("unit {name} may run twice: {}", ferrite_schema::chain(&error)));
-        }
-    }
+    warnings.extend(cluster.iter().flat_map(|cluster| withhold(cluster, &store)));
     let events = Events::default();
     let tools = Tools {
         store,
@@ -264,6 +259,15 @@ async fn prepare(
         standing: Mutex::default(),
     };
     Ok((Arc::new(node), init.proven, places, supervisor))
+}
+
+/// What may run elsewhere meanwhile is not begun before the cluster is heard. A sentence for each that STATE does not take.
+fn withhold(cluster: &Cluster, store: &UnitStore) -> Vec<String> {
+    let each = cluster.withheld().into_iter().filter_map(|name| {
+        let error = store.want(name.as_str(), false).err()?;
+        Some(format!("unit {name} may run twice: {}", ferrite_schema::chain(&error)))
+    });
+    each.collect()
 }
 
 /// The cluster that the configuration names.

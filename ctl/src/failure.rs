@@ -19,7 +19,6 @@ use ferrite_image::variant::ReadVariant;
 use ferrite_image::verify::VerifyImage;
 use ferrite_layout::arguments::ReadArguments;
 use ferrite_layout::slot_header::ReadHeader;
-use ferrite_pki::MakeRequest;
 pub use ferrite_schema::chain;
 
 use crate::archive::ArchiveError;
@@ -123,20 +122,8 @@ pub enum Failure {
     Command { code: u8 },
     #[error("wait for unit {name:?}: it is still {state} after {}", humantime::format_duration(*within))]
     UnitDeadline { name: String, state: String, within: std::time::Duration },
-    #[error(
-        "make STATE of {hostname} anew: units, images, volumes and logs on it would be lost for good"
-    )]
-    Unconfirmed { hostname: String },
-    #[error("make machine {hostname} anew: for good would be lost: {}", lost.join("; "))]
-    WouldLose { hostname: String, lost: Vec<String> },
-    #[error("make machine {hostname} anew: {why}")]
-    NotReset { hostname: String, why: String },
-    #[error("make a key")]
-    AccessKey { source: MakeRequest },
-    #[error("write {path}, and with it the key of somebody's access")]
-    AccessFile { path: PathBuf, source: io::Error },
-    #[error("choose certificate {what:?}: {}", match found { 0 => "none is called or begins so".to_owned(), found => format!("{found} begin so") })]
-    WhichAccess { what: String, found: usize },
+    #[error("make STATE of {hostname} anew: for good would be lost: {lost}")]
+    Unconfirmed { hostname: String, lost: String },
     #[error("choose machine {what:?}: the cluster has none of that name or ID")]
     NoMachine { what: String, known: Vec<String> },
     #[error("choose machine {what:?}: several are like that: {}", found.join(", "))]
@@ -220,10 +207,7 @@ impl Failure {
             | Self::Copied { .. }
             | Self::Command { .. }
             | Self::KernelNotCached { .. }
-            | Self::AccessKey { .. }
-            | Self::AccessFile { .. }
             | Self::UnitDeadline { .. } => Exit::Failed,
-            Self::NotReset { .. } => Exit::Refused,
             Self::NoTopic { .. }
             | Self::NoMachine { .. }
             | Self::SomeMachines { .. }
@@ -235,8 +219,6 @@ impl Failure {
             | Self::CopyRoot { .. }
             | Self::KernelArguments { .. }
             | Self::NoOwnKernel { .. }
-            | Self::WouldLose { .. }
-            | Self::WhichAccess { .. }
             | Self::Unconfirmed { .. } => Exit::Usage,
         }
     }
@@ -274,15 +256,7 @@ impl Failure {
             Self::KernelNotCached { variant } => {
                 Some(format!("`ferrite image kernel build --variant {variant}` makes it"))
             }
-            Self::Unconfirmed { .. } | Self::WouldLose { .. } => {
-                Some("say it again with `--yes`".to_owned())
-            }
-            Self::WhichAccess { .. } => {
-                Some("`ferrite access list -o json` shows names and whole numbers".to_owned())
-            }
-            Self::AccessFile { .. } => {
-                Some("name another file with `-f FILE`; what was given and not written is revoked with `ferrite access revoke`".to_owned())
-            }
+            Self::Unconfirmed { .. } => Some("say it again with `--yes`".to_owned()),
             Self::NoTopic { .. } => Some("`ferrite --help` lists all commands".to_owned()),
             Self::NoProgram { .. } => Some(
                 "build it with `cargo build --release --workspace --bins`, or name its folder \
@@ -319,8 +293,6 @@ impl Failure {
             | Self::KernelArguments { .. }
             | Self::Read { .. }
             | Self::Command { .. }
-            | Self::NotReset { .. }
-            | Self::AccessKey { .. }
             | Self::Write { .. } => None,
         }
     }

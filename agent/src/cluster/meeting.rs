@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ferrite_cluster::protocol::{Member, Message};
 use ferrite_cluster::records::ADDRESSES_MAX;
+use ferrite_cluster::store::Etcd;
 use ferrite_schema::cluster::MachineId;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -15,7 +16,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::frames::{Broken, Says, frames};
 use super::relay::{self, Guest, Relay};
-use super::{Cluster, images, member};
+use super::{Cluster, Terms, images, member};
 use crate::api::server::Visitor;
 
 /// What a node gets for its first word.
@@ -111,20 +112,10 @@ where
         Ok(Err(broken)) => return Some(Gone::Ended(ferrite_schema::chain(&broken))),
         Err(_) => return Some(Gone::Ended("it says nothing".to_owned())),
     };
+    let revoked = cluster.is_revoked(guest.serial.as_ref());
     let answered: Result<(), Broken> = match first {
         // Before anything else: it hears that it is so from every machine of the cluster.
-        _ if cluster.is_revoked(guest.serial.as_ref()) => {
-            let why = "its certificate was revoked";
-            let said = format!(
-                "the certificate of machine {} was revoked: make its STATE anew (`ferrite machine reset`), so that it comes as another machine with a token",
-                guest.machine
-            );
-            let refused = Message::Refused { why: said, copy: false, revoked: true };
-            return Some(match says.say(&refused).await {
-                Ok(()) => Gone::Refused(why.to_owned()),
-                Err(broken) => Gone::Ended(ferrite_schema::chain(&broken)),
-            });
-        }
+        _ if revoked => return Some(shut_out(guest, &mut says).await),
         Message::Inquire(inquiry) => {
             let standing = cluster.standing.borrow().clone();
             let copied = is_copy(cluster);
@@ -151,17 +142,7 @@ where
                     Ok(fresh) => fresh,
                     Err(problem) => return Some(Gone::Ended(ferrite_schema::chain(&problem))),
                 };
-                let relay = Relay {
-                    store,
-                    cluster: cluster.id().clone(),
-                    machine: cluster.machine().clone(),
-                    epoch: terms.epoch,
-                    ttl: terms.ttl,
-                    election: terms.election,
-                    fresh,
-                    members: cluster.members.subscribe(),
-                    told: cluster.told.subscribe(),
-                };
+                let relay = relay_of(cluster, store, (terms, fresh));
                 let mut members = cluster.store.subscribe();
                 let over = members.wait_for(Option::is_none);
                 let end = tokio::select! {
@@ -187,6 +168,34 @@ where
     match answered {
         Ok(()) => None,
         Err(broken) => Some(Gone::Ended(ferrite_schema::chain(&broken))),
+    }
+}
+
+/// What this member is for nodes that come.
+fn relay_of(cluster: &Cluster, store: Etcd, (terms, fresh): (Terms, Vec<Member>)) -> Relay<Etcd> {
+    Relay {
+        store,
+        cluster: cluster.id().clone(),
+        machine: cluster.machine().clone(),
+        epoch: terms.epoch,
+        ttl: terms.ttl,
+        election: terms.election,
+        fresh,
+        members: cluster.members.subscribe(),
+        told: cluster.told.subscribe(),
+    }
+}
+
+/// Says that its certificate was revoked.
+async fn shut_out<C: AsyncRead + AsyncWrite>(guest: &Guest, says: &mut Says<C>) -> Gone {
+    let why = format!(
+        "the certificate of machine {} was revoked: make its STATE anew (`ferrite machine reset`), so that it comes as another machine with a token",
+        guest.machine
+    );
+    let refused = Message::Refused { why, copy: false, revoked: true };
+    match says.say(&refused).await {
+        Ok(()) => Gone::Refused("its certificate was revoked".to_owned()),
+        Err(broken) => Gone::Ended(ferrite_schema::chain(&broken)),
     }
 }
 

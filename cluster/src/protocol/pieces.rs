@@ -143,7 +143,7 @@ fn peers_of(whole: &PeersPiece, piece_bytes: usize) -> Vec<Message> {
 }
 
 fn revoked_of(whole: &RevokedPiece, piece_bytes: usize) -> Vec<Message> {
-    let filled = filled(whole.serials.iter(), piece_bytes, |serial| bytes_of(serial));
+    let filled = filled(whole.serials.iter(), piece_bytes, bytes_of);
     let mut pieces: Vec<RevokedPiece> = filled
         .into_iter()
         .map(|serials| {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ferrite_pki::MakeRequest;
 use ferrite_schema::cluster::NotOne;
 use ferrite_vm::console::ConsoleError;
 use ferrite_vm::disk::CreateDisk;
@@ -121,6 +122,14 @@ pub enum ClusterError {
     Interrupted { name: String },
     #[error("make a token: {why}")]
     MakeToken { why: String },
+    #[error("make a key")]
+    AccessKey { source: MakeRequest },
+    #[error("write {}, and with it the key of somebody's access", path.display())]
+    AccessFile { path: PathBuf, source: io::Error },
+    #[error("choose certificate {what:?}: {}", match found { 0 => "none is called or begins so".to_owned(), found => format!("{found} begin so") })]
+    WhichAccess { what: String, found: usize },
+    #[error("make machine {hostname} anew: {why}")]
+    NotReset { hostname: String, why: String },
     #[error("choose token {id:?}: {}", match found { 0 => "none begins so".to_owned(), found => format!("{found} begin so") })]
     WhichToken { id: String, found: usize },
 }
@@ -143,6 +152,7 @@ impl ClusterError {
             | Self::OtherNetwork { .. }
             | Self::ClockRuns { .. }
             | Self::WhichToken { .. }
+            | Self::WhichAccess { .. }
             | Self::NoNetwork { .. } => Exit::Usage,
             Self::NoImage { .. }
             | Self::DiskTooSmall { .. }
@@ -150,6 +160,7 @@ impl ClusterError {
             | Self::ConfigApi { .. }
             | Self::Damaged { .. } => Exit::Invalid,
             Self::NotRunning { .. } => Exit::Unreachable,
+            Self::NotReset { .. } => Exit::Refused,
             Self::AddedInPart { source, .. } => source.exit(),
             Self::Machine(_)
             | Self::Qmp(_)
@@ -163,6 +174,8 @@ impl ClusterError {
             | Self::Control(_)
             | Self::Found(_)
             | Self::MakeToken { .. }
+            | Self::AccessKey { .. }
+            | Self::AccessFile { .. }
             | Self::StartSwitch { .. }
             | Self::SwitchEnded { .. }
             | Self::Read { .. }
@@ -209,6 +222,13 @@ impl ClusterError {
             Self::WhichToken { .. } => {
                 Some("`ferrite cluster token list` shows all, with how each begins".to_owned())
             }
+            Self::WhichAccess { .. } => {
+                Some("`ferrite access list -o json` shows names and whole numbers".to_owned())
+            }
+            Self::AccessFile { .. } => Some(
+                "name another file with `-f FILE`; what was given and not written is revoked with `ferrite access revoke`"
+                    .to_owned(),
+            ),
             Self::ConfigApi { .. } => Some("remove the section".to_owned()),
             Self::Apart { .. } => {
                 Some("they run on: `ferrite machine status --machine NAME` says what each waits for, `ferrite cluster up` waits again; a busy computer needs longer: `--timeout 15m`".to_owned())

@@ -9,6 +9,7 @@ use ferrite_schema::utc;
 
 use crate::cli::AccessCommand;
 use crate::client::Client;
+use crate::cluster::problem::ClusterError;
 use crate::context::{self, Context};
 use crate::failure::Failure;
 use crate::machine::short;
@@ -53,19 +54,20 @@ fn grant(
 ) -> Result<(), Failure> {
     // Before anything is given that would then have no place.
     if path.symlink_metadata().is_ok() {
-        return Err(Failure::AccessFile {
+        return Err(ClusterError::AccessFile {
             path: path.to_owned(),
             source: io::ErrorKind::AlreadyExists.into(),
-        });
+        }
+        .into());
     }
     let made = make_key().and_then(|key| Ok((make_request(&key)?, key)));
-    let (csr, key) = made.map_err(|source| Failure::AccessKey { source })?;
+    let (csr, key) = made.map_err(|source| ClusterError::AccessKey { source })?;
     let lasts_s = u64::from(days).saturating_mul(DAY_S);
     let new = NewAccess { name: name.to_owned(), role, lasts_s, csr };
     let given = session.wait_for(async { Ok(client.grant_access(&new).await?) })?;
     let context = Context { certificate: given.certificate, key, ..context.clone() };
     let written = context::write_new(path, &context);
-    written.map_err(|source| Failure::AccessFile { path: path.to_owned(), source })?;
+    written.map_err(|source| ClusterError::AccessFile { path: path.to_owned(), source })?;
     session.show(&given.access, |access| {
         format!(
             "{} is the access of {} as {} until {}: whoever has the file has it, so hand it over unseen; `ferrite context add {}` uses it",
@@ -83,7 +85,7 @@ fn until(access: &Access) -> String {
 }
 
 /// The serial numbers that are meant: all of a name that open something still, or the one that begins so, or one that nobody lists.
-fn chosen(all: &[Access], what: &str) -> Result<Vec<String>, Failure> {
+fn chosen(all: &[Access], what: &str) -> Result<Vec<String>, ClusterError> {
     let is_revoked =
         |one: &Access| one.problem.as_deref().is_some_and(|problem| problem.starts_with("revoked"));
     let of_name = all.iter().filter(|one| one.name == what && !is_revoked(one));
@@ -98,7 +100,7 @@ fn chosen(all: &[Access], what: &str) -> Result<Vec<String>, Failure> {
     match begins[..] {
         [one] => Ok(vec![one.serial.clone()]),
         [] if is_whole => Ok(vec![what.to_owned()]),
-        _ => Err(Failure::WhichAccess { what: what.to_owned(), found: begins.len() }),
+        _ => Err(ClusterError::WhichAccess { what: what.to_owned(), found: begins.len() }),
     }
 }
 

@@ -53,7 +53,8 @@ pub(super) fn run(command: &MachineCommand, session: &mut Session<'_>) -> Result
         }
         MachineCommand::State(StateCommand::Recreate { yes: false }) => {
             let machine = session.wait_for(async { Ok(client.machine().await?) })?;
-            Err(Failure::Unconfirmed { hostname: machine.hostname })
+            let lost = "units, images, volumes and logs on it".to_owned();
+            Err(Failure::Unconfirmed { hostname: machine.hostname, lost })
         }
         MachineCommand::State(StateCommand::Recreate { yes: true }) => {
             session.wait_for(async { Ok(client.down(Down::RecreateState).await?) })?;

@@ -41,22 +41,8 @@ fn peer() -> Peer {
     }
 }
 
-/// One message of each type.
-fn every() -> Vec<Message> {
-    let assigned = Assigned {
-        spec: SpecHash::of(b"{}"),
-        target: Target::Launched,
-        cause: Cause::Wanted,
-        fired_s: None,
-        rest: Rest::new(),
-    };
-    let web: UnitName = "web@1".parse().unwrap();
-    let endpoint =
-        Endpoint { machine: id(), addresses: vec![[10, 112, 1, 2].into()], ports: Vec::new() };
-    let service: Service = [(web.clone(), endpoint)].into();
-    let services = [("web".to_owned(), service.clone())].into();
-    let delta =
-        Delta { changed: [("web".to_owned(), Some(service)), ("db".to_owned(), None)].into() };
+/// One of each of those by which a link begins and goes on.
+fn first_words() -> Vec<Message> {
     vec![
         Message::Hello(Hello {
             versions: vec![1, 2],
@@ -84,6 +70,27 @@ fn every() -> Vec<Message> {
         Message::Register { machine: Box::new(machine()), state: State::default() },
         Message::KeepAlive(KeepAlive { number: 1, machines: vec![id()], asks: true }),
         Message::KeptAlive { number: 1, gone: Vec::new(), held: true },
+    ]
+}
+
+/// One message of each type.
+fn every() -> Vec<Message> {
+    let assigned = Assigned {
+        spec: SpecHash::of(b"{}"),
+        target: Target::Launched,
+        cause: Cause::Wanted,
+        fired_s: None,
+        rest: Rest::new(),
+    };
+    let web: UnitName = "web@1".parse().unwrap();
+    let endpoint =
+        Endpoint { machine: id(), addresses: vec![[10, 112, 1, 2].into()], ports: Vec::new() };
+    let service: Service = [(web.clone(), endpoint)].into();
+    let services = [("web".to_owned(), service.clone())].into();
+    let delta =
+        Delta { changed: [("web".to_owned(), Some(service)), ("db".to_owned(), None)].into() };
+    let mut all = first_words();
+    all.extend([
         Message::State { number: 2, state: State::default() },
         Message::Stored { number: 2 },
         Message::Assignment(AssignmentSnapshot {
@@ -125,7 +132,8 @@ fn every() -> Vec<Message> {
                 peers: [(id(), peer())].into(),
             },
         }),
-    ]
+    ]);
+    all
 }
 
 #[test]

@@ -4,6 +4,7 @@ use ferrite_schema::api::MachineContent;
 use ferrite_schema::node_config::JoinAddress;
 
 use crate::client::{Client, Down};
+use crate::cluster::problem::ClusterError;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::machine;
@@ -25,10 +26,10 @@ pub(super) fn run(
     let content = session.wait_for(async { Ok(client.machine_content().await?) })?;
     let hostname = content.hostname.clone();
     if let Some(why) = content.refusal {
-        return Err(Failure::NotReset { hostname, why });
+        return Err(ClusterError::NotReset { hostname, why }.into());
     }
     if !yes {
-        return Err(Failure::WouldLose { hostname, lost: lost(&content) });
+        return Err(Failure::Unconfirmed { hostname, lost: lost(&content).join("; ") });
     }
     session.wait_for(async { Ok(client.down(Down::Reset).await?) })?;
     session.say(&format!(

@@ -32,8 +32,8 @@ pub(super) fn measure(setting: &Setting<'_>, report: &mut Report) -> Result<()> 
     let begun = Instant::now();
     computer.ferrite(&["cluster", "kill", &first])?;
     let waits = std::thread::scope(|scope| {
-        let elected =
-            scope.spawn(|| etcd.wait_for(|line| ELECTED.iter().any(|said| line.contains(said))));
+        let elected = scope
+            .spawn(move || etcd.wait_for(|line| ELECTED.iter().any(|said| line.contains(said))));
         // As somebody would who does not know that anything happened.
         until(|| Ok(computer.run(&["unit", "start", "decided", "--no-wait"])?.status.success()))?;
         until(|| placed(&computer.run(&["unit", "list", "-o", "json"])?.stdout, &first))?;
@@ -53,7 +53,6 @@ pub(super) fn measure(setting: &Setting<'_>, report: &mut Report) -> Result<()> 
             report.missing(&format!("etcd's own recovery: {error:#}"));
         }
     }
-    drop(etcd);
     computer.ferrite(&["cluster", "up", CLUSTER])?;
     until(|| Ok(computer.run(&["etcd", "status"])?.status.success()))?;
     computer.ferrite(&["unit", "destroy", "decided"])?;
