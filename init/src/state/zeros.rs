@@ -24,7 +24,7 @@ const SAMPLE_BYTES: u64 = 64 * 1024;
 const PIECE_BYTES: usize = 4 << 20;
 /// Between two lines on the console.
 const SAY_EVERY: Duration = Duration::from_secs(60);
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// What was seen of a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
