@@ -282,7 +282,7 @@ impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
                 // What must not run twice may run now: it was assigned before.
                 Ok(()) = fence.changed() => {
                     if *fence.borrow_and_update() == Phase::Open {
-                        self.apply();
+                        self.apply().await;
                     }
                 }
                 () = self.own.fence.hurries() => beats.reset_immediately(),

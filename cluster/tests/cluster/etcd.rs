@@ -29,7 +29,7 @@ pub(crate) struct Running {
 
 /// Folders of the packages that the image takes etcd from.
 fn packages() -> (PathBuf, PathBuf) {
-    let store = PackageStore { cache: Cache::of_user().unwrap(), mirror: None, refresh: false };
+    let store = PackageStore { cache: Cache::of_user().unwrap(), mirrors: None, refresh: false };
     let names = ["etcd-server", "libc6"];
     let wanted = Wanted {
         exact: names.map(str::to_owned).into(),
