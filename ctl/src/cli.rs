@@ -16,7 +16,8 @@ pub use self::cluster::{
 };
 pub use self::etcd::EtcdCommand;
 pub use self::image::{
-    BuildArguments, ImageCommand, KernelCommand, KernelSelection, KeysCommand, TrustArguments,
+    BuildArguments, ImageCommand, KernelCommand, KernelSelection, KeysCommand, MirrorSelection,
+    TrustArguments,
 };
 pub use self::images::{ArchiveFormat, ImagesCommand, ImportArguments};
 pub use self::network::NetworkArguments;

@@ -1,4 +1,4 @@
-//! Shows long work: a bar or a turning spinner on a terminal, a line per finished step everywhere.
+//! Shows long work: a bar or a turning spinner on a terminal, elsewhere a line now and then; a line per finished step everywhere.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -10,6 +10,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 const TICK: Duration = Duration::from_millis(120);
 /// A step that was quicker than this was not worth a person's attention: it is not timed.
 const WORTH_TIMING: Duration = Duration::from_millis(200);
+/// How often something is said of a step that goes on, to who has no terminal.
+const SAID_EVERY: Duration = Duration::from_secs(30);
 
 /// The steps of one piece of work, on standard error.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub struct Steps {
 struct Step {
     what: String,
     started: Instant,
+    /// When something was said of it last.
+    said: Instant,
     bar: ProgressBar,
 }
 
@@ -52,11 +56,18 @@ impl Progress for Steps {
 
     fn begin(&mut self, what: &str) {
         let bar = self.bar(what);
-        self.step = Some(Step { what: what.to_owned(), started: Instant::now(), bar });
+        let now = Instant::now();
+        self.step = Some(Step { what: what.to_owned(), started: now, said: now, bar });
     }
 
     fn advance(&mut self, done: u64, total: u64) {
-        let Some(step) = &self.step else { return };
+        let Some(step) = &mut self.step else { return };
+        if !self.draws && step.said.elapsed() >= SAID_EVERY {
+            step.said = Instant::now();
+            let line = going_on(&step.what, (done, total), step.started.elapsed());
+            // Nobody is left to hear that standard error is gone.
+            drop(writeln!(io::stderr(), "{line}"));
+        }
         if step.bar.length() != Some(total) {
             step.bar.set_length(total);
             step.bar.set_style(counted());
@@ -89,6 +100,13 @@ fn finished(what: &str, note: &str, took: Duration) -> String {
     format!("{what}{note} ({:.1} s)", took.as_secs_f64())
 }
 
+/// How far a step is, and how long it will go on if it goes on like that.
+fn going_on(what: &str, (done, total): (u64, u64), took: Duration) -> String {
+    let percent = done.saturating_mul(100) / total.max(1);
+    let left_s = took.as_secs().saturating_mul(total.saturating_sub(done)) / done.max(1);
+    format!("  {what}: {percent} %, about {} min left", left_s.div_ceil(60))
+}
+
 // The templates are constant: were one wrong, the plain style would do.
 
 fn spinner() -> ProgressStyle {
@@ -104,8 +122,17 @@ fn counted() -> ProgressStyle {
 
 #[cfg(test)]
 mod tests {
-    use super::finished;
+    use super::{finished, going_on};
     use std::time::Duration;
+
+    #[test]
+    fn a_step_that_goes_on_says_how_far_it_is_and_what_is_left() {
+        let took = Duration::from_secs(200);
+        let line = going_on("compile the kernel", (1_200, 3_000), took);
+        assert_eq!(line, "  compile the kernel: 40 %, about 5 min left");
+        assert_eq!(going_on("x", (3_000, 3_000), took), "  x: 100 %, about 0 min left");
+        assert_eq!(going_on("x", (0, 0), took), "  x: 0 %, about 0 min left");
+    }
 
     #[test]
     fn finished_steps() {

@@ -43,8 +43,8 @@ pub enum PackageError {
 pub struct PackageStore {
     /// Cache; one per user.
     pub cache: Cache,
-    /// Mirror to use instead of the host's own.
-    pub mirror: Option<String>,
+    /// Archives to use instead of the host's own.
+    pub mirrors: Option<Mirrors>,
     /// Ask the mirror for versions even when an answer is in the cache.
     pub refresh: bool,
 }
@@ -66,10 +66,17 @@ impl PackageStore {
             return Ok(resolved);
         }
         self.cache.check_space()?;
-        let mirrors = match &self.mirror {
-            Some(uri) => Mirrors { main: uri.clone(), security: None },
+        let mirrors = match &self.mirrors {
+            Some(mirrors) => mirrors.clone(),
             None => mirror::of_host().map_err(|source| PackageError::FindMirror { source })?,
         };
+        if mirrors.security.is_none() {
+            progress.say(&format!(
+                "asks {} alone, so that security updates are missing which it does not have yet: name Debian's security \
+                 archive with --mirror and --security-mirror",
+                mirrors.main
+            ));
+        }
         let apt = Apt::new(&self.cache.apt_dir(), &mirrors)
             .map_err(|source| PackageError::Resolve { source })?;
         progress.begin(&format!("read package lists of {SUITE}"));

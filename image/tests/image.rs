@@ -15,7 +15,7 @@ use ferrite_image::progress::Silent;
 use ferrite_image::tools::Tools;
 
 fn store() -> PackageStore {
-    PackageStore { cache: Cache::of_user().unwrap(), mirror: None, refresh: false }
+    PackageStore { cache: Cache::of_user().unwrap(), mirrors: None, refresh: false }
 }
 
 #[test]

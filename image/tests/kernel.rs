@@ -3,6 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
 
+#[cfg(test)]
+#[path = "kernel/committed.rs"]
+mod committed;
+#[cfg(test)]
+#[path = "kernel/door.rs"]
+mod door;
+#[cfg(test)]
+#[path = "kernel/full_disk.rs"]
+mod full_disk;
+
 use std::error::Error;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -17,11 +27,10 @@ use ferrite_image::kernel::door::RunStep;
 use ferrite_image::kernel::recipe::{OUTPUT_IN_ROOT, PRODUCTS, SOURCE_IN_ROOT, Step};
 use ferrite_image::kernel::shelf::{BuiltKernel, Shelf};
 use ferrite_image::packages::apt::Apt;
-use ferrite_image::packages::cache::{Cache, CacheError, check_space};
+use ferrite_image::packages::cache::Cache;
 use ferrite_image::packages::mirror::Mirrors;
 use ferrite_image::packages::{Package, Wanted};
 use ferrite_image::progress::{Progress, Silent};
-use ferrite_image::variant::Variant;
 
 /// What stands for a source's options.
 const KCONFIG: &str = "config NET\nconfig TUN\n\tdepends on NET\nconfig MITIGATION_A\n";
@@ -35,7 +44,11 @@ struct Bench {
 
 impl Bench {
     fn new(fragment: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::within(&std::env::temp_dir(), fragment)
+    }
+
+    fn within(place: &Path, fragment: &str) -> Self {
+        let folder = tempfile::tempdir_in(place).unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
         write("fragment.config", fragment);
         write("result.config", RESULT);
@@ -67,6 +80,21 @@ impl Bench {
     fn build(&self, workshop: &impl Workshop) -> Result<BuiltKernel, BuildKernel> {
         let definition = self.definition();
         self.wanted(&definition).build(&self.shelf(), workshop, &mut Silent)
+    }
+
+    /// Builds, and returns all that was said as well.
+    fn build_aloud(
+        &self,
+        workshop: &impl Workshop,
+    ) -> (Result<BuiltKernel, BuildKernel>, Vec<String>) {
+        let (said, hears) = mpsc::channel();
+        let definition = self.definition();
+        let built = self.wanted(&definition).build(&self.shelf(), workshop, &mut Said(said));
+        (built, hears.try_iter().collect())
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.folder.path().join(name), text).unwrap();
     }
 
     /// Names of what is in the folder of kernels, without locks.
@@ -162,6 +190,61 @@ fn a_kernel_is_built_once_per_content() {
 }
 
 #[test]
+fn a_kernel_in_the_cache_is_held_against_what_is_committed_since() {
+    let bench = Bench::new("CONFIG_TUN=y\n");
+    let kernel = bench.build(&Stub(whole)).unwrap();
+    let never = Stub(|_: &Path, _: &Step| panic!("it was built already"));
+    let refused = |expected: &str| {
+        let error = text(&bench.build(&never).unwrap_err());
+        assert!(error.contains(expected), "{error}");
+    };
+    bench.write("result.config", &RESULT.replace("CONFIG_NET=y", "# CONFIG_NET is not set"));
+    refused("result.config:1: CONFIG_NET was n and is y");
+    bench.write("result.config", RESULT);
+    bench.write("hardening.toml", "[expected]\nNET = \"n\"\n");
+    refused("CONFIG_NET is y; hardening.toml expects n");
+    bench.write("hardening.toml", "");
+    bench.write("modules.toml", "[built_in]\nbridge = \"BRIDGE\"\n");
+    refused("module bridge should be built in by CONFIG_BRIDGE, which is off");
+    bench.write("modules.toml", "");
+    assert_eq!(bench.build(&never).unwrap(), kernel, "and it is still there");
+}
+
+/// Who clones the project on the day after an update gets a kernel, and whoever looks after it hears what to do.
+#[test]
+fn what_an_update_of_debians_changes_is_told_and_stops_nobody() {
+    let bench = Bench::new("CONFIG_TUN=y\n");
+    let head = "# Linux/x86 6.12.0 Kernel Configuration\n";
+    bench.write("result.config", &format!("{head}{RESULT}CONFIG_OLD=y\n"));
+    let (kernel, said) = bench.build_aloud(&Stub(whole));
+    let kernel = kernel.unwrap();
+    let never = Stub(|_: &Path, _: &Step| panic!("it was built already"));
+    let (again, said_again) = bench.build_aloud(&never);
+    assert_eq!(again.unwrap(), kernel);
+    for said in [said, said_again] {
+        let said = said.join("\n");
+        for part in [
+            "Debian has updated the kernel's source or its tools",
+            "result.config:5: CONFIG_OLD was y and is absent",
+            "`ferrite image kernel configure --bless`",
+        ] {
+            assert!(said.contains(part), "{said}");
+        }
+    }
+    // An update that takes away what was asked for stops everybody.
+    let lost = Bench::new("CONFIG_TUN=n\n");
+    lost.write("result.config", &format!("{head}{RESULT}"));
+    let error = text(&lost.build(&never).unwrap_err());
+    for part in [
+        "Debian has updated the kernel's source or its tools",
+        "CONFIG_TUN=n is asked for and came out as y",
+        "FERRITE_TEST_VARIANT=cloud scripts/test",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
 fn a_product_that_was_emptied_is_no_kernel() {
     let bench = Bench::new("CONFIG_TUN=y\n");
     let kernel = bench.build(&Stub(whole)).unwrap();
@@ -246,15 +329,6 @@ fn a_product_that_is_missing_is_named() {
     );
     let definition = bench.definition();
     assert_eq!(bench.shelf().find(&bench.wanted(&definition).key()), None);
-}
-
-#[test]
-fn too_little_space_is_said_before_anything_is_begun() {
-    let folder = tempfile::tempdir().unwrap();
-    check_space(folder.path(), 1).unwrap();
-    let error = check_space(folder.path(), u64::MAX).unwrap_err();
-    let CacheError::Space { needed_mb, .. } = error else { panic!("{error}") };
-    assert_eq!(needed_mb, u64::MAX >> 20);
 }
 
 #[test]
@@ -380,66 +454,4 @@ fn a_build_of_another_kernel_is_not_disturbed() {
     assert!(place.path().join("object").is_file() && other.path().is_dir());
     drop((place, other));
     assert_eq!(bench.left(), [""; 0]);
-}
-
-fn configs() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs")
-}
-
-/// The folder of the variant `slim`.
-fn slim() -> Definition {
-    Definition::read(&configs().join("kernel/slim")).unwrap()
-}
-
-#[test]
-fn every_module_of_the_other_variants_is_built_in_or_lost_for_a_reason() {
-    let modules = slim().modules;
-    let mut all = std::collections::BTreeSet::new();
-    for name in ["cloud", "metal"] {
-        let variant =
-            Variant::read(&configs().join("variants").join(name).with_extension("toml")).unwrap();
-        all.extend(variant.modules.initramfs.into_iter().chain(variant.modules.root));
-    }
-    assert!(all.len() > 100, "{}", all.len());
-    let listed =
-        |name: &String| modules.built_in.contains_key(name) || modules.lost.contains_key(name);
-    let missing: Vec<_> = all.iter().filter(|name| !listed(name)).collect();
-    assert!(missing.is_empty(), "in a variant's list and not in modules.toml: {missing:?}");
-    let gone: Vec<_> = modules
-        .built_in
-        .keys()
-        .chain(modules.lost.keys())
-        .filter(|name| !all.contains(*name))
-        .collect();
-    assert!(gone.is_empty(), "in modules.toml and in no variant's list: {gone:?}");
-    let both: Vec<_> =
-        modules.built_in.keys().filter(|name| modules.lost.contains_key(*name)).collect();
-    assert!(both.is_empty(), "{both:?}");
-    assert!(modules.lost.values().all(|reason| reason.len() > 10));
-}
-
-#[test]
-fn what_is_committed_agrees_with_itself() {
-    let slim = slim();
-    let result = slim.result.as_ref().unwrap();
-    for (module, option) in &slim.modules.built_in {
-        assert_eq!(result.value(option), "y", "{module}");
-    }
-    for (option, setting) in slim.fragment.iter() {
-        assert_eq!(result.value(option), setting.value, "CONFIG_{option}");
-    }
-    for (option, value) in &slim.hardening.expected {
-        assert_eq!(result.value(option), value, "CONFIG_{option}");
-    }
-    for option in slim.hardening.not_so.keys().chain(slim.mitigations.off.keys()) {
-        assert_ne!(result.value(option), "m", "CONFIG_{option}");
-    }
-}
-
-/// PID 1 answers what this kernel runs for a hypervisor, under this very name.
-#[test]
-fn the_kernel_runs_pid_1s_own_program_and_no_other() {
-    let slim = slim();
-    let expected = format!("{:?}", ferrite_schema::names::INIT);
-    assert_eq!(slim.fragment.value("STATIC_USERMODEHELPER_PATH"), expected);
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use ferrite_image::packages::mirror::Mirrors;
 
 /// `ferrite image …`
 #[derive(Debug, Subcommand)]
@@ -90,12 +91,32 @@ pub struct KernelSelection {
     /// Folder with variants and kernels
     #[arg(long, default_value = "configs", value_name = "DIR")]
     pub configs: PathBuf,
-    /// Mirror of Debian's packages; the one that this computer uses where absent
-    #[arg(long, value_name = "URI")]
-    pub mirror: Option<String>,
+    /// Where packages come from
+    #[command(flatten)]
+    pub mirrors: MirrorSelection,
     /// Look for newer packages instead of using what is in the cache
     #[arg(long)]
     pub refresh: bool,
+}
+
+/// Debian's archives.
+#[derive(Debug, Clone, Args)]
+pub struct MirrorSelection {
+    /// Mirror of Debian's packages; the one that this computer uses where absent
+    #[arg(long, value_name = "URI")]
+    pub mirror: Option<String>,
+    /// Debian's security archive, beside --mirror (https://deb.example.org/debian-security)
+    #[arg(long, value_name = "URI", requires = "mirror")]
+    pub security_mirror: Option<String>,
+}
+
+impl MirrorSelection {
+    /// The archives that were named.
+    #[must_use]
+    pub fn named(&self) -> Option<Mirrors> {
+        let main = self.mirror.clone()?;
+        Some(Mirrors { main, security: self.security_mirror.clone() })
+    }
 }
 
 /// `ferrite image build …`
@@ -137,9 +158,9 @@ pub struct BuildArguments {
     /// Further public keys that the image trusts, for its updates
     #[arg(long, value_name = "FILE")]
     pub trust: Vec<PathBuf>,
-    /// Mirror of Debian's packages; the one that this computer uses where absent
-    #[arg(long, value_name = "URI")]
-    pub mirror: Option<String>,
+    /// Where packages come from
+    #[command(flatten)]
+    pub mirrors: MirrorSelection,
     /// Look for newer packages instead of using what is in the cache
     #[arg(long)]
     pub refresh: bool,

@@ -76,7 +76,7 @@ pub(super) fn run(arguments: &BuildArguments, session: &mut Session<'_>) -> Resu
     };
     let store = PackageStore {
         cache: Cache::of_user().map_err(PackageError::from)?,
-        mirror: arguments.mirror.clone(),
+        mirrors: arguments.mirrors.named(),
         refresh: arguments.refresh,
     };
     let mut steps = Steps::new(session.draws_progress());

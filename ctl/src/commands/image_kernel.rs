@@ -73,7 +73,7 @@ impl Request {
         };
         let store = PackageStore {
             cache: Cache::of_user().map_err(PackageError::from)?,
-            mirror: which.mirror.clone(),
+            mirrors: which.mirrors.named(),
             refresh: which.refresh,
         };
         Ok(Self { configs: which.configs.clone(), variant, kernel, store })
@@ -84,9 +84,10 @@ impl Request {
     }
 
     fn plan(&self, steps: &mut Steps) -> Result<KernelPlan, Failure> {
-        let resolved = self.store.obtain(&self.variant.wanted(), steps)?;
-        KernelPlan::make((&self.configs, &self.kernel), &resolved, &self.store, steps)
-            .map_err(self.failed())
+        let (kernel, wanted) = ((&*self.configs, &self.kernel), self.variant.wanted());
+        KernelPlan::say_needs(kernel, &wanted, &self.store, steps).map_err(self.failed())?;
+        let resolved = self.store.obtain(&wanted, steps)?;
+        KernelPlan::make(kernel, &resolved, &self.store, steps).map_err(self.failed())
     }
 
     fn remembered(&self) -> Result<Option<KernelPlan>, Failure> {

@@ -59,6 +59,10 @@ impl Stamp {
         let configs = &request.configs;
         let variant_file = configs.join("variants").join(&request.variant).with_extension("toml");
         let variant = Variant::read(&variant_file)?;
+        if let KernelOrigin::Source(source) = &variant.kernel.origin {
+            KernelPlan::say_needs((configs, source), &variant.wanted(), store, progress)
+                .map_err(ObtainKernel::from)?;
+        }
         let packages = store.obtain(&variant.wanted(), progress)?;
         let kernel = match &variant.kernel.origin {
             KernelOrigin::Package(_) => None,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::checks::{self, Finding};
 use super::configuration::{Configuration, LineProblem};
-use super::definition::Definition;
+use super::definition::{Definition, RESULT};
 use super::door::{Door, FindDoor, RunStep};
 use super::key::Inputs;
 use super::recipe::{self, Step};
@@ -19,6 +19,8 @@ use crate::progress::Progress;
 
 /// Name of the log in a place that is not a shelf's.
 const LOG: &str = "log";
+/// Lines of a changed configuration that are shown where the build goes on; `git diff` shows all of them.
+const CHANGES_MAX: usize = 20;
 
 /// A kernel that somebody wants.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +72,13 @@ pub enum BuildKernel {
     Unreadable { problems: Vec<LineProblem> },
     #[error("the kernel in {folder} is not as it should be:\n{}", list(.findings))]
     Wrong { folder: PathBuf, findings: Vec<Finding> },
+    #[error(
+        "Debian has updated the kernel's source or its tools since {folder} was written, and the kernel is not as it should be \
+         any more:\n{}\nchange that folder (docs/kernel.md says how), or take another variant until somebody has: \
+         `ferrite image build --variant cloud`, `FERRITE_TEST_VARIANT=cloud scripts/test`",
+        list(.findings)
+    )]
+    Outdated { folder: PathBuf, findings: Vec<Finding> },
     #[error(
         "the configuration of the kernel in {folder} is not the one that is committed there:\n{}\nlook at it; \
          `ferrite image kernel configure --bless` writes it",
@@ -161,11 +170,75 @@ impl WantedKernel<'_> {
         store: &PackageStore,
         progress: &mut dyn Progress,
     ) -> Result<BuiltKernel, BuildKernel> {
-        let (shelf, key) = (Shelf::of(&store.cache), self.key());
-        match shelf.find(&key) {
+        let shelf = Shelf::of(&store.cache);
+        match self.find(&shelf, progress)? {
             Some(kernel) => Ok(kernel),
             None => self.build(&shelf, &PackagedTools::new(*self, store)?, progress),
         }
+    }
+
+    /// The kernel where it was built already, and still is what its folder says: what is committed there may have changed since,
+    /// but for the fragment, which is a part of the key.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn find(
+        &self,
+        shelf: &Shelf,
+        progress: &mut dyn Progress,
+    ) -> Result<Option<BuiltKernel>, BuildKernel> {
+        let Some(kernel) = shelf.find(&self.key()) else { return Ok(None) };
+        let (_, result) = read(&kernel.product("config"))?;
+        let findings = checks::judge_built(self.definition, &result);
+        if !findings.is_empty() {
+            return Err(self.wrong(findings, &result));
+        }
+        self.compare(&result, progress)?;
+        Ok(Some(kernel))
+    }
+
+    fn wrong(&self, findings: Vec<Finding>, result: &Configuration) -> BuildKernel {
+        let folder = self.definition.folder.clone();
+        if self.is_of_others(result) {
+            BuildKernel::Outdated { folder, findings }
+        } else {
+            BuildKernel::Wrong { folder, findings }
+        }
+    }
+
+    fn is_of_others(&self, result: &Configuration) -> bool {
+        let committed = self.definition.result.as_ref();
+        committed.is_some_and(|committed| checks::is_of_others(committed, result))
+    }
+
+    /// Holds a configuration against the committed one. What an update of Debian's has changed stops nobody who has come just
+    /// now: everything that is asked for was looked at before. It is told.
+    fn compare(
+        &self,
+        result: &Configuration,
+        progress: &mut dyn Progress,
+    ) -> Result<(), BuildKernel> {
+        let changes = checks::changes(self.definition.result.as_ref(), result);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let folder = self.definition.folder.clone();
+        if !self.is_of_others(result) {
+            return Err(BuildKernel::Changed { folder, findings: changes });
+        }
+        let told = changes.get(..CHANGES_MAX).unwrap_or(&changes);
+        let more = match changes.len().saturating_sub(told.len()) {
+            0 => String::new(),
+            more => format!("\n  and {more} more"),
+        };
+        progress.say(&format!(
+            "Debian has updated the kernel's source or its tools since {} was committed, and the configuration came out \
+             otherwise:\n{}{more}\nit is as it should be in all that is asked for, so the build goes on. Before a release: look at \
+             it, write it with `ferrite image kernel configure --bless`, and commit it",
+            folder.join(RESULT).display(),
+            list(told)
+        ));
+        Ok(())
     }
 
     /// Builds it, unless somebody else did meanwhile.
@@ -190,18 +263,14 @@ impl WantedKernel<'_> {
         let place = shelf.begin(&key, || {
             progress.say("another process builds the same kernel; waits for it");
         })?;
-        if let Some(kernel) = shelf.find(&key) {
+        if let Some(kernel) = self.find(shelf, progress)? {
             return Ok(kernel);
         }
         shelf.check_space(recipe::SPACE_BYTES)?;
         let (root, log) = (place.path().join("root"), shelf.log(&key));
         drop(fs::remove_file(&log));
         let (_, result) = self.configured(&root, &log, workshop, progress)?;
-        let changes = checks::changes(self.definition.result.as_ref(), &result);
-        if !changes.is_empty() {
-            let folder = self.definition.folder.clone();
-            return Err(BuildKernel::Changed { folder, findings: changes });
-        }
+        self.compare(&result, progress)?;
         progress.begin("compile the kernel");
         let mut lines = 0;
         let mut count = |_line: &str| {
@@ -255,20 +324,24 @@ impl WantedKernel<'_> {
                 source,
             })?;
         }
-        let path = recipe::product(root, ".config");
-        let text = fs::read_to_string(&path).map_err(access("read", &path))?;
-        let result =
-            Configuration::parse(&text).map_err(|problems| BuildKernel::Unreadable { problems })?;
+        let (text, result) = read(&recipe::product(root, ".config"))?;
         let symbols = Symbols::collect(&root.join(recipe::SOURCE_IN_ROOT))
             .map_err(|(path, source)| BuildKernel::Access { act: "read", path, source })?;
         let findings = checks::judge(self.definition, &symbols, &result);
         if !findings.is_empty() {
-            let folder = self.definition.folder.clone();
-            return Err(BuildKernel::Wrong { folder, findings });
+            return Err(self.wrong(findings, &result));
         }
         progress.end(&format!("{} options built in", result.built_in()));
         Ok((text, result))
     }
+}
+
+/// A configuration that came out, as text and read.
+fn read(path: &Path) -> Result<(String, Configuration), BuildKernel> {
+    let text = fs::read_to_string(path).map_err(access("read", path))?;
+    let result =
+        Configuration::parse(&text).map_err(|problems| BuildKernel::Unreadable { problems })?;
+    Ok((text, result))
 }
 
 fn as_u64(count: usize) -> u64 {

@@ -143,6 +143,15 @@ pub fn judge(definition: &Definition, symbols: &Symbols, result: &Configuration)
     findings
 }
 
+/// What the kernel's folder says of its own, apart from the source, that a configuration which came out of it earlier does not
+/// agree with: whoever changes a table hears of it, though the kernel is there already.
+#[must_use]
+pub fn judge_built(definition: &Definition, result: &Configuration) -> Vec<Finding> {
+    let mut findings = hardness(&definition.hardening, result);
+    findings.extend(modules(&definition.modules, result));
+    findings
+}
+
 /// Every line of the fragment is in the result.
 fn asked(fragment: &Configuration, symbols: &Symbols, result: &Configuration) -> Vec<Finding> {
     let mut findings: Vec<(usize, Finding)> = Vec::new();
@@ -180,6 +189,15 @@ fn mitigations(
 }
 
 fn hardening(hardening: &Hardening, symbols: &Symbols, result: &Configuration) -> Vec<Finding> {
+    // A slip of the pen would be off in every kernel, and look as if it were as it should be.
+    let named = hardening.expected.keys().chain(hardening.not_so.keys());
+    let unknown = named
+        .filter(|option| !symbols.knows(option))
+        .map(|option| Finding::Unlisted { file: HARDENING, option: option.clone() });
+    hardness(hardening, result).into_iter().chain(unknown).collect()
+}
+
+fn hardness(hardening: &Hardening, result: &Configuration) -> Vec<Finding> {
     let missing = hardening.expected.iter().filter_map(|(option, expected)| {
         let found = result.value(option);
         (found != expected).then(|| Finding::NotHard {
@@ -193,12 +211,7 @@ fn hardening(hardening: &Hardening, symbols: &Symbols, result: &Configuration) -
     });
     let needless =
         needless.map(|(option, _)| Finding::Needless { file: HARDENING, option: option.clone() });
-    // A slip of the pen would be off in every kernel, and look as if it were as it should be.
-    let named = hardening.expected.keys().chain(hardening.not_so.keys());
-    let unknown = named
-        .filter(|option| !symbols.knows(option))
-        .map(|option| Finding::Unlisted { file: HARDENING, option: option.clone() });
-    missing.chain(needless).chain(unknown).collect()
+    missing.chain(needless).collect()
 }
 
 fn modules(modules: &Modules, result: &Configuration) -> Vec<Finding> {
@@ -237,6 +250,17 @@ pub fn changes(committed: Option<&Configuration>, result: &Configuration) -> Vec
         found: Some(setting.value.clone()),
     }));
     findings
+}
+
+/// Options that say which tools made a configuration.
+const TOOLS: [&str; 4] = ["CC_VERSION_TEXT", "AS_VERSION", "LD_VERSION", "PAHOLE_VERSION"];
+
+/// Whether two configurations are of different sources, or were made by different tools: then what differs between them may be
+/// somebody else's doing. That of one source and the same tools is ours.
+#[must_use]
+pub fn is_of_others(committed: &Configuration, result: &Configuration) -> bool {
+    committed.of() != result.of()
+        || TOOLS.into_iter().any(|option| committed.value(option) != result.value(option))
 }
 
 #[cfg(test)]
@@ -327,6 +351,29 @@ mod tests {
                 "module tun should be built in by CONFIG_TUN, which is off; see modules.toml",
             ]
         );
+    }
+
+    #[test]
+    fn a_newer_source_and_newer_tools_are_told_from_a_change_of_ours() {
+        let of = |version: &str, compiler: &str, more: &str| {
+            let text = format!(
+                "#\n# Linux/x86 {version} Kernel Configuration\n#\nCONFIG_CC_VERSION_TEXT=\"{compiler}\"\n{more}"
+            );
+            Configuration::parse(&text).unwrap()
+        };
+        let committed = of("6.12.118", "gcc 14.2.0", "");
+        assert_eq!(committed.of(), Some("x86 6.12.118"));
+        for (other, expected) in [
+            (of("6.12.118", "gcc 14.2.0", "CONFIG_NET=y\n"), false),
+            (of("6.12.119", "gcc 14.2.0", ""), true),
+            (of("6.12.118", "gcc 14.2.1", ""), true),
+            (of("6.12.118", "gcc 14.2.0", "CONFIG_LD_VERSION=24500\n"), true),
+            (Configuration::default(), true),
+        ] {
+            assert_eq!(is_of_others(&committed, &other), expected, "{other:?}");
+        }
+        let nameless = Configuration::default();
+        assert!(!is_of_others(&nameless, &nameless));
     }
 
     #[test]

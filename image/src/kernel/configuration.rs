@@ -9,11 +9,15 @@ const PREFIX: &str = "CONFIG_";
 const NOT_SET: &str = " is not set";
 /// What is not built.
 pub const OFF: &str = "n";
+/// Kconfig's third line, around the kernel's version.
+const HEAD: (&str, &str) = ("# Linux/", " Kernel Configuration");
 
 /// Options by name, without `CONFIG_`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Configuration {
     options: BTreeMap<String, Setting>,
+    /// `x86 6.12.118`, where the text says it.
+    of: Option<String>,
 }
 
 /// What is said of an option, and where.
@@ -68,7 +72,15 @@ impl Configuration {
                 options.insert(option.to_owned(), setting);
             }
         }
-        if problems.is_empty() { Ok(Self { options }) } else { Err(problems) }
+        let heads = text.lines().filter_map(|line| line.strip_prefix(HEAD.0)?.strip_suffix(HEAD.1));
+        let of = heads.map(str::to_owned).next();
+        if problems.is_empty() { Ok(Self { options, of }) } else { Err(problems) }
+    }
+
+    /// Processor and version of the kernel that it is of, as Kconfig writes them above a whole configuration.
+    #[must_use]
+    pub fn of(&self) -> Option<&str> {
+        self.of.as_deref()
     }
 
     /// What is said of an option.

@@ -5,8 +5,10 @@ use std::path::Path;
 use super::build::{BuildKernel, WantedKernel};
 use super::definition::{Definition, ReadDefinition};
 use super::recipe;
+use super::shelf::Shelf;
 use super::toolchain;
-use crate::packages::{Package, PackageError, PackageStore, Resolved};
+use crate::packages::cache::check_space;
+use crate::packages::{Package, PackageError, PackageStore, Resolved, Wanted};
 use crate::progress::Progress;
 use crate::variant::KernelSource;
 
@@ -45,6 +47,51 @@ pub enum PlanKernel {
 }
 
 impl KernelPlan {
+    /// Says what a kernel that is not there yet takes: bytes to fetch, time, space. Before anything is fetched, and without asking
+    /// anybody; `wanted` are the variant's packages.
+    ///
+    /// # Errors
+    /// There is not that much space; the folder is not as it should be, or the cache cannot be read.
+    pub fn say_needs(
+        (configs, kernel): (&Path, &KernelSource),
+        wanted: &Wanted,
+        store: &PackageStore,
+        progress: &mut dyn Progress,
+    ) -> Result<(), PlanKernel> {
+        let known = match store.remembered(wanted)? {
+            Some(resolved) => Self::remembered((configs, kernel), &resolved, store)?,
+            None => None,
+        };
+        let shelf = Shelf::of(&store.cache);
+        let to_fetch_bytes = match &known {
+            Some(plan) if shelf.find(&plan.wanted().key()).is_some() => return Ok(()),
+            Some(plan) => plan.missing_bytes(store),
+            None => recipe::DOWNLOAD_BYTES,
+        };
+        let needed_bytes = recipe::SPACE_BYTES + to_fetch_bytes;
+        check_space(store.cache.root(), needed_bytes).map_err(PackageError::from)?;
+        let fetch = match to_fetch_bytes / 1_000_000 {
+            0 => String::new(),
+            megabytes => format!("{megabytes} MB of source and tools to fetch, "),
+        };
+        let jobs = recipe::processors();
+        progress.say(&format!(
+            "{} is a kernel of its own, which is not in the cache: {fetch}about {} minutes of building on {jobs} processors, \
+             {:.1} GB below {} meanwhile",
+            kernel.config.display(),
+            recipe::minutes(jobs),
+            gigabytes(needed_bytes),
+            store.cache.root().display()
+        ));
+        Ok(())
+    }
+
+    /// Bytes of the packages that are not in the cache.
+    fn missing_bytes(&self, store: &PackageStore) -> u64 {
+        let all = self.toolchain.iter().chain([&self.source]);
+        all.filter(|package| !store.cache.has(package)).map(|package| package.size_bytes).sum()
+    }
+
     /// Finds out; fetches the tools' packages where the cache does not have them. `resolved` is the variant's.
     ///
     /// # Errors
@@ -96,4 +143,11 @@ impl KernelPlan {
             jobs: recipe::processors(),
         }
     }
+}
+
+/// For people: to a tenth.
+fn gigabytes(bytes: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^53")]
+    let bytes = bytes as f64;
+    bytes / 1e9
 }

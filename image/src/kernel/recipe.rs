@@ -38,6 +38,8 @@ pub const LINES: u64 = 3_080;
 pub const PROCESSOR_S: u64 = 1_000;
 /// Bytes that it takes in the cache while it goes on.
 pub const SPACE_BYTES: u64 = 2_800 << 20;
+/// Bytes of the packages with source and tools, about: for who has none of them yet, and does not know their versions.
+pub const DOWNLOAD_BYTES: u64 = 240 * 1_000_000;
 
 /// Something that is run in the tools' root.
 #[derive(Debug, Clone, PartialEq, Eq)]

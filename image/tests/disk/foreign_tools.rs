@@ -125,7 +125,7 @@ fn the_template_is_the_state_of_a_new_disk() {
 /// With the image's own tools, since the host need not have syslinux.
 #[test]
 fn a_bios_loader_leaves_a_clean_and_equal_file_system() {
-    let store = PackageStore { cache: Cache::of_user().unwrap(), mirror: None, refresh: false };
+    let store = PackageStore { cache: Cache::of_user().unwrap(), mirrors: None, refresh: false };
     let tools = Tools::obtain(&store, &mut Silent).unwrap();
     let mut fixture = fixture();
     fixture.parts.bios = Some(BiosLoader {
