@@ -11,7 +11,7 @@ use std::path::Path;
 
 use ferrite_sys::device_filter::{self, Access, Allowed, Kind};
 use ferrite_sys::idmap::{Change, Flags};
-use ferrite_sys::{expected, idmap, quota};
+use ferrite_sys::{bind_filter, expected, idmap, quota};
 use rustix::fs::CWD;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 use serde::Serialize;
@@ -45,7 +45,7 @@ const WORDS: [(&str, &str); 10] = [
 ];
 
 /// Files that are there where an option is.
-const FILES: [&str; 27] = [
+const FILES: [&str; 29] = [
     "/proc/self/ns/cgroup",
     "/proc/self/ns/ipc",
     "/proc/self/ns/mnt",
@@ -55,6 +55,8 @@ const FILES: [&str; 27] = [
     "/proc/self/ns/user",
     "/proc/self/ns/uts",
     "/proc/1/task/1/children",
+    "/proc/config.gz",
+    "/proc/net/tls_stat",
     "/proc/self/oom_score_adj",
     "/proc/self/io",
     "/proc/self/timers",
@@ -120,7 +122,9 @@ pub(crate) fn look() -> io::Result<Abilities> {
     all.add("quotas of projects", counted(scratch));
     #[expect(clippy::disallowed_methods, reason = "the probe's own, in a guest")]
     fs::remove_dir_all(scratch)?;
-    all.add("a filter of devices (BPF)", filtered());
+    let [devices, ports] = filtered()?;
+    all.add("a filter of devices (BPF)", devices);
+    all.add("a filter of ports (BPF)", ports);
     // Everything below happens in a network of its own.
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET)?;
     for (what, result) in netlink::tried()? {
@@ -184,11 +188,15 @@ fn counted(scratch: &Path) -> io::Result<()> {
     if usage.inodes == 0 { Err(io::Error::other("nothing is counted")) } else { Ok(()) }
 }
 
-fn filtered() -> io::Result<()> {
+/// A control group that gets our two filters and goes again.
+fn filtered() -> io::Result<[rustix::io::Result<()>; 2]> {
     let cgroup = Path::new("/sys/fs/cgroup/probe-kernel");
     fs::create_dir_all(cgroup)?;
     let null = Allowed { kind: Kind::Character, major: 1, minor: Some(3), access: Access::ALL };
-    let attached = device_filter::attach(File::open(cgroup)?.as_fd(), &[null]);
+    let port = bind_filter::Port { number: 7443, protocol: bind_filter::Protocol::Tcp };
+    let group = File::open(cgroup)?;
+    let devices = device_filter::attach(group.as_fd(), &[null]);
+    let ports = bind_filter::deny(group.as_fd(), &[port]);
     fs::remove_dir(cgroup)?;
-    Ok(attached?)
+    Ok([devices, ports])
 }

@@ -2,7 +2,8 @@
 //! asks for it, one that does not says so.
 //!
 //! # Source
-//! linux/rtnetlink.h, linux/if_link.h, linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h
+//! linux/rtnetlink.h, linux/if_link.h, linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h,
+//! linux/netfilter/nfnetlink_conntrack.h
 
 use std::io;
 
@@ -14,7 +15,7 @@ const LINKS: [&str; 8] =
     ["bridge", "dummy", "ipvlan", "macvlan", "veth", "vlan", "vxlan", "wireguard"];
 
 /// Expressions of the family `inet`.
-const EXPRESSIONS: [&str; 28] = [
+const EXPRESSIONS: [&str; 30] = [
     "bitwise",
     "byteorder",
     "cmp",
@@ -24,6 +25,7 @@ const EXPRESSIONS: [&str; 28] = [
     "dynset",
     "exthdr",
     "fib",
+    "flow_offload",
     "hash",
     "immediate",
     "limit",
@@ -43,6 +45,7 @@ const EXPRESSIONS: [&str; 28] = [
     "reject",
     "rt",
     "socket",
+    "tproxy",
 ];
 const INET: u8 = 1;
 const BRIDGE: u8 = 7;
@@ -66,6 +69,7 @@ pub(super) fn tried() -> io::Result<Vec<(String, Result<(), String>)>> {
     for name in ["meta", "reject"] {
         all.push((format!("packet filter of bridges: {name}"), said(expression(BRIDGE, name)?)));
     }
+    all.push(("connections asked for over netlink".to_owned(), said(forgets_connections()?)));
     // The question is one that can be answered with no.
     if expression(INET, "ferrite")? || link("ferrite")? != Some(Errno::OPNOTSUPP) {
         return Err(io::Error::other("the kernel takes what nobody has written"));
@@ -159,4 +163,11 @@ fn expression(family: u8, name: &str) -> io::Result<bool> {
         message(BATCH.1, REQUEST, 4, &whole),
     ];
     Ok(asks(Some(netlink::NETFILTER), &batch.concat(), 3)? != Some(Errno::NOENT))
+}
+
+/// `IPCTNL_MSG_CT_DELETE` of all connections of this network, which is new and has none: done, or not understood.
+fn forgets_connections() -> io::Result<bool> {
+    const FORGET: u16 = 1 << 8 | 2;
+    let all = message(FORGET, REQUEST | ACKNOWLEDGE, 1, &[0; 4]);
+    Ok(asks(Some(netlink::NETFILTER), &all, 1)?.is_none())
 }
