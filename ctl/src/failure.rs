@@ -90,6 +90,8 @@ pub enum Failure {
     Write { path: PathBuf, source: io::Error },
     #[error("write {path}: it exists already")]
     Exists { path: PathBuf },
+    #[error("import {file}: {name:?} is no name of a unit")]
+    UnitName { file: PathBuf, name: String },
     #[error("find units {what}: none is like that")]
     NoUnit { what: String },
     #[error("find service {name:?}: {node} knows none of this name")]
@@ -211,6 +213,7 @@ impl Failure {
             | Self::KernelNotCached { .. }
             | Self::UnitDeadline { .. } => Exit::Failed,
             Self::NoTopic { .. }
+            | Self::UnitName { .. }
             | Self::NoMachine { .. }
             | Self::SomeMachines { .. }
             | Self::NoCluster { .. }
@@ -238,6 +241,10 @@ impl Failure {
             Self::Etcd(error) => error.hint().map(str::to_owned),
             Self::Archive(error) => error.hint().map(str::to_owned),
             Self::Exists { .. } => Some("`--force` replaces it".to_owned()),
+            Self::UnitName { .. } => Some(
+                "say with `--name` what it is to be called: letters, digits, `-`, `_`, `.`, and one `@`"
+                    .to_owned(),
+            ),
             Self::NoMachine { .. }
             | Self::SomeMachines { .. }
             | Self::NoCluster { .. }

@@ -80,6 +80,7 @@ pub(super) fn run(
         | UnitCommand::Logs(_)
         | UnitCommand::Exec(_)
         | UnitCommand::Cp { .. }
+        | UnitCommand::Import(_)
         | UnitCommand::Attach { .. }) => super::unit::on_node(command, session),
     }
 }

@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::output::{columns, printable, seconds};
 use crate::session::Session;
 
+mod import;
 mod status;
 mod wait;
 
@@ -23,7 +24,7 @@ use status::Shown;
 
 pub(super) fn run(command: UnitCommand, session: &mut Session<'_>) -> Result<(), Failure> {
     // What asks nobody needs no context.
-    if matches!(command, UnitCommand::Verify { .. }) {
+    if matches!(command, UnitCommand::Verify { .. } | UnitCommand::Import(_)) {
         return on_node(command, session);
     }
     // What is wrong with a document is said whoever would have got it.
@@ -87,6 +88,7 @@ pub(super) fn on_node(command: UnitCommand, session: &mut Session<'_>) -> Result
         UnitCommand::Verify { files } => {
             verdicts::show(&files, session, |text| unit::parse(text).map(drop))
         }
+        UnitCommand::Import(arguments) => import::run(&arguments, session),
         UnitCommand::Destroy { selection, no_wait, timeout } => {
             destroy(&selection, (!no_wait).then_some(timeout), session)
         }
