@@ -42,10 +42,14 @@ pub(crate) fn take(draft: &mut Draft<'_>, given: &Given) {
 
 /// What can only be said when all options are known.
 pub(crate) fn settle(draft: &mut Draft<'_>) {
-    if draft.unit.network != NetworkMode::Bridge && !draft.unit.ports.is_empty() {
-        // Docker leaves them out as well, and says so when it starts the container.
-        draft.unit.ports.clear();
+    if draft.unit.network == NetworkMode::Bridge || draft.unit.ports.is_empty() {
+        return;
     }
+    draft.unit.ports.clear();
+    let line = draft.line("ports.0").unwrap_or(1);
+    let why =
+        "without a network of its own nothing is published: its ports are the node's, or nobody's";
+    draft.findings.not_needed(line, "published ports", why);
 }
 
 fn link(draft: &mut Draft<'_>, given: &Given) {

@@ -3,7 +3,15 @@
 use ferrite_schema::unit::{self, Unit};
 
 /// Lines that say what is so without them.
-const UNSAID: [&str; 2] = ["network = \"bridge\"", "stop_grace_s = 10"];
+const UNSAID: [&str; 7] = [
+    "network = \"bridge\"",
+    "stop_grace_s = 10",
+    "protocol = \"tcp\"",
+    "read_only = false",
+    "start_period_s = 0",
+    "add = []",
+    "drop = []",
+];
 
 /// The unit as TOML, with words for people at its top.
 ///

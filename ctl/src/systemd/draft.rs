@@ -37,6 +37,11 @@ impl<'a> Draft<'a> {
         self.lines.insert(keys.into(), line);
     }
 
+    /// The line that the value at `keys` comes from.
+    pub(crate) fn line(&self, keys: &str) -> Option<usize> {
+        self.lines.get(keys).copied()
+    }
+
     /// The line that a bad value comes from; `otherwise` where none is known.
     pub(crate) fn line_of(&self, bad: &BadValue, otherwise: usize) -> usize {
         let of = |count| self.lines.get(&bad.path.get(..count)?.join("."));

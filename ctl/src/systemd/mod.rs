@@ -105,7 +105,7 @@ pub(crate) fn import(name: &Name, text: &str, timer: Option<Timer>) -> Result<Ou
             (Runner::Docker, Ran::default())
         }
     };
-    if main.command.may_fail {
+    if main.command.may_fail && commands.start.contains(main.command) {
         let why = "whatever it ends with counts: `restart` says what is done";
         draft.findings.changed(line, "ExecStart=-", why);
     }

@@ -5,6 +5,7 @@ use ferrite_schema::unit::{RestartPolicy, StartLimit};
 
 use super::docker::Ran;
 use super::draft::Draft;
+use super::flags::Given;
 use super::ini::Entry;
 use super::names::{Other, other};
 use super::values::{Span, docker_bytes, percent, time_span, weight_of_shares};
@@ -269,9 +270,12 @@ fn restart(draft: &mut Draft<'_>, life: &Life, ran: &Ran) -> RestartPolicy {
     if let Some(line) = ran.detached {
         let why = "the container is what is kept running, and not Docker's client";
         draft.findings.changed(line, "--detach", why);
-        return detached(draft, life, ran);
-    }
-    if let Some(given) = &ran.restart {
+        match &ran.restart {
+            Some(given) => return detached(draft, given),
+            None if life.remains => return RestartPolicy::Never,
+            None => {}
+        }
+    } else if let Some(given) = &ran.restart {
         let why = "the unit's own `Restart=` says it";
         draft.findings.not_needed(given.line, given.shown(), why);
     }
@@ -310,11 +314,7 @@ fn restart(draft: &mut Draft<'_>, life: &Life, ran: &Ran) -> RestartPolicy {
 }
 
 /// Of a container that Docker kept by itself.
-fn detached(draft: &mut Draft<'_>, life: &Life, ran: &Ran) -> RestartPolicy {
-    let Some(given) = &ran.restart else {
-        let always = life.restart.as_ref().is_some_and(|(word, _)| word == "always");
-        return if always && !life.remains { RestartPolicy::Always } else { RestartPolicy::Never };
-    };
+fn detached(draft: &mut Draft<'_>, given: &Given) -> RestartPolicy {
     let (word, most) = given.value.split_once(':').unwrap_or((&given.value, ""));
     match word {
         "always" | "unless-stopped" => RestartPolicy::Always,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::cli::ImportUnitArguments;
 use crate::document;
 use crate::failure::Failure;
-use crate::output::{Format, OutputError};
+use crate::output::{Format, OutputError, printable};
 use crate::session::Session;
 use crate::systemd::{self, Finding, Name, Outcome};
 
@@ -80,8 +80,8 @@ fn say(file: &Path, findings: &[Finding], session: &mut Session<'_>) -> Result<(
             file.display(),
             one.line,
             one.kind.words(),
-            one.what,
-            one.why
+            printable(&one.what),
+            printable(&one.why)
         );
         session.err.write_all(line.as_bytes()).map_err(|source| OutputError::Write { source })?;
     }
