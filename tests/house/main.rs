@@ -5,5 +5,6 @@
 mod circles;
 mod directions;
 mod linked;
+mod promises;
 mod skips;
 mod sources;

@@ -125,9 +125,9 @@ fn of_cluster(cluster: &Cluster, now_s: u64) -> ClusterReading {
         is_member: members.iter().any(|member| member.machine == *cluster.machine()),
         machines: cluster.machine_names().len(),
         services,
-        lag_s: heard.as_ref().map(|heard| {
-            heard.as_of_s.map_or(0, |as_of| now_s.saturating_sub(as_of).max(1))
-        }),
+        lag_s: heard
+            .as_ref()
+            .map(|heard| heard.as_of_s.map_or(0, |as_of| now_s.saturating_sub(as_of).max(1))),
         etcd: None,
     }
 }

@@ -98,7 +98,11 @@ fn kernel(text: &mut Text, kernel: &Kernel) {
         let mut words = line.split_whitespace();
         let first = words.next().unwrap_or_default();
         if first == "btime" {
-            text.maybe(&names::NODE_BOOT_TIME_SECONDS, &[], words.next().and_then(|s| s.parse::<u64>().ok()));
+            text.maybe(
+                &names::NODE_BOOT_TIME_SECONDS,
+                &[],
+                words.next().and_then(|s| s.parse::<u64>().ok()),
+            );
         }
         let number = first.strip_prefix("cpu").filter(|number| !number.is_empty());
         let Some(number) = number else { continue };
@@ -143,9 +147,8 @@ static LINKS: OfInterface = [
 ];
 
 pub(super) fn passed(text: &mut Text, metrics: &OfInterface, labels: &[&str], traffic: &Traffic) {
-    let figures = |counted: &Counted| {
-        [counted.bytes, counted.packets, counted.errors, counted.dropped]
-    };
+    let figures =
+        |counted: &Counted| [counted.bytes, counted.packets, counted.errors, counted.dropped];
     let all = [figures(&traffic.received), figures(&traffic.sent)];
     for (metric, figure) in metrics.iter().zip(all.as_flattened()) {
         text.add(metric, labels, *figure);
@@ -156,7 +159,11 @@ fn slots(text: &mut Text, status: &Status) {
     for one in &status.slots {
         let slot = one.slot.to_string();
         let slot = slot.as_str();
-        text.add(&names::FERRITE_SLOT_INFO, &[slot, one.version.as_deref().unwrap_or_default()], 1_u64);
+        text.add(
+            &names::FERRITE_SLOT_INFO,
+            &[slot, one.version.as_deref().unwrap_or_default()],
+            1_u64,
+        );
         text.add(&names::FERRITE_SLOT_RUNNING, &[slot], one.slot == status.slot);
         text.add(&names::FERRITE_SLOT_PRIORITY, &[slot], u64::from(one.attributes.priority));
         text.add(&names::FERRITE_SLOT_TRIES, &[slot], u64::from(one.attributes.tries));

@@ -42,5 +42,7 @@ pub(crate) fn units(units: &[UnitStatus]) -> BTreeMap<String, BTreeMap<String, T
 
 fn is_of(pid: i32, unit: &str) -> bool {
     let cgroups = text(&format!("/proc/{pid}/cgroup"));
-    cgroups.lines().any(|line| line.rsplit(':').next().unwrap_or_default().split('/').any(|part| part == unit))
+    cgroups
+        .lines()
+        .any(|line| line.rsplit(':').next().unwrap_or_default().split('/').any(|part| part == unit))
 }

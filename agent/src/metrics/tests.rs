@@ -140,10 +140,8 @@ fn what_was_read_is_said() {
 #[test]
 fn every_figure_is_said_once_and_known() {
     let text = text(&all());
-    let said: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
-        .collect();
+    let said: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     let said_once: BTreeSet<&str> = said.iter().copied().collect();
     let known: BTreeSet<&str> = names::ALL.iter().map(|metric| metric.name).collect();
     assert_eq!(said.len(), said_once.len());
@@ -153,13 +151,25 @@ fn every_figure_is_said_once_and_known() {
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.rsplit_once(' ').map(|(series, _)| series))
         .collect();
-    assert_eq!(series.iter().collect::<BTreeSet<_>>().len(), series.len(), "a series is there twice");
+    assert_eq!(
+        series.iter().collect::<BTreeSet<_>>().len(),
+        series.len(),
+        "a series is there twice"
+    );
 }
 
 #[test]
 fn what_could_not_be_read_is_absent_and_never_nought() {
     let text = text(&Readings { slots: None, cluster: None, kernel: Kernel::default(), ..all() });
-    for family in ["ferrite_slot_", "ferrite_cluster_", "etcd_", "node_pressure_", "node_load", "node_cpu_", "node_network_"] {
+    for family in [
+        "ferrite_slot_",
+        "ferrite_cluster_",
+        "etcd_",
+        "node_pressure_",
+        "node_load",
+        "node_cpu_",
+        "node_network_",
+    ] {
         assert!(!text.contains(family), "{family}:\n{text}");
     }
     let rescue = Machine { rescue: Some("broken".to_owned()), ..all().machine.unwrap() };
@@ -201,7 +211,8 @@ fn promtool_is_content() {
             .unwrap();
         child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        let said =
+            String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         (output.status.code(), said.into_owned())
     };
     let odd = UnitStatus { image: "a\"b\\c\nd".to_owned(), ..all().units[0].clone() };

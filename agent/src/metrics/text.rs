@@ -157,8 +157,12 @@ fn escaped(out: &mut String, text: &str, quote: bool) {
 mod tests {
     use super::*;
 
-    static A: Metric =
-        Metric { name: "a_total", kind: Kind::Counter, labels: &["x", "y"], help: "Says \\ and\nmore." };
+    static A: Metric = Metric {
+        name: "a_total",
+        kind: Kind::Counter,
+        labels: &["x", "y"],
+        help: "Says \\ and\nmore.",
+    };
     static B: Metric = Metric { name: "b", kind: Kind::Gauge, labels: &[], help: "B." };
 
     #[test]
@@ -183,7 +187,10 @@ mod tests {
         assert_eq!(shown(u64::MAX.into()), "18446744073709551615");
         assert_eq!(shown(1e21.into()), "1000000000000000000000");
         assert_eq!(shown(f64::NAN.into()), "NaN");
-        assert_eq!((shown(f64::INFINITY.into()), shown(f64::NEG_INFINITY.into())), ("+Inf".into(), "-Inf".into()));
+        assert_eq!(
+            (shown(f64::INFINITY.into()), shown(f64::NEG_INFINITY.into())),
+            ("+Inf".into(), "-Inf".into())
+        );
         assert_eq!((shown(false.into()), shown(Value::from(3_usize))), ("0".into(), "3".into()));
     }
 }

@@ -39,8 +39,7 @@ static INTERFACES: OfInterface = [
 
 pub(super) fn add(text: &mut Text, readings: &Readings) {
     // A template runs nothing itself.
-    let mut units: Vec<&UnitStatus> =
-        readings.units.iter().filter(|unit| !unit.template).collect();
+    let mut units: Vec<&UnitStatus> = readings.units.iter().filter(|unit| !unit.template).collect();
     units.sort_by(|one, other| one.name.cmp(&other.name));
     for state in STATES {
         let count = units.iter().filter(|unit| unit.state == state).count();
