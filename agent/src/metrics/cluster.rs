@@ -1,40 +1,8 @@
 //! Figures of the cluster, as this node knows it.
 
-use super::Readings;
 use super::names;
+use super::readings::Readings;
 use super::text::Text;
-
-/// What this node knows of its cluster.
-#[derive(Debug, Default)]
-pub(crate) struct ClusterReading {
-    pub(crate) name: String,
-    pub(crate) id: String,
-    /// This machine's ID.
-    pub(crate) machine: String,
-    pub(crate) members: usize,
-    pub(crate) is_member: bool,
-    pub(crate) machines: usize,
-    /// Services and instances that answer; absent where nothing was heard yet.
-    pub(crate) services: Option<(usize, usize)>,
-    /// How long ago that was certain; absent where nothing was heard yet.
-    pub(crate) lag_s: Option<u64>,
-    pub(crate) etcd: Option<EtcdReading>,
-}
-
-/// What this node's etcd says of itself.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct EtcdReading {
-    pub(crate) has_leader: bool,
-    pub(crate) leads: bool,
-    pub(crate) learns: bool,
-    pub(crate) db_bytes: u64,
-    pub(crate) db_used_bytes: u64,
-    pub(crate) raft_term: u64,
-    pub(crate) raft_index: u64,
-    pub(crate) raft_applied: u64,
-    pub(crate) revision: u64,
-    pub(crate) problems: usize,
-}
 
 pub(super) fn add(text: &mut Text, readings: &Readings) {
     let Some(cluster) = &readings.cluster else { return };

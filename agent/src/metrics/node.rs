@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use ferrite_schema::control::Status;
 
-use super::Readings;
 use super::names;
+use super::readings::{Counted, Kernel, Readings, Traffic};
 use super::text::{Metric, Text};
 
 /// The kernel's hundredths of a second, in which it counts processors' time.
@@ -15,34 +15,6 @@ const MODES: [&str; 8] = ["user", "nice", "system", "idle", "iowait", "irq", "so
 const US_PER_S: f64 = 1_000_000.0;
 /// Where STATE is.
 const STATE: [&str; 3] = ["STATE", "ext4", "/var"];
-
-/// Texts of the kernel's files; empty where one could not be read.
-#[derive(Debug, Default)]
-pub(crate) struct Kernel {
-    pub(crate) stat: String,
-    pub(crate) loadavg: String,
-    pub(crate) pressure_cpu: String,
-    pub(crate) pressure_memory: String,
-    pub(crate) pressure_io: String,
-    /// Links of the node but for those that lead to units.
-    pub(crate) links: BTreeMap<String, Traffic>,
-}
-
-/// What went through an interface.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Traffic {
-    pub(crate) received: Counted,
-    pub(crate) sent: Counted,
-}
-
-/// In one direction.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Counted {
-    pub(crate) bytes: u64,
-    pub(crate) packets: u64,
-    pub(crate) errors: u64,
-    pub(crate) dropped: u64,
-}
 
 /// Interfaces of a `net/dev`, without loopback.
 pub(crate) fn traffic(text: &str) -> BTreeMap<String, Traffic> {

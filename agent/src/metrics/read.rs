@@ -6,7 +6,8 @@ use std::path::Path;
 
 use ferrite_schema::api::UnitStatus;
 
-use super::node::{Kernel, Traffic, traffic};
+use super::node::traffic;
+use super::readings::{Kernel, Traffic};
 
 fn text(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()

@@ -4,8 +4,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use ferrite_schema::api::{HealthState, Origin, UnitState};
+use ferrite_schema::api::{
+    HealthState, Machine, NodeStats, Origin, UnitState, UnitStats, UnitStatus,
+};
 
+use super::readings::Kernel;
 use super::*;
 
 /// Readings with something of everything.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use ferrite_schema::api::{HealthState, Origin, UnitState, UnitStats, UnitStatus};
 
-use super::Readings;
 use super::names;
 use super::node::{OfInterface, passed};
+use super::readings::Readings;
 use super::text::Text;
 
 /// Most units with figures of their own: some fifty lines each.
