@@ -90,7 +90,9 @@ pub enum Failure {
     Write { path: PathBuf, source: io::Error },
     #[error("write {path}: it exists already")]
     Exists { path: PathBuf },
-    #[error("import {file}: {name:?} is no name of a unit")]
+    #[error(
+        "import {file}: {name:?} is no name of a unit: say with `--name` what it is to be called"
+    )]
     UnitName { file: PathBuf, name: String },
     #[error("find units {what}: none is like that")]
     NoUnit { what: String },
@@ -241,10 +243,6 @@ impl Failure {
             Self::Etcd(error) => error.hint().map(str::to_owned),
             Self::Archive(error) => error.hint().map(str::to_owned),
             Self::Exists { .. } => Some("`--force` replaces it".to_owned()),
-            Self::UnitName { .. } => Some(
-                "say with `--name` what it is to be called: letters, digits, `-`, `_`, `.`, and one `@`"
-                    .to_owned(),
-            ),
             Self::NoMachine { .. }
             | Self::SomeMachines { .. }
             | Self::NoCluster { .. }
@@ -277,6 +275,7 @@ impl Failure {
                     .to_owned(),
             ),
             Self::Found(_)
+            | Self::UnitName { .. }
             | Self::Folder(_)
             | Self::Document(_)
             | Self::Keys(_)

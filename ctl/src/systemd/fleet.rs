@@ -3,9 +3,13 @@
 //! | fleet | Ferrite |
 //! |---|---|
 //! | `MachineMetadata` | `placement.metadata`: of one key any of its values, of several keys all |
-//! | `MachineID`, `MachineOf`, `Conflicts`, `Global`, `Replaces` | what [`place`] has for them |
+//! | `MachineID`, `MachineOf` | `placement.machine`, `placement.machine_of` |
+//! | `Conflicts`, `Replaces` | `placement.conflicts`, `placement.replaces`, patterns without `.service` |
+//! | `Global` | `placement.everywhere` |
 
+use ferrite_schema::cluster::MachineId;
 use ferrite_schema::document::meant;
+use ferrite_schema::unit::Placement;
 
 use super::draft::{Draft, unknown};
 use super::ini::Entry;
@@ -77,24 +81,74 @@ fn metadata(draft: &mut Draft<'_>, entry: &Entry, word: &Word, text: &str) {
     draft.mark(format!("placement.metadata.{key}"), word.line);
 }
 
-/// What else says where it may run.
+/// What else says where it may run. The keys are put in by their names: a version whose units do not have one of them says so.
 fn place(draft: &mut Draft<'_>, entry: &Entry, word: &Word, (key, text): (&str, &str)) {
-    let off = matches!(text, "false" | "no" | "0" | "off");
-    if key == "Global" && off {
+    let what = shown(entry, &word.text);
+    if key == "Global" && matches!(text, "false" | "no" | "0" | "off") {
         return;
     }
-    let why = match key {
-        "MachineID" => {
-            "give the machine a label and ask for it: `ferrite machine metadata NAME place=here`, and `placement.metadata = { place = [\"here\"] }`"
+    let (name, suffix) = match text.rsplit_once('.') {
+        Some((name, suffix @ ("service" | "timer" | "socket" | "path" | "target"))) => {
+            (name, suffix)
         }
-        "MachineOf" => {
-            "units reach one another by name wherever they are; where files are shared, give their machine a label and ask for it in both"
-        }
-        "Conflicts" => {
-            "two units that publish the same port are never on one machine; other conflicts are not known here"
-        }
-        "Global" => "say how many with `replicas`, which are spread over the machines",
-        _ => "stop the other unit by itself",
+        _ => (text, "service"),
     };
-    draft.findings.lost(word.line, shown(entry, &word.text), why);
+    if suffix != "service" {
+        return draft.findings.lost(word.line, what, "Ferrite has no units of this kind");
+    }
+    let one = || toml::Value::String(name.to_owned());
+    let (own, value, otherwise) = match key {
+        "MachineID" if text.parse::<MachineId>().is_err() => {
+            return draft.findings.lost(word.line, what, "a machine's ID is 32 hexadecimal digits");
+        }
+        "MachineID" => ("machine", one(), LABEL),
+        "MachineOf" => ("machine_of", toml::Value::Array(vec![one()]), BESIDE),
+        "Conflicts" => ("conflicts", toml::Value::Array(vec![one()]), APART),
+        "Global" => ("everywhere", toml::Value::Boolean(true), MANY),
+        _ => ("replaces", toml::Value::Array(vec![one()]), INSTEAD),
+    };
+    match with(&draft.unit.placement, own, value) {
+        Some(placement) => {
+            draft.unit.placement = placement;
+            draft.mark(format!("placement.{own}"), word.line);
+            if key == "MachineID" {
+                let why = "machines have other IDs here: `ferrite machine list -o json` shows them";
+                draft.findings.changed(word.line, what, why);
+            }
+        }
+        None => draft.findings.lost(word.line, what, otherwise),
+    }
+}
+
+const LABEL: &str = "give the machine a label and ask for it: `ferrite machine metadata NAME place=here`, and `placement.metadata = { place = [\"here\"] }`";
+const BESIDE: &str = "units reach one another by name wherever they are; where files are shared, give their machine a label and ask for it in both";
+const APART: &str = "two units that publish the same port are never on one machine; other conflicts are not known here";
+const MANY: &str = "say how many with `replicas`, which are spread over the machines";
+const INSTEAD: &str = "stop the other unit by itself";
+
+/// The placement with one more value; nothing where it has no such key.
+fn with(placement: &Placement, key: &str, value: toml::Value) -> Option<Placement> {
+    let mut table = toml::Table::try_from(placement).ok()?;
+    match (table.get_mut(key), value) {
+        (Some(toml::Value::Array(list)), toml::Value::Array(more)) => {
+            let new: Vec<_> = more.into_iter().filter(|one| !list.contains(one)).collect();
+            list.extend(new);
+        }
+        (_, value) => drop(table.insert(key.to_owned(), value)),
+    }
+    table.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use ferrite_schema::unit::OnLoss;
+
+    use super::*;
+
+    #[test]
+    fn a_key_that_placements_have_not_is_no_placement() {
+        let known = with(&Placement::default(), "on_loss", toml::Value::String("move".to_owned()));
+        assert_eq!(known.unwrap().on_loss, Some(OnLoss::Move));
+        assert_eq!(with(&Placement::default(), "nowhere", toml::Value::Boolean(true)), None);
+    }
 }
