@@ -4,21 +4,21 @@ use std::fs;
 
 use ferrite_tests::programs::checkout;
 
-/// The tests that the document names, as `FILE::FUNCTION`.
-fn named(text: &str) -> Vec<(String, String)> {
+/// The tests that the document names, as file and function; nothing where a line names none.
+fn named(text: &str) -> Option<Vec<(String, String)>> {
     let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| what |"));
     let last = |row: &str| {
         let cell = row.trim_end_matches(['|', ' ']).rsplit("| ").next()?;
         let (file, function) = cell.strip_prefix('`')?.strip_suffix('`')?.split_once("::")?;
         Some((file.to_owned(), function.to_owned()))
     };
-    rows.map(|row| last(row).unwrap_or_else(|| panic!("it names no test: {row}"))).collect()
+    rows.map(last).collect()
 }
 
 #[test]
 fn every_promise_has_its_test() {
     let text = fs::read_to_string(checkout().join("docs/what-happens-when.md")).unwrap();
-    let all = named(&text);
+    let all = named(&text).unwrap();
     assert!(all.len() > 30, "{all:?}");
     let missing: Vec<_> = all
         .iter()

@@ -81,7 +81,6 @@ async fn slots() -> Option<control::Status> {
 }
 
 /// What this node's etcd says of itself; nothing where it runs none, and nothing in that where it does not answer.
-#[expect(clippy::option_option, reason = "no etcd and no answer are two things")]
 async fn etcd(node: &Node) -> Option<Option<EtcdReading>> {
     let cluster = node.cluster.as_ref()?;
     cluster.store()?;
