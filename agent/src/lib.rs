@@ -14,6 +14,7 @@ pub mod join;
 pub mod keeper;
 pub mod links;
 pub mod logs;
+mod metrics;
 pub mod node;
 pub mod readiness;
 pub mod ready;

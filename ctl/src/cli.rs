@@ -27,7 +27,9 @@ pub use self::node::{
     BootArguments, ConfigCommand, ContextCommand, EventsArguments, MachineCommand, NewArguments,
     ServiceCommand, SlotCommand, SortBy, StateCommand, TopArguments, VolumesCommand,
 };
-pub use self::unit::{ExecArguments, LogsArguments, Selection, UnitCommand, Until, WaitArguments};
+pub use self::unit::{
+    ExecArguments, ImportUnitArguments, LogsArguments, Selection, UnitCommand, Until, WaitArguments,
+};
 use crate::output::Format;
 
 /// The whole command line.

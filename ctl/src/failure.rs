@@ -90,6 +90,10 @@ pub enum Failure {
     Write { path: PathBuf, source: io::Error },
     #[error("write {path}: it exists already")]
     Exists { path: PathBuf },
+    #[error(
+        "import {file}: {name:?} is no name of a unit: say with `--name` what it is to be called"
+    )]
+    UnitName { file: PathBuf, name: String },
     #[error("find units {what}: none is like that")]
     NoUnit { what: String },
     #[error("find service {name:?}: {node} knows none of this name")]
@@ -209,6 +213,7 @@ impl Failure {
             | Self::KernelNotCached { .. }
             | Self::UnitDeadline { .. } => Exit::Failed,
             Self::NoTopic { .. }
+            | Self::UnitName { .. }
             | Self::NoMachine { .. }
             | Self::SomeMachines { .. }
             | Self::NoCluster { .. }
@@ -268,6 +273,7 @@ impl Failure {
                     .to_owned(),
             ),
             Self::Found(_)
+            | Self::UnitName { .. }
             | Self::Folder(_)
             | Self::Document(_)
             | Self::Keys(_)

@@ -21,4 +21,5 @@ pub mod pki;
 pub mod progress;
 pub mod screen;
 pub mod session;
+mod systemd;
 pub mod timeline_svg;

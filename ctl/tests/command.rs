@@ -157,6 +157,34 @@ fn a_bad_unit_is_shown_with_its_place() {
 }
 
 #[test]
+fn a_systemd_unit_becomes_a_file_that_verify_takes() {
+    let user = User::new();
+    let text = "[Service]\nExecStart=/usr/bin/docker run --rm -p 80:80 --dns 8.8.8.8 nginx\n[X-Fleet]\nMachineMetadata=a=b\n";
+    let (unit, to) = (user.file("web.service", text), user.path("web.toml"));
+    let (out, err) = user.ends(&["unit", "import", &unit], 0);
+    assert!(out.starts_with("name = \"web\"\nimage = \"nginx\"\n"), "{out}");
+    assert!(err.contains("web.service:2: not carried over: --dns 8.8.8.8: "), "{err}");
+    let (out, _) = user.ends(&["unit", "import", &unit, "-f", &to], 0);
+    assert_eq!(out, format!("{to}: written\n"));
+    user.ends(&["unit", "verify", &to], 0);
+    user.fails(&["unit", "import", &unit, "-f", &to], 1, "it exists already");
+    user.ends(&["unit", "import", &unit, "--name", "other", "-f", &to, "--force"], 0);
+    assert!(std::fs::read_to_string(&to).unwrap().starts_with("name = \"other\""));
+    let (out, _) = user.ends(&["unit", "import", &unit, "-o", "json"], 0);
+    let shown: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&shown["unit"]["name"], &shown["findings"][0]["line"]), (&"web".into(), &2.into()));
+    let bad = user.file("bad.service", "[Service]\nExecStart=/bin/node app.js\n");
+    user.fails(&["unit", "import", &bad], 3, "bad.service:2:1: `node` runs on the machine itself");
+    user.fails(&["unit", "import", "-"], 2, "--name");
+    let announcer =
+        "[Unit]\nBindsTo=web.service\n[Service]\nExecStart=/bin/sh -c 'etcdctl set /web x'\n";
+    let announcer = user.file("announce.service", announcer);
+    let (out, err) = user.ends(&["unit", "import", &announcer], 0);
+    assert!(out.is_empty() && err.contains(":4: not needed: the whole unit: "), "{out}{err}");
+    assert!(err.contains("other units find `web` by its name"), "{err}");
+}
+
+#[test]
 fn several_files_are_all_judged() {
     let user = User::new();
     let good = user.file("good.toml", "#cloud-config\nhostname = \"a\"\n");

@@ -25,6 +25,7 @@
 //! | `GET /v1/units/NAME/logs?follow=BOOL&since_us=…&until_us=…&tail=N&stream=…&previous=BOOL` | | lines of [`LogLine`], JSON, one per line |
 //! | `GET /v1/events?follow=BOOL&since_us=…&unit=NAME` | | lines of [`Event`], JSON, one per line |
 //! | `GET /v1/stats?follow=BOOL&interval_ms=N` | | [`Stats`]; with `follow` one per line |
+//! | `GET /metrics` | | Prometheus' text format, version 0.0.4 |
 //! | `GET /v1/cluster` | | [`ClusterStatus`] |
 //! | `GET /v1/machines` | | list of [`ClusterMachine`] |
 //! | `PATCH /v1/machines/ID` | [`MachineChange`] | [`ClusterMachine`] |

@@ -5,6 +5,7 @@
 mod circles;
 mod directions;
 mod linked;
+mod promises;
 mod skips;
 mod sources;
 mod writes;

@@ -1,12 +1,14 @@
 //! Living with a node: logs, events, figures, its API's description; many containers and what they leave.
 
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::Stdio;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use ferrite_tests::images::Kind;
 use ferrite_tests::node::Node;
-use ferrite_tests::programs::checkout;
+use ferrite_tests::programs::{checker, checkout, said};
 use ferrite_tests::{demo, openapi};
 use serde_json::Value;
 
@@ -89,6 +91,7 @@ fn logs_events_and_figures() -> Result<()> {
     );
     assert_eq!(unit["pids"], 1, "{figures}");
     answers_are_as_described(&node)?;
+    figures_are_for_prometheus(&node)?;
     node.ferrite(&["unit", "stop", "stays"])?;
     let events = json_lines(&node.ferrite(&["events", "--unit", "stays", "-o", "json"])?)?;
     let messages: Vec<&str> = events.iter().filter_map(|event| event["message"].as_str()).collect();
@@ -129,6 +132,44 @@ fn answers_are_as_described(node: &Node) -> Result<()> {
             let problems = openapi::problems(&document, path, media, &value);
             assert!(problems.is_empty(), "{problems:#?}");
         }
+    }
+    Ok(())
+}
+
+/// Prometheus' own judge is content with what a node answers, and the figures are those of the unit that runs.
+fn figures_are_for_prometheus(node: &Node) -> Result<()> {
+    let head = node.curl(&["--head"], "/metrics")?.to_lowercase();
+    assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
+    let text = node.get("/metrics")?;
+    let mut judge = checker("promtool")?
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    // It reads to the end before it says anything.
+    judge.stdin.take().context("its input")?.write_all(text.as_bytes())?;
+    let output = judge.wait_with_output()?;
+    assert!(output.status.success() && said(&output).is_empty(), "{}\n{text}", said(&output));
+    for line in [
+        "ferrite_unit_state{name=\"stays\",state=\"running\"} 1",
+        "ferrite_unit_state{name=\"twice\",state=\"exited\"} 1",
+        "container_spec_memory_limit_bytes{name=\"stays\"} 33554432",
+        "container_threads{name=\"stays\"} 1",
+        "ferrite_source_up{source=\"slots\"} 1",
+        "ferrite_slot_running{slot=\"A\"} 1",
+        "ferrite_node_ready 1",
+    ] {
+        assert!(text.lines().any(|one| one == line), "{line} is not in:\n{text}");
+    }
+    for start in [
+        "container_network_receive_bytes_total{name=\"stays\",interface=\"eth0\"} ",
+        "container_cpu_usage_seconds_total{name=\"stays\"} ",
+        "node_network_transmit_bytes_total{device=\"eth0\"} ",
+        "node_pressure_memory_waiting_seconds_total ",
+        "node_filesystem_avail_bytes{device=\"STATE\",",
+    ] {
+        assert!(text.lines().any(|one| one.starts_with(start)), "{start} is not in:\n{text}");
     }
     Ok(())
 }

@@ -33,11 +33,13 @@ pub fn program(name: &str) -> Result<PathBuf> {
 /// # Errors
 /// It has not.
 pub fn checker(name: &str) -> Result<Command> {
-    let path = target()?.join("checkers/bin").join(name);
-    if path.is_file() {
-        return Ok(Command::new(path));
+    let folder = target()?.join("checkers");
+    // Of Python's packages, and of Debian's.
+    let mut places = ["bin", "tools"].map(|place| folder.join(place).join(name)).into_iter();
+    match places.find(|path| path.is_file()) {
+        Some(path) => Ok(Command::new(path)),
+        None => bail!("{name} is not in {}: scripts/checkers installs it", folder.display()),
     }
-    bail!("{} is missing: scripts/checkers installs it", path.display())
 }
 
 /// Cargo's target folder: `target/TRIPLE/release` is where programs are.

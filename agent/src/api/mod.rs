@@ -12,6 +12,7 @@ mod images;
 mod log_stream;
 mod logs;
 mod machine;
+mod metrics;
 mod openapi;
 pub mod peer;
 mod rescue;
@@ -81,6 +82,7 @@ fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(logs::show))
         .routes(routes!(events::show))
         .routes(routes!(stats::show))
+        .routes(routes!(metrics::show))
         .routes(routes!(streams::exec))
         .routes(routes!(streams::attach))
         .routes(routes!(streams::files))

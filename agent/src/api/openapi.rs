@@ -74,7 +74,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut O
 
 /// A name that no other operation has: generators of clients make it a function's.
 fn operation_id(method: &str, path: &str) -> String {
-    let path = path.trim_start_matches("/v1/").replace(['{', '}'], "");
+    let path = path.trim_start_matches("/v1").trim_start_matches('/').replace(['{', '}'], "");
     format!("{method}_{}", path.replace(['/', '-', '.'], "_"))
 }
 

@@ -28,6 +28,7 @@ use Least::{Admin, Operator, Reader};
 /// All requests, by path. Output of units and events are looked at, since whoever looks after units must see them; documents of
 /// units and images may have passwords in them.
 const ROUTES: &[(&str, &str, Least)] = &[
+    ("GET", "/metrics", Reader),
     ("GET", "/v1/boot", Reader),
     ("GET", "/v1/cluster", Reader),
     ("GET", "/v1/cluster/services", Reader),

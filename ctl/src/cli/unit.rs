@@ -148,6 +148,17 @@ pub enum UnitCommand {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Make a unit file of a systemd unit (fleet's too) whose container `docker run` or `rkt run` starts
+    #[command(
+        after_help = "What of each line could not be carried over is said on standard error. Nothing is sent anywhere.
+
+Examples:
+  ferrite unit import web.service                      # shows the unit file
+  ferrite unit import web@.service -f web@.toml        # writes it
+  ferrite unit import backup.service --timer backup.timer -f backup.toml
+  for unit in *.service; do ferrite unit import $unit -f ${unit%.service}.toml; done"
+    )]
+    Import(ImportUnitArguments),
     /// Stop units and forget them; their named volumes stay
     Destroy {
         /// Which units
@@ -160,6 +171,26 @@ pub enum UnitCommand {
         #[arg(long, default_value = "2m", value_parser = humantime::parse_duration)]
         timeout: Duration,
     },
+}
+
+/// `ferrite unit import …`
+#[derive(Debug, Clone, Args)]
+pub struct ImportUnitArguments {
+    /// The `.service` file; `-` is standard input
+    #[arg(value_name = "FILE")]
+    pub unit: PathBuf,
+    /// A `.timer` file that starts it
+    #[arg(long, value_name = "FILE")]
+    pub timer: Option<PathBuf>,
+    /// What the unit is called; the file's name without `.service` where absent
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// File that is written; standard output where absent
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Replace that file
+    #[arg(long, requires = "file")]
+    pub force: bool,
 }
 
 /// `ferrite unit exec …`

@@ -31,6 +31,7 @@ pub(super) fn run(
         | UnitCommand::Logs(_)
         | UnitCommand::Exec(_)
         | UnitCommand::Cp { .. }
+        | UnitCommand::Import(_)
         | UnitCommand::Attach { .. }) => return Ok(Some(command)),
         UnitCommand::Start { units, wait } => start(cluster, &units, &wait, session),
         UnitCommand::Submit { files } => submit(cluster, &files, session),

@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::output::{columns, printable, seconds};
 use crate::session::Session;
 
+mod import;
 mod status;
 mod wait;
 
@@ -24,7 +25,7 @@ use status::Shown;
 
 pub(super) fn run(command: UnitCommand, session: &mut Session<'_>) -> Result<(), Failure> {
     // What asks nobody needs no context.
-    if matches!(command, UnitCommand::Verify { .. }) {
+    if matches!(command, UnitCommand::Verify { .. } | UnitCommand::Import(_)) {
         return on_node(command, session);
     }
     // What is wrong with a document is said whoever would have got it.
@@ -91,6 +92,7 @@ fn on_node(command: UnitCommand, session: &mut Session<'_>) -> Result<(), Failur
         UnitCommand::Verify { files } => {
             verdicts::show(&files, session, |text| unit::parse(text).map(drop))
         }
+        UnitCommand::Import(arguments) => import::run(&arguments, session),
         UnitCommand::Destroy { selection, no_wait, timeout } => {
             destroy(&selection, (!no_wait).then_some(timeout), session)
         }
