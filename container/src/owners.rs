@@ -72,6 +72,11 @@ impl Owners {
         id.checked_sub(ids.first).filter(|inside| *inside < ids.count)
     }
 
+    /// What the node calls the container's ID `id`.
+    pub(super) fn outside(&self, id: u32) -> u32 {
+        self.root().saturating_add(id)
+    }
+
     /// Whether it has this ID.
     pub(super) fn has(&self, id: u32) -> bool {
         self.ids.is_none_or(|ids| id < ids.count)

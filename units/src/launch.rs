@@ -172,6 +172,8 @@ fn request(
         devices: unit.devices.clone(),
         project: Some(project),
         mounts: rights::mounts(unit, &places.volumes)?,
+        // The supervisor knows them.
+        secrets: Vec::new(),
         resources: unit.resources.clone(),
         sysctls: unit.sysctls.clone(),
         ulimits: unit.ulimits.clone(),

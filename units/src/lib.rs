@@ -15,6 +15,7 @@ pub mod proof;
 pub mod readiness;
 pub mod record;
 pub mod rights;
+mod secrets;
 pub mod shims;
 mod starting;
 pub mod store;

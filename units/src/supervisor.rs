@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrite_net::containers::Containers;
 use ferrite_schema::api::{EventKind, UnitState, UnitStatus};
+use ferrite_schema::node_config::Secret;
 use ferrite_store::beside::beside;
 use ferrite_store::layer::Layers;
 use ferrite_store::pull::Puller;
@@ -57,6 +58,8 @@ pub struct Tools {
     pub records: PathBuf,
     /// Environment files of the node's configuration.
     pub env_files: BTreeMap<String, BTreeMap<String, String>>,
+    /// What the node's configuration gives units as files.
+    pub secrets: BTreeMap<String, Secret>,
     /// Who wants to know what happens.
     pub events: Events,
 }

@@ -25,6 +25,7 @@ fn request() -> Request {
         capabilities: vec!["CHOWN".to_owned()],
         devices: vec![],
         mounts: vec![],
+        secrets: vec![],
         resources: ferrite_schema::unit::Resources::default(),
         sysctls: BTreeMap::new(),
         ulimits: BTreeMap::new(),
@@ -41,7 +42,7 @@ fn request() -> Request {
 fn check(request: &Request) -> Result<Spec, SpecProblem> {
     let root = tempfile::tempdir().unwrap();
     let found = Found { root: root.path().to_owned(), ..Found::default() };
-    build(request, found, &Owners::new(None).unwrap())
+    build(request, found)
 }
 
 #[test]
@@ -88,8 +89,8 @@ fn what_does_not_exist_is_refused() {
     for user in ["65536", "0:70000"] {
         let beyond = Request { ids: Some(ids), user: user.to_owned(), ..request() };
         let root = tempfile::tempdir().unwrap();
-        let found = Found { root: root.path().to_owned(), ..Found::default() };
-        let problem = build(&beyond, found, &Owners::without_namespace(ids)).unwrap_err();
+        let found = super::user(&beyond, root.path(), &Owners::without_namespace(ids));
+        let problem = found.unwrap_err();
         assert!(matches!(problem, SpecProblem::NoSuchId { last: 65535, .. }), "{user}");
     }
 }

@@ -163,6 +163,9 @@ pub struct UnitStatus {
     /// Its volumes: `data→/var/lib/data`.
     #[serde(default)]
     pub volumes: Vec<String>,
+    /// Its secrets, by name: `db→/run/secrets/db`.
+    #[serde(default)]
+    pub secrets: Vec<String>,
     /// Its labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,

@@ -44,6 +44,9 @@ pub struct Request {
     pub project: Option<u32>,
     /// What is mounted into it, in this order.
     pub mounts: Vec<BindMount>,
+    /// Secrets that it has as files.
+    #[serde(default)]
+    pub secrets: Vec<SecretMount>,
     /// Bounds.
     pub resources: Resources,
     /// Kernel parameters of its namespaces.
@@ -86,6 +89,15 @@ pub struct BindMount {
     pub target: String,
     /// The container cannot write to it.
     pub read_only: bool,
+}
+
+/// A secret that a container has as a file, which its user alone can read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretMount {
+    /// Name of the file in [`super::SECRETS`] that holds it.
+    pub file: String,
+    /// Where in the container.
+    pub target: String,
 }
 
 /// What is mounted.

@@ -143,7 +143,7 @@ fn capabilities(unit: &Unit) -> Result<(), BadValue> {
 }
 
 /// Absolute, without `.`, `..`, empty parts and NUL characters.
-fn is_plain_path(path: &str) -> bool {
+pub(super) fn is_plain_path(path: &str) -> bool {
     let plain = |part: &str| !matches!(part, "" | "." | "..");
     !path.contains('\0')
         && path.strip_prefix('/').is_some_and(|rest| rest.is_empty() || rest.split('/').all(plain))
@@ -179,7 +179,7 @@ fn volume(volume: &Volume, index: &str) -> Result<(), BadValue> {
         };
     };
     match source {
-        VolumeSource::Name(name) if name.contains('@') || !super::names::is_unit_name(name) => {
+        VolumeSource::Name(name) if !super::names::is_plain_name(name) => {
             return bad(
                 at("name"),
                 "use letters, digits, `-`, `_` and `.`, a letter or digit first, at most 64",

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::container::{Capabilities, NetworkMode, Port, Resources, Ulimit, Volume};
 use super::life::{Health, StartLimit, Timer};
 use super::placement::Placement;
+use super::secret::SecretFile;
 
 /// What is done when a unit's container ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +47,9 @@ pub struct Unit {
     /// Names of environment files of the node's configuration (`[env_files]`), later ones winning; `env` wins over all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env_files: Vec<String>,
+    /// Secrets of the node's configuration (`[secrets]`) that it has as files, in `/run/secrets` where nothing else is said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretFile>,
     /// `user`, `user:group`, names of the image or numbers; the image's, or root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,

@@ -12,6 +12,7 @@ mod life_check;
 pub mod names;
 mod place;
 mod placement;
+mod secret;
 pub mod template;
 
 pub use bad_value::BadValue;
@@ -23,6 +24,7 @@ pub use container::{
 pub use definition::{RestartPolicy, Unit};
 pub use life::{Health, Probe, StartLimit, Timer};
 pub use placement::{OnLoss, Placement, REPLICAS_MAX};
+pub use secret::{PlacedSecret, SECRETS_FOLDER, SecretFile};
 
 use crate::document::{self, Problem};
 

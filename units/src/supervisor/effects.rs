@@ -14,6 +14,7 @@ use tokio::net::UnixStream;
 use super::super::handle::Message;
 use super::super::launch::Prepared;
 use super::super::machine::{Effect, Event, Moment, RunKind};
+use super::super::secrets::{self, Given};
 use super::super::shims::{self, Shim};
 use super::super::{cgroup, clock, health, launch};
 use super::Supervisor;
@@ -161,7 +162,7 @@ impl Supervisor {
         let (folder, name) = (self.run_folder(name), name.to_owned());
         self.tasks.spawn(async move {
             let result = async {
-                let unit = unit?;
+                let (unit, secrets) = unit?;
                 let hostname = launch::hostname_of(&unit);
                 let files = network
                     .attach(&unit, &hostname)
@@ -173,10 +174,11 @@ impl Supervisor {
                     prepared.await.map_err(|error| ferrite_schema::chain(&error))?;
                 let addresses = addresses(&files.network);
                 request.network = files.network;
+                request.secrets = secrets.mounts();
                 request.beside = kind != RunKind::Main;
                 let own = std::mem::replace(&mut request.mounts, files.mounts);
                 request.mounts.extend(own);
-                let started = shims::start(&folder, run, &request).await;
+                let started = shims::start(&folder, run, &request, &secrets).await;
                 // From here on its layers stand in the run folder, where the collector looks.
                 drop(lease);
                 let stream = started.map_err(|error| ferrite_schema::chain(&error))?;
@@ -187,8 +189,8 @@ impl Supervisor {
         });
     }
 
-    /// The unit as one of its runs has it.
-    fn for_run(&self, unit: &Unit, kind: RunKind) -> Result<Unit, String> {
+    /// The unit as one of its runs has it, and what its secrets hold.
+    fn for_run(&self, unit: &Unit, kind: RunKind) -> Result<(Unit, Given), String> {
         let mut unit = unit.clone();
         let command = match kind {
             RunKind::PreStart(index) => unit.pre_start.get(index).cloned(),
@@ -210,7 +212,9 @@ impl Supervisor {
         }
         env.append(&mut unit.env);
         unit.env = env;
-        Ok(unit)
+        let secrets = secrets::of(&unit, &self.tools.secrets);
+        let secrets = secrets.map_err(|problem| problem.to_string())?;
+        Ok((unit, secrets))
     }
 
     pub(super) async fn launched(

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::UNIX_EPOCH;
 
 use ferrite_schema::api::{UnitState, UnitStatus};
-use ferrite_schema::unit::{Port, Protocol, Volume, VolumeSource, template};
+use ferrite_schema::unit::{Port, Protocol, SecretFile, Volume, VolumeSource, template};
 use ferrite_schema::utc;
 
 use super::super::{clock, launch};
@@ -42,6 +42,7 @@ pub(super) fn status(entry: &Entry, image_digest: Option<String>) -> UnitStatus 
         addresses: if machine.is_alive() { entry.addresses.clone() } else { Vec::new() },
         ports: lives_by.ports.iter().map(port_words).collect(),
         volumes: lives_by.volumes.iter().filter_map(volume_words).collect(),
+        secrets: lives_by.secrets.iter().map(secret_words).collect(),
         labels: unit.labels.clone(),
         origin: entry.origin,
         outdated: lives_by != unit,
@@ -103,6 +104,10 @@ fn port_words(port: &Port) -> String {
         None => String::new(),
     };
     format!("{address}{}→{}/{protocol}", port.host, port.container.unwrap_or(port.host))
+}
+
+fn secret_words(secret: &SecretFile) -> String {
+    format!("{}→{}", secret.name(), secret.target())
 }
 
 fn volume_words(volume: &Volume) -> Option<String> {

@@ -56,6 +56,7 @@ pub(super) fn table(shown: &Shown<'_>) -> String {
         ("address", &status.addresses),
         ("port", &status.ports),
         ("volume", &status.volumes),
+        ("secret", &status.secrets),
         ("note", &status.notes),
     ] {
         for value in values {
