@@ -148,6 +148,12 @@ pub(super) enum Message {
         image: String,
         event: Event,
     },
+    /// What the image is now could not be asked for, and what is here is used.
+    Unasked {
+        name: String,
+        image: String,
+        why: String,
+    },
     /// A shim was started for the run with this number, or could not be.
     Launched {
         name: String,

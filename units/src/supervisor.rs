@@ -33,6 +33,7 @@ mod effects;
 mod entry;
 mod forget;
 mod going_down;
+mod images;
 mod requests;
 mod status;
 mod system;
@@ -193,6 +194,11 @@ impl Supervisor {
                 // It may have another image by now.
                 if self.entries.get(&name).is_some_and(|entry| entry.unit.image == image) {
                     self.step(&name, event).await;
+                }
+            }
+            Message::Unasked { name, image, why } => {
+                if self.entries.get(&name).is_some_and(|entry| entry.unit.image == image) {
+                    self.note_unasked(&name, why);
                 }
             }
             Message::Launched { name, run, result } => self.launched(&name, run, result).await,

@@ -23,6 +23,27 @@ pub enum RestartPolicy {
     Never,
 }
 
+/// When a unit's image is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum PullPolicy {
+    /// Where it is not here.
+    #[default]
+    Missing,
+    /// At each start: its registry says what the name means then. What is here is used where it does not answer.
+    Always,
+    /// Never: it is here, or the start fails.
+    Never,
+}
+
+impl PullPolicy {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A unit as its author writes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -32,6 +53,9 @@ pub struct Unit {
     pub name: String,
     /// Image reference, as imported or as a registry names it.
     pub image: String,
+    /// When the image is asked for.
+    #[serde(default, skip_serializing_if = "PullPolicy::is_default")]
+    pub pull: PullPolicy,
     /// Replaces the image's entrypoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entrypoint: Option<Vec<String>>,

@@ -21,7 +21,7 @@ pub use check::check;
 pub use container::{
     Capabilities, NetworkMode, Port, Protocol, Resources, Ulimit, Volume, VolumeSource,
 };
-pub use definition::{RestartPolicy, Unit};
+pub use definition::{PullPolicy, RestartPolicy, Unit};
 pub use life::{Health, Probe, StartLimit, Timer};
 pub use placement::{OnLoss, Placement, REPLICAS_MAX};
 pub use secret::{PlacedSecret, SECRETS_FOLDER, SecretFile};

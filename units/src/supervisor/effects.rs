@@ -7,7 +7,6 @@ use ferrite_schema::api::EventKind;
 use ferrite_schema::shim::{Command, Network};
 use ferrite_schema::unit::{NetworkMode, Unit};
 use ferrite_schema::utc;
-use ferrite_store::access::Unusable;
 use ferrite_store::beside::beside;
 use tokio::net::UnixStream;
 
@@ -84,68 +83,6 @@ impl Supervisor {
         }
         self.write_down(name);
         self.launch(name, kind);
-    }
-
-    /// Asks whether the image that is here may be used, which each start asks anew; where it may not as it is, another one
-    /// may come from a registry.
-    async fn pull(&mut self, name: &str) -> Option<Event> {
-        let entry = self.entries.get(name)?;
-        if entry.system.is_some() {
-            return Some(Event::Pulled);
-        }
-        let image = entry.unit.image.clone();
-        match self.tools.puller.look(&image).await {
-            Ok(_) => Some(Event::Pulled),
-            Err(problem) if problem.is_final() => {
-                Some(Event::PullFailed { reason: ferrite_schema::chain(&problem), may_pass: false })
-            }
-            Err(problem) => {
-                self.fetch(name);
-                let why = match problem {
-                    Unusable::Absent { .. } => String::new(),
-                    problem => format!(", since {}", ferrite_schema::chain(&problem)),
-                };
-                Some(Event::Note { reason: format!("pulling {image}{why}") })
-            }
-        }
-    }
-
-    /// Brings a unit's image in the background.
-    pub(super) fn fetch(&mut self, name: &str) {
-        let Some(entry) = self.entries.get_mut(name) else { return };
-        let (puller, image) = (self.tools.puller.clone(), entry.unit.image.clone());
-        let (queue, name) = (self.queue.clone(), name.to_owned());
-        let mut progress = puller.watch(&image);
-        let asked = image.clone();
-        let send = move |event| {
-            let (queue, name, image) = (queue.clone(), name.clone(), asked.clone());
-            async move { drop(queue.send(Message::Image { name, image, event }).await) }
-        };
-        let task = self.tasks.spawn(async move {
-            let pulled = puller.ensure(&image);
-            tokio::pin!(pulled);
-            let result = loop {
-                tokio::select! {
-                    result = &mut pulled => break result,
-                    Ok(()) = progress.changed() => {
-                        let (done, total) = progress.borrow_and_update().bytes();
-                        let reason = format!("pulling {image} ({} of {} MB)", megabytes(done), megabytes(total));
-                        send(Event::Note { reason }).await;
-                    }
-                }
-            };
-            send(match result {
-                Ok(_) => Event::Pulled,
-                Err(error) => Event::PullFailed {
-                    reason: ferrite_schema::chain(&error),
-                    may_pass: error.may_pass(),
-                },
-            })
-            .await;
-        });
-        if let Some(older) = entry.pull.replace(task) {
-            older.abort();
-        }
     }
 
     /// Starts a shim in the background; [`Message::Launched`] says how it went.
@@ -386,10 +323,6 @@ impl Supervisor {
             _ => {}
         }
     }
-}
-
-fn megabytes(bytes: u64) -> u64 {
-    bytes.div_ceil(1_000_000)
 }
 
 /// A container's addresses, IPv4 first.

@@ -45,6 +45,8 @@ pub(crate) struct Entry {
     /// Numbers the timers: one that was replaced may still ring.
     pub(crate) timer: u64,
     pub(crate) pull: Option<AbortHandle>,
+    /// Why its registry was not asked for the image that its latest start has, where it was to be.
+    pub(crate) unasked: Option<String>,
     pub(crate) check: Option<AbortHandle>,
     /// What was written down last.
     pub(crate) written: Option<Record>,
@@ -96,6 +98,7 @@ impl Entry {
             commands: None,
             timer: 0,
             pull: None,
+            unasked: None,
             check: None,
             written: None,
         }

@@ -109,7 +109,9 @@ impl Supervisor {
                 }
                 self.schedule(&name).await;
             }
-            UnitState::Pulling if before.image != entry.unit.image => {
+            UnitState::Pulling
+                if (&before.image, before.pull) != (&entry.unit.image, entry.unit.pull) =>
+            {
                 drop(self.perform(&name, Effect::CancelPull).await);
                 if let Some(event) = self.perform(&name, Effect::Pull).await {
                     self.step(&name, event).await;

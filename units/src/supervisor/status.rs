@@ -48,6 +48,7 @@ pub(super) fn status(entry: &Entry, image_digest: Option<String>) -> UnitStatus 
         outdated: lives_by != unit,
     };
     let failing = machine.failing().map(|(since, why)| (clock::calendar(since), why.to_owned()));
+    status.notes.extend(entry.unasked.clone().filter(|_| machine.is_alive()));
     status.why = why(&status, failing);
     status
 }

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use ferrite_cluster::names::UnitName;
 use ferrite_schema::api::{ApiError, ClusterUnit, UnitChange, UnitTarget};
-use ferrite_schema::unit::{self, Unit};
+use ferrite_schema::unit::{self, PullPolicy, Unit};
 use ferrite_store::pull::Pull;
 use serde::Deserialize;
 use tokio::time::timeout;
@@ -149,18 +149,18 @@ pub(in crate::api) async fn remove(
 const RESOLVES_WITHIN: Duration = Duration::from_secs(5);
 const KEEPS_WITHIN: Duration = Duration::from_secs(2);
 
-/// The digest that the unit's image means now: on this machine, else in its registry, else on another machine. All instances run
-/// the same.
+/// The digest that the unit's image means now: on this machine, else in its registry, else on another machine; with `pull = "always"`
+/// in its registry first, and with "never" not there. All instances run the same, until the unit is submitted again.
 async fn pinned(node: &Node, unit: &Unit) -> Option<String> {
     if unit.image.contains('@') || unit.image.contains('%') {
         return None;
     }
     let resolves = async {
-        let digest = node.puller.resolve(&unit.image).await?;
+        let digest = node.puller.resolve(&unit.image, unit.pull).await?;
         // What is here now is kept under that name, too: the other one may mean something else soon.
-        if node.puller.look(&unit.image).await.is_ok() {
+        if unit.pull != PullPolicy::Always && node.puller.look(&unit.image).await.is_ok() {
             let pinned = format!("{}@{digest}", unit.image);
-            drop(timeout(KEEPS_WITHIN, node.puller.ensure(&pinned)).await);
+            drop(timeout(KEEPS_WITHIN, node.puller.bring(&pinned, unit.pull)).await);
         }
         Ok::<_, Pull>(digest)
     };
@@ -171,6 +171,12 @@ async fn pinned(node: &Node, unit: &Unit) -> Option<String> {
             tracing::info!(error, image = unit.image, "image-not-resolved");
         }
         Err(_) => tracing::info!(image = unit.image, "image-not-resolved-in-time"),
+    }
+    // A registry that does not say keeps nothing from running: then as without its wish.
+    if unit.pull == PullPolicy::Always
+        && let Ok(digest) = node.puller.resolve(&unit.image, PullPolicy::Never).await
+    {
+        return Some(digest);
     }
     means(node.cluster.as_ref()?, &unit.image).await
 }
