@@ -7,6 +7,7 @@ use libcontainer::oci_spec::runtime::Spec;
 
 use super::devices::{self, DevicesProblem};
 use super::inside::{self, Missing, Root};
+use super::joined::{self, JoinProblem};
 use super::limits::{self, LimitsProblem};
 use super::owners::{Owners, OwnersProblem};
 use super::ports::{self, PortsProblem};
@@ -19,6 +20,8 @@ use super::volumes::{self, VolumeProblem};
 /// A container could not be set apart as it was asked for, and so is not started.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum IsolationProblem {
+    #[error(transparent)]
+    Join(#[from] JoinProblem),
     #[error(transparent)]
     Owners(#[from] OwnersProblem),
     #[error(transparent)]
@@ -56,7 +59,10 @@ pub(super) struct Isolated {
 /// specification.
 pub(super) fn prepare(request: &Request, folder: &Path) -> Result<Isolated, IsolationProblem> {
     limits::allow(&request.ulimits)?;
-    let owners = Owners::new(request.ids)?;
+    let owners = match &request.network {
+        Network::Unit(shared) => Owners::of(request.ids, joined::join(shared)?),
+        Network::Host | Network::None | Network::Bridge(_) => Owners::new(request.ids)?,
+    };
     let root = rootfs::mount(request, &owners, folder)?;
     check_own_folders(&owners, &root)?;
     volumes::mount((&request.mounts, &request.resources), &owners, &root)?;

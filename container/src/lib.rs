@@ -16,6 +16,7 @@ mod handover;
 mod heard;
 mod inside;
 mod isolation;
+mod joined;
 mod limits;
 mod memory;
 mod owners;

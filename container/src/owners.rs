@@ -49,6 +49,11 @@ impl Owners {
         Ok(Self { ids, namespace })
     }
 
+    /// The IDs of another container, whose user namespace this is; the node's where `ids` are none.
+    pub(super) fn of(ids: Option<IdRange>, namespace: File) -> Self {
+        Self { ids, namespace: ids.map(|_| namespace.into()) }
+    }
+
     #[cfg(test)]
     pub(super) fn without_namespace(ids: IdRange) -> Self {
         Self { ids: Some(ids), namespace: None }

@@ -188,7 +188,8 @@ fn linux(
         LinuxNamespaceType::Uts,
         LinuxNamespaceType::Cgroup,
     ];
-    if !matches!(request.network, Network::Host) {
+    // One that is shared is where this process is already.
+    if !matches!(request.network, Network::Host | Network::Unit(_)) {
         kinds.push(LinuxNamespaceType::Network);
     }
     let mut namespaces = Vec::new();

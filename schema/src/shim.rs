@@ -4,7 +4,9 @@ mod request;
 
 use serde::{Deserialize, Serialize};
 
-pub use request::{Attachment, BindMount, IdRange, MountSource, Network, Request, SecretMount};
+pub use request::{
+    Attachment, BindMount, IdRange, MountSource, Network, Request, SecretMount, SharedNetwork,
+};
 
 use crate::api::Exit;
 

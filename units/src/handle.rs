@@ -36,6 +36,16 @@ pub enum Refusal {
         /// The names in it.
         circle: Vec<String>,
     },
+    /// The network that a unit wants to share is not to be shared.
+    #[error("unit {name} cannot share the network of {other}: {why}")]
+    Network {
+        /// The unit.
+        name: String,
+        /// Whose network it wants.
+        other: String,
+        /// Why not.
+        why: String,
+    },
     /// A start would take more units along than anybody means: templates that require instances of templates.
     #[error(
         "{name} requires, one after the other, more than {most} units: look at what its template requires"

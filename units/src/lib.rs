@@ -9,6 +9,7 @@ pub mod graph;
 pub mod handle;
 pub mod health;
 pub mod ids;
+mod joining;
 pub mod launch;
 pub mod machine;
 pub mod proof;

@@ -8,6 +8,7 @@ use ferrite_schema::unit::{self, Unit, template};
 
 use crate::graph::{self, Edges};
 use crate::handle::Refusal;
+use crate::joining;
 
 /// Most units that one start takes along. Two templates that require two instances each would be as many as names have room for.
 const UNITS_MAX: usize = 500;
@@ -61,7 +62,13 @@ pub(crate) fn plan(name: &str, all: &Everyone<'_>) -> Result<Plan, Refusal> {
             (None, Some(there)) if there.removing => return Err(Refusal::Going { name: next }),
             (None, Some(there)) => there.unit,
         };
-        for required in &unit.requires {
+        let shared = unit.network.unit().map(str::to_owned);
+        if let Some(other) = shared.as_deref().and_then(|other| known(other, &made, all))
+            && let Some(why) = joining::refused(unit, other)
+        {
+            return Err(Refusal::Network { name: next, other: other.name.clone(), why });
+        }
+        for required in unit.requires.iter().chain(&shared) {
             if !order.contains(required) {
                 if order.len() >= UNITS_MAX {
                     return Err(Refusal::TooMany { name: name.to_owned(), most: UNITS_MAX });
@@ -103,6 +110,15 @@ pub(crate) fn instance(name: &str, all: &Everyone<'_>) -> Result<Option<Unit>, R
         .map_err(|source| Refusal::Instance { name: name.to_owned(), source })?;
     let is_there = there.is_some_and(|there| *there.unit == unit && !there.removing);
     Ok((!is_there).then_some(unit))
+}
+
+/// The document that a unit starts by, as far as that is known before its own turn.
+fn known<'a>(
+    name: &str,
+    made: &'a BTreeMap<String, Unit>,
+    all: &'a Everyone<'_>,
+) -> Option<&'a Unit> {
+    made.get(name).or_else(|| all.get(name).map(|there| there.unit))
 }
 
 /// Refuses instances with which units would wait for each other for ever.

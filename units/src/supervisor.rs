@@ -264,7 +264,8 @@ impl Supervisor {
     fn look(&self, name: &str) -> Option<Other> {
         let entry = self.entries.get(name)?;
         let (state, ready) = (entry.machine.state(), entry.machine.is_ready());
-        Some(Other { wanted: entry.wanted, ready, state })
+        let run = (state == UnitState::Running).then_some(entry.run);
+        Some(Other { wanted: entry.wanted, ready, state, run })
     }
 
     /// Lets those go on who waited for what has come to be, and stops those whose requirements are gone.
@@ -281,9 +282,10 @@ impl Supervisor {
                         }
                         Some(_) => {}
                     }
-                } else if !unit.requires.is_empty()
+                } else if (!unit.requires.is_empty() || unit.network.unit().is_some())
                     && (entry.machine.is_alive() || entry.machine.state() == UnitState::Pulling)
-                    && let Some(reason) = graph::bereft(unit, |other| self.look(other))
+                    && let Some(reason) =
+                        graph::bereft(unit, entry.joined, |other| self.look(other))
                 {
                     due.push((name.clone(), Event::Hold { reason }));
                 }

@@ -154,7 +154,10 @@ pub struct UnitStatus {
     /// Digest of its image's manifest, where the image is here.
     #[serde(default)]
     pub image_digest: Option<String>,
-    /// Its addresses.
+    /// Whose network it has: `bridge`, `host`, `none`, or `unit:web`.
+    #[serde(default)]
+    pub network: String,
+    /// Its addresses; those of the other one where it shares its network.
     #[serde(default)]
     pub addresses: Vec<String>,
     /// Its published ports: `8080→80/tcp`.

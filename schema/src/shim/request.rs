@@ -122,6 +122,23 @@ pub enum Network {
     None,
     /// Its own, connected to the node's bridge.
     Bridge(Attachment),
+    /// That of another unit's container, which runs.
+    Unit(SharedNetwork),
+}
+
+/// The network of another unit's container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedNetwork {
+    /// Whose.
+    pub unit: String,
+    /// Number of the run that it began with.
+    pub run: u64,
+    /// Run folder of the other unit.
+    pub folder: String,
+    /// The other container's cgroup, below the cgroup root.
+    pub cgroup: String,
+    /// How that one is connected; absent where it is connected to nothing.
+    pub attachment: Option<Attachment>,
 }
 
 /// How a container is connected to the bridge.

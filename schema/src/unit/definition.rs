@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::container::{Capabilities, NetworkMode, Port, Resources, Ulimit, Volume};
+use super::container::{Capabilities, Port, Resources, Ulimit, Volume};
 use super::life::{Health, StartLimit, Timer};
+use super::network::NetworkMode;
 use super::placement::Placement;
 use super::secret::SecretFile;
 
@@ -116,8 +117,10 @@ pub struct Unit {
     /// Limits of each process, by the name without `RLIMIT_` in lower case: `nofile = 1024`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ulimits: BTreeMap<String, Ulimit>,
-    /// Whose network it has.
+    /// Whose network it has: `bridge` (its own, connected to the node's bridge), `host` (the node's), `none` (its own, connected to
+    /// nothing), or that of another unit of the node, `unit:web`.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub network: NetworkMode,
     /// It reaches what the cloud tells the machine about itself (169.254.169.254 and its like).
     #[serde(default, skip_serializing_if = "is_false")]

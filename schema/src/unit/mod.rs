@@ -10,6 +10,7 @@ mod definition;
 mod life;
 mod life_check;
 pub mod names;
+mod network;
 mod place;
 mod placement;
 mod secret;
@@ -18,11 +19,10 @@ pub mod template;
 pub use bad_value::BadValue;
 pub use bytes::Bytes;
 pub use check::check;
-pub use container::{
-    Capabilities, NetworkMode, Port, Protocol, Resources, Ulimit, Volume, VolumeSource,
-};
+pub use container::{Capabilities, Port, Protocol, Resources, Ulimit, Volume, VolumeSource};
 pub use definition::{PullPolicy, RestartPolicy, Unit};
 pub use life::{Health, Probe, StartLimit, Timer};
+pub use network::NetworkMode;
 pub use placement::{OnLoss, Placement, REPLICAS_MAX};
 pub use secret::{PlacedSecret, SECRETS_FOLDER, SecretFile};
 

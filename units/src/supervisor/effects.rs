@@ -4,16 +4,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use ferrite_schema::api::EventKind;
-use ferrite_schema::shim::{Command, Network};
+use ferrite_schema::shim::{Command, Network, SharedNetwork};
 use ferrite_schema::unit::{NetworkMode, Unit};
 use ferrite_schema::utc;
 use ferrite_store::beside::beside;
 use tokio::net::UnixStream;
 
 use super::super::handle::Message;
+use super::super::joining::{self, Given, Join};
 use super::super::launch::Prepared;
 use super::super::machine::{Effect, Event, Moment, RunKind};
-use super::super::secrets::{self, Given};
+use super::super::secrets;
 use super::super::shims::{self, Shim};
 use super::super::{cgroup, clock, health, launch};
 use super::Supervisor;
@@ -92,29 +93,37 @@ impl Supervisor {
             return self.launch_system(system, entry.run);
         }
         let unit = self.for_run(entry.launched.as_ref().unwrap_or(&entry.unit), kind);
+        let unit = unit.and_then(|(unit, secrets)| Ok((self.join(&unit)?, unit, secrets)));
         let run = entry.run;
+        if let (Some(entry), Ok((join, ..))) = (self.entries.get_mut(name), &unit) {
+            entry.joined = join.as_ref().map(|join| join.run);
+        }
         let (puller, layers, places) =
             (self.tools.puller.clone(), self.tools.layers.clone(), self.tools.places.clone());
         let (network, queue) = (self.tools.containers.clone(), self.queue.clone());
         let (folder, name) = (self.run_folder(name), name.to_owned());
         self.tasks.spawn(async move {
             let result = async {
-                let (unit, secrets) = unit?;
-                let hostname = launch::hostname_of(&unit);
-                let files = network
-                    .attach(&unit, &hostname)
-                    .await
-                    .map_err(|error| ferrite_schema::chain(&error))?;
+                let (join, mut unit, secrets) = unit?;
+                let given = match join.map(|join| join.shared()).transpose()? {
+                    Some(shared) => {
+                        unit.hostname = Some(shared.hostname.clone());
+                        Given::Shared(shared)
+                    }
+                    None => {
+                        let hostname = launch::hostname_of(&unit);
+                        let files = network.attach(&unit, &hostname).await;
+                        Given::Own(files.map_err(|error| ferrite_schema::chain(&error))?)
+                    }
+                };
                 // It looks at the store, and may write a new range of IDs.
                 let prepared = beside(move || launch::prepare(&unit, &puller, &layers, &places));
                 let Prepared { mut request, lease } =
                     prepared.await.map_err(|error| ferrite_schema::chain(&error))?;
-                let addresses = addresses(&files.network);
-                request.network = files.network;
+                given.put_into(&mut request);
                 request.secrets = secrets.mounts();
                 request.beside = kind != RunKind::Main;
-                let own = std::mem::replace(&mut request.mounts, files.mounts);
-                request.mounts.extend(own);
+                let addresses = addresses(&request.network);
                 let started = shims::start(&folder, run, &request, &secrets).await;
                 // From here on its layers stand in the run folder, where the collector looks.
                 drop(lease);
@@ -126,8 +135,21 @@ impl Supervisor {
         });
     }
 
+    /// The network that a unit is to share, where it is another's.
+    fn join(&self, unit: &Unit) -> Result<Option<Join>, String> {
+        let Some(name) = unit.network.unit() else { return Ok(None) };
+        let why = |why: &str| format!("share the network of {name}: {why}");
+        let other = self.entries.get(name).ok_or_else(|| why("it is not on this node"))?;
+        let run = self.look(name).and_then(|other| other.run);
+        let run = run.ok_or_else(|| why("it does not run"))?;
+        if let Some(refused) = joining::refused(unit, other.lives_by()) {
+            return Err(why(&refused));
+        }
+        Ok(Some(Join { unit: name.to_owned(), run, folder: self.run_folder(name) }))
+    }
+
     /// The unit as one of its runs has it, and what its secrets hold.
-    fn for_run(&self, unit: &Unit, kind: RunKind) -> Result<(Unit, Given), String> {
+    fn for_run(&self, unit: &Unit, kind: RunKind) -> Result<(Unit, secrets::Given), String> {
         let mut unit = unit.clone();
         let command = match kind {
             RunKind::PreStart(index) => unit.pre_start.get(index).cloned(),
@@ -206,7 +228,9 @@ impl Supervisor {
         let Some(check) = unit.health.clone() else { return };
         let address = match unit.network {
             NetworkMode::Host | NetworkMode::None => None,
-            NetworkMode::Bridge => entry.addresses.first().and_then(|address| address.parse().ok()),
+            NetworkMode::Bridge | NetworkMode::Unit(_) => {
+                entry.addresses.first().and_then(|address| address.parse().ok())
+            }
         };
         let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let run = entry.run;
@@ -325,11 +349,22 @@ impl Supervisor {
     }
 }
 
+/// The run whose network a container shares.
+pub(super) fn joined(network: &Network) -> Option<u64> {
+    match network {
+        Network::Unit(shared) => Some(shared.run),
+        Network::Host | Network::None | Network::Bridge(_) => None,
+    }
+}
+
 /// A container's addresses, IPv4 first.
 pub(super) fn addresses(network: &Network) -> Vec<String> {
     match network {
-        Network::Host | Network::None => Vec::new(),
-        Network::Bridge(attachment) => {
+        Network::Host | Network::None | Network::Unit(SharedNetwork { attachment: None, .. }) => {
+            Vec::new()
+        }
+        Network::Bridge(attachment)
+        | Network::Unit(SharedNetwork { attachment: Some(attachment), .. }) => {
             let first = attachment.ipv4.0.to_string();
             std::iter::once(first).chain(attachment.ipv6.map(|(v6, ..)| v6.to_string())).collect()
         }

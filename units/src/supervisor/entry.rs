@@ -33,6 +33,8 @@ pub(crate) struct Entry {
     pub(crate) since: SystemTime,
     pub(crate) stop_signal: i32,
     pub(crate) addresses: Vec<String>,
+    /// The run whose network its latest container shares, where it is another unit's.
+    pub(crate) joined: Option<u64>,
     /// When its timer fires next, in seconds since the epoch.
     pub(crate) next_fire: Option<u64>,
     /// When its timer fired last.
@@ -91,6 +93,7 @@ impl Entry {
             since: SystemTime::now(),
             stop_signal: nix::sys::signal::Signal::SIGTERM as i32,
             addresses: Vec::new(),
+            joined: None,
             next_fire: None,
             fired: None,
             ran_before: false,

@@ -39,6 +39,7 @@ pub(super) fn status(entry: &Entry, image_digest: Option<String>) -> UnitStatus 
         next_start_s,
         oom_killed: machine.last_end().is_some_and(|end| end.oom_killed),
         image_digest,
+        network: lives_by.network.to_string(),
         addresses: if machine.is_alive() { entry.addresses.clone() } else { Vec::new() },
         ports: lives_by.ports.iter().map(port_words).collect(),
         volumes: lives_by.volumes.iter().filter_map(volume_words).collect(),

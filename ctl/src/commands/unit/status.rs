@@ -52,6 +52,8 @@ pub(super) fn table(shown: &Shown<'_>) -> String {
         }
     }
     more("digest", status.image_digest.clone());
+    let shared = status.network.starts_with("unit:");
+    more("network", shared.then(|| status.network.clone()));
     for (name, values) in [
         ("address", &status.addresses),
         ("port", &status.ports),
