@@ -37,3 +37,6 @@ pub(super) fn join(shared: &SharedNetwork) -> Result<File, JoinProblem> {
         .map_err(|errno| failed("enter it")(errno.into()))?;
     Ok(users)
 }
+
+#[cfg(test)]
+mod as_root;

@@ -169,6 +169,35 @@ mod tests {
         assert_eq!(plan.make[1].requires, ["db@1", "log"]);
     }
 
+    #[test]
+    fn whose_network_is_shared_is_started_first() {
+        let (side, web) = (unit("side@", "network = \"unit:web@%i\""), unit("web@", ""));
+        let plan = plan("side@1", &everyone([local(&side), local(&web)])).unwrap();
+        assert_eq!(plan.order, ["web@1", "side@1"]);
+        assert_eq!(names(&plan), ["side@1", "web@1"]);
+    }
+
+    #[test]
+    fn a_network_that_is_not_to_be_shared_starts_nothing() {
+        let side = unit("side", "network = \"unit:web\"");
+        let refused = |others: &[&Unit]| {
+            let all = others.iter().map(|unit| local(unit)).chain([local(&side)]);
+            plan("side", &everyone(all)).unwrap_err().to_string()
+        };
+        assert!(refused(&[]).contains("requires web, which is not on this node"));
+        let words = "unit side cannot share the network of web: web has the node's";
+        assert!(refused(&[&unit("web", "network = \"host\"")]).starts_with(words));
+        let chain = [unit("web", "network = \"unit:db\""), unit("db", "")];
+        assert!(refused(&[&chain[0], &chain[1]]).contains("web has that of db"));
+        let circle = unit("web", "requires = [\"side\"]");
+        let words = refused(&[&circle]);
+        assert!(words.contains("in a circle"), "{words}");
+        let template = unit("web@", "network = \"host\"");
+        let side = unit("side", "network = \"unit:web@1\"");
+        let words = plan("side", &everyone([local(&side), local(&template)])).unwrap_err();
+        assert!(words.to_string().contains("web@1 has the node's"), "{words}");
+    }
+
     /// Each of these made instances up to the one that was refused.
     #[test]
     fn a_start_that_is_refused_makes_nothing() {

@@ -73,6 +73,26 @@ fn a_container_is_isolated_by_default() {
 }
 
 #[test]
+fn who_shares_a_network_gets_none_of_its_own_and_leaves_it_as_it_is() {
+    let network = Network::Unit(ferrite_schema::shim::SharedNetwork {
+        unit: "db".to_owned(),
+        run: 1,
+        folder: "/run/db".to_owned(),
+        cgroup: "/units/db".to_owned(),
+        attachment: None,
+    });
+    let spec = check(&Request { network, ..request() }).unwrap();
+    let linux = spec.linux().as_ref().unwrap();
+    let kinds: Vec<_> = linux.namespaces().iter().flatten().map(|one| one.typ()).collect();
+    assert!(!kinds.contains(&LinuxNamespaceType::Network), "{kinds:?}");
+    let parameters = linux.sysctl().clone().unwrap_or_default();
+    assert!(!parameters.keys().any(|name| name.starts_with("net.")), "{parameters:?}");
+    // What is the network's in /sys is seen, and not the node's.
+    let sys = spec.mounts().iter().flatten().find(|mount| mount.destination() == Path::new("/sys"));
+    assert_eq!(sys.unwrap().typ().as_deref(), Some("sysfs"));
+}
+
+#[test]
 fn a_privileged_container_has_nothing_masked_or_filtered() {
     let spec = check(&Request { privileged: true, ..request() }).unwrap();
     let linux = spec.linux().as_ref().unwrap();
