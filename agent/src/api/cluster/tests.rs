@@ -310,6 +310,20 @@ async fn a_unit_keeps_its_images_digest_until_somebody_says_another_one() {
     assert_eq!(alter(&store, "job@7", launch).await.unwrap().image_digest, Some(first));
 }
 
+#[tokio::test]
+async fn a_unit_of_the_cluster_shares_no_network() {
+    let store = Memory::new();
+    machines(&store).await;
+    for (name, network) in [("side", "unit:web"), ("side@", "unit:web@%i")] {
+        let document = json!({"name": name, "image": "side:1", "network": network});
+        let unit: Unit = serde_json::from_value(document).unwrap();
+        let (status, why) = said(submit(&store, unit, None, None).await).await;
+        assert_eq!(status, 400, "{why}");
+        assert!(why.contains("units of a cluster do not share networks: web"), "{why}");
+    }
+    assert!(look(&store).await.units.is_empty());
+}
+
 #[test]
 fn documents_and_records_have_one_bound_for_replicas() {
     assert_eq!(REPLICAS_MAX, ferrite_cluster::records::REPLICAS_MAX);

@@ -100,7 +100,6 @@ pub(in crate::api) async fn put(
         return Err(Failure::new(StatusCode::CONFLICT, why));
     }
     unit::check(&unit).map_err(|problem| Failure::bad_request(problem.to_string()))?;
-    alone(&unit)?;
     let image = pinned(&node, &unit).await;
     let submitted = edit::Submitted { unit, image, target: query.target, known: query.revision };
     let picture = change(&store, |picture| submitted.transaction(picture)).await?;
@@ -180,16 +179,6 @@ async fn pinned(node: &Node, unit: &Unit) -> Option<String> {
         return Some(digest);
     }
     means(node.cluster.as_ref()?, &unit.image).await
-}
-
-/// The cluster places each unit by itself, and so cannot promise that another one is beside it.
-fn alone(unit: &Unit) -> Result<(), Failure> {
-    let Some(other) = unit.network.unit() else { return Ok(()) };
-    let why = format!(
-        "network: units of a cluster do not share networks: {other} may be on another machine; run both as units of one machine, with \
-         `--machine NAME`"
-    );
-    Err(Failure::bad_request(why))
 }
 
 fn name_of(text: &str) -> Result<UnitName, Failure> {

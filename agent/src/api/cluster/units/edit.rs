@@ -37,6 +37,7 @@ impl Submitted {
     ) -> Result<Option<Transaction>, Failure> {
         let name: UnitName =
             self.unit.name.parse().map_err(|bad| Failure::bad_request(format!("{bad}")))?;
+        alone(&self.unit)?;
         let (revision, before) = match picture.units.get(&name) {
             Some((revision, read)) => (*revision, Some(understood(&name, read)?)),
             None => (Revision::NONE, None),
@@ -159,6 +160,16 @@ fn understood<'a>(
         );
         Failure::new(StatusCode::CONFLICT, why)
     })
+}
+
+/// The cluster places each unit by itself, and so cannot promise that another one is beside it.
+fn alone(unit: &Unit) -> Result<(), Failure> {
+    let Some(other) = unit.network.unit() else { return Ok(()) };
+    let why = format!(
+        "network: units of a cluster do not share networks: {other} may be on another machine; run both as units of one machine, with \
+         `--machine NAME`"
+    );
+    Err(Failure::bad_request(why))
 }
 
 fn runs_itself(name: &UnitName, target: Target) -> Result<(), Failure> {
