@@ -189,9 +189,10 @@ mod tests {
         assert!(refused(&[&unit("web", "network = \"host\"")]).starts_with(words));
         let chain = [unit("web", "network = \"unit:db\""), unit("db", "")];
         assert!(refused(&[&chain[0], &chain[1]]).contains("web has that of db"));
-        let circle = unit("web", "requires = [\"side\"]");
-        let words = refused(&[&circle]);
-        assert!(words.contains("in a circle"), "{words}");
+        let (one, other) =
+            (unit("side@", "network = \"unit:web@%i\""), unit("web@", "requires = [\"side@%i\"]"));
+        let words = plan("side@1", &everyone([local(&one), local(&other)])).unwrap_err();
+        assert!(words.to_string().contains("in a circle"), "{words}");
         let template = unit("web@", "network = \"host\"");
         let side = unit("side", "network = \"unit:web@1\"");
         let words = plan("side", &everyone([local(&side), local(&template)])).unwrap_err();

@@ -147,7 +147,7 @@ mod tests {
             // What other engines call it.
             ("network = \"container:web\"", "unknown variant `container:web`"),
             ("network = \"service:web\"", "expected one of `bridge`, `host`, `none`, `unit:NAME`"),
-            ("network = \"unit:\"", "line 3, column 11: network: name the unit"),
+            ("network = \"unit:\"", "line 3, column 1: network: name the unit"),
             ("network = \"unit:a/b\"", "network: name the unit"),
             ("network = \"unit:+etcd\"", "network: name the unit"),
             ("network = \"unit:proxy\"", "cannot share its own network"),

@@ -200,7 +200,7 @@ mod tests {
             ),
             (
                 "secrets = [\"a\"]\n[[volumes]]\ntmpfs = \"1MiB\"\ntarget = \"/run/secrets\"",
-                "line 6, column 10: volumes[1].target: the unit's secrets",
+                "line 6, column 1: volumes[1].target: the unit's secrets",
             ),
             (
                 "secrets = [\"a\"]\n[[volumes]]\nname = \"v\"\ntarget = \"/run/secrets/k8s\"",
