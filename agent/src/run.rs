@@ -228,6 +228,7 @@ async fn prepare(
             .iter()
             .map(|(name, file)| (name.clone(), file.0.clone()))
             .collect(),
+        secrets: config.secrets.clone(),
         events: events.clone(),
         containers,
     };

@@ -78,7 +78,7 @@ pub fn run() -> anyhow::Result<()> {
 
 fn enter_files() -> io::Result<()> {
     let made_from: Request = serde_json::from_slice(&std::fs::read(REQUEST)?)?;
-    let (pid, pidfd) = enter::container(&made_from.cgroup)?;
+    let (pid, pidfd) = enter::container(Path::new(""), &made_from.cgroup)?;
     let files = ThreadNameSpaceType::USER | ThreadNameSpaceType::MOUNT;
     enter::enter(&pidfd, enter::namespaces(pid)? & files)?;
     Ok(())

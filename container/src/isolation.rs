@@ -1,4 +1,4 @@
-//! Everything that sets a container apart, put together: owners, root, volumes, bounds, devices, specification.
+//! Everything that sets a container apart, put together: owners, root, volumes, secrets, bounds, devices, specification.
 
 use std::path::{Path, PathBuf};
 
@@ -7,11 +7,13 @@ use libcontainer::oci_spec::runtime::Spec;
 
 use super::devices::{self, DevicesProblem};
 use super::inside::{self, Missing, Root};
+use super::joined::{self, JoinProblem};
 use super::limits::{self, LimitsProblem};
 use super::owners::{Owners, OwnersProblem};
 use super::ports::{self, PortsProblem};
 use super::resources::{self, ResourcesProblem};
 use super::rootfs::{self, Rootfs};
+use super::secrets::{self, SecretsProblem};
 use super::spec::{self, Found, SpecProblem};
 use super::volumes::{self, VolumeProblem};
 
@@ -19,11 +21,15 @@ use super::volumes::{self, VolumeProblem};
 #[derive(Debug, thiserror::Error)]
 pub(super) enum IsolationProblem {
     #[error(transparent)]
+    Join(#[from] JoinProblem),
+    #[error(transparent)]
     Owners(#[from] OwnersProblem),
     #[error(transparent)]
     Rootfs(#[from] Rootfs),
     #[error(transparent)]
     Volume(#[from] VolumeProblem),
+    #[error(transparent)]
+    Secrets(#[from] SecretsProblem),
     #[error("mount on /{name}: find the image's folder there, or make it")]
     NoFolder { name: &'static str, source: std::io::Error },
     #[error("make the working directory {path} in the image")]
@@ -53,17 +59,22 @@ pub(super) struct Isolated {
 /// specification.
 pub(super) fn prepare(request: &Request, folder: &Path) -> Result<Isolated, IsolationProblem> {
     limits::allow(&request.ulimits)?;
-    let owners = Owners::new(request.ids)?;
+    let owners = match &request.network {
+        Network::Unit(shared) => Owners::of(request.ids, joined::join(shared)?),
+        Network::Host | Network::None | Network::Bridge(_) => Owners::new(request.ids)?,
+    };
     let root = rootfs::mount(request, &owners, folder)?;
     check_own_folders(&owners, &root)?;
     volumes::mount((&request.mounts, &request.resources), &owners, &root)?;
+    let user = spec::user(request, &root, &owners)?;
+    secrets::mount(request, (&owners, &user), &root, folder)?;
     make_working_directory(request, &owners, &root)?;
     let cgroup: PathBuf =
         resources::apply(&request.cgroup, &request.resources, !request.privileged)?;
     if matches!(request.network, Network::Host) && !request.node_ports {
         ports::keep(&cgroup)?;
     }
-    let mut found = Found { root, user_namespace: owners.namespace(), ..Found::default() };
+    let mut found = Found { root, user, user_namespace: owners.namespace(), ..Found::default() };
     if request.privileged {
         found.devices = devices::described(&devices::all()?)?;
     } else {
@@ -71,7 +82,7 @@ pub(super) fn prepare(request: &Request, folder: &Path) -> Result<Isolated, Isol
         devices::restrict(&cgroup, &named)?;
         found.mounts = devices::nodes(&named, &owners)?;
     }
-    let spec = spec::build(request, found, &owners)?;
+    let spec = spec::build(request, found)?;
     Ok(Isolated { spec, owners })
 }
 

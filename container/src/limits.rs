@@ -116,7 +116,7 @@ fn kind(name: &str) -> Option<(PosixRlimitType, Resource)> {
 /// The kernel parameters, with those that a network of its own starts with.
 pub(super) fn parameters(request: &Request) -> HashMap<String, String> {
     let mut all: HashMap<String, String> = HashMap::new();
-    if !matches!(request.network, Network::Host) {
+    if !matches!(request.network, Network::Host | Network::Unit(_)) {
         let last_group = request.ids.map_or(i32::MAX.unsigned_abs(), |ids| ids.count - 1);
         all.insert(LOW_PORTS.0.to_owned(), LOW_PORTS.1.to_owned());
         all.insert(PING.to_owned(), format!("0 {last_group}"));

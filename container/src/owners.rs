@@ -49,6 +49,11 @@ impl Owners {
         Ok(Self { ids, namespace })
     }
 
+    /// The IDs of another container, whose user namespace this is; the node's where `ids` are none.
+    pub(super) fn of(ids: Option<IdRange>, namespace: File) -> Self {
+        Self { ids, namespace: ids.map(|_| namespace.into()) }
+    }
+
     #[cfg(test)]
     pub(super) fn without_namespace(ids: IdRange) -> Self {
         Self { ids: Some(ids), namespace: None }
@@ -70,6 +75,11 @@ impl Owners {
     pub(super) fn inside(&self, id: u32) -> Option<u32> {
         let Some(ids) = self.ids else { return Some(id) };
         id.checked_sub(ids.first).filter(|inside| *inside < ids.count)
+    }
+
+    /// What the node calls the container's ID `id`.
+    pub(super) fn outside(&self, id: u32) -> u32 {
+        self.root().saturating_add(id)
     }
 
     /// Whether it has this ID.

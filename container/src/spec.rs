@@ -46,6 +46,8 @@ pub(super) enum SpecProblem {
 pub(super) struct Found {
     /// Its root, mounted.
     pub(super) root: PathBuf,
+    /// Whom its program runs as.
+    pub(super) user: User,
     /// Its user namespace, where it has one of its own.
     pub(super) user_namespace: Option<PathBuf>,
     /// Mounts that come after the runtime's own.
@@ -54,16 +56,21 @@ pub(super) struct Found {
     pub(super) devices: Vec<LinuxDevice>,
 }
 
-/// Makes the specification of the container that is asked for.
-pub(super) fn build(request: &Request, found: Found, owners: &Owners) -> Result<Spec, SpecProblem> {
-    if request.args.first().is_none_or(String::is_empty) {
-        return Err(SpecProblem::NoProgram { unit: request.unit.clone() });
-    }
-    let user = user::find(&request.user, &found.root)?;
+/// Finds whom the program runs as in the container's own files; he is one whom the container has.
+pub(super) fn user(request: &Request, root: &Path, owners: &Owners) -> Result<User, SpecProblem> {
+    let user = user::find(&request.user, root)?;
     for id in [user.uid, user.gid].iter().chain(&user.groups) {
         if let Some(ids) = request.ids.filter(|_| !owners.has(*id)) {
             return Err(SpecProblem::NoSuchId { id: *id, last: ids.count.saturating_sub(1) });
         }
+    }
+    Ok(user)
+}
+
+/// Makes the specification of the container that is asked for.
+pub(super) fn build(request: &Request, found: Found) -> Result<Spec, SpecProblem> {
+    if request.args.first().is_none_or(String::is_empty) {
+        return Err(SpecProblem::NoProgram { unit: request.unit.clone() });
     }
     let capabilities = capabilities(request)?;
     let mut mounts = mounts(request)?;
@@ -75,7 +82,7 @@ pub(super) fn build(request: &Request, found: Found, owners: &Owners) -> Result<
         .hostname(&request.hostname)
         .root(root)
         .mounts(mounts)
-        .process(process(request, &user, &capabilities)?)
+        .process(process(request, &found.user, &capabilities)?)
         .linux(linux)
         .build()?)
 }
@@ -181,7 +188,8 @@ fn linux(
         LinuxNamespaceType::Uts,
         LinuxNamespaceType::Cgroup,
     ];
-    if !matches!(request.network, Network::Host) {
+    // One that is shared is where this process is already.
+    if !matches!(request.network, Network::Host | Network::Unit(_)) {
         kinds.push(LinuxNamespaceType::Network);
     }
     let mut namespaces = Vec::new();

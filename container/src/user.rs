@@ -23,7 +23,7 @@ pub(super) enum UserProblem {
 }
 
 /// A user as the kernel knows it, and where it is at home.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct User {
     pub(super) uid: u32,
     pub(super) gid: u32,

@@ -3,15 +3,14 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use ferrite_schema::shim::{BindMount, MountSource};
 use ferrite_schema::unit::Resources;
 use ferrite_sys::idmap::Flags;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use super::inside::{self, Missing, Root};
+use super::memory;
 use super::owners::{self, Owners, OwnersProblem};
 use super::quota::Claim;
 use super::seed::{self, SeedProblem};
@@ -19,7 +18,7 @@ use super::seed::{self, SeedProblem};
 /// Where shared memory is: mounted with `/dev`, so a volume there only says its size.
 pub(super) const SHARED_MEMORY: &str = "/dev/shm";
 /// What the runtime itself mounts: a volume there would be hidden, or hide what protects the container.
-const RESERVED: [&str; 3] = ["/dev", "/proc", "/sys"];
+pub(super) const RESERVED: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 /// A volume could not be mounted.
 #[derive(Debug, thiserror::Error)]
@@ -147,29 +146,17 @@ fn one(
             made
         }
         MountSource::Tmpfs(bytes) => {
-            let made = memory(*bytes, owners).map_err(|errno| VolumeProblem::Memory {
-                bytes: *bytes,
-                path: mount.target.clone(),
-                source: errno.into(),
+            // Everybody in the container may use it, as `/tmp`.
+            let made = memory::folder(*bytes, "1777", owners.root()).map_err(|errno| {
+                VolumeProblem::Memory {
+                    bytes: *bytes,
+                    path: mount.target.clone(),
+                    source: errno.into(),
+                }
             })?;
             owners::set_flags(&made, read_only, Flags::default(), path)?;
             made
         }
     };
     Ok(owners::attach_on(&made, place, path)?)
-}
-
-/// An empty folder in memory that everybody in the container may use, as `/tmp`.
-fn memory(bytes: u64, owners: &Owners) -> Result<OwnedFd, rustix::io::Errno> {
-    let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let root = owners.root().to_string();
-    let size = bytes.to_string();
-    for (key, value) in
-        [("size", size.as_str()), ("mode", "1777"), ("uid", root.as_str()), ("gid", root.as_str())]
-    {
-        rustix::mount::fsconfig_set_string(context.as_fd(), key, value)?;
-    }
-    rustix::mount::fsconfig_create(context.as_fd())?;
-    let flags = MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID;
-    rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, flags)
 }

@@ -42,7 +42,8 @@ pub enum CableProblem {
 /// It has no network, or half of one; it is not to be started.
 pub fn connect(pid: i32, network: &Network) -> Result<(), CableProblem> {
     let attachment = match network {
-        Network::Host => return Ok(()),
+        // One that is shared was made and connected for another.
+        Network::Host | Network::Unit(_) => return Ok(()),
         Network::None => None,
         Network::Bridge(attachment) => Some(attachment),
     };

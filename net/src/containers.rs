@@ -185,7 +185,7 @@ impl Containers {
         let wish = Wish {
             unit: unit.name.clone(),
             hostname: hostname.to_owned(),
-            mode: unit.network,
+            mode: unit.network.clone(),
             ports: unit.ports.clone(),
             metadata: unit.metadata_service,
         };

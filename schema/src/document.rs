@@ -9,8 +9,8 @@ mod tests {
         assert_eq!(problem.to_string(), expected);
     }
 
-    const KNOWN: &str = "expected one of `name`, `image`, `entrypoint`, `command`, `args`, `env`, `env_files`, \
-                         `user`, `workdir`, `hostname`, `read_only_root`, `tty`, `stdin`, `privileged`, \
+    const KNOWN: &str = "expected one of `name`, `image`, `pull`, `entrypoint`, `command`, `args`, `env`, `env_files`, \
+                         `secrets`, `user`, `workdir`, `hostname`, `read_only_root`, `tty`, `stdin`, `privileged`, \
                          `host_user_namespace`, `devices`, `capabilities`, `volumes`, `resources`, `sysctls`, \
                          `ulimits`, `network`, `metadata_service`, `ports`, `restart`, `start_limit`, `oneshot`, `timer`, `after`, \
                          `requires`, `pre_start`, `post_stop`, `stop_signal`, `stop_grace_s`, `health`, `labels`, `replicas`, `placement`";

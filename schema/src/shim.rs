@@ -4,12 +4,16 @@ mod request;
 
 use serde::{Deserialize, Serialize};
 
-pub use request::{Attachment, BindMount, IdRange, MountSource, Network, Request};
+pub use request::{
+    Attachment, BindMount, IdRange, MountSource, Network, Request, SecretMount, SharedNetwork,
+};
 
 use crate::api::Exit;
 
 /// The agent's request.
 pub const REQUEST: &str = "request.json";
+/// Folder in a unit's run folder: what its secrets hold, until its shim has given it to the container.
+pub const SECRETS: &str = "secrets";
 /// How it went.
 pub const OUTCOME: &str = "outcome.json";
 /// The shim's socket.

@@ -13,6 +13,7 @@ use serde_json::Value;
 /// Words that nobody but the node's root may read, by where they stand.
 const PASSWORD: &str = "registry-word-41f2";
 const ENVIRONMENT_FILE: &str = "environment-file-word-92ac";
+const SECRET_FILE: &str = "a-secret-in-a-file";
 const ENVIRONMENT: &str = "environment-word-7de0";
 /// So many silent connections kept everybody out.
 const STRANGERS: usize = 80;
@@ -43,7 +44,7 @@ fn strangers_get_nothing_of_a_node() -> Result<()> {
     let path = node.machine.directory.join("cloud-config");
     let config = fs::read_to_string(&path)?;
     let more = format!(
-        "\n[env_files]\nshared = '''\nSHARED={ENVIRONMENT_FILE}\n'''\n\n[registries.\"registry.example\"]\n\
+        "\n[env_files]\nshared = '''\nSHARED={ENVIRONMENT_FILE}\n'''\n\n[secrets]\ntoken = \"{SECRET_FILE}\"\n\n[registries.\"registry.example\"]\n\
          username = \"somebody\"\npassword = \"{PASSWORD}\"\n"
     );
     fs::write(&path, format!("{config}{more}"))?;
@@ -68,14 +69,25 @@ fn start(node: &Node, name: &str, rest: &str, until: &str) -> Result<()> {
 /// A unit that is given the whole node to look at, and every place by itself, finds none of its secrets.
 fn no_unit_reads_a_secret(node: &mut Node, config: &str) -> Result<()> {
     let keeper = format!(
-        "command = [\"/bin/ferrite-probe\", \"hang\"]\nenv_files = [\"shared\"]\nenv = {{ OWN = \"{ENVIRONMENT}\" }}"
+        "command = [\"/bin/ferrite-probe\", \"hang\"]\nenv_files = [\"shared\"]\nsecrets = [\"token\"]\nuser = \"1000\"\n\
+         env = {{ OWN = \"{ENVIRONMENT}\" }}"
     );
     start(node, "keeper", &keeper, "running")?;
     let exec = ["unit", "exec", "-e", "MORE=value", "keeper", "--", "/bin/true"];
     node.ferrite(&exec)?;
+    // Who joins the container has its file; who looks at the unit has its name.
+    let token = ["unit", "exec", "keeper", "--", "/bin/cat", "/run/secrets/token"];
+    assert_eq!(node.ferrite(&token)?, SECRET_FILE);
+    let listed = ["unit", "exec", "keeper", "--", "/bin/ls", "-ln", "/run/secrets/token"];
+    let listed = node.ferrite(&listed)?;
+    assert!(listed.starts_with("-r--------") && listed.contains(" 1000 "), "{listed}");
+    let status = node.ask(&["unit", "status", "keeper"])?;
+    assert_eq!(status["secrets"], serde_json::json!(["token→/run/secrets/token"]));
+    assert!(!status.to_string().contains(SECRET_FILE), "{status}");
+    a_secret_that_is_absent_is_named(node)?;
     let key = config.split("PRIVATE KEY-----").nth(1).context("find the key")?;
     let key = key.lines().find(|line| line.len() > 20).context("find a line of the key")?;
-    let backwards: Vec<String> = [PASSWORD, ENVIRONMENT_FILE, ENVIRONMENT, key]
+    let backwards: Vec<String> = [PASSWORD, ENVIRONMENT_FILE, SECRET_FILE, ENVIRONMENT, key]
         .iter()
         .map(|word| word.chars().rev().collect())
         .collect();
@@ -101,6 +113,17 @@ fn no_unit_reads_a_secret(node: &mut Node, config: &str) -> Result<()> {
         let all = node.probe(&words)?;
         assert!(all["found"].as_array().is_some_and(|found| found.len() > 1), "{folder}: {all}");
     }
+    Ok(())
+}
+
+fn a_secret_that_is_absent_is_named(node: &Node) -> Result<()> {
+    let unit = "name = \"lost\"\nimage = \"busybox\"\nrestart = \"never\"\nnetwork = \"none\"\n\
+                command = [\"/bin/true\"]\nsecrets = [\"absent\"]\n";
+    fs::write(node.machine.directory.join("lost.toml"), unit)?;
+    let started = node.ferrite_output(&["unit", "start", "lost.toml", "--until", "ended"])?;
+    assert!(!started.status.success());
+    let why = node.ferrite(&["unit", "why", "lost"])?;
+    assert!(why.contains("the node's configuration has no [secrets] absent"), "{why}");
     Ok(())
 }
 

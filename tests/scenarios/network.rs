@@ -8,6 +8,8 @@ use anyhow::{Context, Result, ensure};
 use ferrite_tests::demo;
 use ferrite_tests::images::Kind;
 use ferrite_tests::node::{Node, SOON};
+use ferrite_tests::programs::said;
+use ferrite_tests::units;
 use serde_json::Value;
 
 /// Published by the unit `web`.
@@ -136,6 +138,7 @@ fn units_talk_by_name_and_are_reached_through_published_ports() -> Result<()> {
     one_port_has_one_owner(&node)?;
     a_unit_with_dots_stands_for_itself_only(&node)?;
     other_networks(&node)?;
+    a_unit_shares_the_network_of_another(&node)?;
     the_nodes_ports_cannot_be_taken(&node)?;
     nothing_is_left(&mut node)
 }
@@ -198,6 +201,50 @@ fn other_networks(node: &Node) -> Result<()> {
     let host = once(node, "host", &["identity"], "network = \"host\"")?;
     assert!(host["interfaces"].to_string().contains("ferrite0"), "{host}");
     Ok(())
+}
+
+/// As long as that runs, and anew with each of its runs.
+fn a_unit_shares_the_network_of_another(node: &Node) -> Result<()> {
+    let of_main = "network = \"unit:main\"\ncapabilities = { add = [\"NET_ADMIN\"] }";
+    write(node, "main", &["greet", "80"], "")?;
+    node.ferrite(&["unit", "submit", "main.toml"])?;
+    // It takes the other one along.
+    start(node, "side", &["greet", "81"], of_main)?;
+    let status = |name: &str| node.ask(&["unit", "status", name]);
+    let (main, side) = (status("main")?, status("side")?);
+    assert_eq!((&side["network"], &side["addresses"]), (&"unit:main".into(), &main["addresses"]));
+    let both = ["tcp4/main/80", "tcp4/main/81"];
+    let words = [&["reach"][..], &both].concat();
+    let answers = once(node, "visitor", &words, "")?;
+    both.iter().for_each(|target| greets(&answers, target));
+    let within = ["tcp4/127.0.0.1/80", "tcp4/127.0.0.1/81", "tcp4/main/80"];
+    let words = [&["reach"][..], &within].concat();
+    let answers = once(node, "neighbour", &words, "network = \"unit:main\"")?;
+    within.iter().for_each(|target| greets(&answers, target));
+    let seen = once(node, "watcher", &["identity"], "network = \"unit:main\"")?;
+    assert!(seen["interfaces"].to_string().contains("eth0"), "{seen}");
+    assert!(!seen["interfaces"].to_string().contains("ferrite0"), "{seen}");
+
+    // A network ends with its run, and so does what shares it.
+    node.ferrite(&["unit", "restart", "main"])?;
+    let again = |status: &Value| status["state"] == "running" && status["pid"] != side["pid"];
+    units::until(node, "side", again)?;
+    let words = [&["reach"][..], &both].concat();
+    let answers = once(node, "later-visitor", &words, "")?;
+    both.iter().for_each(|target| greets(&answers, target));
+    node.ferrite(&["unit", "stop", "main"])?;
+    units::until_state(node, "side", "waiting")?;
+    let why = units::why(node, "side")?;
+    assert!(why.contains("waiting for main, whose network it shares"), "{why}");
+    node.ferrite(&["unit", "start", "main"])?;
+    units::until_state(node, "side", "running")?;
+
+    write(node, "of-node", &["greet", "82"], "network = \"host\"")?;
+    node.ferrite(&["unit", "submit", "of-node.toml"])?;
+    let file = write(node, "refused", &["greet", "83"], "network = \"unit:of-node\"")?;
+    let refused = node.ferrite_output(&["unit", "start", &file])?;
+    assert!(said(&refused).contains("of-node has the node's"), "{}", said(&refused));
+    node.ferrite(&["unit", "destroy", "side", "main", "refused", "of-node"]).map(drop)
 }
 
 /// Neither by the node's own root with rights over such programs, nor by a container like others.

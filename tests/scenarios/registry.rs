@@ -121,11 +121,41 @@ fn a_node_pulls_from_a_registry_with_tls_and_passwords() -> Result<()> {
     ensure!(node.ferrite(&["unit", "logs", "app"])?.contains("pulled"));
     let refused = node.ferrite_output(&["images", "remove", &app])?;
     ensure!(refused.status.code() == Some(7), "{}", said(&refused));
+    registry.push(&large, "team/app:1")?;
+    a_tag_that_moved_is_seen_by_who_asks(&node, &app)?;
     only_signed_images_are_taken(&node, &format!("{HOST}:{}/closed", registry.port))?;
     let large = name(cutter.port, "large:1");
     a_killed_agent_begins_no_image_twice(&mut node, &large)?;
     a_killed_agent_imports_nothing_by_half(&mut node, &large)?;
     later_rules_hold_for_what_is_here(&mut node)
+}
+
+/// At the next start of a unit that wants to know; others go on with what is here.
+fn a_tag_that_moved_is_seen_by_who_asks(node: &Node, image: &str) -> Result<()> {
+    let digest = |name: &str, more: &str| -> Result<String> {
+        let file = node.machine.directory.join(format!("{name}.toml"));
+        let unit = format!(
+            "name = \"{name}\"\nimage = \"{image}\"\ncommand = [\"true\"]\nrestart = \"never\"\n{more}\n"
+        );
+        fs::write(&file, unit)?;
+        node.ferrite(&["unit", "start", &file.display().to_string(), "--until", "ended"])?;
+        Ok(node.ask(&["unit", "status", name])?["image_digest"].to_string())
+    };
+    let before = digest("asks-not", "")?;
+    ensure!(digest("never-asks", "pull = \"never\"")? == before);
+    let after = digest("asks", "pull = \"always\"")?;
+    ensure!(after != before, "{after}");
+    ensure!(digest("asks-again", "pull = \"always\"")? == after);
+    let file = node.machine.directory.join("absent.toml");
+    let unit = format!(
+        "name = \"absent\"\nimage = \"{image}-x\"\npull = \"never\"\nrestart = \"never\"\n"
+    );
+    fs::write(&file, unit)?;
+    let refused = node.ferrite_output(&["unit", "start", &file.display().to_string()])?;
+    ensure!(!refused.status.success(), "{}", said(&refused));
+    let why = node.ferrite(&["unit", "why", "absent"])?;
+    ensure!(why.contains("is not on this node") && why.contains("`pull = \"never\"`"), "{why}");
+    Ok(())
 }
 
 /// Where the node's rule wants a signature by one of its keys.

@@ -12,7 +12,8 @@ use crate::programs::{checkout, succeed};
 pub const MARK: &str = "::as_root::";
 
 /// Crates that have such tests, and their folders.
-pub const CRATES: [(&str, &str); 4] = [
+pub const CRATES: [(&str, &str); 5] = [
+    ("ferrite-container", "container"),
     ("ferrite-files", "files"),
     ("ferrite-store", "store"),
     ("ferrite-sys", "sys"),

@@ -15,6 +15,8 @@ pub struct Other {
     pub ready: bool,
     /// What it is doing.
     pub state: UnitState,
+    /// Number of the run of its program, while that runs.
+    pub run: Option<u64>,
 }
 
 impl Other {
@@ -42,7 +44,7 @@ pub fn blocked(unit: &Unit, look: impl Fn(&str) -> Option<Other>) -> Option<Stri
         Some(other) if !other.ready => Some(waiting(name, other)),
         Some(_) => None,
     });
-    required.or_else(|| {
+    required.or_else(|| unjoinable(unit, None, &look)).or_else(|| {
         unit.after.iter().find_map(|name| {
             let other = look(name)?;
             let counts = other.wanted && !other.ready && !other.is_gone();
@@ -61,14 +63,40 @@ fn waiting(name: &str, other: Other) -> String {
     format!("waiting for {name} (which is {what})")
 }
 
-/// Why a unit that runs must stop and wait, where it must: what it requires is gone for good.
+/// Why a unit has no network to share, where it is another's. Whether that one is well is not asked: it may be well only with this
+/// one. `joined` is the run whose network it has already.
+fn unjoinable(
+    unit: &Unit,
+    joined: Option<u64>,
+    look: impl Fn(&str) -> Option<Other>,
+) -> Option<String> {
+    let name = unit.network.unit()?;
+    let what = match look(name) {
+        None => "not on this node",
+        Some(Other { run: Some(run), .. }) if joined.is_none_or(|joined| joined == run) => {
+            return None;
+        }
+        Some(Other { run: Some(_), .. }) => "another run by now",
+        Some(Other { state: UnitState::Loaded, .. }) => "not asked to run",
+        Some(other) => other.state.word(),
+    };
+    Some(format!("waiting for {name}, whose network it shares (which is {what})"))
+}
+
+/// Why a unit that runs must stop and wait, where it must: what it requires is gone for good, or the run is over whose network it
+/// has, which is that of `joined`.
 #[must_use]
-pub fn bereft(unit: &Unit, look: impl Fn(&str) -> Option<Other>) -> Option<String> {
-    unit.requires.iter().find_map(|name| match look(name) {
+pub fn bereft(
+    unit: &Unit,
+    joined: Option<u64>,
+    look: impl Fn(&str) -> Option<Other>,
+) -> Option<String> {
+    let required = unit.requires.iter().find_map(|name| match look(name) {
         None => Some(format!("it requires {name}, which is not on this node")),
         Some(other) if other.is_gone() => Some(waiting(name, other)),
         Some(_) => None,
-    })
+    });
+    required.or_else(|| unjoinable(unit, joined, look))
 }
 
 /// Who waits for whom, by name.
@@ -76,7 +104,8 @@ pub type Edges<'a> = BTreeMap<&'a str, Vec<&'a str>>;
 
 /// The edges of a unit.
 pub fn edges(unit: &Unit) -> Vec<&str> {
-    unit.requires.iter().chain(&unit.after).map(String::as_str).collect()
+    let others = unit.requires.iter().chain(&unit.after).map(String::as_str);
+    others.chain(unit.network.unit()).collect()
 }
 
 /// A circle through `start`: the names in it, `start` first and last.
@@ -152,7 +181,8 @@ mod tests {
     }
 
     fn other(state: UnitState, wanted: bool, ready: bool) -> Option<Other> {
-        Some(Other { wanted, ready, state })
+        let run = (state == UnitState::Running).then_some(1);
+        Some(Other { wanted, ready, state, run })
     }
 
     #[test]
@@ -201,8 +231,38 @@ mod tests {
             (other(UnitState::Exited, true, true), false),
             (other(UnitState::Running, true, false), false),
         ] {
-            assert_eq!(bereft(&web, |_| seen).is_some(), gone, "{seen:?}");
+            assert_eq!(bereft(&web, None, |_| seen).is_some(), gone, "{seen:?}");
         }
+    }
+
+    #[test]
+    fn a_shared_network_is_that_of_one_run() {
+        let web = unit("network = \"unit:db\"");
+        let about =
+            |what: &str| format!("waiting for db, whose network it shares (which is {what})");
+        for (seen, what) in [
+            (None, Some("not on this node")),
+            (other(UnitState::Loaded, false, false), Some("not asked to run")),
+            (other(UnitState::Starting, true, false), Some("starting")),
+            // Its health may hang on the one that shares its network.
+            (other(UnitState::Running, true, false), None),
+            (other(UnitState::Running, true, true), None),
+            (other(UnitState::Stopping, true, false), Some("stopping")),
+            (other(UnitState::BackingOff, true, false), Some("backing off")),
+            (other(UnitState::Exited, true, true), Some("exited")),
+        ] {
+            assert_eq!(blocked(&web, |_| seen), what.map(about), "{seen:?}");
+            // Merely restarted is gone, too: its network goes with it.
+            assert_eq!(bereft(&web, Some(1), |_| seen), what.map(about), "{seen:?}");
+        }
+        let running = other(UnitState::Running, true, true);
+        assert_eq!(bereft(&web, Some(7), |_| running), Some(about("another run by now")));
+        assert_eq!(bereft(&web, None, |_| running), None);
+        // What else it waits for is waited for all the same.
+        let both = unit("network = \"unit:db\"\nrequires = [\"db\"]");
+        assert!(blocked(&both, |_| other(UnitState::Running, true, false)).is_some());
+        assert_eq!(edges(&both), ["db", "db"]);
+        assert_eq!(edges(&web), ["db"]);
     }
 
     #[test]

@@ -36,6 +36,16 @@ pub enum Refusal {
         /// The names in it.
         circle: Vec<String>,
     },
+    /// The network that a unit wants to share is not to be shared.
+    #[error("unit {name} cannot share the network of {other}: {why}")]
+    Network {
+        /// The unit.
+        name: String,
+        /// Whose network it wants.
+        other: String,
+        /// Why not.
+        why: String,
+    },
     /// A start would take more units along than anybody means: templates that require instances of templates.
     #[error(
         "{name} requires, one after the other, more than {most} units: look at what its template requires"
@@ -151,6 +161,12 @@ pub(super) enum Message {
         name: String,
         image: String,
         event: Event,
+    },
+    /// What the image is now could not be asked for, and what is here is used.
+    Unasked {
+        name: String,
+        image: String,
+        why: String,
     },
     /// A shim was started for the run with this number, or could not be.
     Launched {

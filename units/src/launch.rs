@@ -181,13 +181,15 @@ fn request(
         devices: unit.devices.clone(),
         project: Some(project),
         mounts: rights::mounts(unit, &places.volumes)?,
+        // The supervisor knows them.
+        secrets: Vec::new(),
         resources: unit.resources.clone(),
         sysctls: unit.sysctls.clone(),
         ulimits: unit.ulimits.clone(),
         network: match unit.network {
             NetworkMode::Host => Network::Host,
             // The supervisor puts its connection here.
-            NetworkMode::Bridge | NetworkMode::None => Network::None,
+            NetworkMode::Bridge | NetworkMode::None | NetworkMode::Unit(_) => Network::None,
         },
         node_ports: false,
         cgroup: format!("{}/{}", places.unit_cgroup, unit.name),
@@ -217,6 +219,10 @@ pub fn notes(unit: &Unit) -> Vec<String> {
             "it shares the node's network, and with it the cloud's metadata service, if there is one"
                 .to_owned(),
         );
+    } else if let Some(other) = unit.network.unit() {
+        notes.push(format!(
+            "it shares the network of {other}, and its user namespace with it: it stops and starts with that"
+        ));
     } else if unit.metadata_service {
         notes.push(
             "it reaches the cloud's metadata service, and what the machine may do there".to_owned(),

@@ -15,6 +15,7 @@ use nix::sys::signal::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::launch::Places;
+use crate::secrets::Given;
 use crate::shims::{self, Found};
 
 /// No unit can have this name.
@@ -46,7 +47,8 @@ async fn run(folder: &Path, places: &Places) -> Result<(), String> {
     fs::copy(names::SHIM, layer.join(WORD)).map_err(|error| said(&error))?;
     let request = request(folder, &layer, places)?;
     let run = folder.join("run");
-    let mut stream = shims::start(&run, 1, &request).await.map_err(|error| said(&error))?;
+    let mut stream =
+        shims::start(&run, 1, &request, &Given::default()).await.map_err(|error| said(&error))?;
     // It closes the connection when it ends.
     let mut rest = Vec::new();
     drop(stream.read_to_end(&mut rest).await);
@@ -80,6 +82,7 @@ fn request(folder: &Path, layer: &Path, places: &Places) -> Result<Request, Stri
         devices: Vec::new(),
         project: None,
         mounts: Vec::new(),
+        secrets: Vec::new(),
         resources: Resources::default(),
         sysctls: BTreeMap::new(),
         ulimits: BTreeMap::new(),

@@ -114,6 +114,14 @@ pub enum Refused {
         /// Its name.
         name: String,
     },
+    /// The unit shares the network that it is a parameter of.
+    #[error("kernel parameter {name} belongs to the network of {unit}, which this unit shares")]
+    OthersNetwork {
+        /// Its name.
+        name: String,
+        /// The unit whose network it is.
+        unit: String,
+    },
     /// A volume's place is bad.
     #[error("volume at {target}: {why}")]
     Target {
@@ -177,7 +185,7 @@ pub fn check(unit: &Unit, node: &ContainersConfig) -> Result<(), Refused> {
         }
     }
     for name in unit.sysctls.keys() {
-        parameter(name, unit.network)?;
+        parameter(name, &unit.network)?;
     }
     for path in &unit.devices {
         if !path.starts_with("/dev/") || path.split('/').any(|part| part == "..") {
@@ -187,14 +195,17 @@ pub fn check(unit: &Unit, node: &ContainersConfig) -> Result<(), Refused> {
     Ok(())
 }
 
-fn parameter(name: &str, network: NetworkMode) -> Result<(), Refused> {
+fn parameter(name: &str, network: &NetworkMode) -> Result<(), Refused> {
     let plain = name.replace('/', ".");
     let clean = plain.split('.').all(|part| !part.is_empty());
     if clean && plain.starts_with("net.") {
-        if network == NetworkMode::Host {
-            return Err(Refused::NodesNetwork { name: name.to_owned() });
-        }
-        return Ok(());
+        return match network {
+            NetworkMode::Host => Err(Refused::NodesNetwork { name: name.to_owned() }),
+            NetworkMode::Unit(unit) => {
+                Err(Refused::OthersNetwork { name: name.to_owned(), unit: unit.clone() })
+            }
+            NetworkMode::Bridge | NetworkMode::None => Ok(()),
+        };
     }
     if clean && (plain.starts_with("fs.mqueue.") || OWN_PARAMETERS.contains(&plain.as_str())) {
         return Ok(());
@@ -357,13 +368,16 @@ mod tests {
     #[test]
     fn only_a_containers_own_parameters_are_set() {
         for name in ["net.ipv4.ip_forward", "kernel.shmmax", "fs.mqueue.msg_max"] {
-            parameter(name, NetworkMode::Bridge).unwrap();
+            parameter(name, &NetworkMode::Bridge).unwrap();
         }
         for name in ["kernel.panic", "vm.swappiness", "kernel.hostname", "net..x", "fs/mqueue/../x"]
         {
-            assert!(parameter(name, NetworkMode::Bridge).is_err(), "{name}");
+            assert!(parameter(name, &NetworkMode::Bridge).is_err(), "{name}");
         }
-        assert!(parameter("net.core.somaxconn", NetworkMode::Host).is_err());
+        for others in [NetworkMode::Host, NetworkMode::Unit("web".to_owned())] {
+            assert!(parameter("net.core.somaxconn", &others).is_err());
+            parameter("kernel.shmmax", &others).unwrap();
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use crate::machine::{End, Event};
+use crate::secrets::{Given, HandOver};
 
 /// The agent's note in a shim's folder: the number of the run that it is for.
 const RUN: &str = "run";
@@ -30,7 +31,7 @@ const COMMANDS_MAX: usize = 16;
 
 /// A shim could not be started.
 #[derive(Debug, thiserror::Error)]
-pub enum StartShim {
+pub(crate) enum StartShim {
     /// Its folder could not be made.
     #[error("prepare {}", path.display())]
     Prepare {
@@ -42,6 +43,9 @@ pub enum StartShim {
     /// What an earlier one left is in the way.
     #[error(transparent)]
     Remove(#[from] RemoveTree),
+    /// Its secrets could not be handed over.
+    #[error(transparent)]
+    Secrets(#[from] HandOver),
     /// Its request could not be written.
     #[error(transparent)]
     Write(#[from] durable::WriteFile),
@@ -81,12 +85,18 @@ pub enum Found {
 ///
 /// # Errors
 /// No shim runs.
-pub async fn start(folder: &Path, run: u64, request: &Request) -> Result<UnixStream, StartShim> {
+pub(crate) async fn start(
+    folder: &Path,
+    run: u64,
+    request: &Request,
+    secrets: &Given,
+) -> Result<UnixStream, StartShim> {
     let failed = |source| StartShim::Prepare { path: folder.to_owned(), source };
     removal::remove(folder)?;
     folder.parent().map_or(Ok(()), durable::private_folder).map_err(failed)?;
     durable::private_folder(folder).map_err(failed)?;
     fs::write(folder.join(RUN), run.to_string()).map_err(failed)?;
+    secrets.hand_over(folder)?;
     durable::write(&folder.join(shim::REQUEST), &serde_json::to_vec(request)?)?;
     let socket = folder.join(shim::SOCKET);
     let listener = UnixListener::bind(&socket).map_err(failed)?;

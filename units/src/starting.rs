@@ -8,6 +8,7 @@ use ferrite_schema::unit::{self, Unit, template};
 
 use crate::graph::{self, Edges};
 use crate::handle::Refusal;
+use crate::joining;
 
 /// Most units that one start takes along. Two templates that require two instances each would be as many as names have room for.
 const UNITS_MAX: usize = 500;
@@ -61,7 +62,13 @@ pub(crate) fn plan(name: &str, all: &Everyone<'_>) -> Result<Plan, Refusal> {
             (None, Some(there)) if there.removing => return Err(Refusal::Going { name: next }),
             (None, Some(there)) => there.unit,
         };
-        for required in &unit.requires {
+        let shared = unit.network.unit().map(str::to_owned);
+        if let Some(other) = shared.as_deref().and_then(|other| known(other, &made, all))
+            && let Some(why) = joining::refused(unit, other)
+        {
+            return Err(Refusal::Network { name: next, other: other.name.clone(), why });
+        }
+        for required in unit.requires.iter().chain(&shared) {
             if !order.contains(required) {
                 if order.len() >= UNITS_MAX {
                     return Err(Refusal::TooMany { name: name.to_owned(), most: UNITS_MAX });
@@ -103,6 +110,15 @@ pub(crate) fn instance(name: &str, all: &Everyone<'_>) -> Result<Option<Unit>, R
         .map_err(|source| Refusal::Instance { name: name.to_owned(), source })?;
     let is_there = there.is_some_and(|there| *there.unit == unit && !there.removing);
     Ok((!is_there).then_some(unit))
+}
+
+/// The document that a unit starts by, as far as that is known before its own turn.
+fn known<'a>(
+    name: &str,
+    made: &'a BTreeMap<String, Unit>,
+    all: &'a Everyone<'_>,
+) -> Option<&'a Unit> {
+    made.get(name).or_else(|| all.get(name).map(|there| there.unit))
 }
 
 /// Refuses instances with which units would wait for each other for ever.
@@ -151,6 +167,36 @@ mod tests {
         assert_eq!(plan.order, ["log", "db@1", "web@1"]);
         assert_eq!(names(&plan), ["db@1", "web@1"]);
         assert_eq!(plan.make[1].requires, ["db@1", "log"]);
+    }
+
+    #[test]
+    fn whose_network_is_shared_is_started_first() {
+        let (side, web) = (unit("side@", "network = \"unit:web@%i\""), unit("web@", ""));
+        let plan = plan("side@1", &everyone([local(&side), local(&web)])).unwrap();
+        assert_eq!(plan.order, ["web@1", "side@1"]);
+        assert_eq!(names(&plan), ["side@1", "web@1"]);
+    }
+
+    #[test]
+    fn a_network_that_is_not_to_be_shared_starts_nothing() {
+        let side = unit("side", "network = \"unit:web\"");
+        let refused = |others: &[&Unit]| {
+            let all = others.iter().map(|unit| local(unit)).chain([local(&side)]);
+            plan("side", &everyone(all)).unwrap_err().to_string()
+        };
+        assert!(refused(&[]).contains("requires web, which is not on this node"));
+        let words = "unit side cannot share the network of web: web has the node's";
+        assert!(refused(&[&unit("web", "network = \"host\"")]).starts_with(words));
+        let chain = [unit("web", "network = \"unit:db\""), unit("db", "")];
+        assert!(refused(&[&chain[0], &chain[1]]).contains("web has that of db"));
+        let (one, other) =
+            (unit("side@", "network = \"unit:web@%i\""), unit("web@", "requires = [\"side@%i\"]"));
+        let words = plan("side@1", &everyone([local(&one), local(&other)])).unwrap_err();
+        assert!(words.to_string().contains("in a circle"), "{words}");
+        let template = unit("web@", "network = \"host\"");
+        let side = unit("side", "network = \"unit:web@1\"");
+        let words = plan("side", &everyone([local(&side), local(&template)])).unwrap_err();
+        assert!(words.to_string().contains("web@1 has the node's"), "{words}");
     }
 
     /// Each of these made instances up to the one that was refused.

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrite_net::containers::Containers;
 use ferrite_schema::api::{EventKind, UnitState};
+use ferrite_schema::node_config::Secret;
 use ferrite_store::layer::Layers;
 use ferrite_store::pull::Puller;
 use ferrite_store::store::ImageStore;
@@ -31,6 +32,7 @@ mod effects;
 mod entry;
 mod forget;
 mod going_down;
+mod images;
 mod looks;
 mod requests;
 mod status;
@@ -57,6 +59,8 @@ pub struct Tools {
     pub records: PathBuf,
     /// Environment files of the node's configuration.
     pub env_files: BTreeMap<String, BTreeMap<String, String>>,
+    /// What the node's configuration gives units as files.
+    pub secrets: BTreeMap<String, Secret>,
     /// Who wants to know what happens.
     pub events: Events,
 }
@@ -194,6 +198,11 @@ impl Supervisor {
                     self.step(&name, event).await;
                 }
             }
+            Message::Unasked { name, image, why } => {
+                if self.entries.get(&name).is_some_and(|entry| entry.unit.image == image) {
+                    self.note_unasked(&name, why);
+                }
+            }
             Message::Launched { name, run, result } => self.launched(&name, run, result).await,
             Message::TimerRang { name, timer } => {
                 if self.entries.get(&name).is_some_and(|entry| entry.timer == timer) {
@@ -241,7 +250,8 @@ impl Supervisor {
     fn look(&self, name: &str) -> Option<Other> {
         let entry = self.entries.get(name)?;
         let (state, ready) = (entry.machine.state(), entry.machine.is_ready());
-        Some(Other { wanted: entry.wanted, ready, state })
+        let run = (state == UnitState::Running).then_some(entry.run);
+        Some(Other { wanted: entry.wanted, ready, state, run })
     }
 
     /// Lets those go on who waited for what has come to be, and stops those whose requirements are gone.
@@ -258,9 +268,10 @@ impl Supervisor {
                         }
                         Some(_) => {}
                     }
-                } else if !unit.requires.is_empty()
+                } else if (!unit.requires.is_empty() || unit.network.unit().is_some())
                     && (entry.machine.is_alive() || entry.machine.state() == UnitState::Pulling)
-                    && let Some(reason) = graph::bereft(unit, |other| self.look(other))
+                    && let Some(reason) =
+                        graph::bereft(unit, entry.joined, |other| self.look(other))
                 {
                     due.push((name.clone(), Event::Hold { reason }));
                 }

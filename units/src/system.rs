@@ -77,6 +77,7 @@ impl SystemUnit {
             devices: Vec::new(),
             project: Some(u32::from(places.ids.number(&self.name)?)),
             mounts: self.mounts.clone(),
+            secrets: Vec::new(),
             resources,
             sysctls: BTreeMap::new(),
             ulimits: BTreeMap::new(),

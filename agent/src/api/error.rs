@@ -47,6 +47,7 @@ impl From<Refusal> for Failure {
             Refusal::Unknown { .. } => StatusCode::NOT_FOUND,
             Refusal::Missing { .. }
             | Refusal::Circle { .. }
+            | Refusal::Network { .. }
             | Refusal::TooMany { .. }
             | Refusal::Template { .. }
             | Refusal::HasInstances { .. }

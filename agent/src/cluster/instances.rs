@@ -54,8 +54,8 @@ struct Reach {
 
 impl Reach {
     /// Those of a unit's addresses that lead to it from anywhere in the cluster.
-    fn of(&self, status: &UnitStatus, network: NetworkMode) -> Vec<IpAddr> {
-        if network == NetworkMode::Host {
+    fn of(&self, status: &UnitStatus, network: &NetworkMode) -> Vec<IpAddr> {
+        if *network == NetworkMode::Host {
             return self.node.clone();
         }
         let own = status.addresses.iter().filter_map(|address| address.parse().ok());
@@ -102,7 +102,7 @@ impl Instances for Supervised<'_> {
             let spec = specs.get(&name)?.clone();
             let unit = self.cluster.folder.spec(&spec).and_then(|spec| spec.unit().ok());
             let mode = unit.map_or(NetworkMode::Bridge, |unit| unit.network);
-            Some((name, said(status, spec, reach.of(status, mode))))
+            Some((name, said(status, spec, reach.of(status, &mode))))
         });
         State { instances: instances.collect(), rest: Rest::new() }.fitting()
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ferrite_schema::cluster::MachineId;
+use ferrite_schema::unit::PullPolicy;
 use ferrite_store::digest::Digest;
 use ferrite_store::pull::{Pull, Puller};
 use futures_util::StreamExt;
@@ -22,21 +23,22 @@ pub(crate) fn may_change(image: &str) -> bool {
     !image.contains('@') && !image.contains('%')
 }
 
-/// The digest that a unit's image means now: on this machine, else in its registry, else on a member. All instances run the same.
+/// The digest that a unit's image means now: on this machine, else in its registry, else on a member; with `pull = "always"` in
+/// its registry first, and with "never" not there. All instances run the same, until the unit is submitted again.
 pub(crate) async fn pinned(
     puller: &Puller,
     cluster: Option<&Cluster>,
-    image: &str,
+    (image, policy): (&str, PullPolicy),
 ) -> Option<String> {
     if !may_change(image) {
         return None;
     }
     let resolves = async {
-        let digest = puller.resolve(image).await?;
+        let digest = puller.resolve(image, policy).await?;
         // What is here now is kept under that name, too: the other one may mean something else soon.
-        if puller.look(image).await.is_ok() {
+        if policy != PullPolicy::Always && puller.look(image).await.is_ok() {
             let pinned = format!("{image}@{digest}");
-            drop(timeout(KEEPS_WITHIN, puller.ensure(&pinned)).await);
+            drop(timeout(KEEPS_WITHIN, puller.bring(&pinned, policy)).await);
         }
         Ok::<_, Pull>(digest)
     };
@@ -47,6 +49,12 @@ pub(crate) async fn pinned(
             tracing::info!(error, image, "image-not-resolved");
         }
         Err(_) => tracing::info!(image, "image-not-resolved-in-time"),
+    }
+    // A registry that does not say keeps nothing from running: then as without its wish.
+    if policy == PullPolicy::Always
+        && let Ok(digest) = puller.resolve(image, PullPolicy::Never).await
+    {
+        return Some(digest);
     }
     means(cluster?, image).await
 }

@@ -127,7 +127,8 @@ pub(super) fn start(request: &ExecRequest) -> Result<Started, EnterProblem> {
         .and_then(|bytes| Ok(serde_json::from_slice(&bytes)?))
         .map_err(EnterProblem::Request)?;
     // Its shim speaks once everything is written.
-    let (pid, pidfd) = container(&made_from.cgroup).map_err(EnterProblem::NotRunning)?;
+    let (pid, pidfd) =
+        container(Path::new(""), &made_from.cgroup).map_err(EnterProblem::NotRunning)?;
     let spec = Spec::load(SPEC)?;
     let process = spec.process().as_ref().ok_or(EnterProblem::NoProcess)?;
     let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
@@ -195,11 +196,11 @@ fn working_directory<'a>(
     if is_folder { Ok(folder) } else { Err(failed(io::ErrorKind::NotADirectory.into())) }
 }
 
-/// The container's first process. Its shim says which; that it is in the container's cgroup shows that the number
+/// The first process of the container with this run folder. Its shim says which; that it is in the container's cgroup shows that the number
 /// was not given to another since.
-pub(crate) fn container(cgroup: &str) -> io::Result<(Pid, OwnedFd)> {
+pub(crate) fn container(folder: &Path, cgroup: &str) -> io::Result<(Pid, OwnedFd)> {
     let gone = || io::Error::from(io::ErrorKind::NotFound);
-    let stream = UnixStream::connect(SOCKET)?;
+    let stream = UnixStream::connect(folder.join(SOCKET))?;
     stream.set_read_timeout(Some(GREETING))?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;

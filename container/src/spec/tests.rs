@@ -25,6 +25,7 @@ fn request() -> Request {
         capabilities: vec!["CHOWN".to_owned()],
         devices: vec![],
         mounts: vec![],
+        secrets: vec![],
         resources: ferrite_schema::unit::Resources::default(),
         sysctls: BTreeMap::new(),
         ulimits: BTreeMap::new(),
@@ -41,7 +42,7 @@ fn request() -> Request {
 fn check(request: &Request) -> Result<Spec, SpecProblem> {
     let root = tempfile::tempdir().unwrap();
     let found = Found { root: root.path().to_owned(), ..Found::default() };
-    build(request, found, &Owners::new(None).unwrap())
+    build(request, found)
 }
 
 #[test]
@@ -72,6 +73,26 @@ fn a_container_is_isolated_by_default() {
 }
 
 #[test]
+fn who_shares_a_network_gets_none_of_its_own_and_leaves_it_as_it_is() {
+    let network = Network::Unit(ferrite_schema::shim::SharedNetwork {
+        unit: "db".to_owned(),
+        run: 1,
+        folder: "/run/db".to_owned(),
+        cgroup: "/units/db".to_owned(),
+        attachment: None,
+    });
+    let spec = check(&Request { network, ..request() }).unwrap();
+    let linux = spec.linux().as_ref().unwrap();
+    let kinds: Vec<_> = linux.namespaces().iter().flatten().map(|one| one.typ()).collect();
+    assert!(!kinds.contains(&LinuxNamespaceType::Network), "{kinds:?}");
+    let parameters = linux.sysctl().clone().unwrap_or_default();
+    assert!(!parameters.keys().any(|name| name.starts_with("net.")), "{parameters:?}");
+    // What is the network's in /sys is seen, and not the node's.
+    let sys = spec.mounts().iter().flatten().find(|mount| mount.destination() == Path::new("/sys"));
+    assert_eq!(sys.unwrap().typ().as_deref(), Some("sysfs"));
+}
+
+#[test]
 fn a_privileged_container_has_nothing_masked_or_filtered() {
     let spec = check(&Request { privileged: true, ..request() }).unwrap();
     let linux = spec.linux().as_ref().unwrap();
@@ -88,8 +109,8 @@ fn what_does_not_exist_is_refused() {
     for user in ["65536", "0:70000"] {
         let beyond = Request { ids: Some(ids), user: user.to_owned(), ..request() };
         let root = tempfile::tempdir().unwrap();
-        let found = Found { root: root.path().to_owned(), ..Found::default() };
-        let problem = build(&beyond, found, &Owners::without_namespace(ids)).unwrap_err();
+        let found = super::user(&beyond, root.path(), &Owners::without_namespace(ids));
+        let problem = found.unwrap_err();
         assert!(matches!(problem, SpecProblem::NoSuchId { last: 65535, .. }), "{user}");
     }
 }

@@ -154,7 +154,10 @@ pub struct UnitStatus {
     /// Digest of its image's manifest, where the image is here.
     #[serde(default)]
     pub image_digest: Option<String>,
-    /// Its addresses.
+    /// Whose network it has: `bridge`, `host`, `none`, or `unit:web`.
+    #[serde(default)]
+    pub network: String,
+    /// Its addresses; those of the other one where it shares its network.
     #[serde(default)]
     pub addresses: Vec<String>,
     /// Its published ports: `8080→80/tcp`.
@@ -163,6 +166,9 @@ pub struct UnitStatus {
     /// Its volumes: `data→/var/lib/data`.
     #[serde(default)]
     pub volumes: Vec<String>,
+    /// Its secrets, by name: `db→/run/secrets/db`.
+    #[serde(default)]
+    pub secrets: Vec<String>,
     /// Its labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,

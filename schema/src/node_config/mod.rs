@@ -6,6 +6,7 @@ mod containers;
 mod env_files;
 mod network;
 mod registries;
+mod secrets;
 mod signatures;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub use self::network::NetworkConfig;
 pub use self::registries::{
     COLLECT_BELOW_PERCENT, COLLECT_UNTIL_PERCENT, ImagesConfig, RegistryConfig, Secret,
 };
+pub use self::secrets::SECRET_MAX_BYTES;
 pub use self::signatures::{SignaturePolicy, SignatureRule};
 use crate::document::{self, Problem};
 
@@ -52,6 +54,9 @@ pub struct NodeConfig {
     /// Environment that units name in their `env_files`.
     #[serde(default)]
     pub env_files: BTreeMap<String, EnvFile>,
+    /// What units are given as files, by naming it in their `secrets`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, Secret>,
     /// The image store's settings.
     #[serde(default)]
     pub images: ImagesConfig,
@@ -120,6 +125,7 @@ fn problem_of_several(config: &NodeConfig) -> Option<String> {
         .problem()
         .or(registries)
         .or_else(rules)
+        .or_else(|| secrets::problem(&config.secrets))
         .or_else(|| config.network.problem())
         .or_else(|| {
             let wanted = config.cluster.as_ref()?.network;

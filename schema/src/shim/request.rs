@@ -44,6 +44,9 @@ pub struct Request {
     pub project: Option<u32>,
     /// What is mounted into it, in this order.
     pub mounts: Vec<BindMount>,
+    /// Secrets that it has as files.
+    #[serde(default)]
+    pub secrets: Vec<SecretMount>,
     /// Bounds.
     pub resources: Resources,
     /// Kernel parameters of its namespaces.
@@ -88,6 +91,15 @@ pub struct BindMount {
     pub read_only: bool,
 }
 
+/// A secret that a container has as a file, which its user alone can read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretMount {
+    /// Name of the file in [`super::SECRETS`] that holds it.
+    pub file: String,
+    /// Where in the container.
+    pub target: String,
+}
+
 /// What is mounted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -110,6 +122,23 @@ pub enum Network {
     None,
     /// Its own, connected to the node's bridge.
     Bridge(Attachment),
+    /// That of another unit's container, which runs.
+    Unit(SharedNetwork),
+}
+
+/// The network of another unit's container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedNetwork {
+    /// Whose.
+    pub unit: String,
+    /// Number of the run that it began with.
+    pub run: u64,
+    /// Run folder of the other unit.
+    pub folder: String,
+    /// The other container's cgroup, below the cgroup root.
+    pub cgroup: String,
+    /// How that one is connected; absent where it is connected to nothing.
+    pub attachment: Option<Attachment>,
 }
 
 /// How a container is connected to the bridge.

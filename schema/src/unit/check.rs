@@ -6,13 +6,14 @@ use super::definition::Unit;
 use super::life_check;
 use super::names::{NAME_MAX_BYTES, is_unit_name};
 use super::placement_check;
+use super::secret;
 use super::template;
 use crate::reference::Reference;
 
 /// Longest label name and value.
 const LABEL_MAX_BYTES: usize = 256;
 
-const CHECKS: [Check<Unit>; 6] = [name, program, environment, files, labels, image];
+const CHECKS: [Check<Unit>; 7] = [name, program, environment, secret::check, files, labels, image];
 
 /// Checks what types cannot say.
 ///

@@ -135,20 +135,6 @@ pub enum Ulimit {
     },
 }
 
-/// Whose network a container has.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum NetworkMode {
-    /// Its own, connected to the node's bridge.
-    #[default]
-    Bridge,
-    /// The node's.
-    Host,
-    /// Its own, connected to nothing.
-    None,
-}
-
 /// Transport protocol of a port.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

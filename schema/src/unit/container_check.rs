@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use super::bad_value::{BadValue, Check, bad, suggestion, twice};
 use super::bytes::Bytes;
-use super::container::{NetworkMode, Port, Protocol, Ulimit, Volume, VolumeSource};
+use super::container::{Port, Protocol, Ulimit, Volume, VolumeSource};
 use super::definition::Unit;
 use super::names::{CAPABILITIES, ULIMITS};
+use super::network::{self, NetworkMode};
 
 /// Linux's limit for a hostname.
 const HOSTNAME_MAX_BYTES: usize = 64;
@@ -24,7 +25,8 @@ const CPUS_MAX: f64 = 8192.0;
 /// Less is no share of a processor that the kernel can give.
 const CPUS_MIN: f64 = 0.01;
 
-pub(super) const CHECKS: [Check<Unit>; 11] = [
+pub(super) const CHECKS: [Check<Unit>; 12] = [
+    network::check,
     user,
     hostname,
     privileges,
@@ -35,7 +37,7 @@ pub(super) const CHECKS: [Check<Unit>; 11] = [
     memory,
     sysctls,
     ulimits,
-    network,
+    ports,
 ];
 
 fn user(unit: &Unit) -> Result<(), BadValue> {
@@ -143,7 +145,7 @@ fn capabilities(unit: &Unit) -> Result<(), BadValue> {
 }
 
 /// Absolute, without `.`, `..`, empty parts and NUL characters.
-fn is_plain_path(path: &str) -> bool {
+pub(super) fn is_plain_path(path: &str) -> bool {
     let plain = |part: &str| !matches!(part, "" | "." | "..");
     !path.contains('\0')
         && path.strip_prefix('/').is_some_and(|rest| rest.is_empty() || rest.split('/').all(plain))
@@ -179,7 +181,7 @@ fn volume(volume: &Volume, index: &str) -> Result<(), BadValue> {
         };
     };
     match source {
-        VolumeSource::Name(name) if name.contains('@') || !super::names::is_unit_name(name) => {
+        VolumeSource::Name(name) if !super::names::is_plain_name(name) => {
             return bad(
                 at("name"),
                 "use letters, digits, `-`, `_` and `.`, a letter or digit first, at most 64",
@@ -323,7 +325,7 @@ fn ulimits(unit: &Unit) -> Result<(), BadValue> {
     Ok(())
 }
 
-fn network(unit: &Unit) -> Result<(), BadValue> {
+fn ports(unit: &Unit) -> Result<(), BadValue> {
     if unit.metadata_service && unit.network != NetworkMode::Bridge {
         let why = match unit.network {
             NetworkMode::None => {
@@ -335,7 +337,8 @@ fn network(unit: &Unit) -> Result<(), BadValue> {
     }
     if !unit.ports.is_empty() {
         match unit.network {
-            NetworkMode::Bridge => {}
+            // The other one's are said to be its.
+            NetworkMode::Bridge | NetworkMode::Unit(_) => {}
             NetworkMode::Host => {
                 let why = "with the host's network every port is the node's already: drop `ports`, or `network`";
                 return bad(["ports"], why);

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::container::{Capabilities, NetworkMode, Port, Resources, Ulimit, Volume};
+use super::container::{Capabilities, Port, Resources, Ulimit, Volume};
 use super::life::{Health, StartLimit, Timer};
+use super::network::NetworkMode;
 use super::placement::Placement;
+use super::secret::SecretFile;
 
 /// What is done when a unit's container ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +24,27 @@ pub enum RestartPolicy {
     Never,
 }
 
+/// When a unit's image is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum PullPolicy {
+    /// Where it is not here.
+    #[default]
+    Missing,
+    /// At each start: its registry says what the name means then. What is here is used where it does not answer.
+    Always,
+    /// Never: it is here, or the start fails.
+    Never,
+}
+
+impl PullPolicy {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A unit as its author writes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -31,6 +54,9 @@ pub struct Unit {
     pub name: String,
     /// Image reference, as imported or as a registry names it.
     pub image: String,
+    /// When the image is asked for.
+    #[serde(default, skip_serializing_if = "PullPolicy::is_default")]
+    pub pull: PullPolicy,
     /// Replaces the image's entrypoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entrypoint: Option<Vec<String>>,
@@ -46,6 +72,9 @@ pub struct Unit {
     /// Names of environment files of the node's configuration (`[env_files]`), later ones winning; `env` wins over all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env_files: Vec<String>,
+    /// Secrets of the node's configuration (`[secrets]`) that it has as files, in `/run/secrets` where nothing else is said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretFile>,
     /// `user`, `user:group`, names of the image or numbers; the image's, or root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
@@ -88,8 +117,10 @@ pub struct Unit {
     /// Limits of each process, by the name without `RLIMIT_` in lower case: `nofile = 1024`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ulimits: BTreeMap<String, Ulimit>,
-    /// Whose network it has.
+    /// Whose network it has: `bridge` (its own, connected to the node's bridge), `host` (the node's), `none` (its own, connected to
+    /// nothing), or that of another unit of the node, `unit:web`.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub network: NetworkMode,
     /// It reaches what the cloud tells the machine about itself (169.254.169.254 and its like).
     #[serde(default, skip_serializing_if = "is_false")]

@@ -1,11 +1,11 @@
 //! Checks of what a unit says about its life.
 
 use super::bad_value::{BadValue, Check, bad, suggestion, twice};
-use super::container::NetworkMode;
 use super::cron::Cron;
 use super::definition::{RestartPolicy, Unit};
 use super::life::Health;
 use super::names::{SIGNALS, is_unit_name, signal_number};
+use super::network::NetworkMode;
 use super::template;
 
 /// Longest grace, a day: a stop must end some time.

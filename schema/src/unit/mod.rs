@@ -10,20 +10,22 @@ mod definition;
 mod life;
 mod life_check;
 pub mod names;
+mod network;
 mod place;
 mod placement;
 mod placement_check;
+mod secret;
 pub mod template;
 
 pub use bad_value::BadValue;
 pub use bytes::Bytes;
 pub use check::check;
-pub use container::{
-    Capabilities, NetworkMode, Port, Protocol, Resources, Ulimit, Volume, VolumeSource,
-};
-pub use definition::{RestartPolicy, Unit};
+pub use container::{Capabilities, Port, Protocol, Resources, Ulimit, Volume, VolumeSource};
+pub use definition::{PullPolicy, RestartPolicy, Unit};
 pub use life::{Health, Probe, StartLimit, Timer};
+pub use network::NetworkMode;
 pub use placement::{OnLoss, Placement, REPLICAS_MAX};
+pub use secret::{PlacedSecret, SECRETS_FOLDER, SecretFile};
 
 use crate::document::{self, Problem};
 

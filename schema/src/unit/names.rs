@@ -120,6 +120,12 @@ pub fn is_unit_name(name: &str) -> bool {
         && prefix.bytes().chain(instance.bytes()).all(fits)
 }
 
+/// This may be the name of something that units name and that is a file or a folder somewhere: a volume, a secret.
+#[must_use]
+pub fn is_plain_name(name: &str) -> bool {
+    !name.contains('@') && is_unit_name(name)
+}
+
 /// A signal by its number from 1 to 64 or by its name, in any case and with or without `SIG`: `SIGTERM`, `term`, `15`,
 /// `SIGRTMIN+3`. Programs of images are written for the C library's numbers, which begin its real-time signals at 34.
 #[must_use]

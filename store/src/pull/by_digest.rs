@@ -85,7 +85,7 @@ impl Puller {
 
     /// Keeps an image that is here under this name, too, where its digest is the name's: nobody who removes the other name
     /// removes this one.
-    async fn adopted(&self, reference: &Reference, name: &str) -> bool {
+    pub(super) async fn adopted(&self, reference: &Reference, name: &str) -> bool {
         let (shared, own) = (Arc::clone(&self.shared), name.to_owned());
         let reference = reference.clone();
         let adopts = move || {

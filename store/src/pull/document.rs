@@ -2,10 +2,44 @@
 
 use super::place::Place;
 use super::problem::Pull;
-use super::registry::patiently;
+use super::registry::{Registry, patiently};
 use crate::config::ImageConfig;
 use crate::digest::Digest;
 use crate::documents::{self, Blob, DOCUMENT_MAX_BYTES, Document, INDEX_TYPES, MANIFEST_TYPES};
+
+/// Where a registry says the digest of what it would give.
+const CONTENT_DIGEST: &str = "docker-content-digest";
+/// It gives no content, and so has no answer without any.
+const NO_SUCH_METHOD: u16 = 405;
+
+/// Asks a place what a version means, without having it; `None` where it does not say.
+///
+/// # Errors
+/// It does not have it.
+pub(super) async fn means(
+    place: &Place,
+    version: &str,
+    name: &str,
+) -> Result<Option<Digest>, Pull> {
+    let what = format!("manifests/{version}");
+    let work = || async {
+        let answer = match place.head(&what, &accepted()).await {
+            Err(Registry::Status { status, .. }) if status.as_u16() == NO_SUCH_METHOD => {
+                return Ok(None);
+            }
+            other => other?,
+        };
+        let said = answer.headers.get(CONTENT_DIGEST).cloned();
+        // Its connection is good for the next question then.
+        answer.bytes(0).await?;
+        Ok(said.and_then(|said| said.to_str().ok()?.parse().ok()))
+    };
+    patiently(work).await.map_err(|source| Pull::Registry { name: name.to_owned(), source })
+}
+
+fn accepted() -> String {
+    [&MANIFEST_TYPES[..], &INDEX_TYPES[..]].concat().join(", ")
+}
 
 /// Asks a place for an index or a manifest.
 ///
@@ -17,7 +51,7 @@ pub(super) async fn ask(
     expected: Option<Digest>,
     name: &str,
 ) -> Result<(Vec<u8>, Document), Pull> {
-    let accept = [&MANIFEST_TYPES[..], &INDEX_TYPES[..]].concat().join(", ");
+    let accept = accepted();
     let what = format!("manifests/{version}");
     let work = || async {
         let answer = place.get(&what, &accept, 0).await?;

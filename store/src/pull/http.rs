@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{self, HeaderMap};
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -144,6 +144,8 @@ pub struct Ask<'a> {
     pub address: Address,
     /// Acceptable media types; empty for any.
     pub accept: &'a str,
+    /// Only what stands before the content is wanted.
+    pub head: bool,
     /// First byte that is wanted; 0 for the whole.
     pub from_byte: u64,
     /// Who is convinced by what.
@@ -356,7 +358,10 @@ where
 }
 
 fn request(ask: &Ask<'_>, authorization: Option<&String>) -> Result<Request<Empty<Bytes>>, Http> {
-    let mut request = Request::get(&ask.address.path)
+    let method = if ask.head { Method::HEAD } else { Method::GET };
+    let mut request = Request::builder()
+        .method(method)
+        .uri(&ask.address.path)
         .header(header::HOST, ask.address.origin.authority())
         .header(header::USER_AGENT, concat!("ferrite/", env!("CARGO_PKG_VERSION")))
         .header(header::ACCEPT, if ask.accept.is_empty() { "*/*" } else { ask.accept });

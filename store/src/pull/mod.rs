@@ -18,6 +18,7 @@ pub mod place;
 mod problem;
 mod referrers;
 pub mod registry;
+mod renew;
 pub mod retry_after;
 pub mod trust;
 
@@ -29,6 +30,7 @@ use ferrite_files::own;
 use ferrite_schema::api::{LayerPhase, LayerProgress, PullProgress};
 use ferrite_schema::node_config::{NodeConfig, RegistryConfig, SignatureRule};
 use ferrite_schema::reference::Reference;
+use ferrite_schema::unit::PullPolicy;
 use futures_util::stream::{FuturesUnordered, TryStreamExt};
 use tokio::sync::{Semaphore, watch};
 
@@ -48,6 +50,7 @@ use super::stack::{Stack, Step};
 use super::store::{ImageStore, Record};
 
 pub use self::problem::Pull;
+pub use self::renew::Brought;
 
 /// Layers of one image that are downloaded at a time.
 const PARALLEL_MAX: usize = 4;
@@ -187,17 +190,24 @@ impl Puller {
         self.pull_unless(name, false).await
     }
 
-    /// The digest that `name` means: of the image that is here, else of the one that its registry has. It is the manifest's, or
-    /// that of the index before it where a signature let the image in: that may be what was signed.
+    /// The digest that `name` means: of the image that is here, else of the one that its registry has, as far as `policy` lets
+    /// them be asked; with [`PullPolicy::Always`] the registry alone. It is the manifest's, or that of the index before it where a
+    /// signature let the image in: that may be what was signed.
     ///
     /// # Errors
     /// It is not here, and its registry does not say.
-    pub async fn resolve(&self, name: &str) -> Result<String, Pull> {
+    pub async fn resolve(&self, name: &str, policy: PullPolicy) -> Result<String, Pull> {
         let reference = self.shared.images.reference(name)?;
-        let (shared, own) = (Arc::clone(&self.shared), name.to_owned());
-        if let Ok(record) = beside(move || shared.open(&own).map(|opened| opened.record)).await {
-            let index = record.signed_by.and_then(|_| record.indexes.into_iter().next());
-            return Ok(index.unwrap_or(record.manifest));
+        if policy != PullPolicy::Always {
+            let (shared, own) = (Arc::clone(&self.shared), name.to_owned());
+            match beside(move || shared.open(&own).map(|opened| opened.record)).await {
+                Ok(record) => {
+                    let index = record.signed_by.and_then(|_| record.indexes.into_iter().next());
+                    return Ok(index.unwrap_or(record.manifest));
+                }
+                Err(problem) if policy == PullPolicy::Never => return Err(problem.into()),
+                Err(_) => {}
+            }
         }
         self.shared.policy.check_name(&reference)?;
         let found = self.search().find(&reference, name).await?;

@@ -89,12 +89,29 @@ impl Place {
     /// # Errors
     /// The answer is not a good one.
     pub async fn get(&self, what: &str, accept: &str, from_byte: u64) -> Result<Answer, Registry> {
+        self.ask(what, accept, (false, from_byte)).await
+    }
+
+    /// As [`Self::get`], for what stands before the content alone.
+    ///
+    /// # Errors
+    /// The answer is not a good one.
+    pub async fn head(&self, what: &str, accept: &str) -> Result<Answer, Registry> {
+        self.ask(what, accept, (true, 0)).await
+    }
+
+    async fn ask(
+        &self,
+        what: &str,
+        accept: &str,
+        (head, from_byte): (bool, u64),
+    ) -> Result<Answer, Registry> {
         let address =
             Address { origin: self.origin.clone(), path: format!("{}/{what}", self.base) };
         let mut convinced = Vec::new();
         loop {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let ask = Ask { address: address.clone(), accept, from_byte, known: &known };
+            let ask = Ask { address: address.clone(), accept, head, from_byte, known: &known };
             let answer = self.client.get(ask).await?;
             if answer.status != StatusCode::UNAUTHORIZED {
                 return good(answer).await;
@@ -177,7 +194,8 @@ impl Asking<'_> {
         }
         let known = self.credentials().map(|words| (address.origin.clone(), words));
         let known = known.into_iter().collect();
-        let ask = Ask { address: address.clone(), accept: "", from_byte: 0, known: &known };
+        let ask =
+            Ask { address: address.clone(), accept: "", head: false, from_byte: 0, known: &known };
         let answer = self.place.client.get(ask).await?;
         // One that limits by 403 says for how long.
         if matches!(answer.status.as_u16(), 400 | 401 | 403) && answer.rest.is_none() {

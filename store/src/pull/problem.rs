@@ -138,6 +138,26 @@ impl Pull {
         }
     }
 
+    /// No answer about the image: its registry is not reached, or is nobody that we can trust, or is overloaded. Whether there is
+    /// such an image, and for whom, is as unknown as before.
+    #[must_use]
+    pub fn is_unanswered(&self) -> bool {
+        let unanswered = |source: &Registry| match source {
+            Registry::Http(error) => {
+                matches!(error, Http::CheckCertificate { .. }) || error.is_transient()
+            }
+            Registry::Status { rest: Some(_), .. } => true,
+            source => source.is_transient(),
+        };
+        match self {
+            Self::Registry { source, .. } => unanswered(source),
+            Self::Download { source: Download::Get { source, .. }, .. } => unanswered(source),
+            Self::Download { source: Download::TooShort { .. }, .. } => true,
+            Self::Again { source, .. } => source.is_unanswered(),
+            _ => false,
+        }
+    }
+
     /// A rule of the node's configuration is why.
     #[must_use]
     pub fn is_by_rule(&self) -> bool {
@@ -153,12 +173,44 @@ impl Pull {
 
 #[cfg(test)]
 mod tests {
-    use super::super::address::Origin;
+    use super::super::address::{Address, Origin};
+    use super::super::registry::Said;
     use super::*;
 
     fn unreached(source: io::Error) -> Registry {
         let origin = Origin::of("registry.example:5000", true).unwrap();
         Http::Connect { origin, source }.into()
+    }
+
+    #[test]
+    fn whether_there_is_such_an_image_is_as_unknown_as_before() {
+        let address = Address {
+            origin: Origin::of("registry.example", true).unwrap(),
+            path: "/v2/a/manifests/1".to_owned(),
+        };
+        let status = |code: u16| Registry::Status {
+            address: address.clone(),
+            status: hyper::StatusCode::from_u16(code).unwrap(),
+            said: Said::default(),
+            rest: None,
+        };
+        let missing = Registry::Missing { address: address.clone(), said: Said::default() };
+        let plain = Http::PlainHttp { origin: address.origin.clone() };
+        for (source, unanswered) in [
+            (unreached(io::ErrorKind::NetworkUnreachable.into()), true),
+            (unreached(io::ErrorKind::ConnectionRefused.into()), true),
+            (status(503), true),
+            (status(429), true),
+            (status(403), false),
+            (missing, false),
+            // What the node itself forbids passes with nobody's answer.
+            (plain.into(), false),
+        ] {
+            let words = source.to_string();
+            let problem = Pull::Registry { name: "i".to_owned(), source };
+            assert_eq!(problem.is_unanswered(), unanswered, "{words}");
+        }
+        assert!(!Pull::from(Unusable::Absent { name: "i".to_owned() }).is_unanswered());
     }
 
     #[test]

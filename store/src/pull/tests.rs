@@ -17,6 +17,7 @@ use crate::documents::MANIFEST_TYPES;
 mod choosing;
 mod limits;
 mod nearby;
+mod renew;
 mod repair;
 mod shelf;
 mod signed;
@@ -31,9 +32,10 @@ struct Server {
     _tasks: JoinSet<()>,
 }
 
-/// What a request asks for: path, `Authorization`, first byte wanted.
+/// What a request asks for: path, method, `Authorization`, first byte wanted.
 struct Asked {
     path: String,
+    method: String,
     authorization: Option<String>,
     from_byte: Option<u64>,
 }
@@ -55,6 +57,7 @@ impl Server {
                         |text: &str| text.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok();
                     let asked = Asked {
                         path: request.uri().to_string(),
+                        method: request.method().to_string(),
                         authorization: header(header::AUTHORIZATION).map(str::to_owned),
                         from_byte: header(header::RANGE).and_then(range),
                     };

@@ -7,7 +7,7 @@ use super::super::machine::{Event, Machine, Policy, RunKind};
 use super::super::record;
 use super::super::shims::{self, Found};
 use super::super::store::Stored;
-use super::effects::addresses;
+use super::effects::{addresses, joined};
 use super::{Entry, Supervisor, requests};
 
 impl Supervisor {
@@ -106,6 +106,7 @@ impl Supervisor {
         let Some((entry, request)) = self.entries.get_mut(name).zip(request) else { return };
         entry.stop_signal = request.stop_signal;
         entry.addresses = addresses(&request.network);
+        entry.joined = joined(&request.network);
         self.write_down(name);
     }
 

@@ -3,18 +3,19 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ferrite_schema::api::EventKind;
-use ferrite_schema::shim::{Command, Network};
+use ferrite_schema::shim::{Command, Network, SharedNetwork};
 use ferrite_schema::unit::{NetworkMode, Unit};
 use ferrite_schema::utc;
-use ferrite_store::access::Unusable;
 use ferrite_store::beside::beside;
 use ferrite_sys::cgroup::Cgroup;
 use tokio::net::UnixStream;
 
 use super::super::handle::Message;
 use super::super::health::{self, Wrong};
+use super::super::joining::{self, Given, Join};
 use super::super::launch::Prepared;
 use super::super::machine::{Effect, Event, Moment, RunKind};
+use super::super::secrets;
 use super::super::shims::{self, Shim};
 use super::super::{clock, launch};
 use super::Supervisor;
@@ -83,68 +84,6 @@ impl Supervisor {
         self.launch(name, kind);
     }
 
-    /// Asks whether the image that is here may be used, which each start asks anew; where it may not as it is, another one
-    /// may come from a registry.
-    async fn pull(&mut self, name: &str) -> Option<Event> {
-        let entry = self.entries.get(name)?;
-        if entry.system.is_some() {
-            return Some(Event::Pulled);
-        }
-        let image = entry.unit.image.clone();
-        match self.tools.puller.look(&image).await {
-            Ok(_) => Some(Event::Pulled),
-            Err(problem) if problem.is_final() => {
-                Some(Event::PullFailed { reason: ferrite_schema::chain(&problem), may_pass: false })
-            }
-            Err(problem) => {
-                self.fetch(name);
-                let why = match problem {
-                    Unusable::Absent { .. } => String::new(),
-                    problem => format!(", since {}", ferrite_schema::chain(&problem)),
-                };
-                Some(Event::Note { reason: format!("pulling {image}{why}") })
-            }
-        }
-    }
-
-    /// Brings a unit's image in the background.
-    pub(super) fn fetch(&mut self, name: &str) {
-        let Some(entry) = self.entries.get_mut(name) else { return };
-        let (puller, image) = (self.tools.puller.clone(), entry.unit.image.clone());
-        let (queue, name) = (self.queue.clone(), name.to_owned());
-        let mut progress = puller.watch(&image);
-        let asked = image.clone();
-        let send = move |event| {
-            let (queue, name, image) = (queue.clone(), name.clone(), asked.clone());
-            async move { drop(queue.send(Message::Image { name, image, event }).await) }
-        };
-        let task = self.tasks.spawn(async move {
-            let pulled = puller.ensure(&image);
-            tokio::pin!(pulled);
-            let result = loop {
-                tokio::select! {
-                    result = &mut pulled => break result,
-                    Ok(()) = progress.changed() => {
-                        let (done, total) = progress.borrow_and_update().bytes();
-                        let reason = format!("pulling {image} ({} of {} MB)", megabytes(done), megabytes(total));
-                        send(Event::Note { reason }).await;
-                    }
-                }
-            };
-            send(match result {
-                Ok(_) => Event::Pulled,
-                Err(error) => Event::PullFailed {
-                    reason: ferrite_schema::chain(&error),
-                    may_pass: error.may_pass(),
-                },
-            })
-            .await;
-        });
-        if let Some(older) = entry.pull.replace(task) {
-            older.abort();
-        }
-    }
-
     /// Starts a shim in the background; [`Message::Launched`] says how it went.
     fn launch(&mut self, name: &str, kind: RunKind) {
         let Some(entry) = self.entries.get(name) else { return };
@@ -152,29 +91,38 @@ impl Supervisor {
             return self.launch_system(system, entry.run);
         }
         let unit = self.for_run(entry.launched.as_ref().unwrap_or(&entry.unit), kind);
+        let unit = unit.and_then(|(unit, secrets)| Ok((self.join(&unit)?, unit, secrets)));
         let run = entry.run;
+        if let (Some(entry), Ok((join, ..))) = (self.entries.get_mut(name), &unit) {
+            entry.joined = join.as_ref().map(|join| join.run);
+        }
         let (puller, layers, places) =
             (self.tools.puller.clone(), self.tools.layers.clone(), self.tools.places.clone());
         let (network, queue) = (self.tools.containers.clone(), self.queue.clone());
         let (folder, name) = (self.run_folder(name), name.to_owned());
         self.tasks.spawn(async move {
             let result = async {
-                let unit = unit?;
-                let hostname = launch::hostname_of(&unit);
-                let files = network
-                    .attach(&unit, &hostname)
-                    .await
-                    .map_err(|error| ferrite_schema::chain(&error))?;
+                let (join, mut unit, secrets) = unit?;
+                let given = match join.map(|join| join.shared()).transpose()? {
+                    Some(shared) => {
+                        unit.hostname = Some(shared.hostname.clone());
+                        Given::Shared(shared)
+                    }
+                    None => {
+                        let hostname = launch::hostname_of(&unit);
+                        let files = network.attach(&unit, &hostname).await;
+                        Given::Own(files.map_err(|error| ferrite_schema::chain(&error))?)
+                    }
+                };
                 // It looks at the store, and may write a new range of IDs.
                 let prepared = beside(move || launch::prepare(&unit, &puller, &layers, &places));
                 let Prepared { mut request, lease } =
                     prepared.await.map_err(|error| ferrite_schema::chain(&error))?;
-                let addresses = addresses(&files.network);
-                request.network = files.network;
+                given.put_into(&mut request);
+                request.secrets = secrets.mounts();
                 request.beside = kind != RunKind::Main;
-                let own = std::mem::replace(&mut request.mounts, files.mounts);
-                request.mounts.extend(own);
-                let started = shims::start(&folder, run, &request).await;
+                let addresses = addresses(&request.network);
+                let started = shims::start(&folder, run, &request, &secrets).await;
                 // From here on its layers stand in the run folder, where the collector looks.
                 drop(lease);
                 let stream = started.map_err(|error| ferrite_schema::chain(&error))?;
@@ -185,8 +133,21 @@ impl Supervisor {
         });
     }
 
-    /// The unit as one of its runs has it.
-    fn for_run(&self, unit: &Unit, kind: RunKind) -> Result<Unit, String> {
+    /// The network that a unit is to share, where it is another's.
+    fn join(&self, unit: &Unit) -> Result<Option<Join>, String> {
+        let Some(name) = unit.network.unit() else { return Ok(None) };
+        let why = |why: &str| format!("share the network of {name}: {why}");
+        let other = self.entries.get(name).ok_or_else(|| why("it is not on this node"))?;
+        let run = self.look(name).and_then(|other| other.run);
+        let run = run.ok_or_else(|| why("it does not run"))?;
+        if let Some(refused) = joining::refused(unit, other.lives_by()) {
+            return Err(why(&refused));
+        }
+        Ok(Some(Join { unit: name.to_owned(), run, folder: self.run_folder(name) }))
+    }
+
+    /// The unit as one of its runs has it, and what its secrets hold.
+    fn for_run(&self, unit: &Unit, kind: RunKind) -> Result<(Unit, secrets::Given), String> {
         let mut unit = unit.clone();
         let command = match kind {
             RunKind::PreStart(index) => unit.pre_start.get(index).cloned(),
@@ -208,7 +169,9 @@ impl Supervisor {
         }
         env.append(&mut unit.env);
         unit.env = env;
-        Ok(unit)
+        let secrets = secrets::of(&unit, &self.tools.secrets);
+        let secrets = secrets.map_err(|problem| problem.to_string())?;
+        Ok((unit, secrets))
     }
 
     pub(super) async fn launched(
@@ -263,7 +226,9 @@ impl Supervisor {
         let Some(check) = unit.health.clone() else { return };
         let address = match unit.network {
             NetworkMode::Host | NetworkMode::None => None,
-            NetworkMode::Bridge => entry.addresses.first().and_then(|address| address.parse().ok()),
+            NetworkMode::Bridge | NetworkMode::Unit(_) => {
+                entry.addresses.first().and_then(|address| address.parse().ok())
+            }
         };
         let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let run = entry.run;
@@ -394,15 +359,22 @@ impl Supervisor {
     }
 }
 
-fn megabytes(bytes: u64) -> u64 {
-    bytes.div_ceil(1_000_000)
+/// The run whose network a container shares.
+pub(super) fn joined(network: &Network) -> Option<u64> {
+    match network {
+        Network::Unit(shared) => Some(shared.run),
+        Network::Host | Network::None | Network::Bridge(_) => None,
+    }
 }
 
 /// A container's addresses, IPv4 first.
 pub(super) fn addresses(network: &Network) -> Vec<String> {
     match network {
-        Network::Host | Network::None => Vec::new(),
-        Network::Bridge(attachment) => {
+        Network::Host | Network::None | Network::Unit(SharedNetwork { attachment: None, .. }) => {
+            Vec::new()
+        }
+        Network::Bridge(attachment)
+        | Network::Unit(SharedNetwork { attachment: Some(attachment), .. }) => {
             let first = attachment.ipv4.0.to_string();
             std::iter::once(first).chain(attachment.ipv6.map(|(v6, ..)| v6.to_string())).collect()
         }

@@ -33,6 +33,8 @@ pub(crate) struct Entry {
     pub(crate) since: SystemTime,
     pub(crate) stop_signal: i32,
     pub(crate) addresses: Vec<String>,
+    /// The run whose network its latest container shares, where it is another unit's.
+    pub(crate) joined: Option<u64>,
     /// When its timer fires next, in seconds since the epoch.
     pub(crate) next_fire: Option<u64>,
     /// When its timer fired last.
@@ -45,6 +47,8 @@ pub(crate) struct Entry {
     /// Numbers the timers: one that was replaced may still ring.
     pub(crate) timer: u64,
     pub(crate) pull: Option<AbortHandle>,
+    /// Why its registry was not asked for the image that its latest start has, where it was to be.
+    pub(crate) unasked: Option<String>,
     pub(crate) check: Option<AbortHandle>,
     /// What was written down last.
     pub(crate) written: Option<Record>,
@@ -89,6 +93,7 @@ impl Entry {
             since: SystemTime::now(),
             stop_signal: nix::sys::signal::Signal::SIGTERM as i32,
             addresses: Vec::new(),
+            joined: None,
             next_fire: None,
             fired: None,
             ran_before: false,
@@ -96,6 +101,7 @@ impl Entry {
             commands: None,
             timer: 0,
             pull: None,
+            unasked: None,
             check: None,
             written: None,
         }

@@ -90,7 +90,8 @@ impl Supervisor {
         entry.go_by_document();
         // It was to be forgotten as soon as it stopped: now it is not.
         entry.removing = false;
-        let is_other = before.image != entry.unit.image && !entry.machine.at_rest();
+        let is_other = (&before.image, before.pull) != (&entry.unit.image, entry.unit.pull)
+            && !entry.machine.at_rest();
         let is_scheduled = entry.machine.state() == UnitState::Scheduled;
         if is_scheduled && before.timer != entry.unit.timer {
             if entry.unit.timer.as_ref().is_some_and(|timer| timer.cron.is_some()) {

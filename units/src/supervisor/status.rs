@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::UNIX_EPOCH;
 
 use ferrite_schema::api::{UnitState, UnitStatus};
-use ferrite_schema::unit::{Port, Protocol, Volume, VolumeSource, template};
+use ferrite_schema::unit::{Port, Protocol, SecretFile, Volume, VolumeSource, template};
 use ferrite_schema::utc;
 
 use super::super::{clock, launch};
@@ -39,14 +39,17 @@ pub(super) fn status(entry: &Entry, image_digest: Option<String>) -> UnitStatus 
         next_start_s,
         oom_killed: machine.last_end().is_some_and(|end| end.oom_killed),
         image_digest,
+        network: lives_by.network.to_string(),
         addresses: if machine.is_alive() { entry.addresses.clone() } else { Vec::new() },
         ports: lives_by.ports.iter().map(port_words).collect(),
         volumes: lives_by.volumes.iter().filter_map(volume_words).collect(),
+        secrets: lives_by.secrets.iter().map(secret_words).collect(),
         labels: unit.labels.clone(),
         origin: entry.origin,
         outdated: lives_by != unit,
     };
     let failing = machine.failing().map(|(since, why)| (clock::calendar(since), why.to_owned()));
+    status.notes.extend(entry.unasked.clone().filter(|_| machine.is_alive()));
     status.why = why(&status, failing);
     status
 }
@@ -103,6 +106,10 @@ fn port_words(port: &Port) -> String {
         None => String::new(),
     };
     format!("{address}{}→{}/{protocol}", port.host, port.container.unwrap_or(port.host))
+}
+
+fn secret_words(secret: &SecretFile) -> String {
+    format!("{}→{}", secret.name(), secret.target())
 }
 
 fn volume_words(volume: &Volume) -> Option<String> {

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use super::super::handle::{Message, Refusal};
 use super::super::machine::Event;
+use super::super::secrets::Given;
 use super::super::shims::{self, Shim};
 use super::super::system::SystemUnit;
 use super::{Entry, Supervisor};
@@ -66,7 +67,7 @@ impl Supervisor {
                 // It may write a new range of IDs.
                 let request = beside(move || system.request(&places)).await;
                 let request = request.map_err(|error| ferrite_schema::chain(&error))?;
-                let stream = shims::start(&folder, run, &request)
+                let stream = shims::start(&folder, run, &request, &Given::default())
                     .await
                     .map_err(|error| ferrite_schema::chain(&error))?;
                 let (stop_signal, addresses) = (request.stop_signal, Vec::new());

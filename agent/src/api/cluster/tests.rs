@@ -321,7 +321,7 @@ async fn what_begins_to_run_is_pinned_where_it_was_not() {
     let starts = async |name: &str, asked: UnitChange, of_another: bool| {
         let name = name.parse().unwrap();
         let asks = unpinned(&look(&store).await, &name, &asked);
-        let image = asks.as_ref().map(|(_, image)| image.clone());
+        let image = asks.as_ref().map(|(_, (image, _))| image.clone());
         let pin = asks.map(|(of, _)| Pin {
             of: if of_another { ferrite_cluster::names::SpecHash::of(b"another") } else { of },
             digest: digest.clone(),
@@ -354,6 +354,20 @@ async fn what_begins_to_run_is_pinned_where_it_was_not() {
     submit(&store, serde_json::from_value(template).unwrap(), None, None).await.unwrap();
     let (image, pinned, _) = starts("job@7", launch, false).await;
     assert_eq!((image.as_deref(), pinned.as_ref()), (Some("job"), Some(&digest)));
+}
+
+#[tokio::test]
+async fn a_unit_of_the_cluster_shares_no_network() {
+    let store = Memory::new();
+    machines(&store).await;
+    for (name, network) in [("side", "unit:web"), ("side@", "unit:web@%i")] {
+        let document = json!({"name": name, "image": "side:1", "network": network});
+        let unit: Unit = serde_json::from_value(document).unwrap();
+        let (status, why) = said(submit(&store, unit, None, None).await).await;
+        assert_eq!(status, 400, "{why}");
+        assert!(why.contains("units of a cluster do not share networks: web"), "{why}");
+    }
+    assert!(look(&store).await.units.is_empty());
 }
 
 #[test]

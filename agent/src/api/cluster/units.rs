@@ -97,7 +97,7 @@ pub(in crate::api) async fn put(
         return Err(Failure::new(StatusCode::CONFLICT, why));
     }
     unit::check(&unit).map_err(|problem| Failure::unprocessable(problem.to_string()))?;
-    let image = pinned(&node.puller, node.cluster.as_deref(), &unit.image).await;
+    let image = pinned(&node.puller, node.cluster.as_deref(), (&unit.image, unit.pull)).await;
     let submitted = edit::Submitted { unit, image, target: query.target, known: query.revision };
     let picture = change(&store, |picture| submitted.transaction(picture)).await?;
     shown::unit(&picture, &name).map(Json).ok_or_else(|| unknown(&name))
@@ -123,8 +123,8 @@ pub(in crate::api) async fn alter(
     // Nobody knew what its image means when its document was submitted: all machines are to run the same all the same.
     let asks = edit::unpinned(&super::picture(&store).await?, &name, &asked);
     let pin = match asks {
-        Some((of, image)) => {
-            let digest = pinned(&node.puller, node.cluster.as_deref(), &image).await;
+        Some((of, (image, policy))) => {
+            let digest = pinned(&node.puller, node.cluster.as_deref(), (&image, policy)).await;
             digest.map(|digest| edit::Pin { of, digest })
         }
         None => None,

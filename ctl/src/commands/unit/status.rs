@@ -52,10 +52,13 @@ pub(super) fn table(shown: &Shown<'_>) -> String {
         }
     }
     more("digest", status.image_digest.clone());
+    let shared = status.network.starts_with("unit:");
+    more("network", shared.then(|| status.network.clone()));
     for (name, values) in [
         ("address", &status.addresses),
         ("port", &status.ports),
         ("volume", &status.volumes),
+        ("secret", &status.secrets),
         ("note", &status.notes),
     ] {
         for value in values {

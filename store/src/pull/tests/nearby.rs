@@ -145,11 +145,11 @@ async fn a_name_means_what_is_here_and_else_what_its_registry_has() {
     let server = Server::start(move |asked| made.answer(asked)).await;
     let node = node(&[(&server, plain())]);
     let name = format!("{}/team/app:1", server.authority);
-    assert_eq!(node.puller.resolve(&name).await.unwrap(), manifest);
+    assert_eq!(node.puller.resolve(&name, PullPolicy::Missing).await.unwrap(), manifest);
     assert!(node.images.list().unwrap().is_empty(), "asked, and not pulled");
     node.pull(&server).await.unwrap();
     drop(server);
-    assert_eq!(node.puller.resolve(&name).await.unwrap(), manifest);
+    assert_eq!(node.puller.resolve(&name, PullPolicy::Missing).await.unwrap(), manifest);
 }
 
 /// Who lies, or has a disk that does, keeps nobody else from being asked.

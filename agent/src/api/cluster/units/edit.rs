@@ -7,7 +7,7 @@ use ferrite_cluster::records::{self, OnLoss, Rest, Spec, Target, encode};
 use ferrite_cluster::store::{Compare, Operation, Revision, Transaction};
 use ferrite_cluster::transactions::submit;
 use ferrite_schema::api::{UnitChange, UnitTarget};
-use ferrite_schema::unit::{self, REPLICAS_MAX, Unit};
+use ferrite_schema::unit::{self, PullPolicy, REPLICAS_MAX, Unit};
 
 use crate::api::cluster::picture::Picture;
 use crate::api::cluster::write;
@@ -38,6 +38,7 @@ impl Submitted {
     ) -> Result<Option<Transaction>, Failure> {
         let name: UnitName =
             self.unit.name.parse().map_err(|bad| Failure::bad_request(format!("{bad}")))?;
+        alone(&self.unit)?;
         let (revision, before) = match picture.units.get(&name) {
             Some((revision, read)) => (*revision, Some(understood(&name, read)?)),
             None => (Revision::NONE, None),
@@ -97,24 +98,24 @@ pub(in crate::api::cluster) fn unpinned(
     picture: &Picture,
     name: &UnitName,
     change: &UnitChange,
-) -> Option<(SpecHash, String)> {
+) -> Option<(SpecHash, (String, PullPolicy))> {
     if change.target.is_none_or(|target| target_of(target) == Target::Inactive) {
         return None;
     }
-    let (of, image) = match picture.units.get(name) {
+    let (of, unit) = match picture.units.get(name) {
         Some((_, Ok(record))) => {
             let plain = kept(picture, record)?.image.is_none();
             (plain && record.target == Target::Inactive).then_some(())?;
-            (record.spec.clone(), super::shown::document(picture, record).ok()?.image)
+            (record.spec.clone(), super::shown::document(picture, record).ok()?)
         }
         Some((_, Err(_))) => return None,
         None => {
             let (unit, image, of) = instance(picture, name).ok()?;
             image.is_none().then_some(())?;
-            (of, unit.image)
+            (of, unit)
         }
     };
-    may_change(&image).then_some((of, image))
+    may_change(&unit.image).then_some((of, (unit.image, unit.pull)))
 }
 
 /// The transaction that changes a unit's target or replicas, or makes the instance of a template of this name. What begins to run
@@ -211,6 +212,16 @@ fn understood<'a>(
         );
         Failure::new(StatusCode::CONFLICT, why)
     })
+}
+
+/// The cluster places each unit by itself, and so cannot promise that another one is beside it.
+fn alone(unit: &Unit) -> Result<(), Failure> {
+    let Some(other) = unit.network.unit() else { return Ok(()) };
+    let why = format!(
+        "network: units of a cluster do not share networks: {other} may be on another machine; run both as units of one machine, with \
+         `--machine NAME`"
+    );
+    Err(Failure::bad_request(why))
 }
 
 fn runs_itself(name: &UnitName, target: Target) -> Result<(), Failure> {
