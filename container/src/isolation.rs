@@ -8,7 +8,7 @@ use libcontainer::oci_spec::runtime::Spec;
 use super::devices::{self, DevicesProblem};
 use super::inside::{self, Missing, Root};
 use super::limits::{self, LimitsProblem};
-use super::owners::{Owners, OwnersProblem};
+use super::owners::{Ids, Owners, OwnersProblem};
 use super::ports::{self, PortsProblem};
 use super::resources::{self, ResourcesProblem};
 use super::rootfs::{self, Rootfs};
@@ -53,7 +53,7 @@ pub(super) struct Isolated {
 /// specification.
 pub(super) fn prepare(request: &Request, folder: &Path) -> Result<Isolated, IsolationProblem> {
     limits::allow(&request.ulimits)?;
-    let owners = Owners::new(request.ids)?;
+    let owners = Owners::new(Ids::of(request))?;
     let root = rootfs::mount(request, &owners, folder)?;
     check_own_folders(&owners, &root)?;
     volumes::mount((&request.mounts, &request.resources), &owners, &root)?;

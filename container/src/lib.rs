@@ -21,6 +21,7 @@ mod owners;
 mod ports;
 mod privilege;
 mod quota;
+mod reaper;
 mod resources;
 mod rootfs;
 mod seccomp;

@@ -4,7 +4,7 @@ mod request;
 
 use serde::{Deserialize, Serialize};
 
-pub use request::{Attachment, BindMount, IdRange, MountSource, Network, Request};
+pub use request::{Attachment, BindMount, IdRange, IdStretch, MountSource, Network, Request};
 
 use crate::api::Exit;
 

@@ -12,6 +12,7 @@ mod differential;
 pub mod digest;
 pub mod documents;
 pub mod export;
+pub mod far_ids;
 mod idle;
 pub mod import;
 pub mod layer;

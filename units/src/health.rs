@@ -100,8 +100,9 @@ fn status(answer: &[u8]) -> Option<u16> {
 }
 
 async fn exec(folder: &Path, command: &[String], within: Duration) -> Result<(), String> {
-    let ran =
-        exec::run(folder, command, within).await.map_err(|error| ferrite_schema::chain(&error))?;
+    let ran = exec::check(folder, command, within)
+        .await
+        .map_err(|error| ferrite_schema::chain(&error))?;
     let how = match ran.exit {
         Exit::Status { code: 0 } => return Ok(()),
         Exit::Status { code } => format!("ended with status {code}"),

@@ -32,6 +32,7 @@ mod effects;
 mod entry;
 mod forget;
 mod going_down;
+mod notes;
 mod requests;
 mod status;
 mod system;
@@ -342,6 +343,7 @@ impl Supervisor {
             launched: entry.launched.clone(),
             stop_signal: entry.stop_signal,
             addresses: entry.addresses.clone(),
+            image_notes: entry.image_notes.clone(),
             origin: entry.origin,
             system: entry.system.clone(),
         };

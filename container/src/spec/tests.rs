@@ -1,4 +1,4 @@
-use ferrite_schema::shim::IdRange;
+use ferrite_schema::shim::{IdRange, IdStretch};
 
 use super::*;
 
@@ -41,7 +41,7 @@ fn request() -> Request {
 fn check(request: &Request) -> Result<Spec, SpecProblem> {
     let root = tempfile::tempdir().unwrap();
     let found = Found { root: root.path().to_owned(), ..Found::default() };
-    build(request, found, &Owners::new(None).unwrap())
+    build(request, found, &Owners::nodes())
 }
 
 #[test]
@@ -89,9 +89,16 @@ fn what_does_not_exist_is_refused() {
         let beyond = Request { ids: Some(ids), user: user.to_owned(), ..request() };
         let root = tempfile::tempdir().unwrap();
         let found = Found { root: root.path().to_owned(), ..Found::default() };
-        let problem = build(&beyond, found, &Owners::without_namespace(ids)).unwrap_err();
-        assert!(matches!(problem, SpecProblem::NoSuchId { last: 65535, .. }), "{user}");
+        let problem = build(&beyond, found, &Owners::without_namespace(ids, &[])).unwrap_err();
+        assert!(matches!(problem, SpecProblem::NoSuchId { id: 65_536 | 70_000 }), "{user}");
     }
+    // One that the unit was given is as good as any other.
+    let far = IdStretch { inside: 70_000, first: 2 << 20, count: 1 };
+    let given = Request { ids: Some(ids), user: "0:70000".to_owned(), ..request() };
+    let root = tempfile::tempdir().unwrap();
+    let found = Found { root: root.path().to_owned(), ..Found::default() };
+    let spec = build(&given, found, &Owners::without_namespace(ids, &[far])).unwrap();
+    assert_eq!(spec.process().as_ref().unwrap().user().gid(), 70_000);
 }
 
 #[test]

@@ -46,6 +46,9 @@ pub(super) fn status(entry: &Entry, image_digest: Option<String>) -> UnitStatus 
         origin: entry.origin,
         outdated: lives_by != unit,
     };
+    if machine.is_alive() || entry.launched.as_ref() == Some(unit) {
+        status.notes.extend(entry.image_notes.iter().cloned());
+    }
     let failing = machine.failing().map(|(since, why)| (clock::calendar(since), why.to_owned()));
     status.why = why(&status, failing);
     status
