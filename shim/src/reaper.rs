@@ -22,7 +22,7 @@ use crate::custody;
 /// What is added to the number of the signal that ended the program, as shells and other engines do.
 const BY_SIGNAL: i32 = 128;
 /// How long a killed process is waited for. It cannot refuse; only a kernel or a disk that hangs keeps it.
-const KILLED_MAX: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+const KILLED_MAX: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 /// Nothing can be collected.
 #[derive(Debug, thiserror::Error)]
@@ -52,16 +52,17 @@ pub enum Reap {
 /// Its end cannot be known.
 pub fn run(mut words: impl Iterator<Item = String>) -> Result<u8, Reap> {
     let mut number = || words.next().map(|word| word.parse::<i32>().map_err(|_bad| Reap::NotAsked));
-    let program = number().transpose()?.and_then(Pid::from_raw).ok_or(Reap::NotAsked)?;
+    let program = number().transpose()?.filter(|number| *number > 0);
+    let program = program.and_then(Pid::from_raw).ok_or(Reap::NotAsked)?;
     let take = |number| inherited::take(number).map_err(|_closed| Reap::NotAsked);
     let kill = number().transpose()?.map(take).transpose()?;
     signal::hold_back().map_err(Reap::HoldBack)?;
     inherited::close_standard_streams();
-    // A folder of a volume would keep that from being unmounted.
-    rustix::process::chdir("/").map_err(Reap::GiveUp)?;
     custody::drop_capabilities().map_err(Reap::GiveUp)?;
     // Where it is not the first process of all, it is told of those without a parent only if it asks.
     rustix::process::set_child_subreaper(Some(program)).map_err(Reap::GiveUp)?;
+    // A folder of a volume would be in use.
+    rustix::process::chdir("/").map_err(Reap::GiveUp)?;
     let code = until_end(program)?;
     if let Some(kill) = kill {
         kill_the_rest(kill);

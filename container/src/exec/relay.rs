@@ -20,8 +20,8 @@ use super::enter::Started;
 
 /// Read at once from a stream.
 const CHUNK_BYTES: usize = 16 * 1024;
-/// How long a command's parent gets to collect what was killed, which takes it a second at most.
-const COLLECT_MAX: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
+/// How long a command's parent gets to collect what was killed: longer than it takes by itself.
+const COLLECT_MAX: Timespec = Timespec { tv_sec: 6, tv_nsec: 0 };
 
 struct Relay<'a> {
     pid: Pid,
