@@ -1,4 +1,5 @@
 //! The parent that a container's program may have, as a program of its own.
+#![expect(clippy::unwrap_used, reason = "what a test needs may fail loudly")]
 
 use std::fs;
 use std::io::Read;

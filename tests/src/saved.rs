@@ -42,7 +42,8 @@ pub fn changed(
     fs::create_dir(&parts)?;
     succeed(Command::new("tar").arg("-xf").arg(&saved).arg("-C").arg(&parts))?;
     let mut manifest: Value = read(&parts.join("manifest.json"))?;
-    let name = manifest[0]["Config"].as_str().context("it has no configuration")?.to_owned();
+    let name = manifest.pointer("/0/Config").and_then(Value::as_str);
+    let name = name.context("it has no configuration")?.to_owned();
     let mut config: Value = read(&parts.join(&name))?;
     for (number, layer) in layers.iter().enumerate() {
         let tar = format!("further-{number}.tar");
@@ -52,12 +53,10 @@ pub fn changed(
         succeed(pack.arg("-cf").arg(parts.join(&tar)).arg("-C").arg(layer.folder).arg("."))?;
         let sum = succeed(Command::new("sha256sum").arg(parts.join(&tar)))?;
         let sum = sum.split(' ').next().unwrap_or_default();
-        push(&mut config["rootfs"]["diff_ids"], json!(format!("sha256:{sum}")))?;
-        push(&mut manifest[0]["Layers"], json!(tar))?;
+        push(&mut config, "/rootfs/diff_ids", format!("sha256:{sum}"))?;
+        push(&mut manifest, "/0/Layers", tar)?;
     }
-    // Entries without a layer need none, and those of layers are nobody's to read.
-    config["history"] = json!([]);
-    change(&mut config["config"]);
+    change(config.get_mut("config").context("its configuration says nothing")?);
     write(&parts.join(&name), &config)?;
     write(&parts.join("manifest.json"), &manifest)?;
     pack(&parts, archive)
@@ -89,8 +88,9 @@ fn pack(parts: &Path, archive: &Path) -> Result<()> {
     succeed(tar.arg("-cf").arg(archive).arg("-C").arg(parts).args(names)).map(drop)
 }
 
-fn push(list: &mut Value, value: Value) -> Result<()> {
-    list.as_array_mut().context("find a list of layers")?.push(value);
+fn push(document: &mut Value, list: &str, text: String) -> Result<()> {
+    let list = document.pointer_mut(list).and_then(Value::as_array_mut);
+    list.context("find a list of layers")?.push(Value::from(text));
     Ok(())
 }
 
