@@ -308,6 +308,8 @@ pub fn hostname_of(unit: &Unit) -> String {
 }
 
 #[cfg(test)]
+mod image_tests;
+#[cfg(test)]
 mod tests {
     use super::*;
 
