@@ -143,12 +143,12 @@ fn create(
     write_spec(&bundle, &spec)?;
     let filter = Program::take(&mut spec, &seccomp::folder())?;
     write_spec(&first, &spec)?;
-    let init = request.init.then(reaper::first).transpose()?;
+    let reaper = request.init.then(reaper::first).transpose()?;
     // libcontainer's names have no `@`, ours no `+`.
     let builder = ContainerBuilder::new(request.unit.replace('@', "+"), SyscallType::Linux)
         .with_root_path(&state)
         .map_err(ContainerProblem::Create)?
-        .with_executor(Workload::new(filter, Some(speaker)).below(init));
+        .with_executor(Workload::new(filter, Some(speaker)).below(reaper));
     // libcontainer writes the container's rank to the file of this process, and leaves it there.
     let rank = fs::read_to_string(OOM_SCORE).map_err(ContainerProblem::OomScore)?;
     let (built, ends) = if request.tty {

@@ -210,7 +210,8 @@ impl Relay<'_> {
     fn kill_apart(&self, kill: &OwnedFd) {
         if rustix::io::write(kill, b"1").is_ok() {
             let mut ends = [PollFd::new(&self.pidfd, PollFlags::IN)];
-            drop(rustix::event::poll(&mut ends, Some(&COLLECT_MAX)));
+            // Ended or not, it is killed next.
+            rustix::event::poll(&mut ends, Some(&COLLECT_MAX)).unwrap_or_default();
         }
     }
 
