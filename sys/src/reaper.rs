@@ -148,16 +148,17 @@ mod tests {
     use super::*;
     use crate::execute::Execution;
 
+    /// Has a shell note its mask by itself: for what it executes, it changes it.
+    const MASK: &str = "while read -r key value; do test $key = SigBlk: && echo $value > mask.$$; done < /proc/$$/status";
     /// A shell in the reaper's place reads what it is to do from a file that is called as the reaper's verb: it says what it is,
     /// and ends once its child has said the same.
     const REAP: &str = "tr '\\0' ' ' < /proc/$$/cmdline > words; tr '\\0' ' ' < /proc/$$/environ > environment; \
-        grep SigBlk: /proc/$$/status > mask; read line < done";
-    const CHILD: &str = "cut -d' ' -f1,4,5 /proc/$$/stat > child; grep SigBlk: /proc/$$/status > child-mask; \
-        echo > done";
+        echo $$ > reaper; read line < done";
+    const CHILD: &str = "cut -d' ' -f1,4,5 /proc/$$/stat > child; echo > done";
 
     fn folder() -> TempDir {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("reap"), REAP).unwrap();
+        fs::write(folder.path().join("reap"), format!("{MASK}; {REAP}")).unwrap();
         let done = folder.path().join("done");
         let kind = rustix::fs::FileType::Fifo;
         rustix::fs::mknodat(rustix::fs::CWD, &done, kind, rustix::fs::Mode::RWXU, 0).unwrap();
@@ -188,25 +189,26 @@ mod tests {
         fs::read_to_string(folder.join(name)).unwrap().trim().to_owned()
     }
 
-    /// The signals that are held back, bit 0 the first one.
-    fn mask(folder: &Path, name: &str) -> u64 {
-        let text = read(folder, name);
-        u64::from_str_radix(text.strip_prefix("SigBlk:\t").unwrap(), 16).unwrap()
+    /// The signals that a process has held back, bit 0 the first one.
+    fn mask(folder: &Path, pid: &str) -> u64 {
+        u64::from_str_radix(&read(folder, &format!("mask.{pid}")), 16).unwrap()
     }
 
     #[test]
     fn the_child_goes_on_apart_and_its_parent_hears_all_signals_later() {
         let folder = folder();
         let folder = folder.path();
-        assert!(run(folder, reaper("/bin/sh", None), CHILD).unwrap().status.success());
+        let script = format!("{MASK}; {CHILD}");
+        assert!(run(folder, reaper("/bin/sh", None), &script).unwrap().status.success());
         let child = read(folder, "child");
         let child: Vec<&str> = child.split(' ').collect();
         assert_eq!(child[0], child[2], "it leads no group");
         assert_eq!(read(folder, "words"), format!("ferrite-shim reap {}", child[0]));
         assert_eq!(read(folder, "environment"), "");
-        assert_eq!(mask(folder, "child-mask"), 0);
+        assert_eq!(mask(folder, child[0]), 0);
+        let reaper = read(folder, "reaper");
         for signal in [1, 2, 3, 10, 12, 15, 17, 20, 28, 34, 37, 64] {
-            assert_ne!(mask(folder, "mask") & (1 << (signal - 1)), 0, "signal {signal}");
+            assert_ne!(mask(folder, &reaper) & (1 << (signal - 1)), 0, "signal {signal}");
         }
     }
 
