@@ -21,6 +21,8 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Gid, Pid, PidfdFlags, Uid};
 
+use super::owners::Ids;
+use super::reaper::{self, ReaperProblem};
 use super::resources::{self, ResourcesProblem};
 use super::seccomp::{self, Program, ProgramProblem};
 use super::workload::{self, Speaker, Workload};
@@ -54,6 +56,8 @@ pub(super) enum ContainerProblem {
     FindProcess(#[source] io::Error),
     #[error(transparent)]
     Filter(#[from] ProgramProblem),
+    #[error(transparent)]
+    Init(#[from] ReaperProblem),
     #[error(transparent)]
     Connect(#[from] CableProblem),
     #[error(transparent)]
@@ -139,11 +143,12 @@ fn create(
     write_spec(&bundle, &spec)?;
     let filter = Program::take(&mut spec, &seccomp::folder())?;
     write_spec(&first, &spec)?;
+    let reaper = request.init.then(reaper::first).transpose()?;
     // libcontainer's names have no `@`, ours no `+`.
     let builder = ContainerBuilder::new(request.unit.replace('@', "+"), SyscallType::Linux)
         .with_root_path(&state)
         .map_err(ContainerProblem::Create)?
-        .with_executor(Workload::new(filter, Some(speaker)));
+        .with_executor(Workload::new(filter, Some(speaker)).below(reaper));
     // libcontainer writes the container's rank to the file of this process, and leaves it there.
     let rank = fs::read_to_string(OOM_SCORE).map_err(ContainerProblem::OomScore)?;
     let (built, ends) = if request.tty {
@@ -205,8 +210,10 @@ impl Inner {
         let Some(user) = spec.process().as_ref().map(|process| process.user()) else {
             return Ok(());
         };
-        let first = request.ids.map_or(0, |ids| ids.first);
-        let (uid, gid) = (first.saturating_add(user.uid()), first.saturating_add(user.gid()));
+        // The specification was made for IDs that there are.
+        let ids = Ids::of(request);
+        let outside = |id| ids.outside(id).ok_or(io::ErrorKind::InvalidInput);
+        let (uid, gid) = (outside(user.uid())?, outside(user.gid())?);
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
         for pipe in [&self.stdout, &self.stderr] {
             rustix::fs::fchown(pipe, Some(uid), Some(gid))?;

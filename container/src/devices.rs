@@ -161,11 +161,7 @@ fn make_node(path: &Path, device: &Device, owners: &Owners) -> io::Result<()> {
     let number = rustix::fs::makedev(device.rule.major, device.rule.minor.unwrap_or_default());
     rustix::fs::mknodat(CWD, path, kind, Mode::RUSR | Mode::WUSR, number)?;
     // The unit was given the device, so its root may use it, and the group by its own number where it has it.
-    let group = if owners.has(device.group) {
-        owners.root().saturating_add(device.group)
-    } else {
-        owners.root()
-    };
+    let group = owners.outside(device.group).unwrap_or(owners.root());
     std::os::unix::fs::chown(path, Some(owners.root()), Some(group))?;
     rustix::fs::chmod(path, Mode::from_raw_mode(device.mode))?;
     Ok(())

@@ -60,7 +60,7 @@ pub(super) fn become_keeper(running: &Running, request: &Request, cgroup: &str) 
 }
 
 /// The keeper beside this program, as where both were built; the node's otherwise.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let beside = std::env::current_exe().map(|own| own.with_file_name("ferrite-shim"));
     beside.ok().filter(|path| path.exists()).unwrap_or_else(|| names::SHIM.into())
 }

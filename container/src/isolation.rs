@@ -9,7 +9,7 @@ use super::devices::{self, DevicesProblem};
 use super::inside::{self, Missing, Root};
 use super::joined::{self, JoinProblem};
 use super::limits::{self, LimitsProblem};
-use super::owners::{Owners, OwnersProblem};
+use super::owners::{Ids, Owners, OwnersProblem};
 use super::ports::{self, PortsProblem};
 use super::resources::{self, ResourcesProblem};
 use super::rootfs::{self, Rootfs};
@@ -61,7 +61,7 @@ pub(super) fn prepare(request: &Request, folder: &Path) -> Result<Isolated, Isol
     limits::allow(&request.ulimits)?;
     let owners = match &request.network {
         Network::Unit(shared) => Owners::of(request.ids, joined::join(shared)?),
-        Network::Host | Network::None | Network::Bridge(_) => Owners::new(request.ids)?,
+        Network::Host | Network::None | Network::Bridge(_) => Owners::new(Ids::of(request))?,
     };
     let root = rootfs::mount(request, &owners, folder)?;
     check_own_folders(&owners, &root)?;

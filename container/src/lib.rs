@@ -22,6 +22,7 @@ mod owners;
 mod ports;
 mod privilege;
 mod quota;
+mod reaper;
 mod resources;
 mod rootfs;
 mod seccomp;

@@ -1,5 +1,5 @@
-//! `ferrite-container`: the process that makes one container (`create`), the one that runs a command in it (`exec`), and the
-//! one that copies its files (`files`). Not for people: `ferrite-agent` starts them.
+//! `ferrite-container`: the process that makes one container (`create`), the one that runs a command in it (`exec`) or a health
+//! check (`check`), and the one that copies its files (`files`). Not for people: `ferrite-agent` starts them.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -14,9 +14,10 @@ fn main() -> ExitCode {
     let work = match (arguments.next().as_deref(), arguments.next()) {
         (Some("create"), None) => ferrite_container::create::run,
         (Some("exec"), None) => ferrite_container::exec::run,
+        (Some("check"), None) => ferrite_container::exec::check,
         (Some("files"), None) => ferrite_container::files::run,
         _ => {
-            say("usage: ferrite-container create | exec | files");
+            say("usage: ferrite-container create | exec | check | files");
             return ExitCode::from(USAGE);
         }
     };

@@ -1,4 +1,4 @@
-//! Whom files belong to: what a container calls 0 to 65535 is a range of its own on the node.
+//! Whom files belong to: what a container calls 0 to 65535 is a range of its own on the node, and so is what it has beyond.
 //!
 //! On disk, layers and volumes have the container's IDs. Mounts made here show them shifted by the range, so
 //! that nothing is ever changed in owner when a container starts.
@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use caps::{CapSet, Capability};
-use ferrite_schema::shim::IdRange;
-use ferrite_sys::idmap::{self, Change, Flags};
+use ferrite_schema::shim::{IdRange, IdStretch, Request};
+use ferrite_sys::idmap::{self, Change, Flags, Stretch};
 use nix::unistd::{Gid, Uid};
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
@@ -30,33 +30,86 @@ pub(crate) enum OwnersProblem {
     Attach { path: PathBuf, source: io::Error },
 }
 
+/// What a container's IDs are on the node. Pure.
+#[derive(Debug, Clone)]
+pub(crate) struct Ids {
+    /// Absent where they are the node's own.
+    range: Option<IdRange>,
+    far: Vec<IdStretch>,
+}
+
+impl Ids {
+    /// Those of the container that is asked for.
+    pub(crate) fn of(request: &Request) -> Self {
+        Self { range: request.ids, far: request.far_ids.clone() }
+    }
+
+    fn stretches(&self) -> impl Iterator<Item = Stretch> {
+        let range = self.range.map(|IdRange { first, count }| Stretch { inside: 0, first, count });
+        let far = self.far.iter();
+        let far = far.map(|&IdStretch { inside, first, count }| Stretch { inside, first, count });
+        range.into_iter().chain(far)
+    }
+
+    /// What an ID of the container's is on the node; `None` where it is none of its own.
+    pub(crate) fn outside(&self, id: u32) -> Option<u32> {
+        if self.range.is_none() {
+            return Some(id);
+        }
+        self.stretches().find_map(|stretch| {
+            let place = id.checked_sub(stretch.inside).filter(|place| *place < stretch.count)?;
+            stretch.first.checked_add(place)
+        })
+    }
+
+    /// What the container calls an ID of the node's; `None` where that is none of its own.
+    fn inside(&self, id: u32) -> Option<u32> {
+        if self.range.is_none() {
+            return Some(id);
+        }
+        self.stretches().find_map(|stretch| {
+            let place = id.checked_sub(stretch.first).filter(|place| *place < stretch.count)?;
+            stretch.inside.checked_add(place)
+        })
+    }
+}
+
 /// A container's IDs.
 #[derive(Debug)]
 pub(super) struct Owners {
-    ids: Option<IdRange>,
+    ids: Ids,
     namespace: Option<OwnedFd>,
 }
 
 impl Owners {
     /// Makes the container's user namespace, where it has one of its own.
-    pub(super) fn new(ids: Option<IdRange>) -> Result<Self, OwnersProblem> {
+    pub(super) fn new(ids: Ids) -> Result<Self, OwnersProblem> {
         let namespace = ids
-            .map(|ids| {
-                idmap::user_namespace(ids.first, ids.count)
-                    .map_err(|source| OwnersProblem::Namespace { ids, source })
+            .range
+            .map(|range| {
+                idmap::user_namespace(&ids.stretches().collect::<Vec<_>>())
+                    .map_err(|source| OwnersProblem::Namespace { ids: range, source })
             })
             .transpose()?;
         Ok(Self { ids, namespace })
     }
 
-    /// The IDs of another container, whose user namespace this is; the node's where `ids` are none.
+    /// The IDs of another container, whose user namespace this is; the node's where `ids` are none. What that one has beyond them is
+    /// its own.
     pub(super) fn of(ids: Option<IdRange>, namespace: File) -> Self {
-        Self { ids, namespace: ids.map(|_| namespace.into()) }
+        let namespace = ids.map(|_| namespace.into());
+        Self { ids: Ids { range: ids, far: Vec::new() }, namespace }
+    }
+
+    /// Those of a container that shares the node's.
+    #[cfg(test)]
+    pub(super) fn nodes() -> Self {
+        Self { ids: Ids { range: None, far: Vec::new() }, namespace: None }
     }
 
     #[cfg(test)]
-    pub(super) fn without_namespace(ids: IdRange) -> Self {
-        Self { ids: Some(ids), namespace: None }
+    pub(super) fn without_namespace(ids: IdRange, far: &[IdStretch]) -> Self {
+        Self { ids: Ids { range: Some(ids), far: far.to_vec() }, namespace: None }
     }
 
     /// A path to the user namespace, for this process and those that it forks.
@@ -67,24 +120,18 @@ impl Owners {
 
     /// Its root on the node.
     pub(super) fn root(&self) -> u32 {
-        self.ids.map_or(0, |ids| ids.first)
+        self.ids.range.map_or(0, |ids| ids.first)
     }
 
     /// What the container calls the node's ID `id`; `None` where that is none of its own. The kernel shows such an owner as
     /// nobody, and gives him no rights.
     pub(super) fn inside(&self, id: u32) -> Option<u32> {
-        let Some(ids) = self.ids else { return Some(id) };
-        id.checked_sub(ids.first).filter(|inside| *inside < ids.count)
+        self.ids.inside(id)
     }
 
-    /// What the node calls the container's ID `id`.
-    pub(super) fn outside(&self, id: u32) -> u32 {
-        self.root().saturating_add(id)
-    }
-
-    /// Whether it has this ID.
-    pub(super) fn has(&self, id: u32) -> bool {
-        self.ids.is_none_or(|ids| id < ids.count)
+    /// What its ID `id` is on the node; `None` where it has no such ID.
+    pub(super) fn outside(&self, id: u32) -> Option<u32> {
+        self.ids.outside(id)
     }
 
     /// Another mount of what is at `path`, attached nowhere, with the container's owners.
@@ -173,4 +220,42 @@ pub(super) fn attach_on(mount: &OwnedFd, target: &File, path: &Path) -> Result<(
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     rustix::mount::move_mount(mount, "", target, "", flags)
         .map_err(|errno| OwnersProblem::Attach { path: path.to_owned(), source: errno.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_beyond_the_range_have_places_of_their_own_on_the_node() {
+        let range = IdRange { first: 1 << 20, count: 1 << 16 };
+        let far = [
+            IdStretch { inside: 100_000, first: 2 << 20, count: 3 },
+            IdStretch { inside: u32::MAX - 1, first: (2 << 20) + 3, count: 1 },
+        ];
+        let owners = Owners::without_namespace(range, &far);
+        for (inside, outside) in [
+            (0, Some(1_048_576)),
+            (65_535, Some(1_114_111)),
+            (65_536, None),
+            (99_999, None),
+            (100_000, Some(2_097_152)),
+            (100_002, Some(2_097_154)),
+            (100_003, None),
+            (u32::MAX - 1, Some(2_097_155)),
+            (u32::MAX, None),
+        ] {
+            assert_eq!(owners.outside(inside), outside, "{inside}");
+            if let Some(outside) = outside {
+                assert_eq!(owners.inside(outside), Some(inside));
+            }
+        }
+        for none in [0, 65_534, 100_000, 1_114_112, 2_097_156] {
+            assert_eq!(owners.inside(none), None, "{none}");
+        }
+        assert_eq!(
+            (Owners::nodes().outside(7), Owners::nodes().inside(100_000)),
+            (Some(7), Some(100_000))
+        );
+    }
 }

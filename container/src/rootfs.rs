@@ -33,8 +33,6 @@ pub(super) enum Rootfs {
     SetOption { key: &'static str, value: String, source: io::Error },
     #[error("mount overlayfs on {}", path.display())]
     MountOverlay { path: PathBuf, source: io::Error },
-    #[error("run an image without layers")]
-    NoLayers,
     #[error(transparent)]
     Owners(#[from] OwnersProblem),
 }
@@ -67,7 +65,10 @@ pub(super) fn mount(request: &Request, owners: &Owners, folder: &Path) -> Result
 /// The layers' folders as the container's root owns them, bottom first.
 fn layers(request: &Request, owners: &Owners, folder: &Path) -> Result<Vec<PathBuf>, Rootfs> {
     if request.layers.is_empty() {
-        return Err(Rootfs::NoLayers);
+        // overlayfs wants one; what is in the root then are the unit's volumes.
+        let empty = folder.join("layers/none");
+        make_folder(&empty)?;
+        return Ok(vec![empty]);
     }
     if owners.namespace().is_none() {
         return Ok(request.layers.iter().map(PathBuf::from).collect());

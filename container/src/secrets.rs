@@ -70,7 +70,9 @@ pub(super) fn mount(
     let contents = read(&request.secrets, &given)?;
     let shown = folder.join(SHOWN);
     lay(&contents, owners, &shown)?;
-    let owner = (owners.outside(user.uid), owners.outside(user.gid));
+    // He is one whom the container has, or nobody but root reads it.
+    let outside = |id| owners.outside(id).unwrap_or(owners.root());
+    let owner = (outside(user.uid), outside(user.gid));
     let mut mounts = Vec::new();
     for (secret, content) in request.secrets.iter().zip(&contents) {
         let target = &secret.target;

@@ -31,8 +31,10 @@ pub(super) enum SpecProblem {
     NoProgram { unit: String },
     #[error("give the unit capability {name}: there is none of that name")]
     Capability { name: String },
-    #[error("run as user or group {id}: the container has 0 to {last} only")]
-    NoSuchId { id: u32, last: u32 },
+    #[error(
+        "run as user or group {id}: the unit has 0 to 65535, those whose files its image has, and those that `user` names by number; write {id} there"
+    )]
+    NoSuchId { id: u32 },
     #[error(transparent)]
     User(#[from] UserProblem),
     #[error(transparent)]
@@ -60,8 +62,8 @@ pub(super) struct Found {
 pub(super) fn user(request: &Request, root: &Path, owners: &Owners) -> Result<User, SpecProblem> {
     let user = user::find(&request.user, root)?;
     for id in [user.uid, user.gid].iter().chain(&user.groups) {
-        if let Some(ids) = request.ids.filter(|_| !owners.has(*id)) {
-            return Err(SpecProblem::NoSuchId { id: *id, last: ids.count.saturating_sub(1) });
+        if owners.outside(*id).is_none() {
+            return Err(SpecProblem::NoSuchId { id: *id });
         }
     }
     Ok(user)

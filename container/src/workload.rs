@@ -9,8 +9,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::CString;
 use std::io::{self, Write};
 use std::path::Path;
+use std::rc::Rc;
 
 use ferrite_sys::execute::Execution;
+use ferrite_sys::reaper::{self, Reaper};
 use libcontainer::oci_spec::runtime::{Process, Spec};
 use libcontainer::workload::{
     Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
@@ -42,6 +44,8 @@ pub(crate) enum Unexecuted {
     Refused { path: String, need: String, source: io::Error },
     #[error(transparent)]
     Filter(#[from] ProgramProblem),
+    #[error("start the program beside an init")]
+    Init(#[source] io::Error),
 }
 
 /// A program as a person names it, and the names under which the kernel is to look for it.
@@ -159,10 +163,12 @@ pub(crate) fn environment<'a>(pairs: impl Iterator<Item = &'a String>) -> Vec<St
     found
 }
 
-/// What a container's process does at last: behind its filter, where it has one, it executes its program.
+/// What a container's process does at last: behind its filter, where it has one, it executes its program, or has a child do that
+/// and becomes its init.
 #[derive(Clone)]
 pub(crate) struct Workload {
     filter: Option<Program>,
+    init: Option<Rc<Reaper>>,
     /// To whom made the container, if it listens.
     said: Option<Speaker>,
     /// What libcontainer adds to the specification's environment.
@@ -171,7 +177,12 @@ pub(crate) struct Workload {
 
 impl Workload {
     pub(crate) fn new(filter: Option<Program>, said: Option<Speaker>) -> Self {
-        Self { filter, said, added: RefCell::default() }
+        Self { filter, init: None, said, added: RefCell::default() }
+    }
+
+    /// The same with an init for the program.
+    pub(crate) fn below(self, init: Option<Reaper>) -> Self {
+        Self { init: init.map(Rc::new), ..self }
     }
 
     fn environment(&self, process: &Process) -> Vec<String> {
@@ -197,6 +208,9 @@ impl Workload {
         let execution = command.execution(&environment)?;
         if let Some(filter) = &self.filter {
             filter.install()?;
+        }
+        if let Some(init) = &self.init {
+            reaper::leave_to(init).map_err(|errno| Unexecuted::Init(errno.into()))?;
         }
         let refused = execution.execute();
         let candidate = refused.candidate.and_then(|path| path.to_str().ok());

@@ -10,7 +10,7 @@ mod tests {
     }
 
     const KNOWN: &str = "expected one of `name`, `image`, `pull`, `entrypoint`, `command`, `args`, `env`, `env_files`, \
-                         `secrets`, `user`, `workdir`, `hostname`, `read_only_root`, `tty`, `stdin`, `privileged`, \
+                         `secrets`, `user`, `workdir`, `hostname`, `read_only_root`, `tty`, `stdin`, `init`, `privileged`, \
                          `host_user_namespace`, `devices`, `capabilities`, `volumes`, `resources`, `sysctls`, \
                          `ulimits`, `network`, `metadata_service`, `ports`, `restart`, `start_limit`, `oneshot`, `timer`, `after`, \
                          `requires`, `pre_start`, `post_stop`, `stop_signal`, `stop_grace_s`, `health`, `labels`, `replicas`, `placement`";

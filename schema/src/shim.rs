@@ -5,7 +5,8 @@ mod request;
 use serde::{Deserialize, Serialize};
 
 pub use request::{
-    Attachment, BindMount, IdRange, MountSource, Network, Request, SecretMount, SharedNetwork,
+    Attachment, BindMount, IdRange, IdStretch, MountSource, Network, Request, SecretMount,
+    SharedNetwork,
 };
 
 use crate::api::Exit;

@@ -97,8 +97,9 @@ pub fn take() -> Result<Held, TakeOver> {
     Ok(held)
 }
 
-fn drop_capabilities() -> Result<(), Errno> {
-    let kept = CapabilitySet::KILL;
+/// Keeps the capability to send signals, where it is there.
+pub(crate) fn drop_capabilities() -> Result<(), Errno> {
+    let kept = rustix::thread::capabilities(None)?.permitted & CapabilitySet::KILL;
     let sets =
         CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
     rustix::thread::set_capabilities(None, sets)

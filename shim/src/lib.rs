@@ -10,5 +10,6 @@ pub mod custody;
 pub mod input;
 pub mod log;
 pub mod peer;
+pub mod reaper;
 pub mod rest;
 pub mod watch;

@@ -1,4 +1,5 @@
-//! `ferrite-shim`: waits for one container. Not for people: `ferrite-container create` becomes it.
+//! `ferrite-shim`: waits for one container. Not for people: `ferrite-container create` becomes it. In a container it is the
+//! parent of a program, where that has one of ours.
 
 use std::fs;
 use std::io::{self, Write};
@@ -8,14 +9,24 @@ use std::process::ExitCode;
 use ferrite_files::removal;
 use ferrite_schema::shim::{OUTCOME, Outcome};
 use ferrite_shim::custody::{self, Held};
-use ferrite_shim::watch;
+use ferrite_shim::{reaper, watch};
 
 /// As the program of a container of the OS's own it has nothing to do but to run.
 const PROOF: &str = "proof";
+/// As the parent of a container's program it collects what ends.
+const REAP: &str = "reap";
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).is_some_and(|word| word == PROOF) {
-        return ExitCode::SUCCESS;
+    let mut words = std::env::args().skip(1);
+    match words.next().as_deref() {
+        Some(PROOF) => return ExitCode::SUCCESS,
+        Some(REAP) => {
+            return match reaper::run(words) {
+                Ok(code) => ExitCode::from(code),
+                Err(error) => say(&error),
+            };
+        }
+        Some(_) | None => {}
     }
     let held = match custody::take() {
         Ok(held) => held,

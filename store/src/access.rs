@@ -2,6 +2,7 @@
 //! whether there is anything to do) comes through here, so that what holds for images holds at every use: the node's
 //! rules, the digest that a name is pinned to, the documents' digests, and that every layer is there to its end.
 
+use std::io;
 use std::path::PathBuf;
 
 use ferrite_schema::reference::{NotAReference, Reference};
@@ -9,6 +10,7 @@ use ferrite_schema::reference::{NotAReference, Reference};
 use crate::config::ImageConfig;
 use crate::digest::{Digest, NotADigest};
 use crate::documents::{self, DOCUMENT_MAX_BYTES, Document, Manifest, Refuse};
+use crate::far_ids::FarIds;
 use crate::layer::Layers;
 use crate::signature::{self, Policy};
 use crate::stack::Stack;
@@ -91,6 +93,16 @@ pub enum Unusable {
         /// Digest of the layer's tar.
         digest: Digest,
     },
+    /// A layer cannot be read.
+    #[error("look at whom files of layer {digest} of image {name} belong to")]
+    Owners {
+        /// Its name.
+        name: String,
+        /// Digest of the layer's tar.
+        digest: Digest,
+        /// Why.
+        source: io::Error,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] Store),
@@ -114,6 +126,7 @@ impl Unusable {
             | Self::ReadConfig { .. }
             | Self::Unfit { .. }
             | Self::Layer { .. }
+            | Self::Owners { .. }
             | Self::Store(_)
             | Self::Digest(_) => false,
         }
@@ -213,6 +226,23 @@ impl Opened {
             }
             None => Ok(self.stack.folders().iter().map(|folder| layers.path(folder)).collect()),
         }
+    }
+
+    /// Owners of files of its layers that not every unit has.
+    ///
+    /// # Errors
+    /// A layer cannot be read.
+    pub fn far_ids(&self, layers: &Layers) -> Result<FarIds, Unusable> {
+        let mut all = FarIds::default();
+        for step in self.stack.steps() {
+            let found = layers.far_ids(step.folder).map_err(|source| Unusable::Owners {
+                name: self.record.name.clone(),
+                digest: *step.tar,
+                source,
+            })?;
+            all.extend(&found);
+        }
+        Ok(all)
     }
 }
 

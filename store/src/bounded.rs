@@ -4,7 +4,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// A list of at most so many values. Reading a longer one ends at the first that is too many.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,5 +34,34 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Bounded<T,
             }
         }
         deserializer.deserialize_seq(List(PhantomData))
+    }
+}
+
+/// Names of at most so many values, in their order, without the values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Keys<const MAX: usize>(pub(super) Vec<String>);
+
+impl<'de, const MAX: usize> Deserialize<'de> for Keys<MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Table<const MAX: usize>;
+        impl<'de, const MAX: usize> Visitor<'de> for Table<MAX> {
+            type Value = Keys<MAX>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "at most {MAX} names with values")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<Self::Value, A::Error> {
+                let mut taken = Vec::new();
+                while let Some((name, IgnoredAny)) = table.next_entry()? {
+                    if taken.len() >= MAX {
+                        return Err(A::Error::custom(format!("more than {MAX} names")));
+                    }
+                    taken.push(name);
+                }
+                Ok(Keys(taken))
+            }
+        }
+        deserializer.deserialize_map(Table)
     }
 }

@@ -1,8 +1,9 @@
 //! What an image's configuration says, as far as anything here goes by it. Pure.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::bounded::Bounded;
+use super::bounded::{Bounded, Keys};
 use super::digest::{Digest, NotADigest};
 use super::documents::LAYERS_MAX;
 use super::platform::Platform;
@@ -36,6 +37,32 @@ struct Run {
     cmd: Option<Bounded<String, WORDS_MAX>>,
     working_dir: Option<String>,
     stop_signal: Option<String>,
+    // What nobody goes by: where it is not what it should be it keeps no image from being used.
+    healthcheck: Option<Box<RawValue>>,
+    volumes: Option<Box<RawValue>>,
+}
+
+/// A health check as images for Docker name it. Times are in nanoseconds; 0 is Docker's own default.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Healthcheck {
+    test: Option<Bounded<String, WORDS_MAX>>,
+    /// From one check to the next.
+    pub interval: u64,
+    /// What a check may take.
+    pub timeout: u64,
+    /// How long failures do not count.
+    pub start_period: u64,
+    /// Failures in a row.
+    pub retries: u64,
+}
+
+impl Healthcheck {
+    /// `CMD` and words, `CMD-SHELL` and a line for a shell, or `NONE`; empty where the image says nothing of its own.
+    #[must_use]
+    pub fn test(&self) -> &[String] {
+        self.test.as_ref().map_or(&[], |words| &words.0)
+    }
 }
 
 impl ImageConfig {
@@ -94,6 +121,20 @@ impl ImageConfig {
         self.run()?.working_dir.as_deref()
     }
 
+    /// How its health is to be seen, if it says so. Nothing goes by it: a unit says it itself.
+    #[must_use]
+    pub fn healthcheck(&self) -> Option<Healthcheck> {
+        serde_json::from_str(self.run()?.healthcheck.as_ref()?.get()).ok()
+    }
+
+    /// Folders whose content should outlive a container. Nothing goes by them: a unit says it itself.
+    #[must_use]
+    pub fn volumes(&self) -> Vec<String> {
+        let said = self.run().and_then(|run| run.volumes.as_ref());
+        let keys = said.and_then(|said| serde_json::from_str::<Keys<WORDS_MAX>>(said.get()).ok());
+        keys.map_or_else(Vec::new, |keys| keys.0)
+    }
+
     /// What stops it, if it says so.
     #[must_use]
     pub fn stop_signal(&self) -> Option<&str> {
@@ -120,6 +161,27 @@ mod tests {
         assert_eq!((config.env(), config.entrypoint()), (&["A=1".into()][..], &["/e".into()][..]));
         let rest = (config.working_dir(), config.stop_signal(), config.user());
         assert_eq!(rest, (Some("/w"), Some("9"), Some("u")));
+    }
+
+    #[test]
+    fn what_nobody_goes_by_keeps_no_image_from_being_used() {
+        for (said, test, volumes) in [
+            (r#""Healthcheck":null,"Volumes":null"#, None, vec![]),
+            (r#""Healthcheck":{"Test":"curl"},"Volumes":["/data"]"#, None, vec![]),
+            (r#""Healthcheck":{"Test":["CMD"],"Interval":-1},"Volumes":7"#, None, vec![]),
+            (
+                r#""Healthcheck":{"Test":["CMD","a"],"StartInterval":5},"Volumes":{"/b":{},"/a":null}"#,
+                Some(vec!["CMD", "a"]),
+                vec!["/b", "/a"],
+            ),
+        ] {
+            let config: ImageConfig =
+                serde_json::from_str(&format!(r#"{{"config":{{{said},"Cmd":["c"]}}}}"#)).unwrap();
+            let found = config.healthcheck().map(|check| check.test().to_vec());
+            assert_eq!(found, test.map(|words| words.into_iter().map(str::to_owned).collect()));
+            assert_eq!(config.volumes(), volumes, "{said}");
+            assert_eq!(config.cmd(), ["c"]);
+        }
     }
 
     #[test]

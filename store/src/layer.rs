@@ -20,6 +20,7 @@ use ferrite_files::{durable, walk};
 use rustix::fs::XattrFlags;
 
 use super::digest::Digest;
+use super::far_ids::FarIds;
 use super::pipeline::{self, Pipeline};
 use super::stack::Step;
 use super::unpack::below::Below;
@@ -37,6 +38,8 @@ pub const LIMITS: Limits = Limits {
 const FREE_BYTES: u64 = 1 << 30;
 /// What a blob may decompress to beyond that, for each of its bytes. Programs and texts shrink to a third or a tenth.
 const RATIO_MAX: u64 = 100;
+
+mod owners;
 
 /// Prefix of folders that are being filled.
 const UNFINISHED: &str = "tmp-";
@@ -171,6 +174,15 @@ impl Layers {
         Mark::of(&path).map_or_else(|| walk::count(&path).bytes, |mark| mark.bytes)
     }
 
+    /// Owners of the layer's files that not every unit has, as they were noted when it was unpacked; looked for where they were
+    /// not.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn far_ids(&self, digest: &Digest) -> io::Result<FarIds> {
+        owners::of(&self.path(digest))
+    }
+
     /// Whether the layer is here, unpacked to its end, and its root is as it was then.
     #[must_use]
     pub fn is_whole(&self, digest: &Digest) -> bool {
@@ -261,7 +273,7 @@ impl Layers {
         let tar = decompress(blob).map_err(decompressing)?;
         let blob_bytes = fs::metadata(blob).map_err(decompressing)?.len();
         let unpacked = pipeline::run(tar, root.as_fd(), &below, &limits(blob_bytes));
-        let (found, bytes) = unpacked.map_err(|error| match error {
+        let (found, unpacked) = unpacked.map_err(|error| match error {
             Pipeline::Decompress(source) => decompressing(source),
             Pipeline::Unpack(source) => Layer::Unpack { digest: *digest, source },
             Pipeline::Begin(source) => prepare(source),
@@ -273,7 +285,8 @@ impl Layers {
         if let Some(gone) = step.below.iter().find(|below| !self.is_whole(below)) {
             return Err(Layer::Below { digest: *digest, below: *gone });
         }
-        Mark::set(&root, bytes).map_err(prepare)?;
+        owners::note(&root, &unpacked.far);
+        Mark::set(&root, unpacked.bytes).map_err(prepare)?;
         rustix::fs::syncfs(&root).map_err(|errno| prepare(errno.into()))?;
         let place = self.path(step.folder);
         if fs::symlink_metadata(&place).is_ok_and(|meta| !meta.is_dir()) {

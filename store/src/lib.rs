@@ -14,6 +14,7 @@ pub mod digest;
 pub mod documents;
 pub mod elsewhere;
 pub mod export;
+pub mod far_ids;
 mod idle;
 pub mod import;
 pub mod layer;

@@ -9,7 +9,7 @@ use rustix::fs::Mode;
 
 use super::digest::{Digest, Hashing};
 use super::unpack::below::Below;
-use super::unpack::{self, Limits, Unpack};
+use super::unpack::{self, Limits, Unpack, Unpacked};
 
 /// Bytes of a piece: large against a system call, small against a processor's cache.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -30,13 +30,13 @@ pub(super) enum Pipeline {
     Begin(#[source] io::Error),
 }
 
-/// Applies the tar that `reader` gives to a folder over `below`; returns its digest and the bytes of its files.
+/// Applies the tar that `reader` gives to a folder over `below`; returns its digest and what is in it.
 pub(super) fn run(
     reader: impl Read,
     root: BorrowedFd<'_>,
     below: &Below,
     limits: &Limits,
-) -> Result<(Digest, u64), Pipeline> {
+) -> Result<(Digest, Unpacked), Pipeline> {
     let (full, filled) = sync_channel(PIECES);
     let (used, empty) = sync_channel(PIECES);
     for _ in 0..PIECES {

@@ -12,6 +12,7 @@ use rustix::process::{Gid, Resource, Rlimit, Signal, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::execute::Execution;
+use crate::reaper::{self, Reaper};
 
 /// What a process may be. Numbers of users and groups are those of the caller's user namespace.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct Confinement {
     pub limits: Vec<(Resource, Rlimit)>,
     /// It can never get more than this through what it executes.
     pub no_new_privileges: bool,
+    /// What is its parent there, where it has one of its own.
+    pub reaper: Option<Reaper>,
 }
 
 /// What the new process does before it is another program.
@@ -130,6 +133,11 @@ pub fn confine(
         }
         // After the change of user, which would undo it.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        if let Some(reaper) = &confinement.reaper {
+            reaper::leave_to(reaper)?;
+            // It is not handed on to a child.
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        }
         begins(Step::Execute)?;
         Err(execution.execute().errno.into())
     };
@@ -198,6 +206,7 @@ mod as_root {
             ambient: CapabilitySet::empty(),
             limits: vec![(Resource::Nofile, limit)],
             no_new_privileges: true,
+            reaper: None,
         };
         confine(&mut command, confinement, execution).unwrap();
         let text = String::from_utf8(command.output().unwrap().stdout).unwrap();

@@ -8,14 +8,25 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions};
 
-/// Makes a user namespace in which 0 and up stand for `first` and up, `count` of them, of users and groups alike.
+/// IDs in a row, and what stands for them on the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    /// The first one, in the namespace.
+    pub inside: u32,
+    /// What it is on the node.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// Makes a user namespace that has these IDs, of users and groups alike; the kernel takes 340 stretches in 4096 bytes.
 /// It lives as long as the descriptor or anything made with it.
 ///
 /// # Errors
 /// Those of `clone(2)` and of the files in `/proc`. Needs rights over the IDs; the caller must have one thread.
-pub fn user_namespace(first: u32, count: u32) -> io::Result<OwnedFd> {
+pub fn user_namespace(ids: &[Stretch]) -> io::Result<OwnedFd> {
     let child = waiting_child()?;
-    let made = map(child, first, count);
+    let made = map(child, ids);
     rustix::process::kill_process(child, Signal::KILL)?;
     rustix::io::retry_on_intr(|| rustix::process::waitpid(Some(child), WaitOptions::empty()))?;
     made
@@ -38,10 +49,13 @@ fn waiting_child() -> Result<Pid, Errno> {
     pid.filter(|_| result > 0).ok_or_else(crate::last_errno)
 }
 
-fn map(child: Pid, first: u32, count: u32) -> io::Result<OwnedFd> {
+fn map(child: Pid, ids: &[Stretch]) -> io::Result<OwnedFd> {
+    let line = |Stretch { inside, first, count }: &Stretch| format!("{inside} {first} {count}\n");
+    let text: String = ids.iter().map(line).collect();
     let folder = format!("/proc/{}", child.as_raw_nonzero());
     for file in ["uid_map", "gid_map"] {
-        fs::write(format!("{folder}/{file}"), format!("0 {first} {count}\n"))?;
+        // Taken in one piece or not at all.
+        fs::write(format!("{folder}/{file}"), &text)?;
     }
     Ok(fs::File::open(format!("{folder}/ns/user"))?.into())
 }

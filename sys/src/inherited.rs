@@ -35,6 +35,15 @@ pub fn close_others_on_exec() -> std::io::Result<()> {
     if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
+/// Closes standard input, output and error, for a program that has no use for them and nothing open that it opened itself:
+/// what is opened next would be taken for one of them.
+pub fn close_standard_streams() {
+    for number in 0..3 {
+        // SAFETY: the standard library's handles of these three own nothing, and take it for no error where they are closed.
+        unsafe { libc::close(number) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::{AsRawFd, IntoRawFd};

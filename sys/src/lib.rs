@@ -21,6 +21,7 @@ pub mod kexec;
 pub mod memory;
 pub mod packet;
 pub mod quota;
+pub mod reaper;
 pub mod seccomp;
 pub mod signal;
 pub mod tsc;

@@ -15,6 +15,7 @@ mod exec;
 mod fleet;
 mod fleet_functional;
 mod image;
+mod init;
 mod isolation;
 mod kernel;
 mod living;

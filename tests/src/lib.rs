@@ -16,6 +16,7 @@ pub mod openapi;
 pub mod programs;
 pub mod registry;
 pub mod runs;
+pub mod saved;
 pub mod services;
 pub mod turnstile;
 pub mod units;

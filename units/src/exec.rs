@@ -1,4 +1,4 @@
-//! Commands in running containers: a process of ours per command (`ferrite-container exec`), spoken to in frames.
+//! Commands in running containers: a process of ours per command (`ferrite-container exec`, or `check`), spoken to in frames.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -135,11 +135,16 @@ pub async fn attach(folder: &Path) -> Result<UnixStream, ExecProblem> {
     Ok(stream)
 }
 
-/// Runs a command without input in the container whose run folder is given, and waits for its end.
+/// Runs a health check's command in the container whose run folder is given, and waits for its end. What it leaves behind there
+/// is killed.
 ///
 /// # Errors
 /// It did not run, or took longer than `timeout` and was killed.
-pub async fn run(folder: &Path, command: &[String], timeout: Duration) -> Result<Ran, ExecProblem> {
+pub async fn check(
+    folder: &Path,
+    command: &[String],
+    timeout: Duration,
+) -> Result<Ran, ExecProblem> {
     let request = ExecRequest { command: command.to_vec(), ..ExecRequest::default() };
     // Dropping the stream kills the command.
     tokio::time::timeout(timeout, to_its_end(folder, &request))
@@ -148,7 +153,7 @@ pub async fn run(folder: &Path, command: &[String], timeout: Duration) -> Result
 }
 
 async fn to_its_end(folder: &Path, request: &ExecRequest) -> Result<Ran, ExecProblem> {
-    let mut stream = start(folder, request).await?;
+    let mut stream = serve(folder, "check", request).await?;
     let mut decoder = Decoder::default();
     let mut output = Vec::new();
     let mut chunk = vec![0; 16 * 1024];

@@ -112,7 +112,7 @@ fn status(answer: &[u8]) -> Option<u16> {
 }
 
 async fn exec(folder: &Path, command: &[String], within: Duration) -> Result<(), Wrong> {
-    let ran = exec::run(folder, command, within).await.map_err(|error| {
+    let ran = exec::check(folder, command, within).await.map_err(|error| {
         let why = ferrite_schema::chain(&error);
         if error.is_nodes() { Wrong::Node(why) } else { Wrong::Unit(why) }
     })?;

@@ -69,6 +69,11 @@ pub struct Ranges {
 /// for one more unit's, and keeps it.
 const NEXT: &str = ".next";
 
+/// Key in the record of a unit's second range: no unit has such a name either.
+fn far(unit: &str) -> String {
+    format!("{unit}/far")
+}
+
 /// What is given, and where to go on: a range that was given back is not soon another unit's, whose files would be the first one's
 /// where some of those were forgotten.
 #[derive(Debug, Default)]
@@ -91,6 +96,14 @@ impl Ranges {
     pub fn of(&self, unit: &str) -> Result<IdRange, IdsProblem> {
         let number = self.number(unit)?;
         Ok(IdRange { first: u32::from(number) * COUNT, count: COUNT })
+    }
+
+    /// A second range, for a unit that has IDs beyond those of a range; as [`Ranges::of`].
+    ///
+    /// # Errors
+    /// No range was given.
+    pub fn second(&self, unit: &str) -> Result<IdRange, IdsProblem> {
+        self.of(&far(unit))
     }
 
     /// Number of the unit's range, from which its first ID follows.
@@ -116,7 +129,7 @@ impl Ranges {
         Ok(number)
     }
 
-    /// Takes the range of a unit back that is forgotten.
+    /// Takes the ranges of a unit back that is forgotten.
     ///
     /// # Errors
     /// It stays given.
@@ -126,7 +139,8 @@ impl Ranges {
             Some(known) => known,
             None => self.read()?,
         };
-        if known.numbers.remove(unit).is_some() {
+        let second = known.numbers.remove(&far(unit));
+        if known.numbers.remove(unit).or(second).is_some() {
             self.write(&known)?;
         }
         *given = Some(known);
@@ -201,14 +215,18 @@ impl Evidence {
     }
 
     fn running(&self) -> Vec<(String, u16)> {
-        let of = |unit: &str| {
+        let at = |unit: &str, place: &str| {
             // Whatever version wrote it.
             let request = fs::read(self.run.join(unit).join(shim::REQUEST)).ok()?;
             let request: serde_json::Value = serde_json::from_slice(&request).ok()?;
-            let first = request.get("ids")?.get("first")?.as_u64()?;
+            let first = request.pointer(place)?.as_u64()?;
             number_of(u32::try_from(first).ok()?)
         };
-        each(&self.run, of)
+        let first = each(&self.run, |unit| at(unit, "/ids/first"));
+        // Where nothing runs, nobody has one: what a container writes to its root is gone with it.
+        let second = each(&self.run, |unit| at(unit, "/far_ids/0/first"));
+        let second = second.into_iter().map(|(unit, number)| (far(&unit), number));
+        first.into_iter().chain(second).collect()
     }
 
     fn ran(&self) -> Vec<(String, u16)> {
@@ -275,6 +293,12 @@ mod tests {
         ranges.release("a").unwrap();
         assert_eq!(ranges.of("c").unwrap().first, b.first + b.count);
         assert_eq!(at(&path).of("b").unwrap(), b);
+        let second = ranges.second("b").unwrap();
+        assert_eq!(at(&path).second("b").unwrap(), second);
+        let all = [&b, &second, &ranges.of("c").unwrap(), &ranges.of("d").unwrap()];
+        assert_eq!(all.map(|range| range.first).into_iter().collect::<BTreeSet<_>>().len(), 4);
+        ranges.release("b").unwrap();
+        assert!(!fs::read_to_string(&path).unwrap().contains("\"b"));
     }
 
     /// What was left of the unit would be the other one's.
@@ -314,12 +338,17 @@ mod tests {
             fs::create_dir_all(&run).unwrap();
             fs::write(&path, bytes).unwrap();
             // A unit that runs says which range it has.
-            let request = format!("{{\"ids\":{{\"first\":{},\"count\":65536}}}}", 40 * COUNT);
+            let request = format!(
+                "{{\"ids\":{{\"first\":{},\"count\":65536}},\"far_ids\":[{{\"first\":{}}}]}}",
+                40 * COUNT,
+                44 * COUNT
+            );
             fs::write(run.join(shim::REQUEST), request).unwrap();
             let ranges = at(&path);
-            assert_eq!(ranges.of("db").unwrap().first, 41 * COUNT, "{bytes:?}");
+            assert_eq!(ranges.of("db").unwrap().first, 45 * COUNT, "{bytes:?}");
             assert_eq!(ranges.of("web").unwrap().first, 40 * COUNT);
-            assert_eq!(at(&path).of("db").unwrap().first, 41 * COUNT);
+            assert_eq!(ranges.second("web").unwrap().first, 44 * COUNT);
+            assert_eq!(at(&path).of("db").unwrap().first, 45 * COUNT);
             let kept = fs::read_dir(lib.join("quarantine")).unwrap().next().unwrap().unwrap();
             assert_eq!(fs::read(kept.path()).unwrap(), bytes);
         }

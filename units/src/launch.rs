@@ -16,7 +16,9 @@ use ferrite_store::store::Lease;
 use ferrite_sys::cgroup::Cgroup;
 use nix::sys::signal::Signal;
 
+use crate::far_ids::{self, TooMany};
 use crate::ids::{IdsProblem, Ranges};
+use crate::image_notes;
 use crate::rights::{self, Refused};
 
 /// Linux's limit for a hostname.
@@ -50,6 +52,14 @@ pub enum Prepare {
     /// Neither unit nor image says what to run.
     #[error("neither the unit nor image {image} says which program to run")]
     NoProgram {
+        /// Reference.
+        image: String,
+    },
+    /// Its image has no file, and nothing is mounted that could have one.
+    #[error(
+        "run image {image}: it has no layers, so that there is no file in it and no program (`FROM scratch`, and nothing was added)"
+    )]
+    NoContent {
         /// Reference.
         image: String,
     },
@@ -87,6 +97,9 @@ pub enum Prepare {
     /// It has no range of user IDs.
     #[error(transparent)]
     Ids(#[from] IdsProblem),
+    /// It needs more IDs than it can have.
+    #[error(transparent)]
+    FarIds(#[from] TooMany),
 }
 
 /// Folders that containers live in.
@@ -127,6 +140,8 @@ pub struct Prepared {
     pub request: Request,
     /// To be given back once the request is written.
     pub lease: Lease,
+    /// What a person should know of what the image says.
+    pub notes: Vec<String>,
 }
 
 /// Looks up everything that the shim needs. Reads files.
@@ -142,8 +157,17 @@ pub fn prepare(
     rights::check(unit, &places.allowed)?;
     let opened = puller.open(&unit.image)?;
     let folders = opened.folders(layers)?.iter().map(|folder| text(folder)).collect();
-    let request = request(unit, &opened.config, folders, places)?;
-    Ok(Prepared { request, lease: opened.lease })
+    let mut request = request(unit, &opened.config, folders, places)?;
+    if request.ids.is_some() {
+        let mut far = opened.far_ids(layers)?;
+        far_ids::of_user(&request.user, &mut far);
+        if !far.is_empty() {
+            let range = places.ids.second(&unit.name)?;
+            request.far_ids = far_ids::places(&unit.image, &far, range)?;
+        }
+    }
+    let notes = image_notes::of(unit, &opened.config);
+    Ok(Prepared { request, lease: opened.lease, notes })
 }
 
 fn request(
@@ -155,6 +179,9 @@ fn request(
     let args = program(unit, config)?;
     if args.is_empty() {
         return Err(Prepare::NoProgram { image: unit.image.clone() });
+    }
+    if folders.is_empty() && unit.volumes.is_empty() {
+        return Err(Prepare::NoContent { image: unit.image.clone() });
     }
     let said = |text: Option<&str>| text.map(str::to_owned);
     let cwd = unit.workdir.clone().or(said(config.working_dir().filter(|cwd| !cwd.is_empty())));
@@ -175,8 +202,10 @@ fn request(
         read_only_root: unit.read_only_root,
         tty: unit.tty,
         stdin: unit.stdin,
+        init: unit.init,
         privileged: unit.privileged,
         ids,
+        far_ids: Vec::new(),
         capabilities: rights::capabilities(unit)?,
         devices: unit.devices.clone(),
         project: Some(project),
@@ -293,6 +322,8 @@ pub fn hostname_of(unit: &Unit) -> String {
     unit.hostname.clone().unwrap_or_else(made)
 }
 
+#[cfg(test)]
+mod image_tests;
 #[cfg(test)]
 mod tests {
     use super::*;

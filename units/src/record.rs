@@ -27,6 +27,9 @@ pub struct Record {
     pub stop_signal: i32,
     /// Its addresses.
     pub addresses: Vec<String>,
+    /// What a person should know of what its image says.
+    #[serde(default)]
+    pub image_notes: Vec<String>,
     /// Who wants it here.
     #[serde(default)]
     pub origin: Origin,

@@ -66,6 +66,8 @@ pub struct Shim {
     pub stop_signal: i32,
     /// Its container's addresses.
     pub addresses: Vec<String>,
+    /// What a person should know of what its image says.
+    pub notes: Vec<String>,
 }
 
 /// What was found in a unit's run folder by a new agent.

@@ -34,6 +34,7 @@ mod forget;
 mod going_down;
 mod images;
 mod looks;
+mod notes;
 mod requests;
 mod status;
 mod system;
@@ -339,6 +340,7 @@ impl Supervisor {
             launched: entry.launched.clone(),
             stop_signal: entry.stop_signal,
             addresses: entry.addresses.clone(),
+            image_notes: entry.image_notes.clone(),
             origin: entry.origin,
             system: entry.system.clone(),
         };

@@ -18,8 +18,10 @@ use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Gid, Pid, PidfdFlags, Uid};
 use rustix::thread::{CapabilitySet, ThreadNameSpaceType};
 
-use super::bounds;
 use super::terminal::{self, TerminalProblem};
+use super::{Leftovers, bounds};
+use crate::owners::Ids;
+use crate::reaper::{self, ReaperProblem};
 use crate::seccomp::{self, Program, ProgramProblem};
 use crate::user::{self, UserProblem};
 use crate::workload::{self, Unexecuted};
@@ -54,8 +56,16 @@ pub(super) enum EnterProblem {
     NoCommand,
     #[error(transparent)]
     User(#[from] UserProblem),
+    #[error(
+        "run as user or group {id}: the unit has no such ID; those beyond 65535 are named by number in its `user`"
+    )]
+    NoSuchId { id: u32 },
     #[error("open the container's control group")]
     Cgroup(#[source] io::Error),
+    #[error("keep the command apart from the container's program")]
+    Apart(#[source] io::Error),
+    #[error(transparent)]
+    Reaper(#[from] ReaperProblem),
     #[error("set the limits of the command")]
     Limits(#[source] io::Error),
     #[error("enter the container")]
@@ -116,10 +126,12 @@ pub(super) struct Started {
     pub(super) child: Child,
     /// The master of its terminal.
     pub(super) terminal: Option<OwnedFd>,
+    /// The `cgroup.kill` of a control group that is its own; the child is its parent there then, and ends soon after it.
+    pub(super) kill: Option<OwnedFd>,
 }
 
 /// Starts the command that is asked for. Afterwards this process is in the container's namespaces.
-pub(super) fn start(request: &ExecRequest) -> Result<Started, EnterProblem> {
+pub(super) fn start(request: &ExecRequest, leftovers: Leftovers) -> Result<Started, EnterProblem> {
     if request.command.is_empty() {
         return Err(EnterProblem::NoCommand);
     }
@@ -134,7 +146,14 @@ pub(super) fn start(request: &ExecRequest) -> Result<Started, EnterProblem> {
     let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     // Found where the node's files are still to be seen.
     let filter = profile.map(|profile| Program::of(profile, &seccomp::folder())).transpose()?;
-    let (confinement, home) = rights(request, process, &made_from, pid)?;
+    let (mut confinement, home) = rights(request, process, &made_from, pid)?;
+    let mut kill = None;
+    if leftovers == Leftovers::Go {
+        let reaper = reaper::of_check(Cgroup::below_root(&made_from.cgroup).path())?;
+        let own = reaper.apart.as_ref().map(|apart| apart.kill.try_clone());
+        kill = own.transpose().map_err(EnterProblem::Apart)?;
+        confinement.reaper = Some(reaper);
+    }
     let namespaces = namespaces(pid).map_err(EnterProblem::Enter)?;
     rank(process).map_err(EnterProblem::Limits)?;
     enter(&pidfd, namespaces).map_err(|errno| EnterProblem::Enter(errno.into()))?;
@@ -168,7 +187,7 @@ pub(super) fn start(request: &ExecRequest) -> Result<Started, EnterProblem> {
             (step, _) => EnterProblem::Start { command: request.command.join(" "), step, source },
         }
     })?;
-    Ok(Started { child, terminal: master })
+    Ok(Started { child, terminal: master, kill })
 }
 
 /// The container's environment, what the user's differs in, and what was asked for.
@@ -234,6 +253,10 @@ fn rights(
             (user.uid(), user.gid(), user.additional_gids().clone().unwrap_or_default(), None)
         }
     };
+    let ids = Ids::of(made_from);
+    if let Some(id) = [uid, gid].iter().chain(&groups).find(|id| ids.outside(**id).is_none()) {
+        return Err(EnterProblem::NoSuchId { id: *id });
+    }
     let cgroup = Cgroup::below_root(&made_from.cgroup);
     let cgroup = fs::File::options()
         .write(true)
@@ -256,6 +279,7 @@ fn rights(
         ambient,
         limits: bounds::of(process.rlimits().as_deref().unwrap_or_default()),
         no_new_privileges: process.no_new_privileges().unwrap_or(true),
+        reaper: None,
     };
     bounds::raise(&confinement.limits).map_err(EnterProblem::Limits)?;
     Ok((confinement, home))

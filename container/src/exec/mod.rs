@@ -1,4 +1,5 @@
-//! `ferrite-container exec`: one process per command that somebody runs in a running container.
+//! `ferrite-container exec`: one process per command that somebody runs in a running container; `ferrite-container check`: the
+//! same for a health check's command, of which nothing is left in the container when it has ended.
 //!
 //! *Responsible for*: entering the container's namespaces, the command's rights, its terminal or pipes, its exit
 //! status. *Never does*: outlive the one who asked. Its working directory is the unit's run folder; its standard
@@ -27,13 +28,32 @@ const NO_SUCH_COMMAND: u8 = 127;
 /// # Errors
 /// The agent does not speak to us.
 pub fn run() -> anyhow::Result<()> {
+    serve(Leftovers::Stay)
+}
+
+/// Serves a health check's command. What it leaves behind in the container is killed and collected.
+///
+/// # Errors
+/// The agent does not speak to us.
+pub fn check() -> anyhow::Result<()> {
+    serve(Leftovers::Go)
+}
+
+/// What becomes of what a command has started and not waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leftovers {
+    Stay,
+    Go,
+}
+
+fn serve(leftovers: Leftovers) -> anyhow::Result<()> {
     let control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut reader = BufReader::new(control.try_clone()?);
     let mut line = Vec::new();
     reader.read_until(b'\n', &mut line)?;
     let request: ExecRequest = serde_json::from_slice(&line)?;
     let mut peer = Peer::attached(control, reader.buffer())?;
-    let end = match enter::start(&request) {
+    let end = match enter::start(&request, leftovers) {
         Ok(started) => match relay::relay(started, &mut peer)? {
             Some(exit) => End::Ended { exit },
             // Nobody is left to be told.

@@ -11,7 +11,7 @@ use ferrite_shim::peer::{Peer, Request};
 use ferrite_shim::rest;
 use ferrite_shim::watch::exit_of;
 use ferrite_sys::signal;
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use rustix::termios::Winsize;
@@ -20,6 +20,8 @@ use super::enter::Started;
 
 /// Read at once from a stream.
 const CHUNK_BYTES: usize = 16 * 1024;
+/// How long a command's parent gets to collect what was killed: longer than it takes by itself.
+const COLLECT_MAX: Timespec = Timespec { tv_sec: 6, tv_nsec: 0 };
 
 struct Relay<'a> {
     pid: Pid,
@@ -33,7 +35,7 @@ struct Relay<'a> {
 
 /// Carries bytes until the command ended; nothing where the peer went away and the command was killed.
 pub(super) fn relay(started: Started, peer: &mut Peer) -> io::Result<Option<Exit>> {
-    let Started { mut child, terminal } = started;
+    let Started { mut child, terminal, kill } = started;
     let missing = || io::Error::from(io::ErrorKind::NotFound);
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(missing)?;
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
@@ -46,6 +48,9 @@ pub(super) fn relay(started: Started, peer: &mut Peer) -> io::Result<Option<Exit
     let mut relay = Relay { pid, pidfd, peer, input: Input::new(stdin)?, stdout, stderr, tty };
     let exit = relay.until_end().ok();
     if exit.is_none() {
+        if let Some(kill) = kill {
+            relay.kill_apart(&kill);
+        }
         relay.kill();
         child.wait()?;
     }
@@ -197,6 +202,16 @@ impl Relay<'_> {
                 }
             }
             Kind::CloseStdin | Kind::Stdout | Kind::Stderr | Kind::Exit => {}
+        }
+    }
+
+    /// Kills the command with all that it started, for its parent to collect. What that does not manage is collected after the
+    /// next check.
+    fn kill_apart(&self, kill: &OwnedFd) {
+        if rustix::io::write(kill, b"1").is_ok() {
+            let mut ends = [PollFd::new(&self.pidfd, PollFlags::IN)];
+            // Ended or not, it is killed next.
+            rustix::event::poll(&mut ends, Some(&COLLECT_MAX)).unwrap_or_default();
         }
     }
 

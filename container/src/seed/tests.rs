@@ -10,7 +10,7 @@ use super::*;
 #[test]
 fn an_owner_whom_the_container_does_not_have_is_nobody_and_grants_nothing() {
     let ids = IdRange { first: 1_048_576, count: 65_536 };
-    let (own, all) = (Owners::without_namespace(ids), Owners::new(None).unwrap());
+    let (own, all) = (Owners::without_namespace(ids, &[]), Owners::new(None).unwrap());
     let folder = tempfile::tempdir().unwrap();
     let mut stat = rustix::fs::stat(folder.path()).unwrap();
     for (seen, kind, owners, user, expected) in [

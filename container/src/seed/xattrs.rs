@@ -94,8 +94,8 @@ mod tests {
     fn capabilities_are_those_of_the_containers_root() {
         let (plain, of) = (value(2, &[]), |id: u32| value(3, &id.to_le_bytes()));
         let owners = |first| match first {
-            0 => Owners::new(None).unwrap(),
-            first => Owners::without_namespace(IdRange { first, count: 65_536 }),
+            0 => Owners::nodes(),
+            first => Owners::without_namespace(IdRange { first, count: 65_536 }, &[]),
         };
         for (seen, root, expected) in [
             (plain.clone(), 0, Some(plain.clone())),
@@ -126,7 +126,7 @@ mod tests {
         {
             rustix::fs::fsetxattr(&from, name, value, XattrFlags::empty()).unwrap();
         }
-        copy(from.as_fd(), to.as_fd(), &Owners::new(None).unwrap(), true).unwrap();
+        copy(from.as_fd(), to.as_fd(), &Owners::nodes(), true).unwrap();
         let read = |name| {
             let mut value = Vec::with_capacity(VALUE_MAX_BYTES);
             rustix::fs::fgetxattr(&to, name, spare_capacity(&mut value)).map(|_| value)

@@ -1,4 +1,4 @@
-use ferrite_schema::shim::IdRange;
+use ferrite_schema::shim::{IdRange, IdStretch};
 
 use super::*;
 
@@ -20,8 +20,10 @@ fn request() -> Request {
         read_only_root: false,
         tty: false,
         stdin: false,
+        init: false,
         privileged: false,
         ids: None,
+        far_ids: Vec::new(),
         capabilities: vec!["CHOWN".to_owned()],
         devices: vec![],
         mounts: vec![],
@@ -109,10 +111,16 @@ fn what_does_not_exist_is_refused() {
     for user in ["65536", "0:70000"] {
         let beyond = Request { ids: Some(ids), user: user.to_owned(), ..request() };
         let root = tempfile::tempdir().unwrap();
-        let found = super::user(&beyond, root.path(), &Owners::without_namespace(ids));
+        let found = super::user(&beyond, root.path(), &Owners::without_namespace(ids, &[]));
         let problem = found.unwrap_err();
-        assert!(matches!(problem, SpecProblem::NoSuchId { last: 65535, .. }), "{user}");
+        assert!(matches!(problem, SpecProblem::NoSuchId { id: 65_536 | 70_000 }), "{user}");
     }
+    // One that the unit was given is as good as any other.
+    let far = IdStretch { inside: 70_000, first: 2 << 20, count: 1 };
+    let given = Request { ids: Some(ids), user: "0:70000".to_owned(), ..request() };
+    let root = tempfile::tempdir().unwrap();
+    let user = super::user(&given, root.path(), &Owners::without_namespace(ids, &[far])).unwrap();
+    assert_eq!(user.gid, 70_000);
 }
 
 #[test]

@@ -31,10 +31,16 @@ pub struct Request {
     pub tty: bool,
     /// Standard input stays open.
     pub stdin: bool,
+    /// The first process is one of the node's, which collects what ends and passes signals on to the program.
+    #[serde(default)]
+    pub init: bool,
     /// Everything is allowed.
     pub privileged: bool,
     /// Its own range of user and group IDs; absent where it shares the node's user namespace.
     pub ids: Option<IdRange>,
+    /// Further IDs, beyond those of its range, that its image has files of or that it runs as.
+    #[serde(default)]
+    pub far_ids: Vec<IdStretch>,
     /// Its capabilities, without `CAP_`, defaults already applied.
     pub capabilities: Vec<String>,
     /// Devices of the node that it may use.
@@ -75,6 +81,17 @@ pub struct Request {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdRange {
     /// What 0 is on the node.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// User and group IDs of a container in a row that are not of its range, and what stands for them on the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdStretch {
+    /// The first one, in the container.
+    pub inside: u32,
+    /// What it is on the node.
     pub first: u32,
     /// How many.
     pub count: u32,

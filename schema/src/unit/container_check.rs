@@ -11,8 +11,6 @@ use super::network::{self, NetworkMode};
 
 /// Linux's limit for a hostname.
 const HOSTNAME_MAX_BYTES: usize = 64;
-/// User and group IDs of a private range.
-const IDS: u32 = 65_536;
 /// Less than this starts no program.
 const MEMORY_MIN: Bytes = Bytes(1 << 20);
 /// Least space and fewest files that a root gets: what a container's start writes itself must fit.
@@ -25,10 +23,11 @@ const CPUS_MAX: f64 = 8192.0;
 /// Less is no share of a processor that the kernel can give.
 const CPUS_MIN: f64 = 0.01;
 
-pub(super) const CHECKS: [Check<Unit>; 12] = [
+pub(super) const CHECKS: [Check<Unit>; 13] = [
     network::check,
     user,
     hostname,
+    init,
     privileges,
     devices,
     capabilities,
@@ -49,11 +48,10 @@ fn user(unit: &Unit) -> Result<(), BadValue> {
     if parts.len() > 2 || parts.iter().any(odd) {
         return bad(["user"], "use `user` or `user:group`, names of the image or numbers");
     }
-    let private = unit.host_user_namespace.is_none() && !unit.privileged;
     for part in parts.iter().filter(|part| part.bytes().all(|byte| byte.is_ascii_digit())) {
-        let fits = part.parse().is_ok_and(|number: u32| number < IDS);
-        if private && !fits {
-            return bad(["user"], format!("{part} is beyond the unit's own IDs, 0 to {}", IDS - 1));
+        // The last one of all means none.
+        if !part.parse().is_ok_and(|number: u32| number < u32::MAX) {
+            return bad(["user"], format!("{part} is no ID: use 0 to {}", u32::MAX - 1));
         }
     }
     Ok(())
@@ -71,6 +69,17 @@ fn hostname(unit: &Unit) -> Result<(), BadValue> {
         return Ok(());
     }
     bad(["hostname"], "use letters, digits, inner `-` and single `.`, at most 64 characters")
+}
+
+/// The init is a process, too.
+fn init(unit: &Unit) -> Result<(), BadValue> {
+    if unit.init && unit.resources.pids_max == Some(1) {
+        return bad(
+            ["resources", "pids_max"],
+            "with `init` there are two processes: use at least 2",
+        );
+    }
+    Ok(())
 }
 
 fn privileges(unit: &Unit) -> Result<(), BadValue> {

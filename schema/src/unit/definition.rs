@@ -93,6 +93,10 @@ pub struct Unit {
     /// Standard input stays open for `attach`; otherwise it is empty.
     #[serde(default, skip_serializing_if = "is_false")]
     pub stdin: bool,
+    /// A small program of the node's is the container's first process: it collects processes that end without a parent, passes
+    /// signals on to the unit's program, and ends as that does.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub init: bool,
     /// All capabilities and devices of the node, no user namespace, no seccomp, no masked paths.
     #[serde(default, skip_serializing_if = "is_false")]
     pub privileged: bool,

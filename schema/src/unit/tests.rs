@@ -65,12 +65,21 @@ fn labels_have_names_and_values_of_a_line() {
 }
 
 #[test]
+fn an_init_is_a_process_too() {
+    assert!(accepted("init = true").init && !accepted("").init);
+    accepted("init = true\nresources = { pids_max = 2 }");
+    refused("init = true\n[resources]\npids_max = 1", 3, 1, "use at least 2");
+    accepted("[resources]\npids_max = 1");
+}
+
+#[test]
 fn users_and_hostnames() {
     for user in ["", "a:b:c", ":1", "a b", "a/b"] {
         refused(&format!("user = \"{user}\""), 1, 1, "`user:group`");
     }
-    refused("user = \"65536\"", 1, 1, "65536 is beyond");
-    refused("user = \"1:4294967296\"", 1, 1, "beyond");
+    refused("user = \"4294967295\"", 1, 1, "4294967295 is no ID: use 0 to 4294967294");
+    refused("user = \"1:4294967296\"", 1, 1, "no ID");
+    accepted("user = \"1000680000:4294967294\"");
     accepted("user = \"65535:65535\"");
     accepted("user = \"www-data\"");
     accepted("user = \"70000\"\nhost_user_namespace = \"it reads /proc of the node\"");

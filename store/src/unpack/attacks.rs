@@ -52,11 +52,14 @@ pub(super) fn record(key: &str, value: &[u8]) -> Vec<u8> {
     [format!("{length} {key}=").as_bytes(), value, b"\n"].concat()
 }
 
-pub(super) fn apply(parts: &[Vec<u8>]) -> (tempfile::TempDir, Result<u64, Unpack>) {
+pub(super) fn apply(parts: &[Vec<u8>]) -> (tempfile::TempDir, Result<Unpacked, Unpack>) {
     apply_within(parts, &LIMITS)
 }
 
-fn apply_within(parts: &[Vec<u8>], limits: &Limits) -> (tempfile::TempDir, Result<u64, Unpack>) {
+fn apply_within(
+    parts: &[Vec<u8>],
+    limits: &Limits,
+) -> (tempfile::TempDir, Result<Unpacked, Unpack>) {
     let folder = tempfile::tempdir().unwrap();
     let bytes = parts.concat();
     let root = File::open(folder.path()).unwrap();

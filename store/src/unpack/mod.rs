@@ -29,6 +29,7 @@ use self::meta::Meta;
 use self::names::Role;
 use self::problem::Problem;
 use self::target::Target;
+use super::far_ids::FarIds;
 
 /// How much a layer may hold.
 #[derive(Debug, Clone, Copy)]
@@ -76,8 +77,17 @@ pub enum Unpack {
     },
 }
 
+/// What a layer is found to hold.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Unpacked {
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Owners that not every unit has.
+    pub far: FarIds,
+}
+
 /// Applies the tar that `reader` gives to the empty folder `root`, which is to lie over `below`, and reads `reader` to its
-/// end. Returns the bytes of its files. Modes are right where the calling thread's umask is 0.
+/// end. Modes are right where the calling thread's umask is 0.
 ///
 /// # Errors
 /// The folder then holds a part of the layer and must be thrown away.
@@ -86,7 +96,7 @@ pub fn unpack(
     root: BorrowedFd<'_>,
     below: &Below,
     limits: &Limits,
-) -> Result<u64, Unpack> {
+) -> Result<Unpacked, Unpack> {
     let mut tar = Tar::new(Capped { inner: reader, left: limits.tar_max_bytes });
     let result = apply(&mut tar, root, below, limits);
     result.map_err(|error| match error {
@@ -104,10 +114,10 @@ fn apply<R: BufRead>(
     root: BorrowedFd<'_>,
     below: &Below,
     limits: &Limits,
-) -> Result<u64, Unpack> {
+) -> Result<Unpacked, Unpack> {
     let mut target =
         Target::new(root, below, limits.steps_max).map_err(|problem| named(problem, b"."))?;
-    let (mut count, mut bytes) = (0_u64, 0_u64);
+    let (mut count, mut found) = (0_u64, Unpacked::default());
     while let Some(entry) = tar.next_entry()? {
         count += 1;
         if count > limits.entries_max {
@@ -116,14 +126,18 @@ fn apply<R: BufRead>(
         if entry.size > limits.file_max_bytes {
             return Err(Unpack::TooMuch { limit: limits.file_max_bytes, what: "bytes of a file" });
         }
-        bytes = bytes.saturating_add(tar.data_left());
+        found.bytes = found.bytes.saturating_add(tar.data_left());
+        for id in [entry.uid, entry.gid] {
+            // What is none is refused below.
+            found.far.add(u32::try_from(id).unwrap_or(u32::MAX));
+        }
         one(tar, &mut target, &entry).map_err(|problem| named(problem, &entry.path))?;
     }
     target
         .finish_folders()
         .map_err(|(path, source)| Unpack::CreateEntry { path: shown(&path), source })?;
     tar.drain()?;
-    Ok(bytes)
+    Ok(found)
 }
 
 fn named(problem: Problem, path: &[u8]) -> Unpack {

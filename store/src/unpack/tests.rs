@@ -77,7 +77,7 @@ impl Tar {
     }
 
     /// Applies it to `layer` in a folder that also holds `outside/secret`.
-    pub(super) fn apply(self) -> (TempDir, PathBuf, Result<u64, Unpack>) {
+    pub(super) fn apply(self) -> (TempDir, PathBuf, Result<Unpacked, Unpack>) {
         let bytes = self.0.into_inner().unwrap();
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("outside")).unwrap();

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use ferrite_sys::device_filter::{self, Access, Allowed, Kind};
-use ferrite_sys::idmap::{Change, Flags};
+use ferrite_sys::idmap::{Change, Flags, Stretch};
 use ferrite_sys::{bind_filter, expected, idmap, quota};
 use rustix::fs::CWD;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
@@ -154,7 +154,7 @@ fn watchdogs() -> io::Result<Vec<String>> {
 fn translated(folder: &str) -> io::Result<()> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = rustix::mount::open_tree(CWD, folder, flags)?;
-    let owners = idmap::user_namespace(100_000, 65_536)?;
+    let owners = idmap::user_namespace(&[Stretch { inside: 0, first: 100_000, count: 65_536 }])?;
     let none = Flags::default();
     let change = Change { set: none, clear: none, owners: Some(owners.as_fd()), below: false };
     Ok(idmap::change_mount(tree.as_fd(), change)?)

@@ -116,7 +116,7 @@ impl Supervisor {
                 };
                 // It looks at the store, and may write a new range of IDs.
                 let prepared = beside(move || launch::prepare(&unit, &puller, &layers, &places));
-                let Prepared { mut request, lease } =
+                let Prepared { mut request, lease, notes } =
                     prepared.await.map_err(|error| ferrite_schema::chain(&error))?;
                 given.put_into(&mut request);
                 request.secrets = secrets.mounts();
@@ -126,7 +126,7 @@ impl Supervisor {
                 // From here on its layers stand in the run folder, where the collector looks.
                 drop(lease);
                 let stream = started.map_err(|error| ferrite_schema::chain(&error))?;
-                Ok(Box::new(Shim { stream, stop_signal: request.stop_signal, addresses }))
+                Ok(Box::new(Shim { stream, stop_signal: request.stop_signal, addresses, notes }))
             };
             let result = result.await;
             drop(queue.send(Message::Launched { name, run, result }).await);
@@ -187,6 +187,7 @@ impl Supervisor {
             Ok(shim) => {
                 entry.stop_signal = shim.stop_signal;
                 entry.addresses = shim.addresses;
+                self.take_notes(name, shim.notes);
                 self.write_down(name);
                 self.attach(name, shim.stream);
                 // A stop that came meanwhile found nobody to kill.

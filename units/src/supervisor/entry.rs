@@ -35,6 +35,8 @@ pub(crate) struct Entry {
     pub(crate) addresses: Vec<String>,
     /// The run whose network its latest container shares, where it is another unit's.
     pub(crate) joined: Option<u64>,
+    /// What a person should know of what the image of its latest container says.
+    pub(crate) image_notes: Vec<String>,
     /// When its timer fires next, in seconds since the epoch.
     pub(crate) next_fire: Option<u64>,
     /// When its timer fired last.
@@ -71,6 +73,7 @@ impl Entry {
             since: UNIX_EPOCH + Duration::from_secs(record.since_s),
             stop_signal: record.stop_signal,
             addresses: record.addresses.clone(),
+            image_notes: record.image_notes.clone(),
             run: record.run,
             written: Some(record),
             ..entry
@@ -94,6 +97,7 @@ impl Entry {
             stop_signal: nix::sys::signal::Signal::SIGTERM as i32,
             addresses: Vec::new(),
             joined: None,
+            image_notes: Vec::new(),
             next_fire: None,
             fired: None,
             ran_before: false,
@@ -196,6 +200,7 @@ mod tests {
             launched: entry.launched.clone(),
             stop_signal: 15,
             addresses: Vec::new(),
+            image_notes: Vec::new(),
             origin: Origin::Local,
             system: None,
         };

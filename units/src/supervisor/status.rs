@@ -48,6 +48,9 @@ pub(super) fn status(entry: &Entry, image_digest: Option<String>) -> UnitStatus 
         origin: entry.origin,
         outdated: lives_by != unit,
     };
+    if machine.is_alive() || entry.launched.as_ref() == Some(unit) {
+        status.notes.extend(entry.image_notes.iter().cloned());
+    }
     let failing = machine.failing().map(|(since, why)| (clock::calendar(since), why.to_owned()));
     status.notes.extend(entry.unasked.clone().filter(|_| machine.is_alive()));
     status.why = why(&status, failing);

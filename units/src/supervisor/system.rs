@@ -70,8 +70,9 @@ impl Supervisor {
                 let stream = shims::start(&folder, run, &request, &Given::default())
                     .await
                     .map_err(|error| ferrite_schema::chain(&error))?;
-                let (stop_signal, addresses) = (request.stop_signal, Vec::new());
-                Ok(Box::new(Shim { stream, stop_signal, addresses }))
+                let stop_signal = request.stop_signal;
+                let (addresses, notes) = (Vec::new(), Vec::new());
+                Ok(Box::new(Shim { stream, stop_signal, addresses, notes }))
             };
             let result = result.await;
             drop(queue.send(Message::Launched { name, run, result }).await);

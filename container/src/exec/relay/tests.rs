@@ -12,7 +12,7 @@ fn started(program: &[&str]) -> Started {
     let (name, arguments) = program.split_first().unwrap();
     let mut command = Command::new(name);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    Started { child: command.spawn().unwrap(), terminal: None }
+    Started { child: command.spawn().unwrap(), terminal: None, kill: None }
 }
 
 /// The exit of a program to which `arrived` was sent with the request, and what it wrote.
