@@ -11,19 +11,8 @@ use ferrite_schema::api::{
 use super::readings::Kernel;
 use super::*;
 
-/// Readings with something of everything.
-fn all() -> Readings {
-    let unit = |name: &str, state: UnitState| UnitStatus {
-        name: name.to_owned(),
-        image: "registry.example/a:1".to_owned(),
-        state,
-        restarts: 2,
-        since_s: 1_700_000_000,
-        ready: true,
-        health: Some(HealthState::Healthy),
-        ..UnitStatus::default()
-    };
-    let stats = UnitStats {
+fn stats() -> UnitStats {
+    UnitStats {
         unit: "web".to_owned(),
         cpu_us: 1_500_000,
         memory_bytes: Some(1 << 20),
@@ -39,6 +28,20 @@ fn all() -> Readings {
         inodes: Some(7),
         inodes_max: Some(8),
         ..UnitStats::default()
+    }
+}
+
+/// Readings with something of everything.
+fn all() -> Readings {
+    let unit = |name: &str, state: UnitState| UnitStatus {
+        name: name.to_owned(),
+        image: "registry.example/a:1".to_owned(),
+        state,
+        restarts: 2,
+        since_s: 1_700_000_000,
+        ready: true,
+        health: Some(HealthState::Healthy),
+        ..UnitStatus::default()
     };
     let net = "Inter-|   Receive                                                |  Transmit\n \
                face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n    \
@@ -78,7 +81,7 @@ fn all() -> Readings {
             UnitStatus { origin: Origin::System, ..unit("+etcd", UnitState::BackingOff) },
             UnitStatus { template: true, ..unit("web@", UnitState::Loaded) },
         ],
-        unit_stats: vec![stats],
+        unit_stats: vec![stats()],
         unit_traffic: [("web".to_owned(), node::traffic(net))].into(),
         slots: Some(serde_json::from_value(status).unwrap()),
         cluster: Some(ClusterReading {

@@ -106,6 +106,8 @@ impl EnterProblem {
             | Self::Spec(_)
             | Self::NoProcess
             | Self::Cgroup(_)
+            | Self::Apart(_)
+            | Self::Reaper(_)
             | Self::Limits(_)
             | Self::Enter(_)
             | Self::Terminal(_)
@@ -115,6 +117,7 @@ impl EnterProblem {
             Self::NotRunning(_)
             | Self::NoCommand
             | Self::User(_)
+            | Self::NoSuchId { .. }
             | Self::WorkingDirectory { .. }
             | Self::Unexecuted(_) => false,
         }

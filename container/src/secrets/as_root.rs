@@ -43,7 +43,7 @@ impl Place {
             let (file, target) = (index.to_string(), (*target).to_owned());
             request.secrets.push(SecretMount { file, target });
         }
-        let owners = Owners::without_namespace(IDS);
+        let owners = Owners::without_namespace(IDS, &[]);
         let user = spec::user(&request, &self.root(), &owners).unwrap();
         mount(&request, (&owners, &user), &self.root(), &self.run())
     }
@@ -173,7 +173,7 @@ fn one_that_was_not_handed_over_starts_nothing() {
         let mut request = request("");
         let target = "/run/secrets/db".to_owned();
         request.secrets.push(SecretMount { file: "0".to_owned(), target });
-        let owners = Owners::without_namespace(IDS);
+        let owners = Owners::without_namespace(IDS, &[]);
         let mounted = mount(&request, (&owners, &User::default()), &place.root(), &place.run());
         let words = mounted.unwrap_err().to_string();
         assert_eq!(words, "read the secret for /run/secrets/db: it was not handed over");

@@ -10,7 +10,7 @@ use super::*;
 #[test]
 fn an_owner_whom_the_container_does_not_have_is_nobody_and_grants_nothing() {
     let ids = IdRange { first: 1_048_576, count: 65_536 };
-    let (own, all) = (Owners::without_namespace(ids, &[]), Owners::new(None).unwrap());
+    let (own, all) = (Owners::without_namespace(ids, &[]), Owners::nodes());
     let folder = tempfile::tempdir().unwrap();
     let mut stat = rustix::fs::stat(folder.path()).unwrap();
     for (seen, kind, owners, user, expected) in [
@@ -45,7 +45,7 @@ fn any_depth_is_copied_with_its_modes() {
     for sealed in ["data/d/d", "data/d"] {
         fs::set_permissions(image.join(sealed), fs::Permissions::from_mode(0o555)).unwrap();
     }
-    let (root, owners) = (Root::open(&image).unwrap(), Owners::new(None).unwrap());
+    let (root, owners) = (Root::open(&image).unwrap(), Owners::nodes());
     let volume = folder.path().join("volumes/one");
     let nothing = Claim { resources: &Resources::default(), volumes: 1 };
     seed(&volume, &root, "/data", &owners, nothing).unwrap();
@@ -66,7 +66,7 @@ fn a_volume_starts_with_what_the_image_has_and_is_never_filled_twice() {
     fs::write(image.join("data/deep/file"), "text").unwrap();
     fs::set_permissions(image.join("data/deep"), fs::Permissions::from_mode(0o711)).unwrap();
     symlink("/etc/passwd", image.join("data/link")).unwrap();
-    let (root, owners) = (Root::open(&image).unwrap(), Owners::new(None).unwrap());
+    let (root, owners) = (Root::open(&image).unwrap(), Owners::nodes());
     let volume = folder.path().join("volumes/one");
     let nothing = Claim { resources: &Resources::default(), volumes: 1 };
     seed(&volume, &root, "/data", &owners, nothing).unwrap();
@@ -89,7 +89,7 @@ fn image_and_volume() -> (tempfile::TempDir, PathBuf, PathBuf) {
 }
 
 fn seed_from(image: &Path, target: &str, volume: &Path) -> Result<(), SeedProblem> {
-    let (root, owners) = (Root::open(image).unwrap(), Owners::new(None).unwrap());
+    let (root, owners) = (Root::open(image).unwrap(), Owners::nodes());
     let nothing = Claim { resources: &Resources::default(), volumes: 1 };
     seed(volume, &root, target, &owners, nothing)
 }
