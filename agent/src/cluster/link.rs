@@ -23,6 +23,8 @@ use super::kept::{Folder, KeptAssignment};
 
 /// What a relay gets for its first word.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What came of it before the connection broke is here, or comes at once.
+const LAST_WORD: Duration = Duration::from_millis(100);
 /// In a TTL a node says so often that it is there; and a relay that has said nothing for this part of a TTL is left, so
 /// that there is time enough to find another one.
 const BEATS: u32 = 4;
@@ -209,8 +211,19 @@ where
     let mut link = Link { own, instances, following, says, wanted, reports, record, listed, due };
     match link.run(&mut hears, news).await {
         Ok(never) => never,
+        Err(End::Broken(broken)) => last_word(&mut hears).await.unwrap_or(End::Broken(broken)),
         Err(end) => end,
     }
+}
+
+/// What a relay has said before it hung up: it may have refused the node while that was saying something.
+async fn last_word<C: AsyncRead>(hears: &mut Hears<C>) -> Option<End> {
+    while let Ok(Ok(message)) = tokio::time::timeout(LAST_WORD, hears.next()).await {
+        if let Message::Refused { why, copy, revoked } = message {
+            return Some(refused(why, (copy, revoked)));
+        }
+    }
+    None
 }
 
 impl<C: AsyncRead + AsyncWrite, I: Instances> Link<'_, C, I> {
