@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ferrite_schema::cluster::MachineId;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
 use hyper::Method;
+use hyper::body::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::asking::{Body, empty, request, upgrading};
