@@ -241,6 +241,7 @@ mod as_root {
                 ambient: CapabilitySet::empty(),
                 limits: Vec::new(),
                 no_new_privileges: true,
+                reaper: None,
             };
             let steps = confine(&mut command, confinement, execution).unwrap();
             let mut child = command.spawn().map_err(|error| error.raw_os_error());

@@ -84,7 +84,7 @@ mod tests {
             assert_eq!(next(Some(at_once)), Ok(None));
             for number in [15, 37, 64] {
                 // SAFETY: the thread is this one, and the signal one that there is, which it holds back.
-                assert_eq!(unsafe { libc::pthread_kill(libc::pthread_self(), number) }, 0);
+                assert_eq!(unsafe { libc::raise(number) }, 0);
                 assert_eq!(next(None), Ok(numbered(number)));
             }
             assert_eq!(next(Some(at_once)), Ok(None));
