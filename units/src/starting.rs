@@ -63,11 +63,6 @@ pub(crate) fn plan(name: &str, all: &Everyone<'_>) -> Result<Plan, Refusal> {
             (None, Some(there)) => there.unit,
         };
         let shared = unit.network.unit().map(str::to_owned);
-        if let Some(other) = shared.as_deref().and_then(|other| known(other, &made, all))
-            && let Some(why) = joining::refused(unit, other)
-        {
-            return Err(Refusal::Network { name: next, other: other.name.clone(), why });
-        }
         for required in unit.requires.iter().chain(&shared) {
             if !order.contains(required) {
                 if order.len() >= UNITS_MAX {
@@ -77,6 +72,7 @@ pub(crate) fn plan(name: &str, all: &Everyone<'_>) -> Result<Plan, Refusal> {
             }
         }
     }
+    refuse_networks(&order, &made, all)?;
     refuse_circles(&made, all)?;
     // What is required first: then nothing waits for a wish that is about to be heard.
     order.reverse();
@@ -112,13 +108,23 @@ pub(crate) fn instance(name: &str, all: &Everyone<'_>) -> Result<Option<Unit>, R
     Ok((!is_there).then_some(unit))
 }
 
-/// The document that a unit starts by, as far as that is known before its own turn.
-fn known<'a>(
-    name: &str,
-    made: &'a BTreeMap<String, Unit>,
-    all: &'a Everyone<'_>,
-) -> Option<&'a Unit> {
-    made.get(name).or_else(|| all.get(name).map(|there| there.unit))
+/// Refuses units that want a network that is not to be shared.
+fn refuse_networks(
+    order: &[String],
+    made: &BTreeMap<String, Unit>,
+    all: &Everyone<'_>,
+) -> Result<(), Refusal> {
+    let document = |name: &str| made.get(name).or_else(|| all.get(name).map(|there| there.unit));
+    for unit in order.iter().filter_map(|name| document(name)) {
+        let other = unit.network.unit().and_then(document);
+        if let Some((other, why)) =
+            other.and_then(|other| Some((other, joining::refused(unit, other)?)))
+        {
+            let (name, other) = (unit.name.clone(), other.name.clone());
+            return Err(Refusal::Network { name, other, why });
+        }
+    }
+    Ok(())
 }
 
 /// Refuses instances with which units would wait for each other for ever.
