@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn a_file_is_read_as_the_c_library_does() {
         let text = "# nameserver 1.1.1.1\n; x\nnameserver 10.0.2.3\noptions ndots:5\n\
-            domain lost\nsearch  a.example\tb.example \nnameserver\nnameserver fd00::3 # x\n\
+            search lost\ndomain lost.too\nsearch  a.example\tb.example \nnameserver\nnameserver fd00::3 # x\n\
             nameserver what\n\tnameserver 10.0.0.2\nsearching c\n";
         let file = ResolvConf::parse(text);
         let servers: Vec<String> = file.servers.iter().map(IpAddr::to_string).collect();

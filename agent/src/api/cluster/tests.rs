@@ -344,16 +344,17 @@ async fn what_begins_to_run_is_pinned_where_it_was_not() {
     submit(&store, other("api:1"), None, None).await.unwrap();
     assert_eq!(starts("api", launch, true).await.1, None);
     assert_eq!(starts("api", launch, false).await.0, None);
-    for image in [format!("api@{digest}"), "api:%i".to_owned()] {
-        let target = Some(UnitTarget::Inactive);
-        submit(&store, other(&image), target, None).await.unwrap();
-        assert_eq!(starts("api", count, false).await.0, None, "{image}");
-        assert_eq!(unpinned(&look(&store).await, &"api".parse().unwrap(), &launch), None);
+    let by_digest = other(&format!("api@{digest}"));
+    submit(&store, by_digest, Some(UnitTarget::Inactive), None).await.unwrap();
+    assert_eq!(starts("api", launch, false).await.0, None, "it names one already");
+    // Instances of a template, whose image is its own or each one's.
+    for (image, of_instance) in [("job", "job"), ("job:%i", "job:7")] {
+        let of = image.replace([':', '%'], "-");
+        let template = json!({"name": format!("{of}@"), "image": image});
+        submit(&store, serde_json::from_value(template).unwrap(), None, None).await.unwrap();
+        let (image, pinned, _) = starts(&format!("{of}@7"), launch, false).await;
+        assert_eq!((image.as_deref(), pinned.as_ref()), (Some(of_instance), Some(&digest)));
     }
-    let template = json!({"name": "job@", "image": "job"});
-    submit(&store, serde_json::from_value(template).unwrap(), None, None).await.unwrap();
-    let (image, pinned, _) = starts("job@7", launch, false).await;
-    assert_eq!((image.as_deref(), pinned.as_ref()), (Some("job"), Some(&digest)));
 }
 
 #[tokio::test]
