@@ -83,6 +83,8 @@ mod tests {
             let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
             assert_eq!(next(Some(at_once)), Ok(None));
             for number in [15, 37, 64] {
+                // SAFETY: it takes nothing.
+                let own = unsafe { libc::pthread_self() };
                 // SAFETY: the thread is this one, and the signal one that there is, which it holds back.
                 assert_eq!(unsafe { libc::raise(number) }, 0);
                 assert_eq!(next(None), Ok(numbered(number)));
