@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use ferrite_schema::api::{
     HealthState, Machine, NodeStats, Origin, UnitState, UnitStats, UnitStatus,
 };
+use ferrite_schema::control::Status;
 
 use super::readings::Kernel;
 use super::*;
@@ -43,16 +44,6 @@ fn all() -> Readings {
         health: Some(HealthState::Healthy),
         ..UnitStatus::default()
     };
-    let net = "Inter-|   Receive                                                |  Transmit\n \
-               face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n    \
-               lo:   9 9 0 0 0 0 0 0 9 9 0 0 0 0 0 0\n  eth0: 1000 10 1 2 0 0 0 0 2000 20 3 4 0 0 0 0\n";
-    let status = serde_json::json!({
-        "slot": "B", "ready": true, "shutting_down": false, "services": [], "state_recreated": null,
-        "slots": [
-            {"slot": "A", "attributes": {"priority": 1, "tries": 0, "successful": false}, "version": null, "problem": "empty"},
-            {"slot": "B", "attributes": {"priority": 2, "tries": 15, "successful": true}, "version": "1.2", "problem": null},
-        ],
-    });
     Readings {
         now_s: 1_700_000_100.5,
         machine: Some(Machine {
@@ -73,7 +64,7 @@ fn all() -> Readings {
             pressure_cpu: "some avg10=0.00 avg60=0.00 avg300=0.00 total=1500000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n".to_owned(),
             pressure_memory: "some avg10=0.00 total=2\nfull avg10=0.00 total=1\n".to_owned(),
             pressure_io: "some avg10=0.00 total=4\nfull avg10=0.00 total=3\n".to_owned(),
-            links: node::traffic(net),
+            links: node::traffic(NET),
         },
         stats: NodeStats { memory_bytes: 1 << 30, state_bytes: 1 << 33, ..NodeStats::default() },
         units: vec![
