@@ -86,7 +86,7 @@ mod tests {
                 // SAFETY: it takes nothing.
                 let own = unsafe { libc::pthread_self() };
                 // SAFETY: the thread is this one, and the signal one that there is, which it holds back.
-                assert_eq!(unsafe { libc::raise(number) }, 0);
+                assert_eq!(unsafe { libc::pthread_kill(own, number) }, 0);
                 assert_eq!(next(None), Ok(numbered(number)));
             }
             assert_eq!(next(Some(at_once)), Ok(None));

@@ -12,8 +12,36 @@ use ferrite_schema::control::Status;
 use super::readings::Kernel;
 use super::*;
 
-fn stats() -> UnitStats {
-    UnitStats {
+/// Traffic as the kernel shows it.
+const NET: &str = "Inter-|   Receive                                                |  Transmit\n \
+               face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n    \
+               lo:   9 9 0 0 0 0 0 0 9 9 0 0 0 0 0 0\n  eth0: 1000 10 1 2 0 0 0 0 2000 20 3 4 0 0 0 0\n";
+
+/// What PID 1 says of the slots.
+fn slots() -> Status {
+    let status = serde_json::json!({
+        "slot": "B", "ready": true, "shutting_down": false, "services": [], "state_recreated": null,
+        "slots": [
+            {"slot": "A", "attributes": {"priority": 1, "tries": 0, "successful": false}, "version": null, "problem": "empty"},
+            {"slot": "B", "attributes": {"priority": 2, "tries": 15, "successful": true}, "version": "1.2", "problem": null},
+        ],
+    });
+    serde_json::from_value(status).unwrap()
+}
+
+/// Readings with something of everything.
+fn all() -> Readings {
+    let unit = |name: &str, state: UnitState| UnitStatus {
+        name: name.to_owned(),
+        image: "registry.example/a:1".to_owned(),
+        state,
+        restarts: 2,
+        since_s: 1_700_000_000,
+        ready: true,
+        health: Some(HealthState::Healthy),
+        ..UnitStatus::default()
+    };
+    let stats = UnitStats {
         unit: "web".to_owned(),
         cpu_us: 1_500_000,
         memory_bytes: Some(1 << 20),
@@ -29,20 +57,6 @@ fn stats() -> UnitStats {
         inodes: Some(7),
         inodes_max: Some(8),
         ..UnitStats::default()
-    }
-}
-
-/// Readings with something of everything.
-fn all() -> Readings {
-    let unit = |name: &str, state: UnitState| UnitStatus {
-        name: name.to_owned(),
-        image: "registry.example/a:1".to_owned(),
-        state,
-        restarts: 2,
-        since_s: 1_700_000_000,
-        ready: true,
-        health: Some(HealthState::Healthy),
-        ..UnitStatus::default()
     };
     Readings {
         now_s: 1_700_000_100.5,
@@ -72,9 +86,9 @@ fn all() -> Readings {
             UnitStatus { origin: Origin::System, ..unit("+etcd", UnitState::BackingOff) },
             UnitStatus { template: true, ..unit("web@", UnitState::Loaded) },
         ],
-        unit_stats: vec![stats()],
-        unit_traffic: [("web".to_owned(), node::traffic(net))].into(),
-        slots: Some(serde_json::from_value(status).unwrap()),
+        unit_stats: vec![stats],
+        unit_traffic: [("web".to_owned(), node::traffic(NET))].into(),
+        slots: Some(slots()),
         cluster: Some(ClusterReading {
             name: "dev".to_owned(),
             services: Some((3, 7)),
