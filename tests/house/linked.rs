@@ -12,7 +12,7 @@ const UNPACKED_BYTES_MAX: u64 = 4096;
 /// What `agent/start-up.ld` names of the agent's code: less, and its names are out of date; more, and they say nothing.
 const FIRST_BYTES: std::ops::Range<u64> = 3_000_000..5_500_000;
 /// The agent's file; what is in it beside code is in memory too.
-const AGENT_BYTES_MAX: u64 = 26_500_000;
+const AGENT_BYTES_MAX: u64 = 28_500_000;
 
 fn sections(name: &str) -> HashMap<String, u64> {
     let text = succeed(Command::new("size").arg("-A").arg(program(name).unwrap())).unwrap();

@@ -117,7 +117,7 @@ fn what_cannot_be_understood_is_placed_and_says_what_to_do() {
         ),
         ("[Service]\nExecStart=docker run \\\n -p 80:80 \\\n -p 80:81 b\n", 4, "published already"),
         ("[Service]\nExecStart=docker run -v x:/proc b\n", 2, "not to be covered"),
-        ("[Service]\nExecStart=docker run --user 70000 b\n", 2, "beyond the unit's own IDs"),
+        ("[Service]\nExecStart=docker run --user 4294967295 b\n", 2, "is no ID"),
         ("[Service]\nExecStart=docker run 'b\n", 2, "never closed"),
         ("[Service]\nExecStart=rkt run\n", 2, "names no image"),
         ("[Service]\nExecStart=rkt run docker://a docker://b\n", 2, "make a unit of each image"),

@@ -210,14 +210,16 @@ mod tests {
     #[test]
     fn what_could_not_be_written_is_written_the_next_time() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("resolv.conf");
-        std::fs::create_dir(&file).unwrap();
+        let etc = folder.path().join("etc");
+        let file = etc.join("resolv.conf");
+        std::fs::write(&etc, "in the way").unwrap();
         let all = NameServers::in_file(file.clone());
         let own = of(&[[10, 0, 0, 1]], &[]);
         let mut renamed = all.renamed();
         all.set(2, own.clone()).unwrap_err();
         assert!(!renamed.has_changed().unwrap());
-        std::fs::remove_dir(&file).unwrap();
+        std::fs::remove_file(&etc).unwrap();
+        std::fs::create_dir(&etc).unwrap();
         all.set(2, own.clone()).unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "nameserver 10.0.0.1\n");
         renamed.mark_unchanged();

@@ -2,8 +2,6 @@
 //! any more. It begins with the first unit that must not run twice; a node without any has none of it.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -13,6 +11,7 @@ use ferrite_cluster::names::UnitName;
 use ferrite_cluster::presence::Times;
 use ferrite_files::durable;
 use ferrite_files::small::read_small_text;
+use ferrite_sys::cgroup::Cgroup;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
@@ -206,10 +205,9 @@ impl Keeper {
     /// Kills what must not run twice. Again and again: somebody may have begun it a moment before.
     fn kill(&self) {
         for name in self.guarded() {
-            match fs::write(self.0.cgroups.join(name.as_str()).join("cgroup.kill"), "1") {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => tracing::error!(unit = %name, %error, "fence-not-killed"),
+            if let Err(error) = Cgroup::new(self.0.cgroups.join(name.as_str())).kill() {
+                let error = ferrite_schema::chain(&error);
+                tracing::error!(unit = %name, error, "fence-not-killed");
             }
         }
     }
@@ -226,6 +224,8 @@ fn ticks() -> rustix::io::Result<std::os::fd::OwnedFd> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// Nothing here takes so long.

@@ -85,11 +85,18 @@ fn what_could_not_be_set_of_a_lease_is_tried_again() {
         let lan = Lan::new();
         let server = lan.dnsmasq_in("10.9.0", "infinite", &["--dhcp-option=6,10.9.0.5"]);
         let file = resolv_conf(lan.folder.path());
+        // What merely lies in the way is taken away: a mount is not.
         std::fs::create_dir(&file).unwrap();
+        let done = |words: &[&str]| {
+            let done = std::process::Command::new(words[0]).args(&words[1..]).arg(&file).status();
+            assert!(done.unwrap().success(), "{words:?}");
+        };
+        done(&["mount", "-t", "tmpfs", "none"]);
         with_client(&lan, async |told| {
             told.addressed().await;
             let said = told.applied().await.unwrap();
             assert!(said.contains("the lease is not whole: write "), "{said}");
+            done(&["umount"]);
             std::fs::remove_dir(&file).unwrap();
             while told.applied().await.is_some() {}
         });
