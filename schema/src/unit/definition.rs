@@ -124,7 +124,10 @@ pub struct Unit {
     /// Whose network it has: `bridge` (its own, connected to the node's bridge), `host` (the node's), `none` (its own, connected to
     /// nothing), or that of another unit of the node, `unit:web`.
     #[serde(default)]
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(value_type = String, pattern = "^(bridge|host|none|unit:[A-Za-z0-9][A-Za-z0-9@._%-]*)$")
+    )]
     pub network: NetworkMode,
     /// It reaches what the cloud tells the machine about itself (169.254.169.254 and its like).
     #[serde(default, skip_serializing_if = "is_false")]
