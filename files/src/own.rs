@@ -73,6 +73,19 @@ pub fn remove(path: &Path) -> io::Result<()> {
     removal::remove(path).map_err(|error| error.source)
 }
 
+/// Removes what has a name unless it is a file of one name, for those who only read what has it.
+///
+/// # Errors
+/// It cannot be looked at, or something of it stays.
+pub fn remove_another(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if is_own(&found) => Ok(()),
+        Ok(_) => remove(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// A file, and under no second name, by which it would be another's too.
 fn is_own(found: &fs::Metadata) -> bool {
     found.is_file() && found.nlink() == 1

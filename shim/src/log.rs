@@ -78,6 +78,8 @@ impl Log {
             // What a program writes is not for other containers to read.
             durable::own_folder(folder)?;
             let file = own::open(&path)?;
+            // Who reads the log reads it too.
+            own::remove_another(&folder.join(PREVIOUS))?;
             let bytes = whole_lines(&file)?;
             if bytes < file.metadata()?.len() {
                 file.set_len(bytes)?;

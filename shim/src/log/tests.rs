@@ -142,6 +142,7 @@ fn nothing_in_the_place_of_a_log_holds_up_or_is_written_through() {
         }
         let limits = Limits { file_max_bytes: 1, ..LIMITS };
         let mut log = Log::open(&logs, limits).unwrap();
+        assert!(!logs.join(PREVIOUS).exists(), "{kind}");
         log.note_run();
         log.take(Stream::Stdout, b"one\n");
         log.take(Stream::Stdout, b"two\n");
