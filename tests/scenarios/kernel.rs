@@ -110,10 +110,11 @@ fn the_kernel_of_an_image_has_the_configuration_that_is_committed() -> Result<()
 const KERNEL_MAX_BYTES: u64 = 8_000_000;
 /// And of the initramfs.
 const INITRAMFS_MAX_BYTES: u64 = 2_000_000;
-/// And of both with the root file system, etcd in it. `scripts/bench boot` has the target, which is lower.
-const ALL_MAX_BYTES: u64 = 36_000_000;
-/// Most instructions from reset until the node is ready, by PVH, a tenth of them for what repeats badly.
-const READY_MAX_TICKS: u64 = 1_800_000_000;
+/// And of both with the root file system, etcd in it: 40.5 MB when this was written. The target is 33 MB.
+const ALL_MAX_BYTES: u64 = 42_000_000;
+/// Most ticks of the time-stamp counter from reset until the node is ready, by PVH, waits among them: 3.93 billion when this was
+/// written. `scripts/bench boot` has the target, which is lower.
+const READY_MAX_TICKS: u64 = 4_400_000_000;
 
 #[test]
 fn neither_an_image_nor_its_boot_grows_unseen() -> Result<()> {
