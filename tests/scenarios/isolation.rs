@@ -317,7 +317,7 @@ fn exceptions_are_loud_and_what_cannot_be_is_refused() -> Result<()> {
 
     for (name, more, why) in [
         ("parameter", "sysctls = { \"kernel.panic\" = \"0\" }\n", "kernel.panic"),
-        ("number", "user = \"70000\"\n", "70000"),
+        ("number", "user = \"4294967295\"\n", "4294967295"),
         ("hexadecimal", "user = \"0x0\"\n", "0x0"),
         ("overflow", "user = \"4294967296\"\n", "4294967296"),
         ("negative", "user = \"-1\"\n", "-1"),

@@ -49,7 +49,7 @@ pub fn changed(
         let tar = format!("further-{number}.tar");
         let owner = layer.owner;
         let mut pack = Command::new("tar");
-        pack.args(["--numeric-owner", &format!("--owner=+{owner}"), &format!("--group=+{owner}")]);
+        pack.args(["--numeric-owner", &format!("--owner=:{owner}"), &format!("--group=:{owner}")]);
         succeed(pack.arg("-cf").arg(parts.join(&tar)).arg("-C").arg(layer.folder).arg("."))?;
         let sum = succeed(Command::new("sha256sum").arg(parts.join(&tar)))?;
         let sum = sum.split(' ').next().unwrap_or_default();
