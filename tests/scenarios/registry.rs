@@ -121,12 +121,13 @@ fn a_node_pulls_from_a_registry_with_tls_and_passwords() -> Result<()> {
     ensure!(node.ferrite(&["unit", "logs", "app"])?.contains("pulled"));
     let refused = node.ferrite_output(&["images", "remove", &app])?;
     ensure!(refused.status.code() == Some(7), "{}", said(&refused));
+    only_signed_images_are_taken(&node, &format!("{HOST}:{}/closed", registry.port))?;
+    let image = name(cutter.port, "large:1");
+    a_killed_agent_begins_no_image_twice(&mut node, &image)?;
+    a_killed_agent_imports_nothing_by_half(&mut node, &image)?;
+    // Its layers are in use from here on.
     registry.push(&large, "team/app:1")?;
     a_tag_that_moved_is_seen_by_who_asks(&node, &app)?;
-    only_signed_images_are_taken(&node, &format!("{HOST}:{}/closed", registry.port))?;
-    let large = name(cutter.port, "large:1");
-    a_killed_agent_begins_no_image_twice(&mut node, &large)?;
-    a_killed_agent_imports_nothing_by_half(&mut node, &large)?;
     later_rules_hold_for_what_is_here(&mut node)
 }
 
